@@ -2,14 +2,17 @@
 /*
  * conf.h - the configuration: /etc/pyrmapfs.conf, -c FILE, and -o section.key=value on top.
  *
- * One table in conf.c (section, key, type, default, bounds, help text) drives parsing,
- * .pyrmap/config, --help and the manual page.
+ * One table in conf.c (section, key, type, default, bounds, help, documentation) drives parsing,
+ * .pyrmap/config, --help, conf/pyrmapfs.conf and the manual page.
+ *
+ * The order of calls: conf_init, conf_read, conf_override for each -o, conf_check once, then use it.
  */
 #ifndef PYRMAPFS_CONF_H
 #define PYRMAPFS_CONF_H
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
@@ -17,6 +20,9 @@
 enum { CONF_ERROR_MAX = 512 };
 
 #define CONF_DEFAULT_FILE "/etc/pyrmapfs.conf"
+
+/* warm before conf_check: it depends on the capacity, which a later file or option may still change. */
+#define CONF_WARM_AUTO UINT64_MAX
 
 enum conf_tristate { CONF_AUTO, CONF_ON, CONF_OFF };
 
@@ -28,14 +34,14 @@ struct conf {
     enum conf_tristate allow_other; /* [mount] */
     mode_t root_mode;
     enum conf_arena_kind arena_kind; /* [arena] */
-    char arena_path[PATH_MAX];       /* "" unless the kind is dir */
+    char arena_path[PATH_MAX];       /* absolute; "" if none was given, which only the kind dir minds */
     uint64_t capacity;               /* bytes; a percentage of RAM is resolved while parsing */
-    uint64_t warm;                   /* bytes */
+    uint64_t warm;                   /* bytes; CONF_WARM_AUTO until conf_check */
     bool huge_pages;
     uint64_t wait_timeout_ms; /* [handshake]; 0 waits for ever */
     uint32_t slots;           /* [limits] */
     uint32_t slots_per_user;
-    uint64_t bytes_per_user;       /* 0: no limit but the capacity */
+    uint64_t bytes_per_user;        /* 0: no limit but the capacity */
     enum conf_tristate passthrough; /* [path] */
     enum conf_log_level log_level;  /* [log] */
 };
@@ -44,22 +50,44 @@ struct conf {
 void conf_init(struct conf *conf);
 
 /*
- * Reads FILE over *conf. Returns 0, or -1 with one line "FILE:LINE: what is wrong" in error:
+ * Reads the file over *conf. Returns 0, or -1 with one line "FILE:LINE: what is wrong" in error:
  * the first mistake is reported and *conf is then not to be used. ENOENT is an error too; main asks first
  * whether the default file exists.
  */
 int conf_read(struct conf *conf, const char *path, char error[CONF_ERROR_MAX]);
 
-/* Applies one "section.key=value" of the command line; returns as conf_read does. */
+/*
+ * Applies one "section.key=value" of the command line; a later one wins. Returns as conf_read does; the line
+ * then begins with "-o section.key=value: ".
+ */
 int conf_override(struct conf *conf, const char *assignment, char error[CONF_ERROR_MAX]);
 
-/* Checks what no single key can tell (kind = dir needs a path, warm <= capacity); returns as conf_read. */
-int conf_check(const struct conf *conf, char error[CONF_ERROR_MAX]);
+/*
+ * Resolves what depends on another key (warm) and checks what no single key can tell (kind = dir needs a
+ * path, warm <= capacity). Returns as conf_read does, without a place.
+ */
+int conf_check(struct conf *conf, char error[CONF_ERROR_MAX]);
 
-/* Prints the configuration in effect in the syntax of the file: reading it back gives the same *conf. */
+/*
+ * Prints the configuration in effect in the syntax of the file: reading it back gives the same *conf (the
+ * same as after conf_check, if that was not called yet).
+ */
 void conf_print(const struct conf *conf, FILE *out);
 
 /* Prints every key, its default and one line of help: for --help. */
 void conf_print_help(FILE *out);
+
+/* A key as the documents show it. */
+struct conf_doc {
+    const char *section;
+    const char *key;
+    const char *values;   /* "auto|yes|no", or the name of what is expected: "size" */
+    const char *fallback; /* the default; "" if it has none */
+    const char *help;     /* one line */
+    const char *text;     /* whole lines, as in conf/pyrmapfs.conf and the manual page */
+};
+
+/* The table, row by row, in the order of the documents; NULL beyond the last one. */
+const struct conf_doc *conf_doc(size_t index);
 
 #endif

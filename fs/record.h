@@ -55,9 +55,9 @@ struct record {
     int32_t dtype;        /* enum record_dtype */
     int32_t result_dtype; /* enum record_dtype */
     int64_t result_length;
-    uint64_t round;       /* counts from 1; the filesystem sets it */
-    int32_t input_ndim;   /* 0: a plain vector */
-    int32_t result_ndim;  /* 0: a plain vector */
+    uint64_t round;      /* counts from 1; the filesystem sets it */
+    int32_t input_ndim;  /* 0: a plain vector */
+    int32_t result_ndim; /* 0: a plain vector */
     int64_t input_shape[RECORD_NDIM_MAX];
     int64_t result_shape[RECORD_NDIM_MAX];
     uint32_t order;  /* enum record_order bits */
@@ -80,5 +80,68 @@ static_assert(offsetof(struct record, result_shape) == 80, "result_shape");
 static_assert(offsetof(struct record, order) == 112, "order");
 static_assert(offsetof(struct record, change) == 116, "change");
 static_assert(offsetof(struct record, reserved) == 120, "reserved");
+
+/* Bytes of one element; 0 for a dtype that is none of the five. */
+size_t record_dtype_size(int32_t dtype);
+
+/* "float64" and so on, "same" for RECORD_DTYPE_SAME, "unknown" for the rest; never NULL. */
+const char *record_dtype_name(int32_t dtype);
+
+/* A name as above or its code in decimal. Returns the code or -EINVAL. */
+int32_t record_dtype_parse(const char *name);
+
+/* The record of a fresh slot. */
+void record_init(struct record *record);
+
+/* The half of the record that describes one of the two arrays: length, dtype, ndim, shape and its order bit.
+ */
+enum record_side {
+    RECORD_SIDE_INPUT,
+    RECORD_SIDE_RESULT,
+};
+
+/*
+ * Checks what can be checked without the files: known version, flag, dtypes and order bits, lengths of -1 or
+ * more, shapes whose product can be a length, zero in the reserved bytes. Shape entries beyond ndim become 0.
+ * Returns 0, or -EINVAL with the record unchanged.
+ */
+int record_check(struct record *record);
+
+/*
+ * Makes one side final for a file of file_size bytes: a length of -1 becomes all of the file, a result_dtype
+ * of 0 becomes dtype; then length, element size, shape and file_size must agree exactly. Returns 0, or
+ * -EINVAL with the record unchanged.
+ */
+int record_fit(struct record *record, enum record_side which, uint64_t file_size);
+
+/* Forgets one side: length -1, a plain vector, C order. The input keeps its dtype, the result's becomes 0. */
+void record_reset_side(struct record *record, enum record_side which);
+
+void record_copy_side(struct record *to, const struct record *from, enum record_side which);
+
+/* to's input is described as from's result is; for chains and moved segments. */
+void record_result_to_input(struct record *to, const struct record *from);
+
+/* What a write proposes. */
+enum record_touched {
+    RECORD_TOUCHED_FLAG = 1u << 0,   /* it wrote the flag, be it the same one */
+    RECORD_TOUCHED_INPUT = 1u << 1,  /* the input side differs from the current one */
+    RECORD_TOUCHED_RESULT = 1u << 2, /* the result side does */
+};
+
+/*
+ * Overlays current with size bytes at offset. round and change stay the current ones whatever was written.
+ * Returns 0, or -EINVAL if the write leaves the record or the merged record fails record_check; then
+ * *proposed and *touched are unchanged. proposed may be current.
+ */
+int record_merge(const struct record *current, const void *bytes, size_t size, uint64_t offset,
+                 struct record *proposed, uint32_t *touched);
+
+/*
+ * The end of every merge, binary or text: judges the overlaid record. flag_touched is RECORD_TOUCHED_FLAG or
+ * 0. Returns as record_merge does.
+ */
+int record_merge_end(const struct record *current, const struct record *overlaid, uint32_t flag_touched,
+                     struct record *proposed, uint32_t *touched);
 
 #endif

@@ -6,14 +6,18 @@ through this one class.
 """
 from __future__ import annotations
 
+import atexit
+import ctypes
 import os
 import pwd
+import select
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Mapping
+from typing import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
@@ -22,21 +26,70 @@ PYRMAPFS = Path(os.environ.get("PYRMAPFS", BUILD / "pyrmapfs")).resolve()
 PASSTHROUGH = "passthrough"
 PAGE_CACHE = "page cache"
 
+# What a sanitizer writes into the log when it has found something.
+SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "runtime error:", "LeakSanitizer", "WARNING: ThreadSanitizer")
+
+START_SECONDS = 20
+STOP_SECONDS = 20
+
+_running: set["Daemon"] = set()
+
+
+def as_user(user: str) -> list[str]:
+    """The front of a command line that runs the rest as this user (a name or a number), with its groups."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
+    return ["setpriv", f"--reuid={user}", f"--regid={entry.pw_gid}", "--init-groups", "--"]
+
+
+def private_mounts() -> None:
+    """Gives this process and its children a mount namespace of their own, if it may have one.
+
+    Whatever is still mounted vanishes with the last of them. Where /dev/fuse is for root only, a node that
+    everybody may open covers it in here, as on an ordinary Debian, so that fusermount3 works for users.
+    """
+    clone_newns = 0x00020000
+    if os.geteuid() != 0 or ctypes.CDLL(None, use_errno=True).unshare(clone_newns) != 0:
+        return
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    if not os.path.exists("/dev/fuse") or os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", directory], check=True)
+        node = os.path.join(directory, "fuse")
+        os.mknod(node, stat.S_IFCHR | 0o666, os.stat("/dev/fuse").st_rdev)
+        os.chmod(node, 0o666)
+        subprocess.run(["mount", "--bind", node, "/dev/fuse"], check=True)
+        subprocess.run(["umount", "-l", directory], check=True)
+
+
+def kill_all() -> None:
+    """Ends every daemon at once; the requests that the kernel still holds are then answered."""
+    for running in list(_running):
+        running.kill()
+
+
+atexit.register(kill_all)
+
 
 class Daemon:
-    """Context manager around one mount.
+    """Context manager around one mount; leaving it checks that the daemon ended as it should.
 
     options: configuration overrides, {"arena.capacity": "64M"}.
     user: name of an unprivileged user who mounts through fusermount3; None: the caller (root).
     """
 
-    def __init__(self, options: Mapping[str, str] | None = None, user: str | None = None) -> None:
+    def __init__(self, options: Mapping[str, str] | None = None, user: str | None = None,
+                 arguments: Sequence[str] = ()) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="pyrmapfs-test-"))
         self.path = self.directory / "mnt"
         self.path.mkdir()
         self.log = self.directory / "log"
         self.options = dict(options or {})
         self.user = user
+        self.arguments = list(arguments)
         self.process: subprocess.Popen[bytes] | None = None
         if user is not None:
             entry = pwd.getpwnam(user)
@@ -46,22 +99,21 @@ class Daemon:
 
     def command(self) -> list[str]:
         """The command line that mounts, in the foreground."""
-        argv = [str(PYRMAPFS), "-f"]
+        argv = [str(PYRMAPFS), "-f", *self.arguments]
         for key, value in self.options.items():
             argv += ["-o", f"{key}={value}"]
         argv.append(str(self.path))
-        if self.user is not None:
-            argv = ["setpriv", f"--reuid={self.user}", f"--regid={pwd.getpwnam(self.user).pw_gid}",
-                    "--init-groups", "--"] + argv
-        return argv
+        return argv if self.user is None else as_user(self.user) + argv
 
     def start(self) -> "Daemon":
         """Mount, and return once the mount answers. With -f the daemon prints "ready" on stdout."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.PIPE, stderr=log)
+                                            stdout=subprocess.PIPE, stderr=log, start_new_session=True)
+        _running.add(self)
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        answers, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
+        line = self.process.stdout.readline() if answers else b""
         if not line.startswith(b"ready"):
             self.stop()
             raise RuntimeError(f"pyrmapfs did not mount:\n{self.log.read_text()}")
@@ -74,17 +126,48 @@ class Daemon:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
             try:
-                status = self.process.wait(20)
+                status = self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                subprocess.run(["umount", "-l", str(self.path)], check=False)
-                self.process.kill()
-                status = self.process.wait(20)
+                self.kill()
+                status = self.process.wait(STOP_SECONDS)
             if self.process.stdout is not None:
                 self.process.stdout.close()
             self.process = None
-        if os.path.ismount(self.path):
-            subprocess.run(["umount", "-l", str(self.path)], check=False)
+        _running.discard(self)
+        self._unmount()
         return status
+
+    def kill(self) -> None:
+        """SIGKILL for all of it, at any moment and from any thread; stop() still has to follow."""
+        process = self.process
+        if process is not None:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self._unmount()
+
+    def _unmount(self) -> None:
+        """Forces off what is mounted; asks mountinfo, because stat of a dead mount fails or hangs."""
+        while f" {self.path} " in Path("/proc/self/mountinfo").read_text():
+            if os.geteuid() == 0:
+                subprocess.run(["umount", "-f", "-l", str(self.path)], check=True)
+            else:
+                subprocess.run(["fusermount3", "-u", "-z", str(self.path)], check=True)
+
+    def pids(self) -> list[int]:
+        """The daemon's process and those that it forked."""
+        assert self.process is not None
+        pids = [self.process.pid]
+        for pid in pids:
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                pids += [int(child) for child in task.read_text().split()]
+        return pids
+
+    def reports(self) -> list[str]:
+        """The lines of the log in which a sanitizer complains."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return [line for line in lines if any(report in line for report in SANITIZER_REPORTS)]
 
     @property
     def data_path(self) -> str:
@@ -96,5 +179,12 @@ class Daemon:
         return self.start()
 
     def __exit__(self, *exc: object) -> None:
-        self.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            if self.process is not None:
+                status = self.stop()
+                if exc[0] is None and (status != 0 or self.reports()):
+                    log = self.log.read_text(errors="replace")[-20000:]
+                    raise AssertionError(f"pyrmapfs ended with status {status}; its log:\n{log}")
+        finally:
+            self.stop()
+            shutil.rmtree(self.directory, ignore_errors=True)

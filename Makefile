@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# pyrmapfs. `make help` lists the targets; `make deps` installs what they need on Debian 12.
+
+VERSION := 0.1.0
+
+# Where everything is built. Two builds with different flags never share objects: see $(BUILD)/flags.
+BUILD ?= build
+export BUILD
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PKG_CONFIG ?= pkg-config
+export PYTHON ?= /usr/bin/python3
+
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+MANDIR     ?= $(PREFIX)/share/man
+DOCDIR     ?= $(PREFIX)/share/doc/pyrmapfs
+SYSCONFDIR ?= /etc
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+R_LIBRARY  ?= $(PREFIX)/lib/R/site-library
+# Debian's Python looks here, and for packages of the distribution below /usr.
+PYTHON_SITE ?= $(if $(filter /usr,$(PREFIX)),/usr/lib/python3,$(PREFIX)/lib/$(PYTHON_NAME))/dist-packages
+PYTHON_NAME  = $(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+
+# address,undefined or thread; use it together with a BUILD of its own.
+SANITIZE ?=
+
+# ---- Sources ---------------------------------------------------------------------------------------------------
+
+# These talk to libfuse. Everything else is the core, which the unit tests link without it.
+FUSE_SOURCES := $(sort $(wildcard $(addprefix fs/,main.c ops*.c transport.c supervisor.c mount.c server.c)) \
+                       $(shell grep -ls '<fuse_lowlevel\.h>' fs/*.c))
+CORE_SOURCES := $(filter-out $(FUSE_SOURCES),$(wildcard fs/*.c conf/*.c))
+
+UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+UNIT_SHARED  := $(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c))
+# Clients of the mount: plain programs that know nothing of the daemon but record.h.
+CLIENTS      := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/mount/*.c tests/bench/*.c examples/c/*.c))
+
+object = $(patsubst %.c,$(BUILD)/%.o,$(1))
+
+# ---- Flags -----------------------------------------------------------------------------------------------------
+
+WARNINGS := -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+            -Werror=switch -Werror
+CFLAGS   ?= -O2 -g
+
+CORE_PACKAGES := inih libseccomp libcap-ng
+packages = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
+
+ifeq ($(SANITIZE),)
+HARDEN      := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+HARDEN_LINK := -Wl,-z,relro,-z,now
+else
+# -O1 keeps the reports readable; fortified calls would hide the overflow from the sanitizer.
+HARDEN      := -O1 -fno-omit-frame-pointer -U_FORTIFY_SOURCE -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
+HARDEN_LINK := -fsanitize=$(SANITIZE)
+endif
+
+COMPILE := -std=c11 -D_GNU_SOURCE -DPYRMAPFS_VERSION='"$(VERSION)"' -Ifs -Iconf $(WARNINGS) $(CPPFLAGS) $(CFLAGS) \
+           $(HARDEN) -fPIE -pthread $(call packages,--cflags,fuse3 $(CORE_PACKAGES) check)
+LINK    := $(CFLAGS) $(HARDEN) -pie -pthread $(HARDEN_LINK) $(LDFLAGS)
+
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-7s %s\n' $(1) $@)
+
+# ---- Build -----------------------------------------------------------------------------------------------------
+
+.PHONY: all clients tests unit deps demo check check-built check-sanitize lint torture fuzz fuzzers bench bench-fs bench-r \
+        install uninstall install-r uninstall-r install-python uninstall-python packages clean help FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+all: $(BUILD)/pyrmapfs
+
+$(BUILD)/pyrmapfs: $(call object,$(FUSE_SOURCES)) $(BUILD)/libpyrmapfs-core.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,fuse3 $(CORE_PACKAGES))
+
+# Made from scratch: an archive would keep the objects of sources that are gone.
+$(BUILD)/libpyrmapfs-core.a: $(call object,$(CORE_SOURCES))
+	$(call say,AR)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	$(call say,CC)
+	$(Q)mkdir -p $(@D) && $(CC) $(COMPILE) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_SHARED)) $(BUILD)/libpyrmapfs-core.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES) check)
+
+$(CLIENTS): %: %.o
+	$(call say,LINK)
+	$(Q)$(CC) $(LINK) -o $@ $^ -lm
+
+# Changes exactly when the compiler or a flag does, and then everything is built again.
+FLAGS = $(CC) $(COMPILE) $(LINK)
+$(BUILD)/flags: FORCE
+	@$(PKG_CONFIG) --exists fuse3 $(CORE_PACKAGES) check || \
+	    { echo 'A library is missing (fuse3, inih, libseccomp, libcap-ng, check): run "make deps" as root.' >&2; exit 1; }
+	@mkdir -p $(@D) && printf '%s\n' "$$FLAGS" | cmp -s - $@ || printf '%s\n' "$$FLAGS" > $@
+$(BUILD)/flags: export FLAGS := $(FLAGS)
+
+-include $(wildcard $(foreach dir,fs conf tests/unit tests/mount tests/bench tests/fuzz examples/c,$(BUILD)/$(dir)/*.d))
+
+clients: $(CLIENTS)
+tests: all clients $(UNIT_TESTS)
+
+# ---- Tests -----------------------------------------------------------------------------------------------------
+
+unit: $(UNIT_TESTS)
+	@tests/run unit
+
+# The suites of `make check`, by the names that tests/run knows. One without tests is an error.
+FS_SUITES      := unit mount
+PACKAGE_SUITES :=
+
+JOBS := $(shell nproc)
+remake = @$(MAKE) --no-print-directory -j$(JOBS)
+
+check: deps
+	$(remake) tests $(if $(PACKAGE_SUITES),packages)
+	@tests/run $(FS_SUITES) $(PACKAGE_SUITES)
+
+# The same tests in builds of their own. What ThreadSanitizer can judge is the helper thread: the unit tests drive it.
+check-sanitize: deps
+	$(remake) tests BUILD=$(BUILD)/sanitize SANITIZE=address,undefined
+	$(remake) tests BUILD=$(BUILD)/thread SANITIZE=thread
+	@BUILD=$(BUILD)/sanitize tests/run $(FS_SUITES)
+	@BUILD=$(BUILD)/thread tests/run unit
+	$(remake) fuzz
+
+export ASAN_OPTIONS  := detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
+export UBSAN_OPTIONS := print_stacktrace=1
+export TSAN_OPTIONS  := second_deadlock_stack=1
+
+# The model test for as long as it takes; a disagreement prints the SEED that repeats it.
+torture: tests
+	@STEPS=$${STEPS:-5000000} tests/run torture
+
+# Coverage-guided fuzzing of what reads untrusted bytes, FUZZ_SECONDS for each target.
+export FUZZ_SECONDS ?= 20
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzz: deps
+	$(remake) fuzzers BUILD=$(BUILD)/fuzz CC=clang SANITIZE=address,undefined,fuzzer-no-link
+	@BUILD=$(BUILD)/fuzz tests/run fuzz
+fuzzers: $(FUZZERS)
+$(BUILD)/fuzzers/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libpyrmapfs-core.a
+	$(call say,LINK)
+	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -fsanitize=fuzzer -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES))
+
+bench: bench-fs bench-r
+bench-fs bench-r: bench-%: all clients
+	@$(PYTHON) tests/bench/$*.py
+
+demo:
+	$(remake) deps PACKAGES="$(BUILD_PACKAGES) $(DEMO_PACKAGES)"
+	$(remake) all
+	@examples/demo/demo.sh
+
+# ---- Lint ------------------------------------------------------------------------------------------------------
+
+C_FILES := $(wildcard fs/*.[ch] conf/*.[ch] tests/*/*.[ch] examples/*/*.[ch] packaging/r/src/*.[ch])
+SCRIPTS := $(shell grep -rlE --exclude-dir=.git --exclude-dir=build '^\#!.*/(env )?(ba|da)?sh\b' . | sed 's|^\./||')
+PYTHONS := $(shell find tests examples packaging -name '*.py' -not -path '*/build/*')
+MANUALS := $(wildcard packaging/man/*.[1-8])
+UNITS   := $(wildcard packaging/systemd/*.service)
+TIDY    := $(addprefix lint/,$(wildcard fs/*.c conf/*.c))
+LINTS   := format shell manual python systemd
+
+.PHONY: $(addprefix lint-,$(LINTS)) $(TIDY)
+lint: deps
+	$(remake) $(addprefix lint-,$(LINTS)) $(TIDY)
+
+lint-format:
+	@echo '  LINT    $(words $(C_FILES)) C files: clang-format'
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+
+$(TIDY): lint/%: $(BUILD)/flags
+	@echo '  LINT    $*: clang-tidy'
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $* -- $(TIDY_FLAGS) 2>&1 | \
+	    { ! grep -v ' warnings generated\.$$\|^Suppressed\|^Use -header-filter'; }
+TIDY_FLAGS = -std=c11 -D_GNU_SOURCE -DPYRMAPFS_VERSION='"$(VERSION)"' -Ifs -Iconf \
+             $(call packages,--cflags,fuse3 $(CORE_PACKAGES))
+
+lint-shell:
+	@echo '  LINT    $(words $(SCRIPTS)) shell scripts: shellcheck'
+	$(Q)shellcheck $(SCRIPTS)
+
+lint-manual:
+	@echo '  LINT    $(words $(MANUALS)) manual pages: mandoc'
+	$(if $(MANUALS),$(Q)mandoc -T lint -W warning $(MANUALS))
+
+lint-python:
+	@echo '  LINT    $(words $(PYTHONS)) Python files: pyflakes, mypy'
+	$(Q)$(PYTHON) -m pyflakes $(PYTHONS)
+	$(Q)for dir in $(sort $(dir $(filter tests/%,$(PYTHONS)))); do \
+	    MYPYPATH=tests $(MYPY) --check-untyped-defs --ignore-missing-imports $$dir*.py || exit 1; done
+	$(Q)cd packaging/python && $(MYPY)
+MYPY := $(PYTHON) -m mypy --no-error-summary --cache-dir=$(abspath $(BUILD))/mypy
+
+# The unit names a program that is not installed yet: verify it with one that is.
+lint-systemd:
+	@echo '  LINT    $(UNITS): systemd-analyze'
+	$(Q)mkdir -p $(BUILD)/lint
+	$(Q)for unit in $(UNITS); do \
+	    sed 's|@BINDIR@/pyrmapfs|/usr/bin/true|' $$unit > $(BUILD)/lint/$${unit##*/} && \
+	    systemd-analyze verify --man=no $(BUILD)/lint/$${unit##*/} || exit 1; done
+
+# ---- Packages that all this needs ---------------------------------------------------------------------------------
+
+BUILD_PACKAGES := gcc libc6-dev make pkg-config fuse3 libfuse3-dev libinih-dev libseccomp-dev libcap-ng-dev check
+DEMO_PACKAGES  := python3 python3-numpy r-base-core
+TEST_PACKAGES  := python3-pytest python3-hypothesis
+LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
+PACKAGES       := $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
+
+deps:
+	@packaging/deps $(PACKAGES)
+
+# ---- Install -----------------------------------------------------------------------------------------------------
+
+define INSTALLED
+$(BINDIR)/pyrmapfs
+$(UNITDIR)/pyrmapfs.service
+$(foreach page,$(MANUALS),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+$(addprefix $(DOCDIR)/,LICENSE README.md pyrmapfs.conf)
+endef
+
+# A configuration that somebody edited is kept by install and by uninstall.
+CONFIG = $(DESTDIR)$(SYSCONFDIR)/pyrmapfs.conf
+
+install: all
+	install -D -m 755 $(BUILD)/pyrmapfs $(DESTDIR)$(BINDIR)/pyrmapfs
+	$(foreach page,$(MANUALS),install -D -m 644 $(page) \
+	    $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
+	install -d $(DESTDIR)$(DOCDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)
+	install -m 644 LICENSE README.md conf/pyrmapfs.conf $(DESTDIR)$(DOCDIR)
+	sed 's|@BINDIR@|$(BINDIR)|' packaging/systemd/pyrmapfs.service > $(DESTDIR)$(UNITDIR)/pyrmapfs.service
+	test -e $(CONFIG) || install -m 644 conf/pyrmapfs.conf $(CONFIG)
+
+uninstall:
+	! cmp -s $(DESTDIR)$(DOCDIR)/pyrmapfs.conf $(CONFIG) || rm $(CONFIG)
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	-rmdir $(DESTDIR)$(DOCDIR)
+
+# Both are built from a copy, so that nothing is left in the tree.
+install-python:
+	rm -rf $(BUILD)/package-python && mkdir -p $(BUILD) && cp -r packaging/python $(BUILD)/package-python
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-build-isolation --break-system-packages \
+	    --root-user-action=ignore --upgrade --target $(DESTDIR)$(PYTHON_SITE) $(BUILD)/package-python
+
+install-r:
+	rm -rf $(BUILD)/package-r && mkdir -p $(BUILD) && cp -r packaging/r $(BUILD)/package-r
+	mkdir -p $(DESTDIR)$(R_LIBRARY) && R CMD INSTALL --library=$(DESTDIR)$(R_LIBRARY) $(BUILD)/package-r
+
+uninstall-python:
+	rm -rf $(addprefix $(DESTDIR)$(PYTHON_SITE)/,pyrmap pyrmap-*.dist-info)
+uninstall-r:
+	R CMD REMOVE --library=$(DESTDIR)$(R_LIBRARY) pyrmap
+
+# Where the suites and the benchmarks take them from.
+packages:
+	$(remake) install-python install-r DESTDIR= \
+	    PYTHON_SITE=$(abspath $(BUILD))/python R_LIBRARY=$(abspath $(BUILD))/r-library
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@sed -n 's/^#: //p' Makefile
+#: make                 build/pyrmapfs; CC=clang, V=1, SANITIZE=address,undefined with BUILD=build/sanitize
+#: make deps            install with apt-get what is missing (as root)
+#: make demo            R and Python exchange a data set through a mount, start to end
+#: make check           all tests; make unit: only those that need no mount
+#: make check-sanitize  the same under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+#: make lint            formatters, linters, type checkers
+#: make bench           tables of measurements; make bench-fs, make bench-r: one part
+#: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target
+#: make torture         the model test, STEPS=5000000 of it
+#: make install         DESTDIR=, PREFIX=/usr/local; the packages: install-r, install-python; all with uninstall
+#: make clean

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Rscript client.R SLOT - base R, no package: the sum of a vector, computed by sum.sh.
+slot <- commandArgs(TRUE)[[1]]
+here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE)))
+
+dir.create(slot)
+system2("sh", c(file.path(here, "sum.sh"), slot), wait = FALSE)
+
+x <- as.double(precip)
+writeBin(x, file.path(slot, "data.bin"))
+cat("dtype=float64\nflag=0\n", file = file.path(slot, "metadata.txt"))
+
+# Opening result.bin waits for the worker.
+total <- readBin(file.path(slot, "result.bin"), "double")
+cat(sprintf("precip in %d cities of the US: awk says %.1f inches, R says %.1f\n", length(x), total, sum(x)))
+unlink(slot, recursive = TRUE)

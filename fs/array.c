@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * array.c - the part of the exchange that opens, sizes and moves data.bin and result.bin.
+ */
+#include "exchange.h"
+#include "log.h"
+#include "quota.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char fed_by_source[] = "the slot is chained: its input comes from its source";
+static const char still_read[] = "the input that was moved here is still being read elsewhere";
+
+static enum handshake_event open_event(enum record_side side, enum handle_access access)
+{
+    if (side == RECORD_SIDE_INPUT)
+        return access == HANDLE_WRITES ? EVENT_OPEN_INPUT_WRITE : EVENT_OPEN_INPUT_READ;
+    return access == HANDLE_WRITES ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
+}
+
+static uint32_t facts_about(const struct slot *slot, enum handshake_event event, pid_t thread)
+{
+    if (event == EVENT_OPEN_INPUT_READ && slot->filler && slot->filler == watch_process_of(thread))
+        return FACT_CALLER_FILLS;
+    if ((event == EVENT_OPEN_RESULT_WRITE || event == EVENT_RESIZE_RESULT) && slot->state == STATE_COMPUTING &&
+        slot->handles &&
+        handle_writes_segment(slot, slot->segments[RECORD_SIDE_RESULT], watch_process_of(thread)))
+        return FACT_OTHERS_WRITE_RESULT;
+    return 0;
+}
+
+/* What the array will probably need, so that a warm segment of that size is taken; 0 if there is no telling. */
+static uint64_t size_hint(const struct slot *slot, enum record_side side)
+{
+    const struct record *record = &slot->record;
+    int64_t length = side == RECORD_SIDE_INPUT ? record->input_length : record->result_length;
+    int32_t dtype = side == RECORD_SIDE_INPUT || record->result_dtype == RECORD_DTYPE_SAME ? record->dtype
+                                                                                           : record->result_dtype;
+
+    if (length > 0)
+        return (uint64_t)length * record_dtype_size(dtype);
+    if (slot->last_size[side])
+        return slot->last_size[side];
+    return side == RECORD_SIDE_RESULT ? slot->last_size[RECORD_SIDE_INPUT] : 0;
+}
+
+static int need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct segment *segment;
+    int result;
+
+    if (slot->segments[side])
+        return 0;
+    result = segment_create(exchange->arena, size_hint(slot, side), &segment);
+    if (result < 0)
+        return result;
+    slot->segments[side] = segment;
+    slot->arrays[side].segment_id = segment->id;
+    return 0;
+}
+
+/* A published segment that is to be written again (a result moved here) must have no other user: nobody's pages change. */
+static int reclaim_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct segment *segment = slot->segments[side];
+
+    if (!segment || !segment->published)
+        return 0;
+    if (segment->names > 1 || segment->handles > 0 || segment_in_use(exchange->arena, segment))
+        return -EBUSY;
+    segment->published = false;
+    return 0;
+}
+
+/* The process that holds the worker's post is at work in this round. */
+static void confirm_worker(struct slot *slot, pid_t thread)
+{
+    if (slot->worker && slot->worker_round < slot->record.round &&
+        (slot->worker == thread || slot->worker == watch_process_of(thread)) &&
+        (slot->state == STATE_READY || slot->state == STATE_COMPUTING))
+        slot->worker_round = slot->record.round;
+}
+
+static int refuse(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                  enum handshake_event event, int result, const char *reason)
+{
+    return exchange_refuse(exchange, slot, caller, handshake_event_name(event), result, reason);
+}
+
+/*
+ * Judges an event that wants to write an array, and takes the step. Returns 0 with a segment to write to, -ESTALE if the array is
+ * no more what the caller knows by `identity`, EXCHANGE_WAITS, or a refusal.
+ */
+static int begin(struct exchange *exchange, struct slot *slot, enum record_side side, enum handshake_event event,
+                 const struct caller *caller, uint64_t identity)
+{
+    struct handshake_step step =
+        handshake_judge(slot_state(slot), event, facts_about(slot, event, caller->thread));
+    bool writes = event != EVENT_OPEN_INPUT_READ && event != EVENT_OPEN_RESULT_READ;
+    int result;
+
+    if (writes && side == RECORD_SIDE_INPUT && slot->source)
+        return refuse(exchange, slot, caller, event, -EBUSY, fed_by_source);
+    if (step.verdict == VERDICT_WAIT)
+        return EXCHANGE_WAITS;
+    if (step.verdict == VERDICT_REFUSE)
+        return refuse(exchange, slot, caller, event, -step.error, handshake_reason(slot_state(slot), event));
+    if (!(step.effects & EFFECT_FRESH_INPUT)) {
+        result = writes ? reclaim_segment(exchange, slot, side) : 0;
+        if (result < 0)
+            return refuse(exchange, slot, caller, event, result, still_read);
+        result = need_segment(exchange, slot, side);
+        if (result < 0)
+            return refuse(exchange, slot, caller, event, result, "the arena is full");
+    }
+    confirm_worker(slot, caller->thread);
+    if (step.next != slot_state(slot) || step.effects) {
+        exchange_apply(exchange, slot, &step);
+        exchange_run(exchange);
+    }
+    return exchange_array_identity(exchange, slot, side) != identity ? -ESTALE
+                                                                     : need_segment(exchange, slot, side);
+}
+
+int exchange_open_array(struct exchange *exchange, struct slot *slot, struct handle *handle,
+                        const struct caller *caller, uint64_t identity)
+{
+    enum record_side side = slot_file_side(handle->file);
+    enum handshake_event event = open_event(side, handle->access);
+    struct segment *segment;
+    int result = begin(exchange, slot, side, event, caller, identity);
+
+    if (result != 0)
+        return result;
+    segment = slot->segments[side];
+    result = segment_open(exchange->arena, segment);
+    if (result < 0)
+        return result;
+    handle->segment = segment;
+    handle->side = side;
+    handle->process = caller->thread;
+    if (handle->access == HANDLE_WRITES) {
+        handle->process = watch_process_of(caller->thread);
+        if (side == RECORD_SIDE_INPUT)
+            slot->filler = handle->process;
+    }
+    handle_enlist(handle, slot);
+    return 0;
+}
+
+void exchange_close_array(struct exchange *exchange, struct handle *handle)
+{
+    struct slot *slot = handle->slot;
+
+    handle_delist(handle);
+    if (slot && handle->file == SLOT_RESULT_BIN && handle->access == HANDLE_READS &&
+        slot_state(slot) == STATE_DONE && handle->segment == slot->segments[RECORD_SIDE_RESULT] &&
+        !slot->result_taken) {
+        slot->result_taken = 1;
+        if (slot->source) {
+            exchange_queue(exchange, slot);
+            exchange_run(exchange);
+        }
+    }
+    if (handle->segment)
+        segment_close(exchange->arena, handle->segment);
+    handle->segment = NULL;
+}
+
+int exchange_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t *size,
+                        uint64_t *allocated)
+{
+    *size = *allocated = 0;
+    return slot->segments[side] ? segment_stat(exchange->arena, slot->segments[side], size, allocated) : 0;
+}
+
+/* --- sizes --- */
+
+/* One reservation on its way. The slot may be gone or in another round when it ends. */
+struct sizing {
+    struct exchange *exchange;
+    uint32_t index;
+    uint64_t serial; /* the array's */
+    enum record_side side;
+    enum segment_reserve_mode mode;
+    uint64_t size;
+    uint64_t charged; /* before */
+    bool fills_holes;
+    int result;
+    void (*done)(void *context, int result);
+    void *context;
+};
+
+static struct slot *sizing_slot(const struct sizing *sizing)
+{
+    struct slot *slot = slot_at(sizing->exchange->slots, sizing->index);
+
+    return slot && slot->arrays[sizing->side].serial == sizing->serial ? slot : NULL;
+}
+
+static void sizing_end(struct sizing *sizing, int result)
+{
+    sizing->done(sizing->context, result);
+    free(sizing);
+}
+
+static void holes_cut(void *context, int result)
+{
+    struct sizing *sizing = context;
+
+    (void)result;
+    sizing_end(sizing, sizing->result);
+}
+
+static void sizing_done(void *context, int result)
+{
+    struct sizing *sizing = context;
+    struct slot *slot = sizing_slot(sizing);
+    struct segment *segment = slot ? slot->segments[sizing->side] : NULL;
+    struct exchange *exchange = sizing->exchange;
+
+    if (!segment) {
+        sizing_end(sizing, result);
+        return;
+    }
+    if (result == 0) {
+        slot->reserved[sizing->side] = sizing->size;
+    } else {
+        char reason[120];
+        struct arena_usage usage;
+
+        quota_charge(exchange->quota, segment, slot->uid, sizing->charged, 0);
+        arena_usage(exchange->arena, &usage);
+        snprintf(reason, sizeof(reason), "%llu bytes do not fit: %llu of %llu are in use",
+                 (unsigned long long)sizing->size, (unsigned long long)usage.used,
+                 (unsigned long long)usage.capacity);
+        exchange_refuse(exchange, slot, &(struct caller){.thread = slot->filler}, "reserve space", result, reason);
+    }
+    if (result < 0 && sizing->fills_holes) {
+        sizing->result = result;
+        segment_reserve(exchange->arena, segment, SEGMENT_RESIZE, slot->reserved[sizing->side], holes_cut, sizing);
+        return;
+    }
+    sizing_end(sizing, result);
+}
+
+static void start_sizing(struct exchange *exchange, struct slot *slot, enum record_side side,
+                         enum segment_reserve_mode mode, uint64_t size, bool fills_holes,
+                         void (*done)(void *context, int result), void *context)
+{
+    struct segment *segment = slot->segments[side];
+    struct sizing *sizing = calloc(1, sizeof(*sizing));
+    int result;
+
+    if (!sizing) {
+        done(context, -ENOMEM);
+        return;
+    }
+    *sizing = (struct sizing){.exchange = exchange,
+                              .index = slot_index(exchange->slots, slot),
+                              .serial = slot->arrays[side].serial,
+                              .side = side,
+                              .mode = mode,
+                              .size = size,
+                              .charged = segment->charged,
+                              .fills_holes = fills_holes,
+                              .done = done,
+                              .context = context};
+    result = quota_charge(exchange->quota, segment, slot->uid, size, exchange->limits.bytes_per_user);
+    if (result < 0) {
+        exchange_refuse(exchange, slot, &(struct caller){.thread = slot->filler}, "reserve space", result,
+                        "it is more than limits.bytes_per_user allows");
+        if (!fills_holes) {
+            sizing_end(sizing, result);
+            return;
+        }
+        sizing->result = result;
+        segment_reserve(exchange->arena, segment, SEGMENT_RESIZE, slot->reserved[side], holes_cut, sizing);
+        return;
+    }
+    segment_reserve(exchange->arena, segment, mode, size, sizing_done, sizing);
+}
+
+void exchange_resize(struct exchange *exchange, struct slot *slot, enum record_side side, struct handle *handle,
+                     const struct caller *caller, enum segment_reserve_mode mode, uint64_t size,
+                     void (*done)(void *context, int result), void *context)
+{
+    enum handshake_event event = side == RECORD_SIDE_INPUT ? EVENT_RESIZE_INPUT : EVENT_RESIZE_RESULT;
+    uint64_t identity = exchange_array_identity(exchange, slot, side);
+    int result;
+
+    if (handle && handle->segment != slot->segments[side])
+        result = refuse(exchange, slot, caller, event, -EBUSY, "the handle is of an earlier round");
+    else
+        result = begin(exchange, slot, side, event, caller, identity);
+    if (result != 0)
+        done(context, result);
+    else
+        start_sizing(exchange, slot, side, mode, size, false, done, context);
+}
+
+static bool writable_now(const struct slot *slot, enum record_side side)
+{
+    return side == RECORD_SIDE_INPUT ? slot->state == STATE_FILLING : slot->state == STATE_COMPUTING;
+}
+
+bool exchange_has_holes(struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    uint64_t size, allocated;
+
+    return writable_now(slot, side) && slot->segments[side] && !slot->segments[side]->published &&
+           exchange_array_stat(exchange, slot, side, &size, &allocated) == 0 && allocated < size;
+}
+
+void exchange_fill_holes(struct exchange *exchange, struct slot *slot, enum record_side side,
+                         void (*done)(void *context, int result), void *context)
+{
+    uint64_t size, allocated;
+    int result = exchange_array_stat(exchange, slot, side, &size, &allocated);
+
+    if (result < 0)
+        done(context, result);
+    else
+        start_sizing(exchange, slot, side, SEGMENT_RESERVE, size, true, done, context);
+}
+
+ssize_t exchange_write_array(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                             const void *buffer, size_t size, off_t offset)
+{
+    struct slot *slot = handle->slot;
+    struct segment *segment = handle->segment;
+    uint64_t end = (uint64_t)offset + size;
+    ssize_t put;
+    int result;
+
+    if (!slot || segment != slot->segments[handle->side] || segment->published)
+        return -ESTALE;
+    if (end > segment->charged) {
+        result = quota_charge(exchange->quota, segment, slot->uid, end, exchange->limits.bytes_per_user);
+        if (result < 0)
+            return exchange_refuse(exchange, slot, caller, "write", result,
+                                   "it is more than limits.bytes_per_user allows");
+    }
+    put = segment_write(exchange->arena, segment, buffer, size, offset);
+    if (put == -ENOSPC)
+        exchange_refuse(exchange, slot, caller, "write", -ENOSPC, "the arena is full");
+    return put;
+}
+
+/* --- rename of a result onto an input --- */
+
+int exchange_move_result(struct exchange *exchange, struct slot *from, struct slot *to, const struct caller *caller)
+{
+    struct handshake_step take = handshake_judge(slot_state(from), EVENT_TAKE_RESULT, 0);
+    struct handshake_step give =
+        handshake_judge(from == to ? take.next : slot_state(to), EVENT_GIVE_INPUT, 0);
+    struct segment *segment = from->segments[RECORD_SIDE_RESULT];
+    struct record moved = from->record;
+    uint64_t number = from->arrays[RECORD_SIDE_RESULT].number;
+    uint64_t size = from->last_size[RECORD_SIDE_RESULT];
+    int result;
+
+    if (take.verdict == VERDICT_REFUSE)
+        return refuse(exchange, from, caller, EVENT_TAKE_RESULT, -take.error,
+                      handshake_reason(slot_state(from), EVENT_TAKE_RESULT));
+    if (to->source)
+        return refuse(exchange, to, caller, EVENT_GIVE_INPUT, -EBUSY, fed_by_source);
+    if (give.verdict == VERDICT_REFUSE)
+        return refuse(exchange, to, caller, EVENT_GIVE_INPUT, -give.error,
+                      handshake_reason(slot_state(to), EVENT_GIVE_INPUT));
+    if (segment) {
+        result = quota_charge(exchange->quota, segment, to->uid, segment->charged, exchange->limits.bytes_per_user);
+        if (result < 0)
+            return refuse(exchange, to, caller, EVENT_GIVE_INPUT, result,
+                          "it is more than limits.bytes_per_user allows");
+        segment_name(segment);
+    }
+    exchange_take_step(exchange, from, &take);
+    if (from != to)
+        exchange_announce(exchange, from, &take);
+    exchange_take_step(exchange, to, &give);
+    if (segment) {
+        to->segments[RECORD_SIDE_INPUT] = segment;
+        to->arrays[RECORD_SIDE_INPUT].segment_id = segment->id;
+        to->arrays[RECORD_SIDE_INPUT].backing_id = segment->backing_id;
+        to->arrays[RECORD_SIDE_INPUT].number = number;
+        to->reserved[RECORD_SIDE_INPUT] = size;
+    }
+    record_result_to_input(&to->record, &moved);
+    to->filler = watch_process_of(caller->thread);
+    exchange_announce(exchange, to, &give);
+    exchange_run(exchange);
+    return 0;
+}

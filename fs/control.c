@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control.h"
+
+#include "chain.h"
+#include "record_text.h"
+#include "report.h"
+#include "text.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- metadata.bin --- */
+
+static off_t record_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    (void)exchange;
+    (void)slot;
+    (void)file;
+    return RECORD_SIZE;
+}
+
+static ssize_t record_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size, off_t offset)
+{
+    const struct slot *slot = handle->slot;
+
+    (void)exchange;
+    handle->has_read = true;
+    handle->seen_change = slot->record.change;
+    if (offset >= RECORD_SIZE)
+        return 0;
+    if (size > (size_t)(RECORD_SIZE - offset))
+        size = (size_t)(RECORD_SIZE - offset);
+    memcpy(buffer, (const char *)&slot->record + offset, size);
+    return (ssize_t)size;
+}
+
+static int record_refused(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    return exchange_refuse(exchange, slot, caller, "write the record", -EINVAL,
+                           "it is no valid record: version, dtypes, lengths, shapes, order or reserved bytes");
+}
+
+static int record_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                        const char *bytes, size_t size, off_t offset)
+{
+    struct record proposed;
+    uint32_t touched;
+
+    if (record_merge(&handle->slot->record, bytes, size, (uint64_t)offset, &proposed, &touched) < 0)
+        return record_refused(exchange, handle->slot, caller);
+    return exchange_write_record(exchange, handle->slot, caller, &proposed, touched);
+}
+
+/* --- texts made at open --- */
+
+static int keep_text(struct handle *handle, char *text, size_t size)
+{
+    handle->text = text;
+    handle->text_size = text ? size : 0;
+    return text ? 0 : -ENOMEM;
+}
+
+static ssize_t snapshot_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                             off_t offset)
+{
+    (void)exchange;
+    if ((uint64_t)offset >= handle->text_size)
+        return 0;
+    if (size > handle->text_size - (size_t)offset)
+        size = handle->text_size - (size_t)offset;
+    memcpy(buffer, handle->text + offset, size);
+    return (ssize_t)size;
+}
+
+static int report_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        return -ENOMEM;
+    report_slot(exchange, slot, out);
+    if (fclose(out) != 0)
+        return -ENOMEM;
+    return keep_text(handle, text, size);
+}
+
+static off_t report_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    struct handle handle = {0};
+    off_t size = report_open(exchange, slot, &handle) == 0 ? (off_t)handle.text_size : 0;
+
+    (void)file;
+    free(handle.text);
+    return size;
+}
+
+static int report_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                        const char *bytes, size_t size, off_t offset)
+{
+    struct record proposed;
+    uint32_t touched;
+
+    (void)offset; /* one write is one step, wherever the file position is */
+    if (record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched) < 0)
+        return exchange_refuse(exchange, handle->slot, caller, "write metadata.txt", -EINVAL,
+                               "a line is not key=value with a key and a value that metadata.txt shows");
+    return exchange_write_record(exchange, handle->slot, caller, &proposed, touched);
+}
+
+/* --- views --- */
+
+struct view_place {
+    struct arena *arena;
+    struct segment *segment;
+};
+
+static ssize_t view_fetch(void *context, void *buffer, size_t size, off_t offset)
+{
+    struct view_place *place = context;
+
+    return place->segment ? segment_read(place->arena, place->segment, buffer, size, offset) : 0;
+}
+
+/* Only what is published shows: whoever looks on must not see half an array. */
+static bool is_shown(const struct slot *slot, enum record_side side)
+{
+    enum handshake_state state = slot_state(slot);
+
+    if (side == RECORD_SIDE_RESULT)
+        return state == STATE_DONE;
+    return state == STATE_READY || state == STATE_COMPUTING || state == STATE_DONE ||
+           (state == STATE_FAILED && !slot->failed_by_source);
+}
+
+static void describe_view(const struct slot *slot, enum record_side side, struct view_source *view)
+{
+    const struct record *record = &slot->record;
+    bool input = side == RECORD_SIDE_INPUT;
+
+    *view = (struct view_source){.read = view_fetch};
+    view->dtype = input ? record->dtype : record->result_dtype;
+    view->ndim = input ? record->input_ndim : record->result_ndim;
+    memcpy(view->shape, input ? record->input_shape : record->result_shape, sizeof(view->shape));
+    view->length = input ? record->input_length : record->result_length;
+    view->fortran = record->order & (input ? RECORD_ORDER_INPUT_F : RECORD_ORDER_RESULT_F);
+}
+
+static off_t view_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    enum record_side side = slot_file_side(file);
+    struct view_place place = {exchange->arena, slot->segments[side]};
+    struct view_source view;
+    off_t size;
+
+    if (!is_shown(slot, side))
+        return 0;
+    describe_view(slot, side, &view);
+    view.context = &place;
+    size = file == SLOT_DATA_TXT || file == SLOT_RESULT_TXT ? view_text_size(&view) : view_npy_size(&view);
+    return size > 0 ? size : 0;
+}
+
+static int view_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
+{
+    enum record_side side = slot_file_side(handle->file);
+    struct segment *segment = slot->segments[side];
+    struct view_place *place;
+    int result;
+
+    handle->view.read = NULL;
+    if (!is_shown(slot, side))
+        return 0;
+    describe_view(slot, side, &handle->view);
+    place = malloc(sizeof(*place));
+    if (!place)
+        return -ENOMEM;
+    *place = (struct view_place){exchange->arena, segment};
+    handle->view.context = place;
+    if (!segment)
+        return 0;
+    result = segment_open(exchange->arena, segment);
+    if (result == 0)
+        handle->segment = segment;
+    return result;
+}
+
+static ssize_t text_view_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                              off_t offset)
+{
+    (void)exchange;
+    if (!handle->view.read)
+        return 0;
+    return view_text_read(&handle->view, &handle->cursor, buffer, size, offset);
+}
+
+static ssize_t npy_view_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                             off_t offset)
+{
+    (void)exchange;
+    if (!handle->view.read)
+        return 0;
+    return view_npy_read(&handle->view, buffer, size, offset);
+}
+
+/* --- task and error --- */
+
+static off_t text_file_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    (void)exchange;
+    return (off_t)text_size(slot, file);
+}
+
+static ssize_t text_file_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                              off_t offset)
+{
+    return text_read(exchange->arena, handle->slot, handle->file, buffer, size, offset);
+}
+
+static int text_result(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                       ssize_t result)
+{
+    if (result >= 0)
+        return 0;
+    return exchange_refuse(exchange, handle->slot, caller,
+                           handle->file == SLOT_TASK ? "write task" : "write error", (int)result,
+                           result == -EFBIG ? "the text is too long" : "the arena is full");
+}
+
+static int task_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                      const char *bytes, size_t size, off_t offset)
+{
+    return text_result(exchange, handle, caller,
+                       text_write(exchange->arena, handle->slot, SLOT_TASK, bytes, size, offset));
+}
+
+static int error_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                       const char *bytes, size_t size, off_t offset)
+{
+    struct slot *slot = handle->slot;
+
+    if (slot_state(slot) == STATE_FAILED)
+        return text_result(exchange, handle, caller,
+                           text_write(exchange->arena, slot, SLOT_ERROR, bytes, size, offset));
+    if (size > TEXT_ERROR_MAX)
+        return text_result(exchange, handle, caller, -EFBIG);
+    return exchange_fail(exchange, slot, caller, bytes, size);
+}
+
+static int task_resize(struct exchange *exchange, struct slot *slot, uint64_t size)
+{
+    return text_resize(exchange->arena, slot, SLOT_TASK, size);
+}
+
+static int error_resize(struct exchange *exchange, struct slot *slot, uint64_t size)
+{
+    return text_resize(exchange->arena, slot, SLOT_ERROR, size);
+}
+
+static int task_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    (void)caller;
+    return text_resize(exchange->arena, slot, SLOT_TASK, 0);
+}
+
+static int error_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    (void)caller;
+    return text_resize(exchange->arena, slot, SLOT_ERROR, 0);
+}
+
+/* --- owner and worker --- */
+
+static enum exchange_role role_of(enum slot_file file)
+{
+    return file == SLOT_OWNER ? ROLE_OWNER : ROLE_WORKER;
+}
+
+static int pid_text(const struct slot *slot, enum slot_file file, char text[16])
+{
+    pid_t pid = file == SLOT_OWNER ? slot->owner : slot->worker;
+
+    return pid ? snprintf(text, 16, "%d\n", pid) : 0;
+}
+
+static off_t pid_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    char text[16];
+
+    (void)exchange;
+    return pid_text(slot, file, text);
+}
+
+static int pid_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
+{
+    char *text = malloc(16);
+
+    (void)exchange;
+    return keep_text(handle, text, text ? (size_t)pid_text(slot, handle->file, text) : 0);
+}
+
+/* A decimal pid or "self", with or without a newline. Returns it, 0 for self, or -EINVAL. */
+static pid_t parse_pid(const char *bytes, size_t size)
+{
+    char text[16];
+    char *end;
+    long pid;
+
+    while (size > 0 && (bytes[size - 1] == '\n' || bytes[size - 1] == ' '))
+        size--;
+    if (size == 0 || size >= sizeof(text))
+        return -EINVAL;
+    memcpy(text, bytes, size);
+    text[size] = '\0';
+    if (strcmp(text, "self") == 0)
+        return 0;
+    if (strspn(text, "0123456789") != size)
+        return -EINVAL;
+    pid = strtol(text, &end, 10);
+    return pid > 0 && pid <= INT32_MAX ? (pid_t)pid : -EINVAL;
+}
+
+static int pid_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                     const char *bytes, size_t size, off_t offset)
+{
+    pid_t pid = parse_pid(bytes, size);
+
+    (void)offset;
+    if (pid < 0)
+        return exchange_refuse(exchange, handle->slot, caller,
+                               handle->file == SLOT_OWNER ? "set owner" : "set worker", -EINVAL,
+                               "neither a pid nor the word self");
+    if (pid == 0)
+        pid = watch_process_of(caller->thread);
+    return exchange_bind(exchange, handle->slot, role_of(handle->file), pid ? pid : caller->thread, caller);
+}
+
+static int owner_resize(struct exchange *exchange, struct slot *slot, uint64_t size)
+{
+    return size ? -EINVAL : exchange_bind(exchange, slot, ROLE_OWNER, 0, &(struct caller){0});
+}
+
+static int worker_resize(struct exchange *exchange, struct slot *slot, uint64_t size)
+{
+    return size ? -EINVAL : exchange_bind(exchange, slot, ROLE_WORKER, 0, &(struct caller){0});
+}
+
+static int owner_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    return exchange_bind(exchange, slot, ROLE_OWNER, 0, caller);
+}
+
+static int worker_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    return exchange_bind(exchange, slot, ROLE_WORKER, 0, caller);
+}
+
+/* --- source --- */
+
+static off_t link_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    char target[CHAIN_TARGET_MAX];
+
+    (void)file;
+    chain_target(exchange, slot, target);
+    return (off_t)strlen(target);
+}
+
+static int link_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    (void)caller;
+    chain_unlink(exchange, slot);
+    return 0;
+}
+
+/* --- arrays --- */
+
+static off_t array_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    uint64_t size, allocated;
+
+    exchange_array_stat(exchange, slot, slot_file_side(file), &size, &allocated);
+    return (off_t)size;
+}
+
+/* clang-format off */
+static const struct control controls[SLOT_FILES] = {
+    /*                     name            kind               size            open         read             write         resize         unlink */
+    [SLOT_DIRECTORY]    = {"",             CONTROL_DIRECTORY, NULL,           NULL,        NULL,            NULL,         NULL,          NULL},
+    [SLOT_METADATA_BIN] = {"metadata.bin", CONTROL_RECORD,    record_size,    NULL,        record_read,     record_write, NULL,          exchange_unlink},
+    [SLOT_METADATA_TXT] = {"metadata.txt", CONTROL_TEXT,      report_size,    report_open, snapshot_read,   report_write, NULL,          NULL},
+    [SLOT_DATA_BIN]     = {"data.bin",     CONTROL_ARRAY,     array_size,     NULL,        NULL,            NULL,         NULL,          exchange_unlink},
+    [SLOT_RESULT_BIN]   = {"result.bin",   CONTROL_ARRAY,     array_size,     NULL,        NULL,            NULL,         NULL,          exchange_unlink},
+    [SLOT_DATA_TXT]     = {"data.txt",     CONTROL_VIEW,      view_size,      view_open,   text_view_read,  NULL,         NULL,          NULL},
+    [SLOT_RESULT_TXT]   = {"result.txt",   CONTROL_VIEW,      view_size,      view_open,   text_view_read,  NULL,         NULL,          NULL},
+    [SLOT_DATA_NPY]     = {"data.npy",     CONTROL_VIEW,      view_size,      view_open,   npy_view_read,   NULL,         NULL,          NULL},
+    [SLOT_RESULT_NPY]   = {"result.npy",   CONTROL_VIEW,      view_size,      view_open,   npy_view_read,   NULL,         NULL,          NULL},
+    [SLOT_TASK]         = {"task",         CONTROL_TEXT,      text_file_size, NULL,        text_file_read,  task_write,   task_resize,   task_unlink},
+    [SLOT_ERROR]        = {"error",        CONTROL_TEXT,      text_file_size, NULL,        text_file_read,  error_write,  error_resize,  error_unlink},
+    [SLOT_OWNER]        = {"owner",        CONTROL_TEXT,      pid_size,       pid_open,    snapshot_read,   pid_write,    owner_resize,  owner_unlink},
+    [SLOT_WORKER]       = {"worker",       CONTROL_TEXT,      pid_size,       pid_open,    snapshot_read,   pid_write,    worker_resize, worker_unlink},
+    [SLOT_SOURCE]       = {"source",       CONTROL_LINK,      link_size,      NULL,        NULL,            NULL,         NULL,          link_unlink},
+};
+/* clang-format on */
+
+const struct control *control_of(enum slot_file file)
+{
+    return &controls[file];
+}
+
+enum slot_file control_find(const char *name)
+{
+    int file = SLOT_DIRECTORY + 1;
+
+    while (file < SLOT_FILES && strcmp(controls[file].name, name) != 0)
+        file++;
+    return (enum slot_file)file;
+}
+
+bool control_exists(const struct slot *slot, enum slot_file file)
+{
+    return file < SLOT_FILES && (file != SLOT_SOURCE || slot->source);
+}
+
+void control_close(struct exchange *exchange, struct handle *handle)
+{
+    if (controls[handle->file].kind == CONTROL_VIEW) {
+        if (handle->segment)
+            segment_close(exchange->arena, handle->segment);
+        handle->segment = NULL;
+        free(handle->view.context);
+        handle->view.context = NULL;
+    }
+    free(handle->text);
+    handle->text = NULL;
+}
+
+enum handshake_event control_write_event(const struct handle *handle, const char *bytes, size_t size, off_t offset)
+{
+    struct record proposed = handle->slot->record;
+    uint32_t touched;
+    int result;
+
+    if (handle->file == SLOT_METADATA_TXT)
+        result = record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched);
+    else
+        result = record_merge(&handle->slot->record, bytes, size, (uint64_t)offset, &proposed, &touched);
+    return result == 0 && proposed.flag == RECORD_FLAG_INPUT ? EVENT_FLAG_INPUT : EVENT_FLAG_RESULT;
+}

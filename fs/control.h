@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * control.h - the files of a slot, one table row each: it serves lookup, getattr, readdir, open, read, write and unlink.
+ */
+#ifndef PYRMAPFS_CONTROL_H
+#define PYRMAPFS_CONTROL_H
+
+#include "exchange.h"
+
+enum control_kind {
+    CONTROL_DIRECTORY,
+    CONTROL_RECORD, /* metadata.bin: read and written as a record, mapped as a page */
+    CONTROL_ARRAY,  /* data.bin, result.bin: segments */
+    CONTROL_VIEW,   /* made on the fly from a segment */
+    CONTROL_TEXT,   /* small texts */
+    CONTROL_LINK,   /* source */
+};
+
+struct control {
+    const char *name;
+    enum control_kind kind;
+
+    /* Bytes, for st_size. */
+    off_t (*size)(struct exchange *exchange, struct slot *slot, enum slot_file file);
+
+    /* Prepares a handle: a snapshot, or a view's segment. NULL: nothing to prepare. 0 or -errno. */
+    int (*open)(struct exchange *exchange, struct slot *slot, struct handle *handle);
+
+    /* Bytes or -errno. NULL for arrays, whose pages the kernel or exchange.h serves. */
+    ssize_t (*read)(struct exchange *exchange, struct handle *handle, char *buffer, size_t size, off_t offset);
+
+    /*
+     * One write(2) is one step. 0 or -errno; EXCHANGE_WAITS and EXCHANGE_WORKS: park, and call it again with the same bytes.
+     * NULL: the file is never writable.
+     */
+    int (*write)(struct exchange *exchange, struct handle *handle, const struct caller *caller, const char *bytes,
+                 size_t size, off_t offset);
+
+    /* Truncation; NULL: to 0 is accepted and changes nothing, else -EINVAL. 0 or -errno. */
+    int (*resize)(struct exchange *exchange, struct slot *slot, uint64_t size);
+
+    /* unlink: what `rm` means for it; the name stays. NULL: nothing. 0 or -errno. */
+    int (*unlink)(struct exchange *exchange, struct slot *slot, const struct caller *caller);
+};
+
+/* Never NULL for a file below SLOT_FILES. */
+const struct control *control_of(enum slot_file file);
+
+/* The file of that name, SLOT_FILES if a slot has no place for it. */
+enum slot_file control_find(const char *name);
+
+/* Whether the slot has this file now: all but `source`, which only a chained one has. */
+bool control_exists(const struct slot *slot, enum slot_file file);
+
+/* Gives back what open prepared. */
+void control_close(struct exchange *exchange, struct handle *handle);
+
+/* The event that a write of this handle stands for: what a waiter of it waits with. */
+enum handshake_event control_write_event(const struct handle *handle, const char *bytes, size_t size, off_t offset);
+
+#endif

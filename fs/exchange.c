@@ -1,0 +1,535 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exchange.h"
+
+#include "chain.h"
+#include "log.h"
+#include "page.h"
+#include "quota.h"
+#include "text.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- the queue of slots to look at, and the waiters in them --- */
+
+void exchange_queue(struct exchange *exchange, struct slot *slot)
+{
+    uint32_t index = slot_index(exchange->slots, slot);
+
+    if (slot->queued)
+        return;
+    slot->queued = 1;
+    slot->next_queued = 0;
+    if (exchange->last_queued)
+        slot_at(exchange->slots, exchange->last_queued)->next_queued = index;
+    else
+        exchange->first_queued = index;
+    exchange->last_queued = index;
+}
+
+static struct slot *dequeue(struct exchange *exchange)
+{
+    struct slot *slot = slot_at(exchange->slots, exchange->first_queued);
+
+    if (!slot)
+        return NULL;
+    exchange->first_queued = slot->next_queued;
+    if (!exchange->first_queued)
+        exchange->last_queued = 0;
+    slot->queued = 0;
+    return slot;
+}
+
+static void end_waiter(struct waiter *waiter, int result)
+{
+    exchange_unpark(waiter);
+    waiter->end(waiter, result);
+}
+
+static void retry_waiters(struct exchange *exchange, struct slot *slot)
+{
+    exchange->cursor = slot->waiters;
+    while (exchange->cursor) {
+        struct waiter *waiter = exchange->cursor;
+        int result;
+
+        exchange->cursor = waiter->next;
+        result = waiter->retry(waiter);
+        if (result != EXCHANGE_WAITS && result != EXCHANGE_WORKS)
+            end_waiter(waiter, result);
+    }
+}
+
+static void fail_for_dead_worker(struct exchange *exchange, struct slot *slot)
+{
+    char text[128];
+    int size;
+
+    if (slot->state != STATE_READY && slot->state != STATE_COMPUTING)
+        return;
+    size = snprintf(text, sizeof(text), "worker %d exited before it published the result of round %llu\n",
+                    slot->dead_worker, (unsigned long long)slot->record.round);
+    slot->dead_worker = 0;
+    exchange_set_failed(exchange, slot, text, (size_t)size);
+}
+
+void exchange_run(struct exchange *exchange)
+{
+    struct slot *slot;
+
+    if (exchange->running)
+        return;
+    exchange->running = true;
+    while ((slot = dequeue(exchange))) {
+        if (slot->source)
+            chain_pull(exchange, slot);
+        if (slot->dead_worker)
+            fail_for_dead_worker(exchange, slot);
+        if (slot->waiters)
+            retry_waiters(exchange, slot);
+        if (slot->source || slot->first_follower)
+            chain_queue_neighbours(exchange, slot);
+    }
+    exchange->running = false;
+}
+
+static void deadline_expired(struct watch_deadline *deadline)
+{
+    struct waiter *waiter = (struct waiter *)deadline;
+    struct caller caller = {.thread = waiter->thread};
+
+    exchange_refuse(waiter->exchange, waiter->slot, &caller, handshake_event_name(waiter->event), -ETIMEDOUT,
+                    handshake_reason(slot_state(waiter->slot), waiter->event));
+    end_waiter(waiter, -ETIMEDOUT);
+}
+
+void exchange_park(struct exchange *exchange, struct waiter *waiter, struct slot *slot)
+{
+    waiter->exchange = exchange;
+    waiter->slot = slot;
+    waiter->since_ms = watch_now_ms();
+    waiter->previous = NULL;
+    waiter->next = slot->waiters;
+    if (slot->waiters)
+        slot->waiters->previous = waiter;
+    slot->waiters = waiter;
+    exchange->waiters++;
+    waiter->deadline.next = NULL;
+    waiter->deadline.expired = deadline_expired;
+    if (exchange->limits.wait_timeout_ms)
+        watch_deadline_set(exchange->watch, &waiter->deadline, exchange->limits.wait_timeout_ms);
+}
+
+void exchange_unpark(struct waiter *waiter)
+{
+    struct exchange *exchange = waiter->exchange;
+
+    if (exchange->cursor == waiter)
+        exchange->cursor = waiter->next;
+    if (waiter->previous)
+        waiter->previous->next = waiter->next;
+    else
+        waiter->slot->waiters = waiter->next;
+    if (waiter->next)
+        waiter->next->previous = waiter->previous;
+    watch_deadline_clear(exchange->watch, &waiter->deadline);
+    exchange->waiters--;
+}
+
+void exchange_end_waiters(struct slot *slot, int result)
+{
+    while (slot->waiters)
+        end_waiter(slot->waiters, result);
+}
+
+/* --- refusals --- */
+
+int exchange_refuse(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                    const char *operation, int result, const char *reason)
+{
+    struct slot_refusal *refusal = &slot->refusal;
+    size_t kind = (size_t)-result;
+
+    exchange->refusals++;
+    if (kind < sizeof(exchange->refusals_by_errno) / sizeof(exchange->refusals_by_errno[0]))
+        exchange->refusals_by_errno[kind]++;
+    slot->refusals++;
+    clock_gettime(CLOCK_REALTIME, &refusal->when);
+    refusal->pid = caller->thread;
+    refusal->error = -result;
+    snprintf(refusal->operation, sizeof(refusal->operation), "%s", operation);
+    snprintf(refusal->reason, sizeof(refusal->reason), "%s", reason);
+    log_info("%s: refused to %s for process %d: %s (%s)", slot->name, operation, (int)caller->thread,
+             strerror(-result), reason);
+    return result;
+}
+
+static int refuse_step(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                       enum handshake_event event, int error)
+{
+    return exchange_refuse(exchange, slot, caller, handshake_event_name(event), -error,
+                           handshake_reason(slot_state(slot), event));
+}
+
+/* --- steps --- */
+
+uint64_t exchange_array_identity(const struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    const struct slot_array *array = &slot->arrays[side];
+
+    return exchange->data_path == DATA_PATH_PAGE_CACHE ? array->number : array->serial;
+}
+
+enum handshake_state slot_state(const struct slot *slot)
+{
+    return (enum handshake_state)slot->state;
+}
+
+void exchange_changed(struct exchange *exchange, struct slot *slot)
+{
+    slot->record.change++;
+    slot_touch(slot, SLOT_METADATA_BIN);
+    page_update(exchange->arena, slot);
+    exchange->hooks.record_changed(exchange->hooks.context, slot);
+    exchange_queue(exchange, slot);
+}
+
+void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct segment *segment = slot->segments[side];
+
+    slot->segments[side] = NULL;
+    slot->reserved[side] = 0;
+    slot->settling[side] = 0;
+    slot->settled[side] = 0;
+    if (segment) {
+        if (segment->names == 1)
+            quota_uncharge(exchange->quota, segment);
+        segment_unname(exchange->arena, segment);
+    }
+    slot_fresh_array(exchange->slots, slot, side);
+}
+
+void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, const struct slot *from,
+                    enum record_side from_side)
+{
+    struct segment *segment = from->segments[from_side];
+    uint64_t serial = slot->arrays[side].serial;
+    bool was_empty = !slot->segments[side] && slot->arrays[side].number == serial;
+
+    exchange_drop_array(exchange, slot, side);
+    if (was_empty) {
+        /* Nobody can have had it open, and who is parked in an open of this very inode gets it. */
+        slot->arrays[side].serial = serial;
+        exchange->hooks.array_arrived(exchange->hooks.context, slot);
+    }
+    slot->arrays[side].number = from->arrays[from_side].number;
+    slot->arrays[side].home = from->arrays[from_side].home;
+    slot->arrays[side].home_side = from->arrays[from_side].home_side;
+    slot->arrays[side].changed = from->arrays[from_side].changed;
+    if (!segment)
+        return;
+    segment_name(segment);
+    slot->segments[side] = segment;
+    slot->arrays[side].segment_id = segment->id;
+    slot->arrays[side].backing_id = segment->backing_id;
+}
+
+void exchange_take_step(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
+{
+    enum handshake_state before = slot_state(slot);
+
+    if (step->effects & EFFECT_NEW_ROUND)
+        slot->record.round++;
+    if (step->effects & EFFECT_FRESH_INPUT) {
+        exchange_drop_array(exchange, slot, RECORD_SIDE_INPUT);
+        record_reset_side(&slot->record, RECORD_SIDE_INPUT);
+    }
+    if (step->effects & EFFECT_FRESH_RESULT) {
+        exchange_drop_array(exchange, slot, RECORD_SIDE_RESULT);
+        record_reset_side(&slot->record, RECORD_SIDE_RESULT);
+        slot->result_taken = 0;
+    }
+    if (step->effects & EFFECT_CLEAR_ERROR) {
+        text_resize(exchange->arena, slot, SLOT_ERROR, 0);
+        slot->failed_by_source = 0;
+        slot->dead_worker = 0;
+    }
+    slot->state = step->next;
+    slot->record.flag = handshake_flag(step->next);
+    if (step->next != STATE_FILLING)
+        slot->filler = 0;
+    if (before != step->next) {
+        clock_gettime(CLOCK_REALTIME, &slot->entered);
+        log_debug("%s: %s -> %s, round %llu", slot->name, handshake_state_name(before),
+                  handshake_state_name(step->next), (unsigned long long)slot->record.round);
+    }
+}
+
+void exchange_announce(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
+{
+    exchange_changed(exchange, slot);
+    if (step->effects & EFFECT_CANCEL_WAITERS)
+        exchange_end_waiters(slot, -ECANCELED);
+    if (step->effects & EFFECT_FAIL_WAITERS)
+        exchange_end_waiters(slot, -EIO);
+}
+
+void exchange_apply(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
+{
+    exchange_take_step(exchange, slot, step);
+    exchange_announce(exchange, slot, step);
+}
+
+void exchange_set_failed(struct exchange *exchange, struct slot *slot, const char *text, size_t size)
+{
+    struct handshake_step step = {VERDICT_PROCEED, 0, STATE_FAILED, 0, EFFECT_FAIL_WAITERS};
+
+    if (slot_state(slot) == STATE_DONE || slot_state(slot) == STATE_FAILED)
+        step.effects |= EFFECT_NEW_ROUND | EFFECT_FRESH_INPUT | EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR;
+    slot->failure = slots_serial(exchange->slots);
+    log_debug("%s: failed: %.*s", slot->name, (int)(size < 200 ? size : 200), text);
+    exchange_apply(exchange, slot, &step);
+    /* Who is woken by the state asks for the text later than this. A full arena costs the text, not the failure. */
+    text_resize(exchange->arena, slot, SLOT_ERROR, 0);
+    text_write(exchange->arena, slot, SLOT_ERROR, text, size, 0);
+}
+
+int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    struct handshake_step step = handshake_judge(slot_state(slot), EVENT_UNLINK, 0);
+
+    (void)caller;
+    if (step.next != slot_state(slot) || step.effects)
+        exchange_apply(exchange, slot, &step);
+    exchange_run(exchange);
+    return 0;
+}
+
+int exchange_fail(struct exchange *exchange, struct slot *slot, const struct caller *caller, const char *text,
+                  size_t size)
+{
+    struct handshake_step step = handshake_judge(slot_state(slot), EVENT_FLAG_FAILED, 0);
+
+    if (step.verdict == VERDICT_REFUSE)
+        return refuse_step(exchange, slot, caller, EVENT_FLAG_FAILED, step.error);
+    if (slot_state(slot) != STATE_FAILED)
+        exchange_set_failed(exchange, slot, text, size);
+    exchange_run(exchange);
+    return 0;
+}
+
+/* --- slots --- */
+
+int exchange_mkdir(struct exchange *exchange, const char *name, const struct caller *caller, mode_t mode,
+                   struct slot **slot)
+{
+    int result = quota_add_slot(exchange->quota, caller->uid, exchange->limits.slots_per_user);
+
+    if (result < 0)
+        return result;
+    result = slot_create(exchange->slots, name, caller->uid, caller->gid, mode, slot);
+    if (result < 0)
+        quota_drop_slot(exchange->quota, caller->uid);
+    return result;
+}
+
+void exchange_remove(struct exchange *exchange, struct slot *slot)
+{
+    chain_slot_removed(exchange, slot);
+    exchange_end_waiters(slot, -ECANCELED);
+    exchange->hooks.slot_removing(exchange->hooks.context, slot);
+    while (slot->handles)
+        handle_delist(slot->handles);
+    exchange_drop_array(exchange, slot, RECORD_SIDE_INPUT);
+    exchange_drop_array(exchange, slot, RECORD_SIDE_RESULT);
+    text_resize(exchange->arena, slot, SLOT_TASK, 0);
+    text_resize(exchange->arena, slot, SLOT_ERROR, 0);
+    page_remove(exchange->arena, slot);
+    watch_release(exchange->watch, slot->owner_watch);
+    watch_release(exchange->watch, slot->worker_watch);
+    quota_drop_slot(exchange->quota, slot->uid);
+    /* Whatever the removal has set going is done before the entry can become another slot. */
+    exchange_run(exchange);
+    slot_destroy(exchange->slots, slot);
+}
+
+void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid)
+{
+    if (uid != slot->uid) {
+        quota_drop_slot(exchange->quota, slot->uid);
+        quota_add_slot(exchange->quota, uid, UINT32_MAX);
+        for (int side = 0; side < 2; side++) {
+            struct segment *segment = slot->segments[side];
+            if (segment)
+                quota_charge(exchange->quota, segment, uid, segment->charged, 0);
+        }
+    }
+    slot->uid = uid;
+    slot->gid = gid;
+    slot_touch(slot, SLOT_DIRECTORY);
+}
+
+/* --- owner and worker --- */
+
+static void worker_exited(struct exchange *exchange, struct slot *slot)
+{
+    watch_release(exchange->watch, slot->worker_watch);
+    slot->worker_watch = NULL;
+    if (slot->worker_round >= slot->record.round && slot_state(slot) != STATE_DONE &&
+        slot_state(slot) != STATE_FAILED) {
+        slot->dead_worker = slot->worker;
+        exchange_queue(exchange, slot);
+    }
+    slot->worker = 0;
+    slot_touch(slot, SLOT_WORKER);
+}
+
+static void process_exited(void *context, struct watched *watched)
+{
+    struct exchange *exchange = context;
+    struct slot *slot = NULL;
+    uint32_t index = 0;
+
+    while ((slot = slot_after(exchange->slots, index))) {
+        index = slot_index(exchange->slots, slot);
+        if (slot->worker_watch == watched)
+            worker_exited(exchange, slot);
+        if (slot->owner_watch == watched) {
+            char name[SLOT_NAME_MAX + 1];
+            strcpy(name, slot->name);
+            log_debug("%s: owner %d exited, the slot is removed", name, slot->owner);
+            exchange_remove(exchange, slot);
+            exchange->hooks.slot_vanished(exchange->hooks.context, name);
+        }
+    }
+    exchange_run(exchange);
+}
+
+int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_role role, pid_t pid,
+                  const struct caller *caller)
+{
+    struct watched **watched = role == ROLE_OWNER ? &slot->owner_watch : &slot->worker_watch;
+    uint64_t serial = slot->serial;
+    struct watched *new = NULL;
+    int result = pid ? watch_process(exchange->watch, pid, caller->uid, &new) : 0;
+
+    if (result == -EPERM || result == -ESRCH)
+        return exchange_refuse(exchange, slot, caller, role == ROLE_OWNER ? "set owner" : "set worker", result,
+                               result == -EPERM ? "the process belongs to another user" : "no such process");
+    if (result < 0)
+        return result;
+    if (slot->serial != serial) {
+        watch_release(exchange->watch, new); /* its former owner had this very pid */
+        return -ESTALE;
+    }
+    watch_release(exchange->watch, *watched);
+    *watched = new;
+    if (role == ROLE_OWNER) {
+        slot->owner = pid;
+        slot_touch(slot, SLOT_OWNER);
+        return 0;
+    }
+    slot->worker = pid;
+    slot->dead_worker = 0;
+    slot->worker_round = slot->record.round;
+    if (slot_state(slot) == STATE_DONE || slot_state(slot) == STATE_FAILED)
+        slot->worker_round++;
+    slot_touch(slot, SLOT_WORKER);
+    return 0;
+}
+
+/* --- beginning and end --- */
+
+static int restore_array(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct slot_array *array = &slot->arrays[side];
+    uint64_t size = 0, allocated = 0;
+    int result;
+
+    array->backing_id = 0;
+    if (!array->segment_id)
+        return 0;
+    result = segment_restore(exchange->arena, array->segment_id, &slot->segments[side]);
+    if (result < 0)
+        return result;
+    if (segment_stat(exchange->arena, slot->segments[side], &size, &allocated) == 0)
+        quota_charge(exchange->quota, slot->segments[side], slot->uid, size, 0);
+    slot->segments[side]->published = true;
+    slot->reserved[side] = size;
+    return 0;
+}
+
+/* Slots of a former server. Their processes are not ours to watch: what they held is over. */
+static void restore(struct exchange *exchange)
+{
+    static const char restarted[] = "the filesystem was restarted while the result was being computed\n";
+    struct slot *slot = NULL;
+    uint32_t index = 0;
+
+    while ((slot = slot_after(exchange->slots, index))) {
+        index = slot_index(exchange->slots, slot);
+        quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
+        if (restore_array(exchange, slot, RECORD_SIDE_INPUT) < 0 ||
+            restore_array(exchange, slot, RECORD_SIDE_RESULT) < 0) {
+            log_warning("%s: its data is not in the arena any more, the slot is emptied", slot->name);
+            exchange_unlink(exchange, slot, &(struct caller){0});
+        }
+        page_remove(exchange->arena, slot);
+    }
+    index = 0;
+    while ((slot = slot_after(exchange->slots, index))) {
+        index = slot_index(exchange->slots, slot);
+        if (slot->owner) {
+            exchange_remove(exchange, slot);
+            continue;
+        }
+        if (slot_state(slot) == STATE_COMPUTING || (slot->worker && slot_state(slot) == STATE_READY))
+            exchange_set_failed(exchange, slot, restarted, sizeof(restarted) - 1);
+        slot->worker = 0;
+    }
+    arena_sweep(exchange->arena);
+    exchange_run(exchange);
+}
+
+int exchange_init(struct exchange **out, struct slots *slots, struct arena *arena, struct loop *loop,
+                  const struct exchange_limits *limits, const struct exchange_hooks *hooks)
+{
+    struct exchange *exchange = calloc(1, sizeof(*exchange));
+    int result = -ENOMEM;
+
+    *out = NULL;
+    if (!exchange)
+        return -ENOMEM;
+    exchange->slots = slots;
+    exchange->arena = arena;
+    exchange->limits = *limits;
+    exchange->hooks = *hooks;
+    exchange->quota = quota_new();
+    if (exchange->quota)
+        result = watch_init(&exchange->watch, loop, process_exited, exchange);
+    if (result < 0) {
+        exchange_deinit(exchange);
+        return result;
+    }
+    restore(exchange);
+    *out = exchange;
+    return 0;
+}
+
+void exchange_deinit(struct exchange *exchange)
+{
+    struct slot *slot = NULL;
+    uint32_t index = 0;
+
+    if (!exchange)
+        return;
+    while (exchange->watch && (slot = slot_after(exchange->slots, index))) {
+        index = slot_index(exchange->slots, slot);
+        exchange_end_waiters(slot, -ECANCELED);
+    }
+    watch_deinit(exchange->watch);
+    quota_free(exchange->quota);
+    free(exchange);
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * handle.h - an open file of a slot: what the exchange and the small files know about it.
+ */
+#ifndef PYRMAPFS_HANDLE_H
+#define PYRMAPFS_HANDLE_H
+
+#include "slot.h"
+#include "view.h"
+#include <stdbool.h>
+
+/* Who makes a request. A thread, as the kernel names it: watch_process_of() tells its process. */
+struct caller {
+    uid_t uid;
+    gid_t gid;
+    pid_t thread;
+};
+
+enum handle_access { HANDLE_READS, HANDLE_WRITES };
+
+struct handle {
+    struct handle *next, *previous; /* in slot->handles */
+    struct slot *slot;              /* NULL once the slot is gone; pages stay */
+    uint64_t nodeid;                /* under which it was opened */
+    enum slot_file file;
+    enum handle_access access;
+    pid_t process;
+    struct segment *segment; /* data.bin, result.bin and their views */
+    enum record_side side;   /* of segment */
+
+    /* metadata.bin */
+    uint32_t seen_change; /* what its last read showed */
+    bool has_read;        /* before its first read a handle has seen nothing new */
+
+    void *poll; /* whom to tell of a change; the layer above's */
+
+    /* texts and views: a snapshot made at open, or the view's place */
+    char *text;
+    size_t text_size;
+    size_t text_room;
+    bool changed; /* written or truncated through this handle */
+    struct view_source view;
+    struct view_cursor cursor;
+};
+
+void handle_enlist(struct handle *handle, struct slot *slot);
+void handle_delist(struct handle *handle);
+
+/* Whether any handle has this segment open for writing; of a process other than `except` if that is not 0. */
+bool handle_writes_segment(const struct slot *slot, const struct segment *segment, pid_t except);
+
+#endif

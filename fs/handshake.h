@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * handshake.h - whose turn it is: a pure function from state x event to a verdict.
+ *
+ * It knows no slots, files or requests. The caller makes the checks that a verdict asks for, in the order of their bits, and
+ * only then takes the next state and the effects.
+ */
+#ifndef PYRMAPFS_HANDSHAKE_H
+#define PYRMAPFS_HANDSHAKE_H
+
+#include <stdint.h>
+
+enum handshake_state {
+    STATE_IDLE,
+    STATE_FILLING,
+    STATE_READY,
+    STATE_COMPUTING,
+    STATE_DONE,
+    STATE_FAILED,
+    HANDSHAKE_STATES,
+};
+
+enum handshake_event {
+    EVENT_OPEN_INPUT_WRITE,  /* open data.bin for writing */
+    EVENT_OPEN_INPUT_READ,   /* open data.bin for reading */
+    EVENT_OPEN_RESULT_WRITE, /* open result.bin for writing */
+    EVENT_OPEN_RESULT_READ,  /* open result.bin for reading */
+    EVENT_FLAG_INPUT,        /* flag 0: the input is complete */
+    EVENT_FLAG_RESULT,       /* flag 1: the result is complete */
+    EVENT_FLAG_FAILED,       /* flag 2, or text written into error */
+    EVENT_FLAG_NONE,         /* flag -1: drop it all */
+    EVENT_EDIT_INPUT,        /* change input fields of the record, leave the flag */
+    EVENT_EDIT_RESULT,       /* change result fields of the record, leave the flag */
+    EVENT_RESIZE_INPUT,      /* ftruncate, fallocate on data.bin */
+    EVENT_RESIZE_RESULT,     /* the same on result.bin */
+    EVENT_UNLINK,            /* unlink data.bin, result.bin or metadata.bin */
+    EVENT_TAKE_RESULT,       /* rename result.bin away */
+    EVENT_GIVE_INPUT,        /* rename another result onto data.bin, or a chain's source delivers */
+    EVENT_WORKER_DIED,       /* the process bound to the round is gone */
+    HANDSHAKE_EVENTS,
+};
+
+enum handshake_verdict {
+    VERDICT_PROCEED,
+    VERDICT_WAIT,   /* park the caller until the state changes */
+    VERDICT_REFUSE, /* answer `error`, change nothing */
+};
+
+/* What the caller knows about the process that asks and about the record that it proposes. */
+enum handshake_fact {
+    FACT_CALLER_FILLS = 1u << 0,        /* the caller is the process that is writing data.bin */
+    FACT_OTHERS_WRITE_RESULT = 1u << 1, /* another process has result.bin open for writing */
+    FACT_EMPTY_RESULT = 1u << 2,        /* the proposed result_length is 0 */
+};
+
+/* In the order in which they are made; the first that fails decides the errno. */
+enum handshake_check {
+    CHECK_INPUT_RELEASED = 1u << 0,  /* nobody has data.bin open or mapped for writing, else EBUSY */
+    CHECK_RESULT_RELEASED = 1u << 1, /* the same for result.bin */
+    CHECK_INPUT_FITS = 1u << 2,      /* the record describes data.bin exactly, else EINVAL */
+    CHECK_RESULT_FITS = 1u << 3,
+};
+
+enum handshake_effect {
+    EFFECT_NEW_ROUND = 1u << 0,      /* round + 1 */
+    EFFECT_FRESH_INPUT = 1u << 1,    /* data.bin becomes a fresh, empty inode; input fields reset */
+    EFFECT_FRESH_RESULT = 1u << 2,   /* result.bin likewise */
+    EFFECT_CANCEL_WAITERS = 1u << 3, /* who waits in this slot gets ECANCELED */
+    EFFECT_FAIL_WAITERS = 1u << 4,   /* ... gets EIO */
+    EFFECT_CLEAR_ERROR = 1u << 5,    /* the error text belongs to a failure that is over */
+};
+
+struct handshake_step {
+    enum handshake_verdict verdict;
+    int error; /* positive errno when refused; what an O_NONBLOCK caller gets when it would wait */
+    enum handshake_state next;
+    uint32_t checks;  /* enum handshake_check */
+    uint32_t effects; /* enum handshake_effect */
+};
+
+/* Judges one event; facts are enum handshake_fact bits. Has no state of its own. */
+struct handshake_step handshake_judge(enum handshake_state state, enum handshake_event event, uint32_t facts);
+
+/* The flag that clients see for a state (enum record_flag). */
+int32_t handshake_flag(enum handshake_state state);
+
+/* "IDLE", ... and what it means in a few words, for people. */
+const char *handshake_state_name(enum handshake_state state);
+const char *handshake_state_meaning(enum handshake_state state);
+
+/* What a refused client tried, in words: "open data.bin for writing". */
+const char *handshake_event_name(enum handshake_event event);
+
+/* Why an event is refused or waits in a state, for people. */
+const char *handshake_reason(enum handshake_state state, enum handshake_event event);
+
+#endif

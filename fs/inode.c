@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inode.h"
+
+#include <errno.h>
+
+enum { SLOT_BITS = 18, FILE_BITS = 4 };
+
+static const uint64_t slot_mask = (UINT64_C(1) << SLOT_BITS) - 1;
+static const uint64_t file_mask = (UINT64_C(1) << FILE_BITS) - 1;
+
+/* .pyrmap and its files: slot index 0, which no slot has, and a serial, so that none of them is the root's 1. */
+enum { DAEMON_SERIAL = 1 };
+
+static uint64_t pack(uint64_t slot, uint64_t file, uint64_t serial)
+{
+    return serial << (SLOT_BITS + FILE_BITS) | file << SLOT_BITS | slot;
+}
+
+uint64_t inode_serial(uint64_t nodeid)
+{
+    return nodeid >> (SLOT_BITS + FILE_BITS);
+}
+
+/* The serial that a file's nodeid has now. */
+static uint64_t current_serial(const struct slot *slot, enum slot_file file)
+{
+    switch (file) {
+    case SLOT_DATA_BIN:
+    case SLOT_RESULT_BIN:
+    case SLOT_DATA_TXT:
+    case SLOT_RESULT_TXT:
+    case SLOT_DATA_NPY:
+    case SLOT_RESULT_NPY:
+        return slot->arrays[slot_file_side(file)].serial;
+    case SLOT_SOURCE:
+        return slot->source ? slot->source_serial : 0;
+    case SLOT_DIRECTORY:
+    case SLOT_METADATA_BIN:
+    case SLOT_METADATA_TXT:
+    case SLOT_TASK:
+    case SLOT_ERROR:
+    case SLOT_OWNER:
+    case SLOT_WORKER:
+    case SLOT_FILES:
+        break;
+    }
+    return slot->serial;
+}
+
+static enum slot_file array_file(enum record_side side)
+{
+    return side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN;
+}
+
+static int has_array(struct slot *slot, uint32_t home, uint64_t number, struct inode *inode)
+{
+    for (int side = 0; slot && side < 2; side++) {
+        if (slot->arrays[side].number == number && slot->arrays[side].home == home) {
+            *inode = (struct inode){INODE_SLOT, slot, array_file((enum record_side)side), 0};
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Page-cache path: any slot that has the array. Its home first, which moved on only if the chain is busy. */
+static int decode_shared(struct exchange *exchange, uint32_t home, uint64_t number, struct inode *inode)
+{
+    struct slot *slot = slot_at(exchange->slots, home);
+
+    if (has_array(slot, home, number, inode))
+        return 0;
+    for (uint32_t at = slot ? slot->first_follower : 0; at; at = slot_at(exchange->slots, at)->next_follower) {
+        if (has_array(slot_at(exchange->slots, at), home, number, inode))
+            return 0;
+    }
+    for (slot = slot_after(exchange->slots, 0); slot;
+         slot = slot_after(exchange->slots, slot_index(exchange->slots, slot))) {
+        if (has_array(slot, home, number, inode))
+            return 0;
+    }
+    return -ESTALE;
+}
+
+int inode_decode(struct exchange *exchange, uint64_t nodeid, struct inode *inode)
+{
+    uint32_t index = (uint32_t)(nodeid & slot_mask);
+    unsigned file = (unsigned)(nodeid >> SLOT_BITS & file_mask);
+    uint64_t serial = inode_serial(nodeid);
+    struct slot *slot = slot_at(exchange->slots, index);
+
+    *inode = (struct inode){.kind = INODE_ROOT};
+    if (nodeid == INODE_ROOT_ID)
+        return 0;
+    if (index == 0) {
+        *inode = (struct inode){.kind = INODE_DAEMON, .number = file};
+        return serial == DAEMON_SERIAL ? 0 : -ESTALE;
+    }
+    if (exchange->data_path == DATA_PATH_PAGE_CACHE && (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN))
+        return decode_shared(exchange, index, serial, inode);
+    if (!slot || file >= SLOT_FILES || current_serial(slot, (enum slot_file)file) != serial)
+        return -ESTALE;
+    *inode = (struct inode){INODE_SLOT, slot, (enum slot_file)file, 0};
+    return 0;
+}
+
+uint64_t inode_of(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    if (exchange->data_path == DATA_PATH_PAGE_CACHE && (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN)) {
+        enum record_side side = slot_file_side(file);
+        const struct slot_array *array = &slot->arrays[side];
+        return pack(array->home, array_file((enum record_side)array->home_side),
+                    exchange_array_identity(exchange, slot, side));
+    }
+    return pack(slot_index(exchange->slots, slot), file, current_serial(slot, file));
+}
+
+uint64_t inode_encode(struct exchange *exchange, const struct inode *inode)
+{
+    switch (inode->kind) {
+    case INODE_ROOT:
+        return INODE_ROOT_ID;
+    case INODE_DAEMON:
+        return pack(0, inode->number, DAEMON_SERIAL);
+    case INODE_SLOT:
+        break;
+    }
+    return inode_of(exchange, inode->slot, inode->file);
+}
+
+uint64_t inode_number(struct exchange *exchange, const struct inode *inode)
+{
+    if (inode->kind == INODE_SLOT && (inode->file == SLOT_DATA_BIN || inode->file == SLOT_RESULT_BIN))
+        return inode->slot->arrays[slot_file_side(inode->file)].number;
+    return inode_encode(exchange, inode);
+}

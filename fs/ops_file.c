@@ -1,0 +1,679 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * ops_file.c - requests about open files, and about attributes: a size can be a matter of waiting.
+ */
+#include "log.h"
+#include "ops.h"
+#include "page.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+    return (struct handle *)(uintptr_t)fi->fh;
+}
+
+static enum control_kind kind_of(const struct handle *handle)
+{
+    return control_of(handle->file)->kind;
+}
+
+/* --- requests that are answered later --- */
+
+/* An open or a write that is parked, or any request whose reply waits for the background. */
+struct parked {
+    struct waiter waiter; /* first: callbacks get it back */
+    struct ops *ops;
+    fuse_req_t request;
+    struct caller caller;
+    fuse_ino_t nodeid;
+    struct fuse_file_info fi;
+    struct handle *handle;
+    size_t size; /* of bytes, in a write */
+    off_t offset;
+    char bytes[];
+};
+
+static struct parked *parked_new(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid,
+                                 const struct fuse_file_info *fi, size_t size)
+{
+    struct parked *parked = calloc(1, sizeof(*parked) + size);
+
+    if (!parked)
+        return NULL;
+    parked->ops = ops;
+    parked->request = request;
+    parked->caller = ops_caller(request);
+    parked->nodeid = nodeid;
+    parked->size = size;
+    parked->waiter.thread = parked->caller.thread;
+    if (fi) {
+        parked->fi = *fi;
+        parked->handle = handle_of(fi);
+    }
+    return parked;
+}
+
+static void interrupted(fuse_req_t request, void *data)
+{
+    struct parked *parked = data;
+
+    (void)request;
+    exchange_unpark(&parked->waiter);
+    parked->waiter.end(&parked->waiter, -EINTR);
+}
+
+/*
+ * Parks a request in a slot, or refuses to: O_NONBLOCK, or its process was told to stop already. Calls end in that case.
+ */
+static void park(struct parked *parked, struct slot *slot, int why, int flags)
+{
+    struct waiter *waiter = &parked->waiter;
+
+    if (fuse_req_interrupted(parked->request)) {
+        waiter->end(waiter, -EINTR);
+        return;
+    }
+    if (why == EXCHANGE_WAITS && flags & O_NONBLOCK) {
+        exchange_refuse(parked->ops->exchange, slot, &parked->caller, handshake_event_name(waiter->event), -EAGAIN,
+                        handshake_reason(slot_state(slot), waiter->event));
+        waiter->end(waiter, -EAGAIN);
+        return;
+    }
+    exchange_park(parked->ops->exchange, waiter, slot);
+    fuse_req_interrupt_func(parked->request, interrupted, parked);
+}
+
+/* --- open --- */
+
+static void handle_free(struct ops *ops, struct handle *handle)
+{
+    switch (kind_of(handle)) {
+    case CONTROL_ARRAY:
+        exchange_close_array(ops->exchange, handle);
+        break;
+    case CONTROL_RECORD:
+    case CONTROL_VIEW:
+    case CONTROL_TEXT:
+    case CONTROL_DIRECTORY:
+    case CONTROL_LINK:
+        handle_delist(handle);
+        control_close(ops->exchange, handle);
+        break;
+    }
+    if (handle->poll)
+        fuse_pollhandle_destroy(handle->poll);
+    free(handle);
+}
+
+/* One backing id per segment for life: a second one would give EIO to who has it open under the first. */
+static int array_backing(struct ops *ops, struct handle *handle, int32_t *backing_id)
+{
+    struct segment *segment = handle->segment;
+
+    *backing_id = 0;
+    if (ops->exchange->data_path != DATA_PATH_PASSTHROUGH)
+        return 0;
+    if (!segment->backing_id) {
+        int id = transport_backing_open(ops->transport, segment->fd);
+        if (id < 0) {
+            log_error("cannot register a segment for passthrough: %s", strerror(-id));
+            return id;
+        }
+        segment->backing_id = id;
+    }
+    if (handle->slot)
+        handle->slot->arrays[handle->side].backing_id = segment->backing_id;
+    *backing_id = segment->backing_id;
+    return 0;
+}
+
+static void reply_open(struct ops *ops, fuse_req_t request, struct fuse_file_info *fi, struct handle *handle,
+                       int32_t backing_id)
+{
+    fi->fh = (uintptr_t)handle;
+    if (transport_reply_open(ops->transport, request, fi, backing_id) == -ENOENT)
+        handle_free(ops, handle); /* the opener was killed meanwhile: no RELEASE will come */
+}
+
+/* The array is open: the last half of an open, at once or after waiting. */
+static void finish_open(struct parked *parked, int result)
+{
+    int32_t backing_id = 0;
+
+    if (result == 0)
+        result = array_backing(parked->ops, parked->handle, &backing_id);
+    if (result < 0) {
+        ops_reply(parked->request, result);
+        handle_free(parked->ops, parked->handle);
+    } else {
+        /* Pages stay valid from open to open: all changes pass through this inode. Passthrough has none to keep. */
+        parked->fi.keep_cache = backing_id == 0;
+        reply_open(parked->ops, parked->request, &parked->fi, parked->handle, backing_id);
+    }
+    free(parked);
+}
+
+static void truncated_at_open(void *context, int result)
+{
+    finish_open(context, result);
+}
+
+static void end_open(struct waiter *waiter, int result)
+{
+    struct parked *parked = (struct parked *)waiter;
+    struct handle *handle = parked->handle;
+    uint64_t size, allocated;
+
+    if (result == 0 && parked->fi.flags & O_TRUNC && handle->slot &&
+        exchange_array_stat(parked->ops->exchange, handle->slot, handle->side, &size, &allocated) == 0 && size > 0) {
+        exchange_resize(parked->ops->exchange, handle->slot, handle->side, handle, &parked->caller, SEGMENT_RESIZE,
+                        0, truncated_at_open, parked);
+        return;
+    }
+    finish_open(parked, result);
+}
+
+static int retry_open(struct waiter *waiter)
+{
+    struct parked *parked = (struct parked *)waiter;
+
+    return exchange_open_array(parked->ops->exchange, waiter->slot, parked->handle, &parked->caller,
+                               inode_serial(parked->nodeid));
+}
+
+static void open_array(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi,
+                       const struct inode *inode, struct handle *handle)
+{
+    struct parked *parked = parked_new(ops, request, nodeid, fi, 0);
+    bool writes = handle->access == HANDLE_WRITES;
+    int result;
+
+    if (!parked) {
+        free(handle);
+        ops_reply(request, -ENOMEM);
+        return;
+    }
+    parked->handle = handle;
+    parked->waiter.retry = retry_open;
+    parked->waiter.end = end_open;
+    if (slot_file_side(inode->file) == RECORD_SIDE_INPUT)
+        parked->waiter.event = writes ? EVENT_OPEN_INPUT_WRITE : EVENT_OPEN_INPUT_READ;
+    else
+        parked->waiter.event = writes ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
+    result = exchange_open_array(ops->exchange, inode->slot, handle, &parked->caller, inode_serial(nodeid));
+    if (result == EXCHANGE_WAITS)
+        park(parked, inode->slot, result, fi->flags);
+    else
+        end_open(&parked->waiter, result);
+}
+
+static int open_record_page(struct ops *ops, struct slot *slot, int32_t *backing_id)
+{
+    int result = page_open(ops->arena, slot);
+    int fd;
+
+    *backing_id = 0;
+    if (result < 0 || slot->page_backing_id) {
+        *backing_id = slot->page_backing_id;
+        return result;
+    }
+    fd = page_descriptor(ops->arena, slot);
+    result = fd < 0 ? fd : transport_backing_open(ops->transport, fd);
+    if (fd >= 0)
+        close(fd);
+    if (result < 0) {
+        page_close(slot);
+        return result;
+    }
+    slot->page_backing_id = *backing_id = result;
+    return 0;
+}
+
+static void open_small(struct ops *ops, fuse_req_t request, struct fuse_file_info *fi, const struct inode *inode,
+                       struct handle *handle)
+{
+    const struct control *control = control_of(inode->file);
+    struct slot *slot = inode->slot;
+    int32_t backing_id = 0;
+    int result = 0;
+
+    if (handle->access == HANDLE_WRITES && !control->write)
+        result = -EACCES; /* views; the kernel's own check lets root through */
+    if (result == 0 && control->open)
+        result = control->open(ops->exchange, slot, handle);
+    if (result == 0 && control->kind == CONTROL_RECORD && ops->exchange->data_path == DATA_PATH_PASSTHROUGH)
+        result = open_record_page(ops, slot, &backing_id);
+    if (result == 0 && fi->flags & O_TRUNC && control->resize) {
+        result = control->resize(ops->exchange, slot, 0);
+        handle->text_size = 0;
+    }
+    if (result < 0) {
+        control_close(ops->exchange, handle);
+        free(handle);
+        ops_reply(request, result);
+        return;
+    }
+    handle->process = ops_caller(request).thread;
+    handle_enlist(handle, slot);
+    fi->direct_io = inode->file != SLOT_DATA_NPY && inode->file != SLOT_RESULT_NPY;
+    reply_open(ops, request, fi, handle, backing_id);
+}
+
+static void open_daemon_file(struct ops *ops, fuse_req_t request, struct fuse_file_info *fi,
+                             const struct inode *inode, struct handle *handle)
+{
+    if (handle->access == HANDLE_WRITES) {
+        free(handle);
+        ops_reply(request, -EACCES);
+        return;
+    }
+    handle->file = SLOT_METADATA_TXT; /* a text of its own kind, and of no slot */
+    handle->text = status_file_text(&ops->status, inode->number, &handle->text_size);
+    fi->direct_io = 1;
+    reply_open(ops, request, fi, handle, 0);
+}
+
+void ops_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
+{
+    struct ops *ops = ops_of(request, OPS_OPEN);
+    struct handle *handle;
+    struct inode inode;
+    int result = inode_decode(ops->exchange, nodeid, &inode);
+
+    if (result < 0) {
+        ops_reply(request, result);
+        return;
+    }
+    handle = calloc(1, sizeof(*handle));
+    if (!handle) {
+        ops_reply(request, -ENOMEM);
+        return;
+    }
+    handle->nodeid = nodeid;
+    handle->file = inode.file;
+    handle->access = (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC ? HANDLE_WRITES : HANDLE_READS;
+    if (inode.kind == INODE_DAEMON)
+        open_daemon_file(ops, request, fi, &inode, handle);
+    else if (kind_of(handle) == CONTROL_ARRAY)
+        open_array(ops, request, nodeid, fi, &inode, handle);
+    else
+        open_small(ops, request, fi, &inode, handle);
+}
+
+/* --- read and write --- */
+
+void ops_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    struct ops *ops = ops_of(request, OPS_READ);
+    struct handle *handle = handle_of(fi);
+    const struct control *control = control_of(handle->file);
+    ssize_t got;
+
+    (void)nodeid;
+    if (size > OPS_BUFFER_SIZE)
+        size = OPS_BUFFER_SIZE;
+    if (control->kind == CONTROL_ARRAY)
+        got = segment_read(ops->arena, handle->segment, ops_buffer, size, offset);
+    else if (!handle->slot && !handle->text && control->kind != CONTROL_VIEW)
+        got = -ESTALE; /* the slot is gone */
+    else
+        got = control->read(ops->exchange, handle, ops_buffer, size, offset);
+    if (got < 0)
+        ops_reply(request, (int)got);
+    else
+        fuse_reply_buf(request, ops_buffer, (size_t)got);
+}
+
+static int retry_write(struct waiter *waiter)
+{
+    struct parked *parked = (struct parked *)waiter;
+    const struct control *control = control_of(parked->handle->file);
+
+    return control->write(parked->ops->exchange, parked->handle, &parked->caller, parked->bytes, parked->size,
+                          parked->offset);
+}
+
+static void end_write(struct waiter *waiter, int result)
+{
+    struct parked *parked = (struct parked *)waiter;
+
+    if (result < 0)
+        ops_reply(parked->request, result);
+    else
+        fuse_reply_write(parked->request, parked->size);
+    free(parked);
+}
+
+void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t size, off_t offset,
+               struct fuse_file_info *fi)
+{
+    struct ops *ops = ops_of(request, OPS_WRITE);
+    struct caller caller = ops_caller(request);
+    struct handle *handle = handle_of(fi);
+    const struct control *control = control_of(handle->file);
+    struct parked *parked;
+    ssize_t result;
+
+    if (control->kind == CONTROL_ARRAY) {
+        result = exchange_write_array(ops->exchange, handle, &caller, bytes, size, offset);
+        if (result < 0)
+            ops_reply(request, (int)result);
+        else
+            fuse_reply_write(request, (size_t)result);
+        return;
+    }
+    if (!handle->slot) {
+        ops_reply(request, -ESTALE);
+        return;
+    }
+    if (fi->flags & O_APPEND && (handle->file == SLOT_TASK || handle->file == SLOT_ERROR))
+        offset = control->size(ops->exchange, handle->slot, handle->file);
+    result = control->write(ops->exchange, handle, &caller, bytes, size, offset);
+    if (result < 0) {
+        ops_reply(request, (int)result);
+        return;
+    }
+    if (result == 0) {
+        fuse_reply_write(request, size);
+        return;
+    }
+    parked = parked_new(ops, request, nodeid, fi, size);
+    if (!parked) {
+        ops_reply(request, -ENOMEM);
+        return;
+    }
+    memcpy(parked->bytes, bytes, size);
+    parked->offset = offset;
+    parked->waiter.event = control_write_event(handle, bytes, size, offset);
+    parked->waiter.retry = retry_write;
+    parked->waiter.end = end_write;
+    park(parked, handle->slot, (int)result, fi->flags);
+}
+
+/* --- release --- */
+
+/* Stores through a mapping of metadata.bin that became a request at release; nobody waits for the answer. */
+struct stored_step {
+    struct waiter waiter; /* first: callbacks get it back */
+    struct ops *ops;
+    struct caller caller;
+    struct record page;
+};
+
+static int retry_stored(struct waiter *waiter)
+{
+    struct stored_step *step = (struct stored_step *)waiter;
+    const struct record *record = &waiter->slot->record;
+    /* A flag that was not touched is no step, even if writing it would be one. */
+    size_t from = step->page.flag == record->flag ? offsetof(struct record, version) : 0;
+    struct record proposed;
+    uint32_t touched;
+
+    if (record_merge(record, (const char *)&step->page + from, RECORD_SIZE - from, from, &proposed, &touched) < 0)
+        return exchange_refuse(step->ops->exchange, waiter->slot, &step->caller, "store into metadata.bin", -EINVAL,
+                               "it is no valid record");
+    return exchange_write_record(step->ops->exchange, waiter->slot, &step->caller, &proposed, touched);
+}
+
+static void end_stored(struct waiter *waiter, int result)
+{
+    if (result < 0)
+        page_update(((struct stored_step *)waiter)->ops->arena, waiter->slot); /* undone */
+    free(waiter);
+}
+
+static void take_stores(struct ops *ops, struct slot *slot, const struct caller *caller)
+{
+    struct stored_step *step;
+    struct record page;
+    int result;
+
+    page_read(slot, &page);
+    if (memcmp(&page, &slot->record, sizeof(page)) == 0)
+        return;
+    page.round = slot->record.round;
+    page.change = slot->record.change;
+    if (memcmp(&page, &slot->record, sizeof(page)) == 0) {
+        page_update(ops->arena, slot); /* round and change are not for clients to store */
+        return;
+    }
+    step = calloc(1, sizeof(*step));
+    if (!step) {
+        page_update(ops->arena, slot);
+        return;
+    }
+    step->ops = ops;
+    step->caller = *caller;
+    step->page = page;
+    step->waiter.slot = slot;
+    step->waiter.thread = caller->thread;
+    step->waiter.event = EVENT_FLAG_RESULT;
+    step->waiter.retry = retry_stored;
+    step->waiter.end = end_stored;
+    result = retry_stored(&step->waiter);
+    if (result > 0)
+        exchange_park(ops->exchange, &step->waiter, slot);
+    else
+        end_stored(&step->waiter, result);
+}
+
+static void release_record(struct ops *ops, struct handle *handle, const struct caller *caller)
+{
+    struct slot *slot = handle->slot;
+
+    if (!slot || ops->exchange->data_path != DATA_PATH_PASSTHROUGH)
+        return;
+    if (handle->access == HANDLE_WRITES)
+        take_stores(ops, slot, caller);
+    page_close(slot);
+    if (slot->page_handles == 0) {
+        transport_backing_close(ops->transport, slot->page_backing_id);
+        slot->page_backing_id = 0;
+    }
+}
+
+void ops_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
+{
+    struct ops *ops = ops_of(request, OPS_RELEASE);
+    struct caller caller = ops_caller(request);
+    struct handle *handle = handle_of(fi);
+    struct slot *slot = handle->slot;
+
+    (void)nodeid;
+    if (slot && handle->access == HANDLE_WRITES && kind_of(handle) == CONTROL_ARRAY &&
+        slot->segments[handle->side] == handle->segment)
+        clock_gettime(CLOCK_REALTIME, &slot->arrays[handle->side].changed);
+    if (kind_of(handle) == CONTROL_RECORD) {
+        if (!caller.thread)
+            caller.thread = handle->process; /* RELEASE often comes from nobody */
+        release_record(ops, handle, &caller);
+    }
+    handle_free(ops, handle);
+    ops_reply(request, 0);
+}
+
+/* --- attributes --- */
+
+static void reply_attributes(struct ops *ops, fuse_req_t request, const struct inode *inode)
+{
+    struct stat st;
+    struct ops_timeouts timeouts = ops_attributes(ops, inode, &st);
+
+    fuse_reply_attr(request, &st, timeouts.attributes);
+}
+
+/* The slot may have gone on while the background worked. */
+static void reply_attributes_later(void *context, int result)
+{
+    struct parked *parked = context;
+    struct inode inode;
+
+    if (result == 0)
+        result = inode_decode(parked->ops->exchange, parked->nodeid, &inode);
+    if (result < 0)
+        ops_reply(parked->request, result);
+    else
+        reply_attributes(parked->ops, parked->request, &inode);
+    free(parked);
+}
+
+/* What does not fit was cut off: the size that the caller learns is true, and mmap beyond it fails. */
+static void holes_filled(void *context, int result)
+{
+    (void)result;
+    reply_attributes_later(context, 0);
+}
+
+/* fstat of a file of an earlier round, or of a slot that is gone: its handle knows the segment. */
+static int stale_attributes(struct ops *ops, const struct handle *handle, struct stat *st)
+{
+    uint64_t size, allocated;
+
+    if (!handle || !handle->segment || segment_stat(ops->arena, handle->segment, &size, &allocated) < 0)
+        return -ESTALE;
+    *st = (struct stat){.st_mode = S_IFREG | 0400, .st_nlink = 0, .st_blksize = 4096, .st_uid = ops->uid};
+    st->st_ino = inode_serial(handle->nodeid);
+    st->st_size = (off_t)size;
+    st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
+    return 0;
+}
+
+void ops_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
+{
+    struct ops *ops = ops_of(request, OPS_GETATTR);
+    struct parked *parked;
+    struct inode inode;
+    struct stat st;
+    int result = inode_decode(ops->exchange, nodeid, &inode);
+
+    if (result < 0) {
+        result = stale_attributes(ops, fi ? handle_of(fi) : NULL, &st);
+        if (result < 0)
+            ops_reply(request, result);
+        else
+            fuse_reply_attr(request, &st, 3600);
+        return;
+    }
+    if (inode.kind == INODE_SLOT && control_of(inode.file)->kind == CONTROL_ARRAY &&
+        exchange_has_holes(ops->exchange, inode.slot, slot_file_side(inode.file))) {
+        parked = parked_new(ops, request, nodeid, NULL, 0);
+        if (parked) {
+            exchange_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), holes_filled, parked);
+            return;
+        }
+    }
+    reply_attributes(ops, request, &inode);
+}
+
+static void set_times(const struct inode *inode, const struct stat *st, int mask)
+{
+    struct timespec *changed = control_of(inode->file)->kind == CONTROL_ARRAY
+                                   ? &inode->slot->arrays[slot_file_side(inode->file)].changed
+                                   : &inode->slot->changed[inode->file];
+
+    if (mask & FUSE_SET_ATTR_MTIME_NOW)
+        clock_gettime(CLOCK_REALTIME, changed);
+    else if (mask & FUSE_SET_ATTR_MTIME)
+        *changed = st->st_mtim;
+}
+
+static void set_owner_and_mode(struct ops *ops, const struct inode *inode, const struct stat *st, int mask)
+{
+    struct slot *slot = inode->slot;
+
+    if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+        exchange_chown(ops->exchange, slot, mask & FUSE_SET_ATTR_UID ? st->st_uid : slot->uid,
+                       mask & FUSE_SET_ATTR_GID ? st->st_gid : slot->gid);
+    if (mask & FUSE_SET_ATTR_MODE) {
+        if (inode->file == SLOT_DIRECTORY)
+            slot_chmod(slot, st->st_mode);
+        else if (control_of(inode->file)->kind == CONTROL_VIEW)
+            slot->modes[inode->file] = st->st_mode & 0444;
+        else
+            slot->modes[inode->file] = st->st_mode & 0777;
+    }
+    if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE))
+        ops_forget_attributes(ops, slot);
+}
+
+static int set_small_size(struct ops *ops, const struct inode *inode, off_t size)
+{
+    const struct control *control = control_of(inode->file);
+
+    if (control->kind == CONTROL_DIRECTORY)
+        return -EISDIR;
+    if (!control->write)
+        return -EACCES;
+    if (control->resize)
+        return control->resize(ops->exchange, inode->slot, (uint64_t)size);
+    return size == 0 ? 0 : -EINVAL;
+}
+
+void ops_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, int mask, struct fuse_file_info *fi)
+{
+    struct ops *ops = ops_of(request, OPS_SETATTR);
+    struct caller caller = ops_caller(request);
+    struct parked *parked;
+    struct inode inode;
+    int result = inode_decode(ops->exchange, nodeid, &inode);
+
+    if (result == 0 && inode.kind != INODE_SLOT)
+        result = -EPERM;
+    if (result == 0 && mask & FUSE_SET_ATTR_SIZE && control_of(inode.file)->kind != CONTROL_ARRAY)
+        result = set_small_size(ops, &inode, st->st_size);
+    if (result < 0) {
+        ops_reply(request, result);
+        return;
+    }
+    set_owner_and_mode(ops, &inode, st, mask);
+    set_times(&inode, st, mask);
+    if (!(mask & FUSE_SET_ATTR_SIZE) || control_of(inode.file)->kind != CONTROL_ARRAY) {
+        reply_attributes(ops, request, &inode);
+        return;
+    }
+    parked = parked_new(ops, request, nodeid, NULL, 0);
+    if (!parked) {
+        ops_reply(request, -ENOMEM);
+        return;
+    }
+    exchange_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? handle_of(fi) : NULL, &caller,
+                    SEGMENT_RESIZE, (uint64_t)st->st_size, reply_attributes_later, parked);
+}
+
+static void fallocated(void *context, int result)
+{
+    struct parked *parked = context;
+
+    ops_reply(parked->request, result);
+    free(parked);
+}
+
+void ops_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t offset, off_t length,
+                   struct fuse_file_info *fi)
+{
+    struct ops *ops = ops_of(request, OPS_FALLOCATE);
+    struct caller caller = ops_caller(request);
+    struct handle *handle = handle_of(fi);
+    struct parked *parked;
+
+    if (kind_of(handle) != CONTROL_ARRAY || (mode & ~FALLOC_FL_KEEP_SIZE) != 0) {
+        ops_reply(request, -EOPNOTSUPP);
+        return;
+    }
+    if (!handle->slot) {
+        ops_reply(request, -ESTALE);
+        return;
+    }
+    parked = parked_new(ops, request, nodeid, fi, 0);
+    if (!parked) {
+        ops_reply(request, -ENOMEM);
+        return;
+    }
+    exchange_resize(ops->exchange, handle->slot, handle->side, handle, &caller,
+                    mode ? SEGMENT_RESERVE : SEGMENT_GROW, (uint64_t)offset + (uint64_t)length, fallocated, parked);
+}

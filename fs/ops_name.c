@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * ops_name.c - requests that take names: lookup, the making and removing of slots, chains, renames, listings.
+ */
+#include "chain.h"
+#include "log.h"
+#include "ops.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char daemon_directory[] = ".pyrmap";
+
+static void reply_entry(fuse_req_t request, struct ops *ops, const struct inode *inode)
+{
+    struct fuse_entry_param entry = {0};
+    struct ops_timeouts timeouts = ops_attributes(ops, inode, &entry.attr);
+
+    entry.ino = inode_encode(ops->exchange, inode);
+    entry.attr_timeout = timeouts.attributes;
+    entry.entry_timeout = timeouts.entry;
+    fuse_reply_entry(request, &entry);
+}
+
+static bool is_directory(const struct inode *inode)
+{
+    switch (inode->kind) {
+    case INODE_ROOT:
+        return true;
+    case INODE_DAEMON:
+        return inode->number == 0;
+    case INODE_SLOT:
+        break;
+    }
+    return inode->file == SLOT_DIRECTORY;
+}
+
+/* What a name in a directory stands for. Returns 0, -ENOENT, -ENAMETOOLONG or -ENOTDIR. */
+static int find(struct ops *ops, const struct inode *parent, const char *name, struct inode *child)
+{
+    *child = (struct inode){.kind = INODE_SLOT};
+    if (!is_directory(parent))
+        return -ENOTDIR;
+    if (strlen(name) > SLOT_NAME_MAX)
+        return -ENAMETOOLONG;
+    switch (parent->kind) {
+    case INODE_ROOT:
+        if (strcmp(name, daemon_directory) == 0) {
+            child->kind = INODE_DAEMON;
+            return 0;
+        }
+        child->slot = slot_find(ops->exchange->slots, name);
+        child->file = SLOT_DIRECTORY;
+        return child->slot ? 0 : -ENOENT;
+    case INODE_DAEMON:
+        child->kind = INODE_DAEMON;
+        child->number = status_file_find(name);
+        return child->number ? 0 : -ENOENT;
+    case INODE_SLOT:
+        break;
+    }
+    child->slot = parent->slot;
+    child->file = control_find(name);
+    return control_exists(child->slot, child->file) ? 0 : -ENOENT;
+}
+
+/* Decodes the directory of a request. Returns 0 or -errno. */
+static int decode_directory(struct ops *ops, fuse_ino_t nodeid, struct inode *directory)
+{
+    int result = inode_decode(ops->exchange, nodeid, directory);
+
+    return result < 0 ? result : is_directory(directory) ? 0 : -ENOTDIR;
+}
+
+void ops_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
+{
+    struct ops *ops = ops_of(request, OPS_LOOKUP);
+    struct inode directory, child;
+    int result = decode_directory(ops, parent, &directory);
+
+    if (result == 0)
+        result = find(ops, &directory, name, &child);
+    if (result < 0)
+        ops_reply(request, result);
+    else
+        reply_entry(request, ops, &child);
+}
+
+void ops_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct ops *ops = ops_of(request, OPS_MKDIR);
+    struct caller caller = ops_caller(request);
+    struct inode directory;
+    struct inode made = {.kind = INODE_SLOT, .file = SLOT_DIRECTORY};
+    int result = decode_directory(ops, parent, &directory);
+
+    if (result == 0 && directory.kind != INODE_ROOT)
+        result = -EPERM;
+    if (result == 0)
+        result = exchange_mkdir(ops->exchange, name, &caller, mode, &made.slot);
+    if (result < 0) {
+        if (result != -EEXIST && result != -ESTALE)
+            log_info("refused to make a slot for process %d: %s", (int)caller.thread, strerror(-result));
+        ops_reply(request, result);
+        return;
+    }
+    reply_entry(request, ops, &made);
+}
+
+/* A directory of this filesystem has no place for the name. */
+static int refuse_name(struct ops *ops, fuse_ino_t parent, const char *name)
+{
+    struct inode directory, child;
+    int result = decode_directory(ops, parent, &directory);
+
+    if (result == 0)
+        result = find(ops, &directory, name, &child);
+    if (result == 0)
+        return -EEXIST;
+    return result == -ENOENT ? -EPERM : result;
+}
+
+void ops_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
+{
+    (void)mode;
+    (void)device;
+    ops_reply(request, refuse_name(ops_of(request, OPS_OTHER), parent, name));
+}
+
+void ops_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+    (void)mode;
+    (void)fi;
+    ops_reply(request, refuse_name(ops_of(request, OPS_OTHER), parent, name));
+}
+
+void ops_link(fuse_req_t request, fuse_ino_t nodeid, fuse_ino_t parent, const char *name)
+{
+    (void)nodeid;
+    ops_reply(request, refuse_name(ops_of(request, OPS_OTHER), parent, name));
+}
+
+/* --- chains --- */
+
+static bool is_in_groups(fuse_req_t request, gid_t gid)
+{
+    gid_t groups[256];
+    int count = fuse_req_getgroups(request, (int)(sizeof(groups) / sizeof(groups[0])), groups);
+
+    if (fuse_req_ctx(request)->gid == gid)
+        return true;
+    if (count > (int)(sizeof(groups) / sizeof(groups[0])))
+        count = (int)(sizeof(groups) / sizeof(groups[0]));
+    for (int i = 0; i < count; i++) {
+        if (groups[i] == gid)
+            return true;
+    }
+    return false;
+}
+
+/* The kernel does not check a link's target: the caller must be allowed to enter the slot and to read the file. */
+static bool may_read(fuse_req_t request, const struct slot *slot, enum slot_file file)
+{
+    uid_t uid = fuse_req_ctx(request)->uid;
+    unsigned shift = 0;
+
+    if (uid == 0)
+        return true;
+    if (uid == slot->uid)
+        shift = 6;
+    else if (is_in_groups(request, slot->gid))
+        shift = 3;
+    return slot->modes[SLOT_DIRECTORY] >> shift & 1 && slot->modes[file] >> shift & 4;
+}
+
+void ops_symlink(fuse_req_t request, const char *target, fuse_ino_t parent, const char *name)
+{
+    struct ops *ops = ops_of(request, OPS_SYMLINK);
+    struct caller caller = ops_caller(request);
+    struct inode directory;
+    struct slot *source = NULL;
+    enum record_side side = RECORD_SIDE_RESULT;
+    int result = decode_directory(ops, parent, &directory);
+
+    if (result == 0 && (directory.kind != INODE_SLOT || control_find(name) != SLOT_SOURCE))
+        result = refuse_name(ops, parent, name);
+    if (result == 0) {
+        result = chain_parse_target(ops->exchange, ops->mountpoint, target, &source, &side);
+        if (result < 0)
+            exchange_refuse(ops->exchange, directory.slot, &caller, "chain the slot", result,
+                            result == -ENOENT ? "there is no such slot"
+                                              : "a source is ../SLOT/result.bin or ../SLOT/data.bin");
+    }
+    if (result == 0 &&
+        !may_read(request, source, side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN))
+        result = exchange_refuse(ops->exchange, directory.slot, &caller, "chain the slot", -EACCES,
+                                 "the source may not be read");
+    if (result == 0)
+        result = chain_link(ops->exchange, directory.slot, source, side, &caller);
+    if (result < 0) {
+        ops_reply(request, result);
+        return;
+    }
+    directory.file = SLOT_SOURCE;
+    reply_entry(request, ops, &directory);
+}
+
+void ops_readlink(fuse_req_t request, fuse_ino_t nodeid)
+{
+    struct ops *ops = ops_of(request, OPS_READLINK);
+    char target[CHAIN_TARGET_MAX];
+    struct inode inode;
+    int result = inode_decode(ops->exchange, nodeid, &inode);
+
+    if (result == 0 && (inode.kind != INODE_SLOT || inode.file != SLOT_SOURCE))
+        result = -EINVAL;
+    if (result < 0) {
+        ops_reply(request, result);
+        return;
+    }
+    chain_target(ops->exchange, inode.slot, target);
+    fuse_reply_readlink(request, target);
+}
+
+/* --- removing and renaming --- */
+
+void ops_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
+{
+    struct ops *ops = ops_of(request, OPS_UNLINK);
+    struct caller caller = ops_caller(request);
+    struct inode directory, child;
+    int result = decode_directory(ops, parent, &directory);
+
+    if (result == 0)
+        result = find(ops, &directory, name, &child);
+    if (result == 0 && directory.kind == INODE_DAEMON)
+        result = -EPERM;
+    if (result == 0 && is_directory(&child))
+        result = -EISDIR;
+    if (result == 0) {
+        const struct control *control = control_of(child.file);
+        result = control->unlink ? control->unlink(ops->exchange, child.slot, &caller) : 0;
+    }
+    ops_reply(request, result);
+}
+
+void ops_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
+{
+    struct ops *ops = ops_of(request, OPS_RMDIR);
+    struct inode directory, child;
+    int result = decode_directory(ops, parent, &directory);
+
+    if (result == 0)
+        result = find(ops, &directory, name, &child);
+    if (result == 0 && !is_directory(&child))
+        result = -ENOTDIR;
+    if (result == 0 && child.kind != INODE_SLOT)
+        result = -EPERM;
+    if (result == 0)
+        exchange_remove(ops->exchange, child.slot);
+    ops_reply(request, result);
+}
+
+static int rename_slot(struct ops *ops, struct slot *slot, const char *new_name, unsigned flags)
+{
+    struct slot *other = slot_find(ops->exchange->slots, new_name);
+    int result = slot_name_check(new_name);
+
+    if (result < 0)
+        return result;
+    if (other == slot)
+        return 0;
+    if (other)
+        return flags & RENAME_NOREPLACE ? -EEXIST : -ENOTEMPTY;
+    slot_rename(ops->exchange->slots, slot, new_name);
+    slot_touch(slot, SLOT_DIRECTORY);
+    return 0;
+}
+
+void ops_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                const char *new_name, unsigned flags)
+{
+    struct ops *ops = ops_of(request, OPS_RENAME);
+    struct caller caller = ops_caller(request);
+    struct inode from, to, moved;
+    int result = decode_directory(ops, parent, &from);
+
+    if (result == 0)
+        result = decode_directory(ops, new_parent, &to);
+    if (result == 0)
+        result = find(ops, &from, name, &moved);
+    if (result == 0 && flags & ~(unsigned)RENAME_NOREPLACE)
+        result = -EINVAL;
+    if (result < 0) {
+        ops_reply(request, result);
+        return;
+    }
+    if (from.kind == INODE_ROOT && to.kind == INODE_ROOT && moved.kind == INODE_SLOT)
+        result = rename_slot(ops, moved.slot, new_name, flags);
+    else if (from.kind == INODE_SLOT && to.kind == INODE_SLOT && moved.file == SLOT_RESULT_BIN &&
+             control_find(new_name) == SLOT_DATA_BIN)
+        result = flags & RENAME_NOREPLACE ? -EEXIST
+                                          : exchange_move_result(ops->exchange, moved.slot, to.slot, &caller);
+    else
+        result = -EPERM;
+    ops_reply(request, result);
+}
+
+/* --- listings --- */
+
+/* One listing being put together. */
+struct listing {
+    struct ops *ops;
+    fuse_req_t request;
+    char *buffer;
+    size_t size;
+    size_t used;
+    enum listing_kind { LISTING_NAMES, LISTING_WITH_ATTRIBUTES } kind;
+};
+
+/* Returns whether there was room. next is the offset behind this entry. */
+static bool add(struct listing *listing, const struct inode *inode, const char *name, off_t next)
+{
+    struct fuse_entry_param entry = {0};
+    size_t room = listing->size - listing->used;
+    char *at = listing->buffer + listing->used;
+    size_t needed;
+
+    if (listing->kind == LISTING_WITH_ATTRIBUTES) {
+        struct ops_timeouts timeouts = ops_attributes(listing->ops, inode, &entry.attr);
+        entry.attr_timeout = timeouts.attributes;
+        entry.entry_timeout = timeouts.entry;
+        /* The kernel keeps no inode for the dots. */
+        entry.ino = name[0] == '.' && (!name[1] || name[1] == '.') ? 0 : inode_encode(listing->ops->exchange, inode);
+        needed = fuse_add_direntry_plus(listing->request, at, room, name, &entry, next);
+    } else {
+        entry.attr.st_ino = inode_number(listing->ops->exchange, inode);
+        entry.attr.st_mode = is_directory(inode)                                                    ? S_IFDIR
+                             : inode->kind == INODE_SLOT && inode->file == SLOT_SOURCE ? S_IFLNK
+                                                                                                    : S_IFREG;
+        needed = fuse_add_direntry(listing->request, at, room, name, &entry.attr, next);
+    }
+    if (needed > room)
+        return false;
+    listing->used += needed;
+    return true;
+}
+
+/* Offsets are stable: 1 and 2 follow the dots, then comes a place for each file, or each entry of the table. */
+enum { FIRST_PLACE = 2 };
+
+static void list_root(struct listing *listing, off_t offset)
+{
+    struct inode daemon = {.kind = INODE_DAEMON};
+    struct slot *slot;
+    uint32_t index;
+
+    if (offset == FIRST_PLACE) {
+        if (!add(listing, &daemon, daemon_directory, FIRST_PLACE + 1))
+            return;
+        offset++;
+    }
+    for (index = (uint32_t)(offset - FIRST_PLACE - 1); (slot = slot_after(listing->ops->exchange->slots, index));) {
+        struct inode inode = {.kind = INODE_SLOT, .slot = slot, .file = SLOT_DIRECTORY};
+        index = slot_index(listing->ops->exchange->slots, slot);
+        if (!add(listing, &inode, slot->name, FIRST_PLACE + 1 + (off_t)index))
+            return;
+    }
+}
+
+static void list_daemon(struct listing *listing, off_t offset)
+{
+    for (off_t number = offset - FIRST_PLACE + 1; status_file_name((unsigned)number); number++) {
+        struct inode inode = {.kind = INODE_DAEMON, .number = (unsigned)number};
+        if (!add(listing, &inode, status_file_name((unsigned)number), FIRST_PLACE + number))
+            return;
+    }
+}
+
+static void list_slot(struct listing *listing, struct slot *slot, off_t offset)
+{
+    for (off_t file = offset - FIRST_PLACE + 1; file < SLOT_FILES; file++) {
+        struct inode inode = {.kind = INODE_SLOT, .slot = slot, .file = (enum slot_file)file};
+        if (control_exists(slot, inode.file) &&
+            !add(listing, &inode, control_of(inode.file)->name, FIRST_PLACE + file))
+            return;
+    }
+}
+
+static void list(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, enum listing_kind kind)
+{
+    struct ops *ops = ops_of(request, OPS_READDIR);
+    struct listing listing = {ops, request, ops_buffer, size, 0, kind};
+    struct inode directory;
+    int result = decode_directory(ops, nodeid, &directory);
+
+    if (size > OPS_BUFFER_SIZE)
+        listing.size = OPS_BUFFER_SIZE;
+    if (result == 0 && (offset < 0 || offset > INT32_MAX))
+        result = -EINVAL;
+    if (result < 0) {
+        ops_reply(request, result);
+        return;
+    }
+    if (offset == 0 && add(&listing, &directory, ".", 1))
+        offset = 1;
+    if (offset == 1 && add(&listing, &(struct inode){.kind = INODE_ROOT}, "..", FIRST_PLACE))
+        offset = FIRST_PLACE;
+    if (offset >= FIRST_PLACE) {
+        switch (directory.kind) {
+        case INODE_ROOT:
+            list_root(&listing, offset);
+            break;
+        case INODE_DAEMON:
+            list_daemon(&listing, offset);
+            break;
+        case INODE_SLOT:
+            list_slot(&listing, directory.slot, offset);
+            break;
+        }
+    }
+    fuse_reply_buf(request, listing.buffer, listing.used);
+}
+
+void ops_readdir(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    (void)fi;
+    list(request, nodeid, size, offset, LISTING_NAMES);
+}
+
+void ops_readdirplus(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    (void)fi;
+    list(request, nodeid, size, offset, LISTING_WITH_ATTRIBUTES);
+}

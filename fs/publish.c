@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * publish.c - the part of the exchange that judges writes of the record.
+ */
+#include "chain.h"
+#include "exchange.h"
+#include "quota.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int refuse(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                  enum handshake_event event, int result, const char *reason)
+{
+    return exchange_refuse(exchange, slot, caller, handshake_event_name(event), result, reason);
+}
+
+/* Whether somebody could still change the array under those who read it. */
+static bool still_written(struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    struct segment *segment = slot->segments[side];
+
+    if (!segment || segment->published)
+        return false;
+    if (handle_writes_segment(slot, segment, 0))
+        return true;
+    return exchange->data_path == DATA_PATH_PASSTHROUGH && segment_has_writers(exchange->arena, segment);
+}
+
+static void explain_misfit(const struct record *record, enum record_side side, uint64_t size, char *reason,
+                           size_t capacity)
+{
+    bool input = side == RECORD_SIDE_INPUT;
+
+    snprintf(reason, capacity, "%s has %llu bytes, the record says %lld x %s", input ? "data.bin" : "result.bin",
+             (unsigned long long)size, (long long)(input ? record->input_length : record->result_length),
+             record_dtype_name(input || record->result_dtype == RECORD_DTYPE_SAME ? record->dtype
+                                                                                  : record->result_dtype));
+}
+
+/* One segment's work in the background before it is published. */
+struct settling {
+    struct exchange *exchange;
+    uint32_t index;
+    uint64_t serial;
+    enum record_side side;
+};
+
+static void settling_done(void *context, int result)
+{
+    struct settling *settling = context;
+    struct exchange *exchange = settling->exchange;
+    struct slot *slot = slot_at(exchange->slots, settling->index);
+
+    if (slot && slot->arrays[settling->side].serial == settling->serial) {
+        slot->settling[settling->side] = 0;
+        slot->settled[settling->side] = result;
+        exchange_queue(exchange, slot);
+        exchange_run(exchange);
+    }
+    free(settling);
+}
+
+/* 0 if the segment can be published as it is, EXCHANGE_WORKS if the background is at it, or how that failed. */
+static int settle(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct segment *segment = slot->segments[side];
+    struct settling *settling;
+    int result = slot->settled[side];
+
+    if (slot->settling[side])
+        return EXCHANGE_WORKS;
+    slot->settled[side] = 0;
+    if (result < 0 || !segment || segment_settled(exchange->arena, segment))
+        return result;
+    settling = malloc(sizeof(*settling));
+    if (!settling)
+        return -ENOMEM;
+    *settling =
+        (struct settling){exchange, slot_index(exchange->slots, slot), slot->arrays[side].serial, side};
+    slot->settling[side] = 1;
+    segment_settle(exchange->arena, segment, settling_done, settling);
+    return EXCHANGE_WORKS;
+}
+
+/*
+ * The checks of a step that publishes one side, in their order; candidate's side is made final. Returns 0, EXCHANGE_WAITS,
+ * EXCHANGE_WORKS or a refusal.
+ */
+static int check(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                 enum handshake_event event, uint32_t checks, struct record *candidate)
+{
+    bool input = checks & CHECK_INPUT_FITS;
+    enum record_side side = input ? RECORD_SIDE_INPUT : RECORD_SIDE_RESULT;
+    uint64_t size, allocated;
+    char reason[120];
+    int result;
+
+    if (checks & (CHECK_INPUT_RELEASED | CHECK_RESULT_RELEASED) && still_written(exchange, slot, side))
+        return refuse(exchange, slot, caller, event, -EBUSY,
+                      input ? "data.bin is still open or mapped for writing: munmap and close it first"
+                            : "result.bin is still open or mapped for writing: munmap and close it first");
+    result = exchange_array_stat(exchange, slot, side, &size, &allocated);
+    if (result < 0)
+        return result;
+    if (record_fit(candidate, side, size) < 0) {
+        explain_misfit(candidate, side, size, reason, sizeof(reason));
+        return refuse(exchange, slot, caller, event, -EINVAL, reason);
+    }
+    if (slot->segments[side]) {
+        result = quota_charge(exchange->quota, slot->segments[side], slot->uid, size,
+                              exchange->limits.bytes_per_user);
+        if (result < 0)
+            return refuse(exchange, slot, caller, event, result, "it is more than limits.bytes_per_user allows");
+    }
+    result = settle(exchange, slot, side);
+    if (result < 0)
+        return refuse(exchange, slot, caller, event, result, "the data could not be made safe in the arena");
+    if (result == 0 && !chain_followers_ready(exchange, slot, side))
+        return EXCHANGE_WAITS;
+    slot->last_size[side] = size;
+    return result;
+}
+
+static int publish(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                   enum handshake_event event, const struct record *proposed)
+{
+    uint32_t facts = proposed->result_length == 0 ? FACT_EMPTY_RESULT : 0;
+    struct handshake_step step = handshake_judge(slot_state(slot), event, facts);
+    struct record candidate = slot->record;
+    enum record_side side = event == EVENT_FLAG_INPUT ? RECORD_SIDE_INPUT : RECORD_SIDE_RESULT;
+    int result;
+
+    if (step.verdict == VERDICT_REFUSE)
+        return refuse(exchange, slot, caller, event, -step.error, handshake_reason(slot_state(slot), event));
+    if (event == EVENT_FLAG_INPUT && slot->source &&
+        (slot_state(slot) != STATE_FAILED || slot->failed_by_source))
+        return refuse(exchange, slot, caller, event, -EBUSY, "the slot is chained: its input comes from its source");
+    if (!step.checks)
+        return 0;
+    record_copy_side(&candidate, proposed, side);
+    result = check(exchange, slot, caller, event, step.checks, &candidate);
+    if (result != 0)
+        return result;
+    record_copy_side(&slot->record, &candidate, side);
+    if (side == RECORD_SIDE_INPUT) {
+        record_reset_side(&slot->record, RECORD_SIDE_RESULT);
+    } else {
+        slot->result_taken = 0;
+        exchange->rounds++;
+    }
+    if (slot->segments[side])
+        slot->segments[side]->published = true;
+    exchange_apply(exchange, slot, &step);
+    return 0;
+}
+
+static int drop(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                const struct record *proposed, uint32_t touched)
+{
+    struct handshake_step step = handshake_judge(slot_state(slot), EVENT_FLAG_NONE, 0);
+
+    if (step.verdict == VERDICT_REFUSE)
+        return refuse(exchange, slot, caller, EVENT_FLAG_NONE, -step.error,
+                      handshake_reason(slot_state(slot), EVENT_FLAG_NONE));
+    if (step.effects || step.next != slot_state(slot))
+        exchange_apply(exchange, slot, &step);
+    if (touched & RECORD_TOUCHED_INPUT) {
+        /* Announces the next input, as PyRMap's metadata does before its data. */
+        record_copy_side(&slot->record, proposed, RECORD_SIDE_INPUT);
+        exchange_changed(exchange, slot);
+    }
+    return 0;
+}
+
+static int edit(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                const struct record *proposed, uint32_t touched)
+{
+    static const struct {
+        uint32_t touched;
+        enum handshake_event event;
+    } sides[] = {{RECORD_TOUCHED_INPUT, EVENT_EDIT_INPUT}, {RECORD_TOUCHED_RESULT, EVENT_EDIT_RESULT}};
+
+    for (int side = 0; side < 2; side++) {
+        struct handshake_step step;
+
+        if (!(touched & sides[side].touched))
+            continue;
+        step = handshake_judge(slot_state(slot), sides[side].event, 0);
+        if (step.verdict == VERDICT_REFUSE)
+            return refuse(exchange, slot, caller, sides[side].event, -step.error,
+                          handshake_reason(slot_state(slot), sides[side].event));
+    }
+    if (touched & RECORD_TOUCHED_INPUT)
+        record_copy_side(&slot->record, proposed, RECORD_SIDE_INPUT);
+    if (touched & RECORD_TOUCHED_RESULT)
+        record_copy_side(&slot->record, proposed, RECORD_SIDE_RESULT);
+    if (touched)
+        exchange_changed(exchange, slot);
+    return 0;
+}
+
+static int fail_by_flag(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    char text[64];
+    int size = snprintf(text, sizeof(text), "process %d wrote flag 2\n", (int)caller->thread);
+
+    return exchange_fail(exchange, slot, caller, text, (size_t)size);
+}
+
+int exchange_write_record(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                          const struct record *proposed, uint32_t touched)
+{
+    int result = -EINVAL;
+
+    if (!(touched & RECORD_TOUCHED_FLAG)) {
+        result = edit(exchange, slot, caller, proposed, touched);
+    } else {
+        switch ((enum record_flag)proposed->flag) {
+        case RECORD_FLAG_NONE:
+            result = drop(exchange, slot, caller, proposed, touched);
+            break;
+        case RECORD_FLAG_INPUT:
+            result = publish(exchange, slot, caller, EVENT_FLAG_INPUT, proposed);
+            break;
+        case RECORD_FLAG_RESULT:
+            result = publish(exchange, slot, caller, EVENT_FLAG_RESULT, proposed);
+            break;
+        case RECORD_FLAG_FAILED:
+            result = fail_by_flag(exchange, slot, caller);
+            break;
+        }
+    }
+    exchange_run(exchange);
+    return result;
+}

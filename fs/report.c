@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report.h"
+
+#include "chain.h"
+#include "control.h"
+#include "record_text.h"
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+const char *report_errno_name(int error)
+{
+    static const struct {
+        int error;
+        const char *name;
+    } names[] = {
+        {EPERM, "EPERM"},     {ENOENT, "ENOENT"},       {ESRCH, "ESRCH"},         {EINTR, "EINTR"},
+        {EIO, "EIO"},         {EAGAIN, "EAGAIN"},       {ENOMEM, "ENOMEM"},       {EACCES, "EACCES"},
+        {EBUSY, "EBUSY"},     {EEXIST, "EEXIST"},       {EINVAL, "EINVAL"},       {EFBIG, "EFBIG"},
+        {ENOSPC, "ENOSPC"},   {EPROTO, "EPROTO"},       {ENAMETOOLONG, "ENAMETOOLONG"},
+        {ELOOP, "ELOOP"},     {EDQUOT, "EDQUOT"},       {ECANCELED, "ECANCELED"}, {ETIMEDOUT, "ETIMEDOUT"},
+        {ESTALE, "ESTALE"},   {ENOTEMPTY, "ENOTEMPTY"}, {EOPNOTSUPP, "EOPNOTSUPP"},
+        {EMFILE, "EMFILE"},   {ENFILE, "ENFILE"},
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (names[i].error == error)
+            return names[i].name;
+    }
+    return "?";
+}
+
+void report_name(const char *name, FILE *out)
+{
+    for (; *name; name++) {
+        unsigned char byte = (unsigned char)*name;
+        if (byte <= 0x20 || byte >= 0x7f || byte == '\\' || byte == '"')
+            fprintf(out, "\\x%02x", byte);
+        else
+            putc(byte, out);
+    }
+}
+
+static void report_time(const char *key, const struct timespec *when, FILE *out)
+{
+    struct tm parts;
+    char text[40];
+
+    gmtime_r(&when->tv_sec, &parts);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &parts);
+    fprintf(out, "%s%s.%03ldZ", key, text, when->tv_nsec / 1000000);
+}
+
+static void report_handles(const struct slot *slot, FILE *out)
+{
+    for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
+        pid_t process = watch_process_of(handle->process);
+        fprintf(out, "open=%d %s %c\n", process ? process : handle->process, control_of(handle->file)->name,
+                handle->access == HANDLE_WRITES ? 'w' : 'r');
+    }
+}
+
+static void report_waiters(struct exchange *exchange, const struct slot *slot, FILE *out)
+{
+    uint64_t now = watch_now_ms();
+
+    (void)exchange;
+    for (const struct waiter *waiter = slot->waiters; waiter; waiter = waiter->next) {
+        uint64_t waited = now - waiter->since_ms;
+        fprintf(out, "waiting=%d to %s for %llu.%03llus: ", waiter->thread, handshake_event_name(waiter->event),
+                (unsigned long long)(waited / 1000), (unsigned long long)(waited % 1000));
+        if (waiter->event == EVENT_FLAG_INPUT || waiter->event == EVENT_FLAG_RESULT)
+            fprintf(out, "a follower has not taken the last one yet\n");
+        else
+            fprintf(out, "%s\n", handshake_reason(slot_state(slot), waiter->event));
+    }
+}
+
+static void report_refusal(const struct slot *slot, FILE *out)
+{
+    const struct slot_refusal *refusal = &slot->refusal;
+
+    if (refusal->error) {
+        report_time("refused=", &refusal->when, out);
+        fprintf(out, " pid %d: %s: %s (%s)\n", refusal->pid, refusal->operation,
+                report_errno_name(refusal->error), refusal->reason);
+    }
+    fprintf(out, "refusals=%llu\n", (unsigned long long)slot->refusals);
+}
+
+void report_slot(struct exchange *exchange, const struct slot *slot, FILE *out)
+{
+    char text[RECORD_TEXT_MAX];
+    uint64_t size, allocated;
+
+    fprintf(out, "state=%s\n", handshake_state_name(slot_state(slot)));
+    record_text_format(&slot->record, text, sizeof(text));
+    fputs(text, out);
+    report_time("since=", &slot->entered, out);
+    exchange_array_stat(exchange, slot, RECORD_SIDE_INPUT, &size, &allocated);
+    fprintf(out, "\ndata_size=%llu\n", (unsigned long long)size);
+    exchange_array_stat(exchange, slot, RECORD_SIDE_RESULT, &size, &allocated);
+    fprintf(out, "result_size=%llu\n", (unsigned long long)size);
+    if (slot->owner)
+        fprintf(out, "owner=%d\n", slot->owner);
+    if (slot->worker)
+        fprintf(out, "worker=%d\n", slot->worker);
+    if (slot->source) {
+        char target[CHAIN_TARGET_MAX];
+        chain_target(exchange, slot, target);
+        fputs("source=", out);
+        report_name(target, out);
+        putc('\n', out);
+    }
+    report_handles(slot, out);
+    report_waiters(exchange, slot, out);
+    report_refusal(slot, out);
+}

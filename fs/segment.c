@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arena_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Where the link to the segment of this number is, or would be. */
+static struct segment_entry **entry_link(struct arena *arena, uint64_t id)
+{
+    struct segment_entry **link = &arena->segments[id % SEGMENT_BUCKETS];
+
+    while (*link && (*link)->segment.id != id)
+        link = &(*link)->next;
+    return link;
+}
+
+static struct segment_entry *new_entry(void)
+{
+    struct segment_entry *entry = calloc(1, sizeof(*entry));
+
+    if (entry) {
+        entry->segment.names = 1;
+        entry->segment.fd = -1;
+        entry->settled_size = UINT64_MAX;
+    }
+    return entry;
+}
+
+/* The backing file is its own from here on. */
+static void adopt(struct arena *arena, struct segment_entry *entry, struct backing *backing)
+{
+    struct segment_entry **link = entry_link(arena, backing->id);
+
+    entry->backing = backing;
+    entry->segment.id = backing->id;
+    entry->segment.fd = backing->fd;
+    entry->next = NULL;
+    *link = entry;
+    arena_account(arena, entry, backing->allocated);
+}
+
+int segment_create(struct arena *arena, uint64_t size_hint, struct segment **segment)
+{
+    struct segment_entry *entry = new_entry();
+    struct backing *backing;
+    int error = 0;
+
+    *segment = NULL;
+    if (!entry)
+        return -ENOMEM;
+    backing = warm_take(&arena->warm, size_hint);
+    if (!backing)
+        error = backing_create(&arena->store, arena->next_id++, &backing);
+    if (error) {
+        free(entry);
+        return error;
+    }
+    entry->ready = backing->allocated;
+    entry->surveyed = true;
+    adopt(arena, entry, backing);
+    *segment = &entry->segment;
+    return 0;
+}
+
+int segment_restore(struct arena *arena, uint64_t id, struct segment **segment)
+{
+    struct segment_entry *entry = *entry_link(arena, id);
+    struct backing *backing;
+    int error;
+
+    *segment = NULL;
+    if (entry) {
+        entry->segment.names++;
+        *segment = &entry->segment;
+        return 0;
+    }
+    entry = new_entry();
+    if (!entry)
+        return -ENOMEM;
+    error = backing_find(&arena->store, id, &backing);
+    if (error) {
+        free(entry);
+        return error;
+    }
+    /* Which of its pages were reserved is forgotten: all are looked at again. */
+    adopt(arena, entry, backing);
+    *segment = &entry->segment;
+    return 0;
+}
+
+static void sweep_one(void *context, uint64_t id)
+{
+    struct arena *arena = context;
+    struct backing *backing;
+
+    if (*entry_link(arena, id) || warm_knows(&arena->warm, id))
+        return;
+    if (backing_find(&arena->store, id, &backing) == 0)
+        backing_remove(&arena->store, backing);
+}
+
+void arena_sweep(struct arena *arena)
+{
+    store_scan(&arena->store, sweep_one, arena);
+}
+
+void segment_name(struct segment *segment)
+{
+    segment->names++;
+}
+
+void segment_unname(struct arena *arena, struct segment *segment)
+{
+    segment->names--;
+    segment_release(arena, entry_of(segment));
+}
+
+static void close_fd(struct segment_entry *entry)
+{
+    if (entry->segment.fd != entry->backing->fd) {
+        close(entry->segment.fd);
+        entry->segment.fd = entry->backing->fd;
+    }
+}
+
+static void forget(struct arena *arena, struct segment *segment)
+{
+    if (segment->backing_id != 0 && arena->forget_backing)
+        arena->forget_backing(arena->context, segment->backing_id);
+    segment->backing_id = 0;
+}
+
+void segment_release(struct arena *arena, struct segment_entry *entry)
+{
+    struct segment *segment = &entry->segment;
+    struct backing *backing = entry->backing;
+    uint64_t size, allocated;
+
+    if (segment->names > 0 || segment->handles > 0 || entry->jobs > 0)
+        return;
+    forget(arena, segment);
+    close_fd(entry);
+    /* Clients may have written since it was last measured. */
+    if (backing_stat(&arena->store, backing, &size, &allocated) < 0)
+        allocated = backing->allocated;
+    arena_account(arena, entry, 0);
+    backing->allocated = allocated;
+    *entry_link(arena, segment->id) = entry->next;
+    free(entry);
+    warm_give(&arena->warm, backing, arena_room(arena));
+}
+
+int segment_open(struct arena *arena, struct segment *segment)
+{
+    if (segment->fd < 0) {
+        int fd = backing_open(&arena->store, entry_of(segment)->backing, O_RDONLY);
+        if (fd < 0)
+            return fd;
+        segment->fd = fd;
+    }
+    /* Whoever opens it before it is published may change it. */
+    if (!segment->published)
+        segment->synced = false;
+    segment->handles++;
+    return 0;
+}
+
+void segment_close(struct arena *arena, struct segment *segment)
+{
+    segment->handles--;
+    if (segment->handles == 0)
+        close_fd(entry_of(segment));
+    segment_release(arena, entry_of(segment));
+}
+
+int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, uint64_t *allocated)
+{
+    struct segment_entry *entry = entry_of(segment);
+    int error = segment->fd >= 0 ? backing_measure(segment->fd, size, allocated)
+                                 : backing_stat(&arena->store, entry->backing, size, allocated);
+
+    if (error == 0)
+        arena_account(arena, entry, *allocated);
+    return error;
+}
+
+/* ---- Reading and writing for clients without passthrough ---- */
+
+/* The descriptor of an open handle, or one for the moment. */
+static int borrow_fd(struct arena *arena, struct segment *segment)
+{
+    return segment->fd >= 0 ? segment->fd : backing_open(&arena->store, entry_of(segment)->backing, O_RDONLY);
+}
+
+static void return_fd(const struct segment *segment, int fd)
+{
+    if (fd != segment->fd)
+        close(fd);
+}
+
+ssize_t segment_read(struct arena *arena, struct segment *segment, void *buffer, size_t size, off_t offset)
+{
+    size_t done = 0;
+    ssize_t got = 0;
+    int fd = borrow_fd(arena, segment);
+
+    if (fd < 0)
+        return fd;
+    while (done < size) {
+        got = pread(fd, (char *)buffer + done, size - done, offset + (off_t)done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        done += (size_t)got;
+    }
+    if (got < 0 && done == 0)
+        got = -errno;
+    return_fd(segment, fd);
+    return done > 0 ? (ssize_t)done : got;
+}
+
+/* The most that writing there could allocate. */
+static uint64_t growth(const struct arena *arena, const struct segment_entry *entry, int fd, uint64_t offset,
+                       uint64_t size)
+{
+    uint64_t end = store_round_up(&arena->store, offset + size);
+    off_t hole = lseek(fd, (off_t)offset, SEEK_HOLE);
+    uint64_t first = hole < 0 ? offset : (uint64_t)hole; /* an offset beyond the end is an error */
+
+    if (first < entry->ready)
+        first = entry->ready;
+    first -= first % arena->store.page;
+    return first < end ? end - first : 0;
+}
+
+static int make_room(struct arena *arena, const struct segment_entry *entry, int fd, uint64_t offset,
+                     uint64_t size)
+{
+    if (arena->store.kind == ARENA_TMPFS || growth(arena, entry, fd, offset, size) <= arena_room(arena))
+        return 0;
+    arena_trim(arena);
+    return growth(arena, entry, fd, offset, size) <= arena_room(arena) ? 0 : -ENOSPC;
+}
+
+static ssize_t write_all(struct arena *arena, int fd, const char *buffer, size_t size, off_t offset)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t put = pwrite(fd, buffer + done, size - done, offset + (off_t)done);
+        if (put > 0) {
+            done += (size_t)put;
+            continue;
+        }
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0 && errno == ENOSPC && warm_gives(&arena->warm)) {
+            arena_trim(arena);
+            continue;
+        }
+        return done > 0 ? (ssize_t)done : put < 0 ? -errno : -EIO;
+    }
+    return (ssize_t)done;
+}
+
+ssize_t segment_write(struct arena *arena, struct segment *segment, const void *buffer, size_t size,
+                      off_t offset)
+{
+    struct segment_entry *entry = entry_of(segment);
+    uint64_t now, allocated;
+    ssize_t result;
+    int fd;
+
+    if (offset < 0 || size > INT64_MAX || (uint64_t)offset + size > INT64_MAX)
+        return -EFBIG;
+    fd = backing_open(&arena->store, entry->backing, O_RDWR);
+    if (fd < 0)
+        return fd;
+    segment->synced = false;
+    result = make_room(arena, entry, fd, (uint64_t)offset, size);
+    if (result == 0)
+        result = write_all(arena, fd, buffer, size, offset);
+    if (backing_measure(fd, &now, &allocated) == 0)
+        arena_account(arena, entry, allocated);
+    close(fd);
+    return result;
+}
+
+/* ---- Who else has it ---- */
+
+static bool leased(struct arena *arena, struct segment *segment, enum backing_lease lease)
+{
+    int fd = borrow_fd(arena, segment);
+    bool used;
+
+    /* Without a descriptor nobody can tell: the caller tries again later. */
+    if (fd < 0)
+        return true;
+    used = backing_leased(fd, lease);
+    return_fd(segment, fd);
+    return used;
+}
+
+bool segment_has_writers(struct arena *arena, struct segment *segment)
+{
+    return leased(arena, segment, LEASE_READ);
+}
+
+bool segment_in_use(struct arena *arena, struct segment *segment)
+{
+    if (segment->handles > 0)
+        return true;
+    forget(arena, segment);
+    return leased(arena, segment, LEASE_WRITE);
+}

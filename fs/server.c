@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server.h"
+
+#include "log.h"
+#include "sandbox.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+enum { OVERLAYFS_MAGIC = 0x794c7630 };
+
+struct server {
+    struct loop_source requests;    /* /dev/fuse */
+    struct loop_source completions; /* the helper thread's */
+    struct loop_source signals;
+    struct loop *loop;
+    struct slots *slots;
+    struct ops *ops;
+    int ready_fd;
+    bool orphaned; /* the supervisor is gone: nobody else unmounts */
+    char error[CONF_ERROR_MAX];
+};
+
+/* Callbacks get their source; there is one server in a process. */
+static struct server server = {.ready_fd = -1, .requests.fd = -1, .completions.fd = -1, .signals.fd = -1};
+
+static void report(const char *line)
+{
+    if (server.ready_fd < 0)
+        return;
+    dprintf(server.ready_fd, "%s\n", line);
+    close(server.ready_fd);
+    server.ready_fd = -1;
+}
+
+static void requests_ready(struct loop_source *source)
+{
+    (void)source;
+    switch (transport_serve(server.ops->transport)) {
+    case TRANSPORT_IDLE:
+        break;
+    case TRANSPORT_UNMOUNTED:
+        log_info("unmounted");
+        loop_stop(server.loop, 0);
+        break;
+    case TRANSPORT_INITIALISED:
+        if (ops_settle_data_path(server.ops, server.error) < 0) {
+            report(server.error);
+            loop_stop(server.loop, 1);
+            break;
+        }
+        log_info("mounted at %s, data path: %s, arena: %s", server.ops->mountpoint, server.ops->status.data_path,
+                 arena_kind_name(arena_kind(server.ops->arena)));
+        report("ready");
+        break;
+    }
+}
+
+static void completions_ready(struct loop_source *source)
+{
+    (void)source;
+    background_dispatch(server.ops->background);
+}
+
+static void signals_ready(struct loop_source *source)
+{
+    struct signalfd_siginfo info;
+
+    if (read(source->fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    server.orphaned = getppid() == 1 || info.ssi_pid == 0;
+    loop_stop(server.loop, 0);
+}
+
+static int watch_signals(void)
+{
+    sigset_t stops;
+
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGTERM);
+    server.signals.fd = signalfd(-1, &stops, SFD_CLOEXEC | SFD_NONBLOCK);
+    server.signals.ready = signals_ready;
+    return server.signals.fd < 0 ? -errno : loop_add(server.loop, &server.signals);
+}
+
+static enum arena_kind choose_arena(const struct conf *conf)
+{
+    switch (conf->arena_kind) {
+    case CONF_ARENA_TMPFS:
+        return ARENA_TMPFS;
+    case CONF_ARENA_DIR:
+        return ARENA_DIR;
+    case CONF_ARENA_MEMFD:
+        return ARENA_MEMFD;
+    case CONF_ARENA_AUTO:
+        break;
+    }
+    return geteuid() == 0 ? ARENA_TMPFS : ARENA_MEMFD;
+}
+
+static int open_arena(struct ops *ops)
+{
+    const struct conf *conf = ops->conf;
+    struct arena_options options = {
+        .kind = choose_arena(conf),
+        .path = conf->arena_path,
+        .capacity = conf->capacity,
+        .warm = conf->warm,
+        .huge_pages = conf->huge_pages,
+        .background = ops->background,
+        .forget_backing = ops_forget_backing,
+        .context = ops,
+    };
+    int result = arena_open(&ops->arena, &options, server.error);
+
+    if (result == -EPERM && conf->arena_kind == CONF_ARENA_AUTO && options.kind == ARENA_TMPFS) {
+        options.kind = ARENA_MEMFD; /* root in a container: no right to mount, but memory all the same */
+        result = arena_open(&ops->arena, &options, server.error);
+    }
+    return result;
+}
+
+static enum transport_stacking stacking_of(struct ops *ops)
+{
+    struct statfs status;
+
+    if (arena_kind(ops->arena) == ARENA_DIR && statfs(ops->conf->arena_path, &status) == 0 &&
+        status.f_type == OVERLAYFS_MAGIC)
+        return TRANSPORT_STACK_OVERLAY;
+    return TRANSPORT_STACK_PLAIN;
+}
+
+static int watch_fd(struct loop_source *source, int fd, void (*ready)(struct loop_source *))
+{
+    source->fd = fd;
+    source->ready = ready;
+    return loop_add(server.loop, source);
+}
+
+/* In the order of their dependence; tear_down undoes as much of it as was done. */
+static int set_up(struct ops *ops)
+{
+    const struct exchange_limits limits = {
+        .wait_timeout_ms = ops->conf->wait_timeout_ms,
+        .slots_per_user = ops->conf->slots_per_user,
+        .bytes_per_user = ops->conf->bytes_per_user,
+    };
+    struct exchange_hooks hooks = ops_hooks;
+    int result = sandbox_drop_privileges(server.error);
+
+    hooks.context = ops;
+    if (result == 0)
+        result = loop_init(&server.loop);
+    if (result == 0)
+        result = background_init(&ops->background);
+    if (result == 0)
+        result = watch_fd(&server.completions, background_fd(ops->background), completions_ready);
+    if (result == 0)
+        result = open_arena(ops);
+    if (result == 0)
+        result = slots_open(&server.slots, ops->arena, ops->conf->slots, server.error);
+    if (result == 0)
+        result = transport_init(&ops->transport, ops->session, ops->conf->passthrough, stacking_of(ops));
+    if (result == 0)
+        result = exchange_init(&ops->exchange, server.slots, ops->arena, server.loop, &limits, &hooks);
+    if (result == 0)
+        result = watch_signals();
+    if (result == 0)
+        result = watch_fd(&server.requests, fuse_session_fd(ops->session), requests_ready);
+    if (result == 0)
+        result = sandbox_filter(server.error);
+    if (result < 0 && !server.error[0])
+        snprintf(server.error, sizeof(server.error), "cannot start: %s", strerror(-result));
+    if (result == 0)
+        ops_init(ops);
+    return result;
+}
+
+static void tear_down(struct ops *ops)
+{
+    bool has_slots = server.slots && slots_count(server.slots) > 0;
+
+    exchange_deinit(ops->exchange);
+    slots_close(server.slots);
+    arena_close(ops->arena, has_slots ? ARENA_KEEP : ARENA_REMOVE);
+    if (server.loop && server.completions.fd >= 0)
+        loop_remove(server.loop, &server.completions);
+    background_deinit(ops->background);
+    if (server.orphaned)
+        umount2(ops->mountpoint, MNT_DETACH);
+    fuse_session_destroy(ops->session);
+    transport_deinit(ops->transport);
+    if (server.signals.fd >= 0)
+        close(server.signals.fd);
+    loop_deinit(server.loop);
+}
+
+/* A memfd arena needs a descriptor for each segment. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int server_run(struct ops *ops, int ready_fd)
+{
+    int status = 1;
+
+    server.ops = ops;
+    server.ready_fd = ready_fd;
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    prctl(PR_SET_NAME, "pyrmapfs-server");
+    raise_file_limit();
+    if (set_up(ops) < 0)
+        report(server.error);
+    else
+        status = loop_run(server.loop);
+    if (status < 0) {
+        log_error("the loop failed: %s", strerror(-status));
+        status = 1;
+    }
+    tear_down(ops);
+    return status;
+}

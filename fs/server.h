@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * server.h - the process that serves the mount: puts the parts together and runs the loop.
+ */
+#ifndef PYRMAPFS_SERVER_H
+#define PYRMAPFS_SERVER_H
+
+#include "ops.h"
+
+/*
+ * Serves ops->session until it is unmounted or SIGTERM comes. ops has session, conf and mountpoint; the rest is filled in here. Writes one
+ * line into ready_fd: "ready", or what is wrong; closes it. Returns the process's exit status.
+ */
+int server_run(struct ops *ops, int ready_fd);
+
+#endif

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "slot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    INDEX_HEADER = 4096,
+    INDEX_STEP = 128, /* entries by which the file grows */
+    INDEX_VERSION = 1,
+};
+
+static const char index_magic[8] = "pyrmapix";
+
+/* The first page of the file. */
+struct index_header {
+    char magic[8];
+    uint32_t version;
+    uint32_t entry_size;
+    uint64_t next_serial;
+    uint32_t entries; /* that the file has room for, entry 0 included, which is never used */
+};
+
+struct slots {
+    struct index_header *header;
+    struct slot *entries;
+    size_t mapped; /* address space, in bytes; the file is shorter */
+    int fd;
+    uint32_t limit;
+    uint32_t count;
+    uint32_t first_free; /* entries below it are in use */
+    uint32_t buckets;    /* a power of two */
+    uint32_t *bucket;
+};
+
+static uint32_t bucket_of(const struct slots *slots, const char *name)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 16777619u;
+    return hash & (slots->buckets - 1);
+}
+
+static void enlist(struct slots *slots, struct slot *slot)
+{
+    uint32_t *bucket = &slots->bucket[bucket_of(slots, slot->name)];
+
+    slot->next_in_bucket = *bucket;
+    *bucket = slot_index(slots, slot);
+}
+
+static void delist(struct slots *slots, struct slot *slot)
+{
+    uint32_t *link = &slots->bucket[bucket_of(slots, slot->name)];
+    uint32_t index = slot_index(slots, slot);
+
+    while (*link && *link != index)
+        link = &slots->entries[*link].next_in_bucket;
+    if (*link)
+        *link = slot->next_in_bucket;
+}
+
+/* Pages are allocated before they are touched: a full arena is -ENOSPC here and not a signal in slot_create. */
+static int grow(struct slots *slots)
+{
+    uint32_t entries = slots->header->entries + INDEX_STEP;
+    off_t size;
+    int result;
+
+    if (entries > slots->limit + 1)
+        entries = slots->limit + 1;
+    size = INDEX_HEADER + (off_t)entries * (off_t)sizeof(struct slot);
+    do
+        result = fallocate(slots->fd, 0, 0, size);
+    while (result < 0 && errno == EINTR);
+    if (result < 0 && (errno != EOPNOTSUPP || ftruncate(slots->fd, size) < 0))
+        return -errno;
+    slots->header->entries = entries;
+    return 0;
+}
+
+static int check_header(const struct slots *slots, char error[ARENA_ERROR_MAX])
+{
+    const struct index_header *header = slots->header;
+
+    if (memcmp(header->magic, index_magic, sizeof(index_magic)) != 0 || header->version != INDEX_VERSION ||
+        header->entry_size != sizeof(struct slot)) {
+        snprintf(error, ARENA_ERROR_MAX, "the arena's index is of another version of pyrmapfs: remove its "
+                                         "files, or use another arena.path");
+        return -EINVAL;
+    }
+    if (header->entries > slots->limit + 1) {
+        snprintf(error, ARENA_ERROR_MAX, "the arena's index has %u entries: raise limits.slots to at least that",
+                 header->entries - 1);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static void restore_entry(struct slots *slots, struct slot *slot)
+{
+    const size_t runtime = offsetof(struct slot, next_in_bucket);
+
+    memset((char *)slot + runtime, 0, sizeof(*slot) - runtime);
+    if (!slot->serial)
+        return;
+    slot->name[SLOT_NAME_MAX] = '\0';
+    slots->count++;
+    enlist(slots, slot);
+}
+
+static int map_index(struct slots *slots, struct arena *arena, char error[ARENA_ERROR_MAX])
+{
+    struct stat status;
+    void *map;
+
+    slots->fd = arena_file_open(arena, "index", O_RDWR | O_CREAT);
+    if (slots->fd < 0) {
+        snprintf(error, ARENA_ERROR_MAX, "cannot open the arena's index: %s", strerror(-slots->fd));
+        return slots->fd;
+    }
+    if (fstat(slots->fd, &status) < 0)
+        return -errno;
+    if (status.st_size < INDEX_HEADER && fallocate(slots->fd, 0, 0, INDEX_HEADER) < 0 &&
+        ftruncate(slots->fd, INDEX_HEADER) < 0)
+        return -errno;
+    slots->mapped = INDEX_HEADER + ((size_t)slots->limit + 1) * sizeof(struct slot);
+    map = mmap(NULL, slots->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, slots->fd, 0);
+    if (map == MAP_FAILED)
+        return -errno;
+    slots->header = map;
+    slots->entries = (struct slot *)((char *)map + INDEX_HEADER);
+    if (status.st_size < INDEX_HEADER) {
+        memcpy(slots->header->magic, index_magic, sizeof(index_magic));
+        slots->header->version = INDEX_VERSION;
+        slots->header->entry_size = sizeof(struct slot);
+        slots->header->next_serial = 16; /* below: numbers of the daemon's own files */
+        slots->header->entries = 0;
+        return 0;
+    }
+    if (status.st_size < INDEX_HEADER + (off_t)slots->header->entries * (off_t)sizeof(struct slot)) {
+        snprintf(error, ARENA_ERROR_MAX, "the arena's index is truncated: remove the arena's files");
+        return -EINVAL;
+    }
+    return check_header(slots, error);
+}
+
+int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char error[ARENA_ERROR_MAX])
+{
+    struct slots *slots = calloc(1, sizeof(*slots));
+    int result = -ENOMEM;
+
+    *out = NULL;
+    if (!slots)
+        return -ENOMEM;
+    slots->fd = -1;
+    slots->limit = limit < SLOT_LIMIT ? limit : SLOT_LIMIT;
+    slots->buckets = 64;
+    while (slots->buckets < slots->limit && slots->buckets < 1u << 17)
+        slots->buckets *= 2;
+    slots->bucket = calloc(slots->buckets, sizeof(*slots->bucket));
+    if (slots->bucket) {
+        snprintf(error, ARENA_ERROR_MAX, "cannot set up the arena's index");
+        result = map_index(slots, arena, error);
+    }
+    if (result < 0) {
+        slots_close(slots);
+        return result;
+    }
+    slots->first_free = 1;
+    for (uint32_t i = 1; i < slots->header->entries; i++)
+        restore_entry(slots, &slots->entries[i]);
+    *out = slots;
+    return 0;
+}
+
+void slots_close(struct slots *slots)
+{
+    if (!slots)
+        return;
+    if (slots->header)
+        munmap(slots->header, slots->mapped);
+    if (slots->fd >= 0)
+        close(slots->fd);
+    free(slots->bucket);
+    free(slots);
+}
+
+uint32_t slots_count(const struct slots *slots)
+{
+    return slots->count;
+}
+
+uint32_t slots_limit(const struct slots *slots)
+{
+    return slots->limit;
+}
+
+uint64_t slots_serial(struct slots *slots)
+{
+    return slots->header->next_serial++;
+}
+
+struct slot *slot_at(struct slots *slots, uint32_t index)
+{
+    if (index == 0 || index >= slots->header->entries || slots->entries[index].serial == 0)
+        return NULL;
+    return &slots->entries[index];
+}
+
+uint32_t slot_index(const struct slots *slots, const struct slot *slot)
+{
+    return (uint32_t)(slot - slots->entries);
+}
+
+struct slot *slot_after(struct slots *slots, uint32_t index)
+{
+    while (++index < slots->header->entries) {
+        if (slots->entries[index].serial)
+            return &slots->entries[index];
+    }
+    return NULL;
+}
+
+struct slot *slot_find(struct slots *slots, const char *name)
+{
+    uint32_t index = slots->bucket[bucket_of(slots, name)];
+
+    while (index && strcmp(slots->entries[index].name, name) != 0)
+        index = slots->entries[index].next_in_bucket;
+    return index ? &slots->entries[index] : NULL;
+}
+
+int slot_name_check(const char *name)
+{
+    if (!*name)
+        return -EINVAL;
+    if (strlen(name) > SLOT_NAME_MAX)
+        return -ENAMETOOLONG;
+    return *name == '.' ? -EPERM : 0;
+}
+
+static struct slot *take_entry(struct slots *slots)
+{
+    while (slots->first_free < slots->header->entries) {
+        struct slot *slot = &slots->entries[slots->first_free++];
+        if (!slot->serial)
+            return slot;
+    }
+    return NULL;
+}
+
+int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mode_t mode, struct slot **out)
+{
+    struct slot *slot;
+    int result = slot_name_check(name);
+
+    if (result < 0)
+        return result;
+    if (slot_find(slots, name))
+        return -EEXIST;
+    if (slots->count >= slots->limit)
+        return -ENOSPC;
+    slot = take_entry(slots);
+    if (!slot) {
+        result = grow(slots);
+        if (result < 0)
+            return result;
+        slot = take_entry(slots);
+        if (!slot)
+            return -ENOSPC;
+    }
+    memset(slot, 0, sizeof(*slot));
+    strcpy(slot->name, name);
+    slot->uid = uid;
+    slot->gid = gid;
+    slot_chmod(slot, mode);
+    slot->state = STATE_IDLE;
+    record_init(&slot->record);
+    for (int file = 0; file < SLOT_FILES; file++)
+        slot_touch(slot, (enum slot_file)file);
+    slot->entered = slot->changed[SLOT_DIRECTORY];
+    slot_fresh_array(slots, slot, RECORD_SIDE_INPUT);
+    slot_fresh_array(slots, slot, RECORD_SIDE_RESULT);
+    slot->serial = slots_serial(slots); /* last: from here on the entry is a slot */
+    enlist(slots, slot);
+    slots->count++;
+    *out = slot;
+    return 0;
+}
+
+void slot_destroy(struct slots *slots, struct slot *slot)
+{
+    uint32_t index = slot_index(slots, slot);
+
+    delist(slots, slot);
+    slot->serial = 0;
+    slots->count--;
+    if (index < slots->first_free)
+        slots->first_free = index;
+}
+
+void slot_rename(struct slots *slots, struct slot *slot, const char *name)
+{
+    delist(slots, slot);
+    memset(slot->name, 0, sizeof(slot->name));
+    strcpy(slot->name, name);
+    enlist(slots, slot);
+}
+
+void slot_chmod(struct slot *slot, mode_t mode)
+{
+    for (int file = 0; file < SLOT_FILES; file++) {
+        mode_t derived = mode & 0666;
+
+        switch ((enum slot_file)file) {
+        case SLOT_DIRECTORY:
+            derived = mode & 07777;
+            break;
+        case SLOT_DATA_TXT:
+        case SLOT_RESULT_TXT:
+        case SLOT_DATA_NPY:
+        case SLOT_RESULT_NPY:
+            derived = mode & 0444;
+            break;
+        case SLOT_SOURCE:
+            derived = 0777;
+            break;
+        case SLOT_METADATA_BIN:
+        case SLOT_METADATA_TXT:
+        case SLOT_DATA_BIN:
+        case SLOT_RESULT_BIN:
+        case SLOT_TASK:
+        case SLOT_ERROR:
+        case SLOT_OWNER:
+        case SLOT_WORKER:
+        case SLOT_FILES:
+            break;
+        }
+        slot->modes[file] = (uint16_t)derived;
+    }
+}
+
+void slot_touch(struct slot *slot, enum slot_file file)
+{
+    clock_gettime(CLOCK_REALTIME, &slot->changed[file]);
+}
+
+enum record_side slot_file_side(enum slot_file file)
+{
+    switch (file) {
+    case SLOT_RESULT_BIN:
+    case SLOT_RESULT_TXT:
+    case SLOT_RESULT_NPY:
+        return RECORD_SIDE_RESULT;
+    case SLOT_DIRECTORY:
+    case SLOT_METADATA_BIN:
+    case SLOT_METADATA_TXT:
+    case SLOT_DATA_BIN:
+    case SLOT_DATA_TXT:
+    case SLOT_DATA_NPY:
+    case SLOT_TASK:
+    case SLOT_ERROR:
+    case SLOT_OWNER:
+    case SLOT_WORKER:
+    case SLOT_SOURCE:
+    case SLOT_FILES:
+        break;
+    }
+    return RECORD_SIDE_INPUT;
+}
+
+void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side side)
+{
+    struct slot_array *array = &slot->arrays[side];
+
+    array->serial = slots_serial(slots);
+    array->number = array->serial;
+    array->segment_id = 0;
+    array->backing_id = 0;
+    array->home = slot_index(slots, slot);
+    array->home_side = side;
+    clock_gettime(CLOCK_REALTIME, &array->changed);
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "status.h"
+
+#include "graph.h"
+#include "report.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct census {
+    uint32_t states[HANDSHAKE_STATES];
+    uint32_t slots;
+};
+
+static struct census count_slots(const struct exchange *exchange)
+{
+    struct census census = {.slots = slots_count(exchange->slots)};
+    const struct slot *slot;
+    uint32_t index = 0;
+
+    while ((slot = slot_after(exchange->slots, index))) {
+        index = slot_index(exchange->slots, slot);
+        census.states[slot->state]++;
+    }
+    return census;
+}
+
+static void print_bytes(FILE *out, const char *key, uint64_t bytes)
+{
+    static const char units[][4] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    int unit = 0;
+
+    while (value >= 1024 && unit < 4) {
+        value /= 1024;
+        unit++;
+    }
+    fprintf(out, "%s: %llu (%.*f %s)\n", key, (unsigned long long)bytes, unit ? 1 : 0, value, units[unit]);
+}
+
+static uint64_t free_bytes(const struct arena_usage *usage)
+{
+    return usage->capacity > usage->used ? usage->capacity - usage->used : 0;
+}
+
+static void print_status(const struct status *status, FILE *out)
+{
+    const struct exchange *exchange = status->exchange;
+    struct census census = count_slots(exchange);
+    uint64_t uptime = watch_now_ms() - status->started_ms;
+    struct arena_usage usage;
+
+    arena_usage(exchange->arena, &usage);
+    fprintf(out, "version: %s\n", PYRMAPFS_VERSION);
+    fprintf(out, "data path: %s\n", status->data_path);
+    fprintf(out, "arena: %s\n", arena_kind_name(arena_kind(exchange->arena)));
+    print_bytes(out, "capacity", usage.capacity);
+    print_bytes(out, "used", usage.used);
+    print_bytes(out, "warm", usage.warm);
+    print_bytes(out, "free", free_bytes(&usage));
+    fprintf(out, "slots: %u (", census.slots);
+    for (int state = 0; state < HANDSHAKE_STATES; state++)
+        fprintf(out, "%s%s %u", state ? ", " : "", handshake_state_name((enum handshake_state)state),
+                census.states[state]);
+    fprintf(out, ")\nrounds: %llu\n", (unsigned long long)exchange->rounds);
+    fprintf(out, "waiters: %u\n", exchange->waiters);
+    fprintf(out, "refusals: %llu\n", (unsigned long long)exchange->refusals);
+    fprintf(out, "takeovers: %llu\n", (unsigned long long)exchange->takeovers);
+    fprintf(out, "uptime: %llu.%03llu s\n", (unsigned long long)(uptime / 1000),
+            (unsigned long long)(uptime % 1000));
+}
+
+static void print_head(FILE *out, const char *name, const char *type, const char *help)
+{
+    fprintf(out, "# HELP pyrmapfs_%s %s\n# TYPE pyrmapfs_%s %s\n", name, help, name, type);
+}
+
+static void print_metric(FILE *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+    print_head(out, name, type, help);
+    fprintf(out, "pyrmapfs_%s %llu\n", name, (unsigned long long)value);
+}
+
+static void print_metrics(const struct status *status, FILE *out)
+{
+    const struct exchange *exchange = status->exchange;
+    struct census census = count_slots(exchange);
+    const size_t errnos = sizeof(exchange->refusals_by_errno) / sizeof(exchange->refusals_by_errno[0]);
+    struct arena_usage usage;
+
+    arena_usage(exchange->arena, &usage);
+    print_head(out, "info", "gauge", "What serves this mount.");
+    fprintf(out, "pyrmapfs_info{version=\"%s\",path=\"%s\",arena=\"%s\"} 1\n", PYRMAPFS_VERSION,
+            exchange->data_path == DATA_PATH_PASSTHROUGH ? "passthrough" : "page cache",
+            arena_kind_name(arena_kind(exchange->arena)));
+    print_metric(out, "capacity_bytes", "gauge", "Size of the arena.", usage.capacity);
+    print_metric(out, "used_bytes", "gauge", "Bytes of the arena in use.", usage.used);
+    print_metric(out, "warm_bytes", "gauge", "Bytes kept allocated for new segments.", usage.warm);
+    print_metric(out, "free_bytes", "gauge", "Bytes of the arena that new segments can have.",
+                 free_bytes(&usage));
+    print_head(out, "slots", "gauge", "Slots by state of their handshake.");
+    for (int state = 0; state < HANDSHAKE_STATES; state++)
+        fprintf(out, "pyrmapfs_slots{state=\"%s\"} %u\n", handshake_state_name((enum handshake_state)state),
+                census.states[state]);
+    print_metric(out, "rounds_total", "counter", "Published results.", exchange->rounds);
+    print_head(out, "refusals_total", "counter", "Refused operations by errno.");
+    for (size_t error = 0; error < errnos; error++) {
+        if (exchange->refusals_by_errno[error])
+            fprintf(out, "pyrmapfs_refusals_total{errno=\"%s\"} %llu\n", report_errno_name((int)error),
+                    (unsigned long long)exchange->refusals_by_errno[error]);
+    }
+    print_head(out, "requests_total", "counter", "Requests of the kernel by kind.");
+    for (size_t kind = 0; kind < status->request_kinds; kind++)
+        fprintf(out, "pyrmapfs_requests_total{op=\"%s\"} %llu\n", status->request_names[kind],
+                (unsigned long long)status->request_counts[kind]);
+    print_metric(out, "waiters", "gauge", "Parked requests.", exchange->waiters);
+    print_metric(out, "takeovers_total", "counter", "Times that a new server took the mount over.",
+                 exchange->takeovers);
+    print_head(out, "uptime_seconds", "gauge", "Since the mount.");
+    fprintf(out, "pyrmapfs_uptime_seconds %.3f\n", (double)(watch_now_ms() - status->started_ms) / 1000.0);
+}
+
+static void print_config(const struct status *status, FILE *out)
+{
+    conf_print(status->conf, out);
+}
+
+static void print_graph(const struct status *status, FILE *out)
+{
+    graph_dot(status->exchange, out);
+}
+
+static void print_chains(const struct status *status, FILE *out)
+{
+    graph_tree(status->exchange, out);
+}
+
+static const struct {
+    const char *name;
+    void (*print)(const struct status *status, FILE *out);
+} files[] = {
+    {"status", print_status}, {"metrics", print_metrics}, {"config", print_config},
+    {"graph", print_graph},   {"chains", print_chains},
+};
+
+enum { FILES = sizeof(files) / sizeof(files[0]) };
+
+const char *status_file_name(unsigned number)
+{
+    return number >= 1 && number <= FILES ? files[number - 1].name : NULL;
+}
+
+unsigned status_file_find(const char *name)
+{
+    for (unsigned i = 0; i < FILES; i++) {
+        if (strcmp(files[i].name, name) == 0)
+            return i + 1;
+    }
+    return 0;
+}
+
+char *status_file_text(const struct status *status, unsigned number, size_t *size)
+{
+    char *text = NULL;
+    FILE *out = open_memstream(&text, size);
+
+    if (!out)
+        return NULL;
+    files[number - 1].print(status, out);
+    return fclose(out) == 0 ? text : NULL;
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * transport.h - what libfuse before 3.17 does not know of the kernel's protocol: passthrough.
+ *
+ * Requests and replies pass through here on their way between /dev/fuse and libfuse. The reply to INIT asks for
+ * what libfuse cannot name, and the reply to OPEN carries the backing id.
+ */
+#ifndef PYRMAPFS_TRANSPORT_H
+#define PYRMAPFS_TRANSPORT_H
+
+#define FUSE_USE_VERSION 312
+
+#include "conf.h"
+#include <fuse_lowlevel.h>
+#include <stdint.h>
+
+struct transport;
+
+enum transport_stacking {
+    TRANSPORT_STACK_PLAIN = 1,   /* backing files lie on an ordinary filesystem */
+    TRANSPORT_STACK_OVERLAY = 2, /* ... on an overlay, which counts as a layer itself */
+};
+
+/*
+ * Takes over the session's descriptor, which must be mounted. wanted: CONF_OFF never asks for passthrough.
+ * Returns 0 or -errno.
+ */
+int transport_init(struct transport **transport, struct fuse_session *session, enum conf_tristate wanted,
+                   enum transport_stacking stacking);
+void transport_deinit(struct transport *transport);
+
+/* Serves the requests that there are. */
+enum transport_event {
+    TRANSPORT_IDLE,        /* all of them, or enough for once */
+    TRANSPORT_INITIALISED, /* INIT alone, which is the first: now backing files can be registered */
+    TRANSPORT_UNMOUNTED,   /* there will be no more */
+};
+enum transport_event transport_serve(struct transport *transport);
+
+/* Whether the kernel agreed to passthrough; meaningful once INIT was answered. */
+bool transport_negotiated(const struct transport *transport);
+
+/* Registers a descriptor (O_RDONLY suffices). Returns its backing id, above 0, or -errno. */
+int transport_backing_open(struct transport *transport, int fd);
+void transport_backing_close(struct transport *transport, int32_t backing_id);
+
+/*
+ * fuse_reply_open of a passthrough file: mapped, and unless fi->direct_io read and written, without the daemon. Returns as
+ * fuse_reply_open does: -ENOENT if the opener is gone.
+ */
+int transport_reply_open(struct transport *transport, fuse_req_t request, const struct fuse_file_info *fi,
+                         int32_t backing_id);
+
+#endif

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mappings of slot files that arrays keep alive.
+
+Python's own mmap object is no use here: it duplicates the descriptor, which keeps the slot's file open (so that
+publishing is refused), and asks for the file's size, which is a request to the filesystem.
+"""
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from typing import Any
+
+import numpy as np
+
+from pyrmap.record import Array, Extent
+
+READ = mmap.PROT_READ
+READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
+
+# Below this a private copy is cheaper than asking the filesystem for another handle.
+COPY_LIMIT = 1 << 20
+
+_HUGE_PAGE = 2 << 20
+_MAP_FIXED = 0x10
+_MAP_NORESERVE = 0x4000
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_mmap = _libc.mmap
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_munmap = _libc.munmap
+_munmap.restype = ctypes.c_int
+_munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+
+
+def _map(address: int | None, length: int, protection: int, flags: int, fd: int) -> int:
+    result = _mmap(address, length, protection, flags, fd, 0)
+    if result is None or result == _MAP_FAILED:
+        error = ctypes.get_errno()
+        raise OSError(error, f"mmap of {length} bytes: {os.strerror(error)}")
+    return int(result)
+
+
+class Mapping:
+    """The first `length` bytes of a file, mapped shared; unmapped when the last array over it is gone.
+
+    fd: borrowed, may be closed at once. length: bytes, at least 1. protection: READ or READ_WRITE (the
+    descriptor must allow it). OSError if the kernel refuses.
+    """
+
+    __slots__ = ("__weakref__", "address", "length", "protection")
+
+    def __init__(self, fd: int, length: int, protection: int) -> None:
+        self.length = length
+        self.protection = protection
+        self.address = 0
+        if length < _HUGE_PAGE:
+            self.address = _map(None, length, protection, mmap.MAP_SHARED, fd)
+            return
+        # A FUSE file is not placed on a huge page boundary by the kernel, and then gets no huge pages.
+        reserved = _map(None, length + _HUGE_PAGE, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
+        start = -(-reserved // _HUGE_PAGE) * _HUGE_PAGE
+        end = -(-(start + length) // mmap.PAGESIZE) * mmap.PAGESIZE
+        reserved_end = reserved + -(-(length + _HUGE_PAGE) // mmap.PAGESIZE) * mmap.PAGESIZE
+        try:
+            self.address = _map(start, length, protection, mmap.MAP_SHARED | _MAP_FIXED, fd)
+        except OSError:
+            _munmap(reserved, reserved_end - reserved)
+            raise
+        if start > reserved:
+            _munmap(reserved, start - reserved)
+        if reserved_end > end:
+            _munmap(end, reserved_end - end)
+
+    def __del__(self) -> None:
+        if self.address:
+            _munmap(self.address, self.length)
+
+    def array(self, extent: Extent) -> Array:
+        """A NumPy array over the mapping, which it keeps alive; read-only if the mapping is."""
+        return np.asarray(_Window(self, extent))
+
+    def view(self) -> memoryview:
+        """The mapping's bytes. The caller keeps the mapping alive for as long as it uses them."""
+        # What ctypes thinks it may write is not what the pages allow; only reads are made through this.
+        return memoryview((ctypes.c_char * self.length).from_address(self.address)).cast("B")
+
+    def detach(self) -> None:
+        """Lets go of the file, so that it can be published, while arrays over the mapping still exist.
+
+        Up to COPY_LIMIT bytes they keep their values, as private memory. Above it they read as zeros until
+        attach() shows them the published file; no other thread may look at them in between. Private memory stays
+        writable: a view that NumPy still holds for writable must not crash the program.
+        """
+        keep = ctypes.string_at(self.address, self.length) if self.length <= COPY_LIMIT else b""
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
+        _map(self.address, self.length, READ_WRITE, private, -1)
+        if keep:
+            ctypes.memmove(self.address, keep, self.length)
+
+    def attach(self, fd: int, size: int) -> None:
+        """Shows the first size bytes of the file again after detach(); what is stored now stays private.
+
+        fd: read-only. size: at most the length of the mapping and of the file; nothing to do if it is 0.
+        """
+        if size:
+            _map(self.address, size, READ_WRITE, mmap.MAP_PRIVATE | _MAP_FIXED, fd)
+
+
+class _Window:
+    """What np.asarray() needs to know of a mapping; NumPy keeps it as the array's base."""
+
+    __slots__ = ("__array_interface__", "mapping")
+
+    def __init__(self, mapping: Mapping, extent: Extent) -> None:
+        self.mapping = mapping
+        shape = extent.array_shape
+        strides = None
+        if extent.order == "F" and len(shape) > 1:
+            step = extent.dtype.itemsize
+            steps = []
+            for length in shape:
+                steps.append(step)
+                step *= length
+            strides = tuple(steps)
+        self.__array_interface__: dict[str, Any] = {
+            "version": 3,
+            "data": (mapping.address, mapping.protection == READ),
+            "shape": shape,
+            "typestr": extent.dtype.str,
+            "strides": strides,
+        }
+
+
+def overlaps(array: Array, memory: Mapping) -> bool:
+    """Whether an array has any byte in a mapping, as far as its bounds tell."""
+    low, high = np.lib.array_utils.byte_bounds(array) if hasattr(np.lib, "array_utils") else np.byte_bounds(array)
+    return bool(low < memory.address + memory.length and memory.address < high)
+
+
+def address_of(array: Array) -> int:
+    """Where the first element of an array lies in memory."""
+    address: int = array.__array_interface__["data"][0]
+    return address

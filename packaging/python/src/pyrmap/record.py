@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The 128-byte record of a slot (metadata.bin), as fs/record.h defines it."""
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Buffer = Union[bytes, bytearray, memoryview]
+Shape = tuple[int, ...]
+
+RECORD_SIZE = 128
+RECORD_VERSION = 1
+RECORD_NDIM_MAX = 4
+
+RECORD_FLAG_NONE = -1
+RECORD_FLAG_INPUT = 0
+RECORD_FLAG_RESULT = 1
+RECORD_FLAG_FAILED = 2
+
+RECORD_DTYPE_SAME = 0
+RECORD_FLOAT32 = 1
+RECORD_FLOAT64 = 2
+RECORD_INT32 = 3
+RECORD_INT64 = 4
+RECORD_UINT8 = 5
+
+RECORD_LENGTH_ALL = -1
+
+RECORD_ORDER_INPUT_F = 1 << 0
+RECORD_ORDER_RESULT_F = 1 << 1
+
+# Byte offset of each field; the same names as in struct record.
+RECORD_OFFSETS = {
+    "flag": 0,
+    "version": 4,
+    "input_length": 8,
+    "dtype": 16,
+    "result_dtype": 20,
+    "result_length": 24,
+    "round": 32,
+    "input_ndim": 40,
+    "result_ndim": 44,
+    "input_shape": 48,
+    "result_shape": 80,
+    "order": 112,
+    "change": 116,
+    "reserved": 120,
+}
+
+DTYPES: dict[int, np.dtype[Any]] = {
+    RECORD_FLOAT32: np.dtype("<f4"),
+    RECORD_FLOAT64: np.dtype("<f8"),
+    RECORD_INT32: np.dtype("<i4"),
+    RECORD_INT64: np.dtype("<i8"),
+    RECORD_UINT8: np.dtype("u1"),
+}
+CODES: dict[np.dtype[Any], int] = {dtype: code for code, dtype in DTYPES.items()}
+
+_FLAG = struct.Struct("<i")
+_CHANGE = struct.Struct("<I")
+_LAYOUT = struct.Struct("<iiqiiqQii4q4qII8x")
+assert _LAYOUT.size == RECORD_SIZE
+
+
+class Record(NamedTuple):
+    """One snapshot of a slot's record. Lengths count elements; shapes hold ndim extents, () for a plain vector."""
+
+    flag: int
+    version: int
+    input_length: int
+    dtype: int
+    result_dtype: int
+    result_length: int
+    round: int
+    input_shape: Shape
+    result_shape: Shape
+    order: int
+    change: int
+
+
+class Extent(NamedTuple):
+    """What an array in a slot looks like: all that is needed to map it."""
+
+    dtype: np.dtype[Any]
+    shape: Shape  # () for a plain vector, else the dimensions
+    length: int  # elements
+    order: str  # "C" or "F", as in NumPy
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.length * self.dtype.itemsize
+
+    @property
+    def array_shape(self) -> Shape:
+        """The shape of the NumPy array: a plain vector has one dimension."""
+        return self.shape or (self.length,)
+
+
+def unpack(buffer: Buffer) -> Record:
+    """The record in the first 128 bytes of buffer."""
+    (flag, version, input_length, dtype, result_dtype, result_length, round_, input_ndim, result_ndim,
+     *shapes, order, change) = _LAYOUT.unpack_from(buffer)
+    return Record(flag, version, input_length, dtype, result_dtype, result_length, round_,
+                  tuple(shapes[:input_ndim]), tuple(shapes[4:4 + result_ndim]), order, change)
+
+
+def unpack_flag(buffer: Buffer) -> int:
+    """The flag alone."""
+    flag: int = _FLAG.unpack_from(buffer)[0]
+    return flag
+
+
+def unpack_change(buffer: Buffer) -> int:
+    """The futex word alone."""
+    change: int = _CHANGE.unpack_from(buffer, RECORD_OFFSETS["change"])[0]
+    return change
+
+
+def pack(record: Record) -> bytes:
+    """The 128 bytes of a record. ValueError for shapes of more than four dimensions."""
+    if max(len(record.input_shape), len(record.result_shape)) > RECORD_NDIM_MAX:
+        raise ValueError(f"a record has at most {RECORD_NDIM_MAX} dimensions")
+    shapes = [extent for shape in (record.input_shape, record.result_shape)
+              for extent in shape + (0,) * (RECORD_NDIM_MAX - len(shape))]
+    return _LAYOUT.pack(record.flag, record.version, record.input_length, record.dtype, record.result_dtype,
+                        record.result_length, record.round, len(record.input_shape), len(record.result_shape),
+                        *shapes, record.order, record.change)
+
+
+def pack_flag(flag: int) -> bytes:
+    """The first four bytes of a record: a step without any other change."""
+    return _FLAG.pack(flag)
+
+
+def input_extent(record: Record) -> Extent:
+    """The input that a published record describes."""
+    order = "F" if record.order & RECORD_ORDER_INPUT_F else "C"
+    return Extent(DTYPES[record.dtype], record.input_shape, record.input_length, order)
+
+
+def result_extent(record: Record) -> Extent:
+    """The result that a record in DONE describes."""
+    order = "F" if record.order & RECORD_ORDER_RESULT_F else "C"
+    return Extent(DTYPES[record.result_dtype], record.result_shape, record.result_length, order)
+
+
+def input_step(record: Record, extent: Extent) -> bytes:
+    """The record that publishes an input."""
+    order = RECORD_ORDER_INPUT_F if extent.order == "F" else 0
+    return pack(record._replace(flag=RECORD_FLAG_INPUT, input_length=extent.length, dtype=CODES[extent.dtype],
+                                result_dtype=RECORD_DTYPE_SAME, result_length=RECORD_LENGTH_ALL,
+                                input_shape=extent.shape, result_shape=(), order=order))
+
+
+def result_step(record: Record, extent: Extent) -> bytes:
+    """The record that publishes a result."""
+    order = record.order & RECORD_ORDER_INPUT_F | (RECORD_ORDER_RESULT_F if extent.order == "F" else 0)
+    return pack(record._replace(flag=RECORD_FLAG_RESULT, result_dtype=CODES[extent.dtype],
+                                result_length=extent.length, result_shape=extent.shape, order=order))
+
+
+def length_of(shape: Shape) -> int:
+    """Elements of an array of that shape."""
+    return math.prod(shape)

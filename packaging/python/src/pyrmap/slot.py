@@ -1,0 +1,528 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slot: one exchange, step by step, from either side.
+
+The producer writes an input and takes the result, the worker takes the input and writes the result:
+
+    producer                          worker
+    slot.produce(x); slot.publish()   slot.wait()
+    slot.wait()                       y = f(slot.input())
+    y = slot.result()                 slot.publish(y)
+
+Arrays that a slot hands out are mapped from its files. Read-only ones stay valid for as long as they are referenced,
+through later rounds and the removal of the slot; writable ones until they are published.
+"""
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+import warnings
+import weakref
+from types import TracebackType
+from typing import NamedTuple, Optional, Union, overload
+
+import numpy as np
+
+from pyrmap import convert, mapping
+from pyrmap.errors import NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
+from pyrmap.record import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
+                           RECORD_ORDER_INPUT_F, Array, Extent, Record, Shape, input_extent, input_step,
+                           pack_flag, result_extent, result_step)
+from pyrmap.texts import ERROR_MAX, read_text, shorten, write_text
+from pyrmap.waiting import Deadline, RecordFile, uses_passthrough
+
+SLOT_VARIABLE = "PYRMAP_SLOT"
+
+_DATA = "data.bin"
+_RESULT = "result.bin"
+
+# pwrite(2) writes at most 2 GiB less a page in one call.
+_PIECE = 1 << 30
+
+_NOTHING = object()
+_flush_c_streams = ctypes.CDLL(None).fflush
+
+
+class Handles:
+    """What stays open of a slot from round to round: its directory, the record and `worker`.
+
+    A server keeps them for its children, who inherit them: a round then opens only data.bin and result.bin.
+    """
+
+    __slots__ = ("directory", "path", "record", "worker")
+
+    def __init__(self, path: str) -> None:
+        """path: the slot's directory. NotASlot, or SlotError if it may not be opened."""
+        self.path = os.path.abspath(path)
+        self.worker = -1
+        self.directory = -1
+        root = os.path.dirname(self.path)
+        try:
+            passthrough = uses_passthrough(root)
+            self.directory = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open("metadata.bin", os.O_RDWR | os.O_CLOEXEC, dir_fd=self.directory)
+        except OSError as error:
+            if self.directory >= 0:
+                os.close(self.directory)
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                raise not_a_slot(path) from None
+            raise refused(error, "open metadata.bin", self.path) from error
+        self.record = RecordFile(fd, passthrough)
+
+    def open(self, name: str, flags: int) -> int:
+        """Opens a file of the slot; a removed slot is ENOENT even if there is a new one of the same name."""
+        return os.open(name, flags | os.O_CLOEXEC, dir_fd=self.directory)
+
+    def bind_worker(self) -> None:
+        """Names this process as the one that computes: should it die, the round fails and nobody waits for it."""
+        if self.worker < 0:
+            self.worker = self.open("worker", os.O_WRONLY)
+        os.pwrite(self.worker, b"self", 0)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.record.close()
+        for fd in (self.directory, self.worker):
+            if fd >= 0:
+                os.close(fd)
+        self.directory = self.worker = -1
+
+
+class _Pending(NamedTuple):
+    """A file that is being filled: `mapped` is the memory that empty_result() or produce() handed out, if any."""
+
+    fd: int
+    extent: Extent
+    mapped: Optional[weakref.ReferenceType[mapping.Mapping]]
+
+
+class Slot:
+    """One slot of a mount.
+
+    path: the slot's directory; None: what the environment variable PYRMAP_SLOT says. The slot must exist;
+    Slot.create() makes one. NotASlot if there is none. A Slot is used by one thread at a time.
+
+    As a context manager it closes its handles at the end; an exception that leaves the block fails the round if this
+    program has taken its input, so that nobody waits for a result in vain.
+    """
+
+    # Rounds that this process has brought to an end, through whichever object.
+    rounds_ended = 0
+
+    def __init__(self, path: Union[str, os.PathLike[str], None] = None, handles: Optional[Handles] = None) -> None:
+        if path is None:
+            path = os.environ.get(SLOT_VARIABLE)
+            if not path:
+                raise NotASlot(errno.ENOENT, f"no slot: set {SLOT_VARIABLE}=/mnt/pyrmap/JOB, or call the function "
+                                             "with an array")
+        self._inherited = handles is not None
+        self._handles = handles if handles is not None else Handles(os.fspath(path))
+        self._read_fds: list[int] = []
+        self._input: Optional[Array] = None
+        self._taken: Optional[Record] = None
+        self._pending: dict[str, _Pending] = {}
+        self._produced = False
+
+    @classmethod
+    def create(cls, path: Union[str, os.PathLike[str]]) -> Slot:
+        """Makes a slot (mkdir) and opens it. FileExistsError if there is one already."""
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise not_a_slot(os.fspath(path)) from error
+        return cls(path)
+
+    # -- what the slot says -------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The slot's directory."""
+        return self._handles.path
+
+    @property
+    def record(self) -> Record:
+        """The record now. SlotError if the slot is gone."""
+        return self._handles.record.read()
+
+    @property
+    def finished(self) -> bool:
+        """True unless this program has taken an input and neither published a result nor failed."""
+        return self._taken is None
+
+    # -- the producer's side ------------------------------------------------------------------------------------
+
+    @overload
+    def produce(self, array: object) -> None: ...
+
+    @overload
+    def produce(self, *, shape: Union[int, Shape], dtype: object = ..., order: str = ...) -> Array: ...
+
+    def produce(self, array: object = None, *, shape: Union[int, Shape, None] = None,
+                dtype: object = np.float64, order: str = "C") -> Optional[Array]:
+        """Begins a round and fills data.bin; publish() makes it the worker's turn.
+
+        array: copied, with exact conversion (TypeError for what has none). Or shape, dtype and order: returns a
+        writable array of zeros mapped from data.bin, to be filled in place; it belongs to the slot and becomes
+        read-only when it is published. SlotBusy if the slot's last round is not over.
+        """
+        if (array is None) == (shape is None):
+            raise TypeError("produce() takes an array, or a shape")
+        self._abandon(_DATA)
+        self._produced = False
+        if shape is not None:
+            extent = convert.extent_of(convert.check_shape(shape), convert.check_dtype(dtype), order)
+            return self._map_new(_DATA, extent)
+        value = convert.to_value(array, order)
+        self._copy_new(_DATA, value)
+        return None
+
+    def result(self, timeout: Optional[float] = None) -> Array:
+        """The result, as a read-only array mapped from result.bin; waits for it.
+
+        timeout: seconds; None: for ever. TimeoutError, RoundFailed with the text of `error`, RoundCancelled.
+        """
+        deadline = Deadline(timeout)
+        flags = os.O_RDONLY | (0 if timeout is None else os.O_NONBLOCK)
+        while True:
+            if timeout is not None:
+                self._wait_result(deadline)
+            try:
+                fd = self._handles.open(_RESULT, flags)
+            except OSError as error:
+                if error.errno == errno.EAGAIN:
+                    continue
+                raise self._round_ended(error) from None
+            try:
+                record = self.record
+                if record.flag == RECORD_FLAG_RESULT:
+                    return self._map_read(fd, result_extent(record))
+            finally:
+                os.close(fd)
+
+    def cancel(self) -> None:
+        """Ends the round: input and result are dropped, who waits gets ECANCELED. SlotBusy while a worker computes."""
+        self._abandon(_DATA)
+        self._abandon(_RESULT)
+        self._step(pack_flag(RECORD_FLAG_NONE), "cancel the round")
+        self._forget_round()
+        self._produced = False
+
+    # -- the worker's side --------------------------------------------------------------------------------------
+
+    def input(self, timeout: Optional[float] = None) -> Array:
+        """The input of this round, as a read-only array mapped from data.bin; waits for it.
+
+        Also names this process as the round's worker. The same array again until the round is published or failed.
+        timeout: seconds; None: for ever. TimeoutError.
+        """
+        if self._input is None:
+            fd, record = self._open_input(timeout)
+            self._read_fds.append(fd)
+            self._input = self._map_read(fd, input_extent(record))
+            self._taken = record
+        return self._input
+
+    def bind(self) -> None:
+        """Names this process as the slot's worker; input() does it too. SlotError if that is refused."""
+        try:
+            self._handles.bind_worker()
+        except OSError as error:
+            raise refused(error, "become the worker", self.path) from error
+
+    def empty_result(self, shape: Union[int, Shape], dtype: object = np.float64,
+                     order: Optional[str] = None) -> Array:
+        """A writable array of zeros mapped from result.bin; publishing it copies nothing.
+
+        shape: 1 to 4 extents. dtype: one of the five types. order: "C", "F", or None: as the input. The array belongs
+        to the slot and becomes read-only when it is published. SlotBusy if there is no input, or another process
+        writes the result.
+        """
+        if order is None:
+            order = self._order()
+        extent = convert.extent_of(convert.check_shape(shape), convert.check_dtype(dtype), order)
+        self._abandon(_RESULT)
+        return self._map_new(_RESULT, extent)
+
+    def fail(self, message: str) -> None:
+        """Fails the round: the producer gets RoundFailed with this text (at most 64 KiB of it)."""
+        self._abandon(_RESULT)
+        try:
+            write_text(shorten(message or "failed", ERROR_MAX), "error", self._handles.directory)
+        except OSError as error:
+            raise refused(error, "fail the round", self.path) from error
+        self._end_round()
+
+    # -- both ---------------------------------------------------------------------------------------------------
+
+    def publish(self, value: object = _NOTHING) -> None:
+        """Hands over what was written: the producer its input, the worker its result.
+
+        value, for a worker only: what the function returned. The array of empty_result(), or the beginning of it, is
+        published without a copy; anything else is converted exactly and copied once. Output written with print() is
+        flushed before. SlotError if the filesystem refuses; the round is then as it was.
+        """
+        if _DATA in self._pending:
+            if value is not _NOTHING:
+                raise TypeError("the input is already written: publish() takes a value only from a worker")
+            self._publish_pending(_DATA)
+            self._produced = True
+            return
+        if value is not _NOTHING:
+            self._store_result(value)
+        # The caller's array may hang on this reference alone: without it the mapping is gone before the step.
+        del value
+        if _RESULT not in self._pending:
+            raise SlotError(errno.EPROTO, f"nothing to publish in {self.path}: a producer calls produce() first, "
+                                          "a worker gives its result")
+        flush_output()
+        self._publish_pending(_RESULT)
+        self._end_round()
+
+    def wait(self, timeout: Optional[float] = None) -> None:
+        """Waits until it is this program's turn: for the result after publishing an input, else for an input.
+
+        timeout: seconds; None: for ever. TimeoutError, RoundFailed, RoundCancelled. Ctrl-C ends it.
+        """
+        deadline = Deadline(timeout)
+        if self._produced:
+            self._wait_result(deadline)
+        else:
+            self._wait_flag((RECORD_FLAG_INPUT,), deadline)
+
+    def close(self) -> None:
+        """Closes the slot's handles; arrays that were taken from it stay valid. Idempotent."""
+        self._abandon(_DATA)
+        self._abandon(_RESULT)
+        self._forget_round()
+        self._handles.close()
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException],
+                 trace: Optional[TracebackType]) -> None:
+        if error is not None and not self.finished:
+            try:
+                self.fail(failure_text(error, self.path))
+            except SlotError as second:
+                print(f"pyrmap: {second}", file=sys.stderr)
+        self.close()
+
+    # -- how ----------------------------------------------------------------------------------------------------
+
+    def _order(self) -> str:
+        record = self._taken if self._taken is not None else self.record
+        return "F" if record.order & RECORD_ORDER_INPUT_F else "C"
+
+    def _step(self, step: bytes, action: str) -> None:
+        try:
+            self._handles.record.write(step)
+        except OSError as error:
+            raise refused(error, action, self.path) from error
+
+    def _wait_flag(self, flags: tuple[int, ...], deadline: Deadline) -> int:
+        try:
+            return self._handles.record.wait_flag(flags, deadline)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise refused(error, "wait for a change", self.path) from error
+
+    def _wait_result(self, deadline: Deadline) -> None:
+        flag = self._wait_flag((RECORD_FLAG_RESULT, RECORD_FLAG_FAILED, RECORD_FLAG_NONE), deadline)
+        if flag != RECORD_FLAG_RESULT:
+            code = errno.EIO if flag == RECORD_FLAG_FAILED else errno.ECANCELED
+            raise self._round_ended(OSError(code, os.strerror(code)))
+
+    def _round_ended(self, error: OSError) -> Exception:
+        """What it means that a result cannot be had."""
+        if error.errno == errno.EIO:
+            try:
+                return RoundFailed(read_text("error", self._handles.directory) or "the round failed without a text")
+            except OSError as second:
+                return refused(second, "read the error", self.path)
+        if error.errno == errno.ECANCELED:
+            return RoundCancelled(f"the round in {self.path} was cancelled")
+        return refused(error, "open the result", self.path)
+
+    def _open_input(self, timeout: Optional[float]) -> tuple[int, Record]:
+        """Opens data.bin of a published round.
+
+        With no time limit the open itself waits, in the daemon: one request. It may find the last round's data,
+        which the record then tells.
+        """
+        deadline = Deadline(timeout)
+        parked = timeout is None
+        while True:
+            if not parked:
+                self._wait_flag((RECORD_FLAG_INPUT,), deadline)
+            fd = -1
+            try:
+                fd = self._handles.open(_DATA, os.O_RDONLY | (0 if parked else os.O_NONBLOCK))
+                self._handles.bind_worker()
+                record = self.record
+                if record.flag == RECORD_FLAG_INPUT and _holds(fd, input_extent(record)):
+                    return fd, record
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ESTALE) and self._inherited:
+                    self._inherited = False
+                    self._handles = Handles(self.path)
+                elif error.errno not in (errno.ECANCELED, errno.EIO, errno.EAGAIN):
+                    raise refused(error, "open the input", self.path) from error
+            # Not reached with an input: a round that is over, or was cancelled before it could be read.
+            if fd >= 0:
+                os.close(fd)
+            parked = False
+
+    def _map_read(self, fd: int, extent: Extent) -> Array:
+        if not extent.size:
+            array = np.empty(extent.array_shape, extent.dtype)
+            array.flags.writeable = False
+            return array
+        return mapping.Mapping(fd, extent.size, mapping.READ).array(extent)
+
+    def _open_new(self, name: str) -> int:
+        try:
+            return self._handles.open(name, os.O_RDWR)
+        except OSError as error:
+            raise refused(error, f"open {name} for writing", self.path) from error
+
+    def _map_new(self, name: str, extent: Extent) -> Array:
+        fd = self._open_new(name)
+        self._pending[name] = _Pending(fd, extent, None)
+        try:
+            os.ftruncate(fd, extent.size)
+            if not extent.size:
+                return np.empty(extent.array_shape, extent.dtype)
+            memory = mapping.Mapping(fd, extent.size, mapping.READ_WRITE)
+        except OSError as error:
+            self._abandon(name)
+            raise refused(error, f"reserve {extent.size} bytes for {name}", self.path) from error
+        self._pending[name] = _Pending(fd, extent, weakref.ref(memory))
+        return memory.array(extent)
+
+    def _copy_new(self, name: str, value: convert.Value) -> None:
+        """Writes a value into a file of the slot that is or is now opened for writing."""
+        pending = self._pending.pop(name, None)
+        fd = self._open_new(name) if pending is None else pending.fd
+        self._pending[name] = _Pending(fd, value.extent, None if pending is None else pending.mapped)
+        try:
+            if pending is not None:
+                os.ftruncate(fd, value.extent.size)
+            _write_all(fd, value.memory())
+        except OSError as error:
+            self._abandon(name)
+            raise refused(error, f"write {value.extent.size} bytes to {name}", self.path) from error
+
+    def _store_result(self, value: object) -> None:
+        """Brings what a worker returned into result.bin."""
+        pending = self._pending.get(_RESULT)
+        memory = pending.mapped() if pending is not None and pending.mapped is not None else None
+        checked = convert.to_value(value, self._order())
+        if pending is None or memory is None:
+            self._copy_new(_RESULT, checked)
+            return
+        array = checked.array
+        extent = convert.extent_of(array.shape, checked.extent.dtype,
+                                   "C" if array.flags.c_contiguous else "F")
+        if (mapping.address_of(array) == memory.address and array.nbytes <= memory.length
+                and array.dtype == extent.dtype and array.flags.forc):
+            self._pending[_RESULT] = pending._replace(extent=extent)
+            return
+        if mapping.overlaps(array, memory):
+            checked = checked._replace(array=array.copy(order="K"))
+        # The file becomes something else under an array that is mapped from it.
+        memory.detach()
+        self._pending[_RESULT] = pending._replace(mapped=None)
+        self._copy_new(_RESULT, checked)
+
+    def _publish_pending(self, name: str) -> None:
+        """Lets go of the file and takes the step. A refused step leaves the round as it was, without the file."""
+        fd, extent, mapped = self._pending.pop(name)
+        memory = mapped() if mapped is not None else None
+        try:
+            if mapped is not None:
+                os.ftruncate(fd, extent.size)
+            if memory is not None:
+                memory.detach()
+        finally:
+            os.close(fd)
+        record = self.record
+        is_input = name == _DATA
+        step = input_step(record, extent) if is_input else result_step(record, extent)
+        try:
+            self._write_step(name, step, extent)
+        except OSError as error:
+            raise refused(error, f"publish {'the input' if is_input else 'the result'}", self.path) from error
+        if memory is not None and memory.length > mapping.COPY_LIMIT:
+            self._attach(name, memory, extent)
+
+    def _write_step(self, name: str, step: bytes, extent: Extent) -> None:
+        """One write; a file that an earlier attempt of the round left longer is cut, and the step tried again."""
+        try:
+            self._handles.record.write(step)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            fd = self._handles.open(name, os.O_RDWR)
+            try:
+                if os.fstat(fd).st_size <= extent.size:
+                    raise
+                os.ftruncate(fd, extent.size)
+            finally:
+                os.close(fd)
+            self._handles.record.write(step)
+
+    def _attach(self, name: str, memory: mapping.Mapping, extent: Extent) -> None:
+        """Shows the published file to arrays that the program still holds."""
+        try:
+            fd = self._handles.open(name, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            warnings.warn(f"an array of {self.path} reads as zeros now: it was published, and the next round began",
+                          RuntimeWarning, stacklevel=4)
+            return
+        try:
+            memory.attach(fd, extent.size)
+        finally:
+            os.close(fd)
+
+    def _abandon(self, name: str) -> None:
+        """Closes a file that was being filled; what was written stays in it until the round is over."""
+        pending = self._pending.pop(name, None)
+        if pending is not None:
+            os.close(pending.fd)
+
+    def _end_round(self) -> None:
+        Slot.rounds_ended += 1
+        self._forget_round()
+
+    def _forget_round(self) -> None:
+        self._input = None
+        self._taken = None
+        for fd in self._read_fds:
+            os.close(fd)
+        self._read_fds.clear()
+
+
+def _holds(fd: int, extent: Extent) -> bool:
+    """Whether the file is as long as the record says: a mapping of a shorter one would end in SIGBUS."""
+    return not extent.size or len(os.pread(fd, 1, extent.size - 1)) == 1
+
+
+def _write_all(fd: int, data: memoryview) -> None:
+    offset = 0
+    while offset < len(data):
+        offset += os.pwrite(fd, data[offset:offset + _PIECE], offset)
+
+
+def flush_output() -> None:
+    """Brings what was printed, by Python or by C, to where it goes; a missing or closed stream is not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            continue
+    _flush_c_streams(None)

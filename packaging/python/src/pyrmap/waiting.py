@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""metadata.bin: reading the record, writing a step, and waiting for a change."""
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import select
+import time
+from typing import Optional
+
+from pyrmap import mapping
+from pyrmap.record import RECORD_OFFSETS, RECORD_SIZE, Record, unpack, unpack_change, unpack_flag
+from pyrmap.texts import read_text
+
+_FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98, "ppc64le": 221}
+_FUTEX = _FUTEX_CALLS.get(platform.machine())
+_FUTEX_WAIT = 0
+
+# A signal that arrives just before the futex call is noticed after at most this many seconds.
+_CHUNK = 1.0
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = [("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long)]
+
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32,
+                     ctypes.POINTER(_Timespec), ctypes.c_void_p, ctypes.c_uint32)
+
+
+class Deadline:
+    """The end of a wait. timeout: seconds; None: none."""
+
+    __slots__ = ("end",)
+
+    def __init__(self, timeout: Optional[float]) -> None:
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"a timeout is a number of seconds, not {timeout!r}")
+        self.end = None if timeout is None else time.monotonic() + timeout
+
+    def left(self) -> float:
+        """Seconds that a single wait may take; TimeoutError if there are none left."""
+        if self.end is None:
+            return _CHUNK
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out waiting for the slot")
+        return min(left, _CHUNK)
+
+
+def uses_passthrough(root: str) -> bool:
+    """Whether mappings below the mount at root are the daemon's own pages. OSError if nothing is mounted there."""
+    for line in read_text(os.path.join(root, ".pyrmap", "status")).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "data path":
+            return value.strip().startswith("passthrough")
+    return False
+
+
+class RecordFile:
+    """An open metadata.bin.
+
+    On the passthrough path the record is mapped: reading it costs nothing, and waiting is a futex on its
+    `change`. A mapping on the page-cache path may lag, so there it is read(2) and poll(2).
+    """
+
+    __slots__ = ("_mapping", "_page", "_poll", "fd")
+
+    def __init__(self, fd: int, passthrough: bool) -> None:
+        """Takes over the descriptor, which must be open for reading and writing."""
+        self.fd = fd
+        self._mapping: Optional[mapping.Mapping] = None
+        self._page: Optional[memoryview] = None
+        self._poll: Optional[select.poll] = None
+        if passthrough and _FUTEX is not None:
+            self._mapping = mapping.Mapping(fd, RECORD_SIZE, mapping.READ)
+            self._page = self._mapping.view()
+        else:
+            self._poll = select.poll()
+            self._poll.register(fd, select.POLLIN)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._page = None
+        self._mapping = None
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+    def read(self) -> Record:
+        """The record now. It is whole only if the daemon has answered a request of ours since it last changed."""
+        return unpack(self._page if self._page is not None else os.pread(self.fd, RECORD_SIZE, 0))
+
+    def write(self, step: bytes) -> None:
+        """One step of the handshake. OSError if it is refused."""
+        os.pwrite(self.fd, step, 0)
+
+    def wait_flag(self, flags: tuple[int, ...], deadline: Deadline) -> int:
+        """Waits until the flag is one of flags, and returns it. TimeoutError; Ctrl-C works."""
+        while True:
+            page = self._page
+            if page is None:
+                flag = unpack_flag(os.pread(self.fd, RECORD_SIZE, 0))
+                if flag in flags:
+                    return flag
+                assert self._poll is not None
+                self._poll.poll(deadline.left() * 1000)
+                continue
+            change = unpack_change(page)
+            flag = unpack_flag(page)
+            if flag in flags:
+                return flag
+            self._futex_wait(change, deadline.left())
+
+    def _futex_wait(self, change: int, seconds: float) -> None:
+        assert self._mapping is not None and _FUTEX is not None
+        whole = int(seconds)
+        limit = _Timespec(whole, int((seconds - whole) * 1e9))
+        # Woken, interrupted, out of time, or changed already: the caller looks again in every case. Python runs
+        # its signal handlers, hence KeyboardInterrupt, as soon as the call is back.
+        _syscall(_FUTEX, self._mapping.address + RECORD_OFFSETS["change"], _FUTEX_WAIT, change,
+                 ctypes.byref(limit), None, 0)

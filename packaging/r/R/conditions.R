@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+# What goes wrong, as conditions: each has a class of its own, "pyrmap_error", and a message with the remedy.
+
+stop_with <- function(class, message, ..., call = NULL) {
+    stop(structure(class = c(class, "pyrmap_error", "error", "condition"),
+                   list(message = message, call = call, ...)))
+}
+
+# Called from C. error: the symbolic errno.
+stop_system <- function(operation, path, error, reason) {
+    remedy <- switch(error,
+        ENOSPC = "the arena is full: drop results that are no longer needed, or give arena.capacity more",
+        EDQUOT = "your share of the arena is used up: drop results and slots that are no longer needed",
+        ENOTCONN = "the filesystem is gone: mount it again",
+        EACCES = , EPERM = "this user may not: see the permissions of the mount (ls -l)",
+        EBUSY = "somebody else uses this slot or still has its file open for writing",
+        EIO = "see the slot's error file",
+        ECANCELED = "the round was cancelled by somebody else",
+        NULL)
+    stop_with("pyrmap_system_error",
+                paste0("cannot ", operation, " ", path, ": ", reason, if (!is.null(remedy)) paste0(" (", remedy, ")")),
+                operation = operation, path = path, errno = error)
+}
+
+# Called from C: an int64 result without bit64, and a value that no double is equal to.
+stop_lossy_result <- function(index, digits) {
+    stop_with("pyrmap_loss",
+                paste0("element ", format(index, big.mark = "", scientific = FALSE), " of the int64 result, ", digits,
+                       ", has more digits than a double: install the package bit64, or return float64 from Python"),
+                index = index, value = digits)
+}
+
+# The first value that does not fit dtype.
+stop_misfit <- function(data, index, dtype) {
+    value <- data[[index]]
+    shown <- if (inherits(value, "integer64")) format(value) else format(value, digits = 15)
+    whole <- dtype != "float32"
+    double_na <- is.double(value) && !inherits(value, "integer64")
+    if (is.na(value) && !(double_na && is.nan(value))) {
+        why <- paste0("is NA, and ", dtype, " has none")
+        remedy <- "replace it, or use dtype = \"float64\""
+    } else if (double_na && is.nan(value)) {
+        why <- paste0("is NaN, and ", dtype, " has none")
+        remedy <- "replace it, or use dtype = \"float64\""
+    } else if (whole && double_na && is.finite(value) && value != round(value)) {
+        why <- "has a fraction"
+        remedy <- "use round() or trunc() first, or dtype = \"float64\""
+    } else if (dtype %in% c("float32", "float64") && (!double_na || !is.finite(value))) {
+        why <- paste0("is not exact in ", dtype)
+        remedy <- if (dtype == "float32") "use dtype = \"float64\"" else "use dtype = \"int64\""
+    } else {
+        range <- switch(dtype, uint8 = "0 to 255", int32 = "-2147483648 to 2147483647",
+                        int64 = "-2^63 to 2^63 - 1", float32 = "about 1.4e-45 to 3.4e+38 in size")
+        why <- paste0("lies outside ", dtype, ", ", range)
+        remedy <- paste0("use ", if (dtype == "uint8") "dtype = \"int32\" or \"float64\"" else "dtype = \"float64\"")
+    }
+    stop_with("pyrmap_loss",
+                paste0("data[", format(index, scientific = FALSE), "] = ", shown, " ", why, ": ", remedy),
+                index = index, value = value, dtype = dtype)
+}
+
+stop_timeout <- function(job, timeout) {
+    stop_with("pyrmap_timeout",
+                paste0(job$label, " did not finish within ", format(timeout), " s; its worker was stopped"),
+                script = job$script, timeout = timeout)
+}
+
+stop_server_ended <- function(job) {
+    stop_with("pyrmap_worker_died",
+                paste0("the Python server ended while ", job$label, " was running; the next call starts a new one. ",
+                       "What it wrote last is above"),
+                script = job$script)
+}
+
+stop_cancelled <- function(job) {
+    stop_with("pyrmap_cancelled", paste0("the round of ", job$label, " was cancelled by somebody else"),
+                script = job$script)
+}
+
+# A failed round: the text of the slot's error file says why. Its first line is "Type: message" for a Python exception.
+stop_failed <- function(text, job) {
+    first <- sub("\n.*", "", text)
+    worker <- regmatches(first, regexec("^worker ([0-9]+) exited", first))[[1L]]
+    if (length(worker)) {
+        stop_with("pyrmap_worker_died",
+                    paste0("the Python worker of ", job$label, " died (killed, out of memory or crashed): ", first),
+                    script = job$script, pid = as.integer(worker[2L]), text = text)
+    }
+    parts <- regmatches(first, regexec("^([A-Za-z_][A-Za-z0-9_.]*)(: (.*))?$", first))[[1L]]
+    known <- length(parts) > 0L
+    class <- "pyrmap_python_error"
+    if (known && grepl("^AttributeError: .* has no function", first))
+        class <- c("pyrmap_missing_function", class)
+    stop_with(class,
+                paste0("Python failed in ", job$label, "\n", sub("\n+$", "", text)),
+                script = job$script, python_type = if (known) parts[2L] else NA_character_,
+                python_message = if (known) parts[4L] else first, traceback = text)
+}

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+# A job: which script, which function in it, with what. It travels as JSON.
+
+# "script.py" or "script.py::fun". The text is made once for the same script, arguments and directory: it costs as much
+# as a small exchange. That the script exists is looked at each time.
+job_of <- function(script, args, env) {
+    if (!is.character(script) || length(script) != 1L || is.na(script))
+        stop("a script must be one path, \"script.py\" or \"script.py::function\"", call. = FALSE)
+    key <- list(args, env, getwd())
+    known <- session$jobs[[script]]
+    if (!is.null(known) && file.exists(known$job$script) && identical(known$key, key))
+        return(known$job)
+    path <- script
+    fun <- NULL
+    if (grepl("::", script, fixed = TRUE)) {
+        path <- sub("::[^:]*$", "", script)
+        fun <- sub("^.*::", "", script)
+        if (!nzchar(fun))
+            stop("there is no function name after the :: of ", script, call. = FALSE)
+    }
+    full <- normalizePath(path, mustWork = FALSE)
+    if (!file.exists(full) || dir.exists(full)) {
+        stop_with("pyrmap_missing_script",
+                    paste0("there is no Python script ", path, ": paths are relative to getwd(), which is ", getwd()),
+                    script = path)
+    }
+    args <- check_args(args, fun, script)
+    task <- list(script = full, "function" = fun, args = args$positional, kwargs = args$named, cwd = getwd())
+    task$env <- check_env(env)
+    job <- list(script = full, fun = fun, label = paste0(basename(path), if (!is.null(fun)) paste0("::", fun)),
+                task = to_json(task))
+    session$jobs[[script]] <- list(key = key, job = job)
+    job
+}
+
+check_args <- function(args, fun, script) {
+    if (is.null(args))
+        args <- list()
+    if (!is.list(args))
+        args <- as.list(args)
+    named <- if (is.null(names(args))) rep(FALSE, length(args)) else nzchar(names(args))
+    if (any(named) && is.null(fun)) {
+        stop("named args are for a function: use \"", script, "::function\"; ",
+             "a whole script gets unnamed ones as sys.argv", call. = FALSE)
+    }
+    kwargs <- args[named]
+    list(positional = unname(args[!named]),
+         named = if (length(kwargs)) kwargs else structure(list(), names = character()))
+}
+
+# args of several scripts: a list with one element for each (a list of arguments, or NULL).
+jobs_of <- function(scripts, args, env) {
+    if (!is.character(scripts) || length(scripts) == 0L)
+        stop("script_paths must be a character vector with at least one path", call. = FALSE)
+    if (!is.null(args) && (!is.list(args) || length(args) != length(scripts)))
+        stop("args must be a list with one list of arguments (or NULL) for each script", call. = FALSE)
+    jobs <- lapply(seq_along(scripts), function(i) job_of(scripts[[i]], args[[i]], env))
+    labels <- sub("\\.py(::|$)", "\\1", vapply(jobs, `[[`, "", "label"))
+    given <- names(scripts)
+    if (!is.null(given))
+        labels[nzchar(given)] <- given[nzchar(given)]
+    names(jobs) <- make.unique(labels)
+    jobs
+}
+
+# Names of environment variables for Python, as the protocol wants them.
+check_env <- function(env) {
+    if (is.null(env) || length(env) == 0L)
+        return(NULL)
+    if (is.null(names(env)) || any(!nzchar(names(env))))
+        stop("env must have names: c(NAME = \"value\"), NA to unset one", call. = FALSE)
+    lapply(as.list(env), function(value) if (is.na(value)) NULL else as.character(value))
+}
+
+json_string <- function(x) {
+    x <- enc2utf8(x)
+    if (any(!validUTF8(x)))
+        stop("args and paths must be valid text", call. = FALSE)
+    x <- gsub("\\", "\\\\", x, fixed = TRUE)
+    x <- gsub("\"", "\\\"", x, fixed = TRUE)
+    if (any(grepl("[[:cntrl:]]", x))) {
+        for (code in 1:31)
+            x <- gsub(intToUtf8(code), sprintf("\\u%04x", code), x, fixed = TRUE)
+    }
+    paste0("\"", x, "\"")
+}
+
+# Doubles stay floats in Python: 3 is 3.0. The shortest digits that read back to the same value.
+json_double <- function(x) {
+    text <- rep("null", length(x))
+    text[is.nan(x)] <- "NaN"
+    text[is.infinite(x)] <- ifelse(x[is.infinite(x)] > 0, "Infinity", "-Infinity")
+    finite <- is.finite(x)
+    digits <- sprintf("%.15g", x[finite])
+    longer <- as.numeric(digits) != x[finite]
+    digits[longer] <- sprintf("%.17g", x[finite][longer])
+    whole <- !grepl("[.e]", digits)
+    digits[whole] <- paste0(digits[whole], ".0")
+    text[finite] <- digits
+    text
+}
+
+json_scalars <- function(x) {
+    if (is.object(x) && !inherits(x, c("AsIs", "integer64")))
+        stop("args of class ", class(x)[1L], " cannot be passed: convert them to numbers or text", call. = FALSE)
+    if (inherits(x, "integer64"))
+        return(ifelse(is.na(x), "null", as.character(x)))
+    switch(typeof(x),
+        logical = ifelse(is.na(x), "null", ifelse(x, "true", "false")),
+        integer = ifelse(is.na(x), "null", as.character(x)),
+        double = json_double(x),
+        character = ifelse(is.na(x), "null", json_string(x)),
+        stop("args of type ", typeof(x), " cannot be passed", call. = FALSE))
+}
+
+# A vector of length 1 is a scalar, unless it is I()ed; a named list is an object.
+to_json <- function(x) {
+    if (is.null(x))
+        return("null")
+    if (is.list(x)) {
+        inner <- vapply(unname(unclass(x)), to_json, "")
+        if (is.null(names(x)))
+            return(paste0("[", paste(inner, collapse = ", "), "]"))
+        keys <- vapply(names(x), json_string, "", USE.NAMES = FALSE)
+        return(paste0("{", paste0(keys, ": ", inner, recycle0 = TRUE, collapse = ", "), "}"))
+    }
+    scalars <- json_scalars(x)
+    if (length(x) == 1L && !inherits(x, "AsIs"))
+        return(scalars)
+    paste0("[", paste(scalars, collapse = ", "), "]")
+}

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+# Which mount to use; a private one if there is none.
+
+signal_term <- 15L
+signal_kill <- 9L
+
+is_mount <- function(path) {
+    file.exists(file.path(path, ".pyrmap", "status"))
+}
+
+# Whether metadata.bin can be waited for by futex.
+is_live <- function(root) {
+    status <- readLines(file.path(root, ".pyrmap", "status"), warn = FALSE)
+    any(grepl("^data path: *passthrough", status))
+}
+
+remember_root <- function(path) {
+    root <- normalizePath(path)
+    session$roots[[path]] <- list(path = root, live = is_live(root))
+    session$roots[[path]]
+}
+
+forget_root <- function(root) {
+    session$roots <- Filter(function(known) known$path != root, session$roots)
+    session$pools[[root]] <- NULL
+    if (!is.null(session$private) && identical(session$private$path, root) &&
+        !.Call(C_child_alive, session$private$child))
+        private_end()
+}
+
+# list(path, live). It was looked at once; whoever finds it gone calls forget_root.
+root_for <- function(mount) {
+    if (!is.null(mount)) {
+        if (!is.null(session$roots[[mount]]))
+            return(session$roots[[mount]])
+        if (is_mount(mount))
+            return(remember_root(mount))
+        stop_with("pyrmap_missing_mount",
+                  paste0("no pyrmapfs is mounted at ", mount, ": mount it with `pyrmapfs ", mount,
+                         "`, or leave `mount` out for a private one"), mount = mount)
+    }
+    place <- default_mount()
+    if (!is.null(session$roots[[place]]))
+        return(session$roots[[place]])
+    if (is_mount(place))
+        return(remember_root(place))
+    private_root(place)
+}
+
+default_mount <- function() {
+    option <- getOption("pyrmap.mount")
+    if (!is.null(option))
+        return(option)
+    variable <- Sys.getenv("PYRMAP_MOUNT")
+    if (nzchar(variable)) variable else "/mnt/pyrmap"
+}
+
+find_pyrmapfs <- function(place) {
+    for (candidate in c(getOption("pyrmap.pyrmapfs"), Sys.getenv("PYRMAPFS"))) {
+        if (nzchar(candidate)) {
+            if (file.access(candidate, 1L) == 0L)
+                return(normalizePath(candidate))
+            stop_with("pyrmap_missing_mount",
+                      paste0("no pyrmapfs is mounted at ", place, ", and ", candidate,
+                             " (option pyrmap.pyrmapfs or variable PYRMAPFS) is no program to start one with"),
+                      mount = place)
+        }
+    }
+    found <- Sys.which(c("pyrmapfs", "/usr/local/bin/pyrmapfs", "/usr/local/sbin/pyrmapfs", "/usr/sbin/pyrmapfs"))
+    found <- found[nzchar(found)]
+    if (length(found))
+        return(found[[1L]])
+    stop_with("pyrmap_missing_mount",
+              paste0("no pyrmapfs is mounted at ", place, ", and there is no program pyrmapfs to start a private one: ",
+                     "install it, or mount one and name it in options(pyrmap.mount =), PYRMAP_MOUNT or `mount`"),
+              mount = place)
+}
+
+environment_strings <- function(set = NULL) {
+    now <- Sys.getenv()
+    now[names(set)] <- set
+    paste0(names(now), "=", now)
+}
+
+# A pyrmapfs of this session's own. It ends with R, however R ends: the kernel sends it SIGTERM.
+private_root <- function(place) {
+    if (!is.null(session$private)) {
+        if (.Call(C_child_alive, session$private$child))
+            return(session$private$root)
+        private_end()
+    }
+    program <- find_pyrmapfs(place)
+    path <- tempfile("pyrmap-")
+    log <- tempfile("pyrmapfs-", fileext = ".log")
+    dir.create(path, mode = "0700")
+    child <- .Call(C_child_start, c(program, "-f", path), environment_strings(), log, signal_term)
+    answer <- .Call(C_child_ready, child, 30)
+    if (!answer$ready) {
+        said <- if (file.exists(log)) paste(readLines(log, warn = FALSE), collapse = "\n") else ""
+        unlink(c(path, log), recursive = TRUE)
+        stop_with("pyrmap_missing_mount",
+                  paste0("no pyrmapfs is mounted at ", place, ", and a private one could not be started with ", program,
+                         if (nzchar(said)) paste0(":\n", said)), mount = place)
+    }
+    root <- list(path = normalizePath(path), live = is_live(path))
+    session$private <- list(child = child, path = root$path, log = log, root = root)
+    message("pyrmap: nothing is mounted at ", place, "; this session uses a private pyrmapfs at ", root$path)
+    root
+}
+
+private_end <- function() {
+    private <- session$private
+    if (is.null(private))
+        return(invisible())
+    session$private <- NULL
+    session$pools[[private$path]] <- NULL
+    .Call(C_child_stop, private$child, signal_term)
+    # Not recursive: should it still be mounted, nothing in it is touched.
+    unlink(private$log)
+    invisible(suppressWarnings(file.remove(private$path)))
+}
+
+pyrmap_mount <- function(mount = NULL) {
+    session_check()
+    root_for(mount)$path
+}
+
+pyrmap_available <- function(python = NULL, mount = NULL) {
+    session_check()
+    tryCatch({
+        root_for(mount)
+        server_for(python)
+        TRUE
+    }, pyrmap_error = function(condition) FALSE)
+}

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+# Slots that are kept between calls: making one costs several requests, another round in it none of them.
+
+pool_max <- 16L
+# Above this many bytes a slot in the pool does not keep its segments.
+pool_bytes <- 2^20
+
+# An environment: handle, path, json (its path as JSON), root, task, idle (nothing in it), chained.
+slot_new <- function(root) {
+    slot <- new.env(parent = emptyenv())
+    slot$handle <- .Call(C_slot_new, root$path, root$live)
+    slot$path <- .Call(C_slot_path, slot$handle)
+    slot$json <- json_string(slot$path)
+    slot$root <- root$path
+    slot$task <- ""
+    slot$idle <- TRUE
+    slot$chained <- FALSE
+    slot
+}
+
+# A slot for a job. One that ran it last is best: its task file says so already, for people to read.
+acquire <- function(root, job) {
+    pool <- session$pools[[root$path]]
+    count <- length(pool)
+    index <- 0L
+    for (i in rev(seq_len(count))) {
+        if (identical(pool[[i]]$task, job$task)) {
+            index <- i
+            break
+        }
+    }
+    if (index == 0L && count == pool_max)
+        index <- 1L
+    if (index == 0L) {
+        slot <- slot_new(root)
+    } else {
+        slot <- pool[[index]]
+        session$pools[[root$path]][[index]] <- NULL
+    }
+    if (!is.null(job$task) && !identical(slot$task, job$task)) {
+        if (nchar(job$task, "bytes") <= 4096L)
+            .Call(C_slot_text, slot$handle, "task", job$task)
+        slot$task <- job$task
+    }
+    slot
+}
+
+# For the next call. bytes: what its round exchanged.
+release <- function(slot, bytes) {
+    if (slot$chained) {
+        .Call(C_slot_source, slot$handle, NULL)
+        slot$chained <- FALSE
+    }
+    if (bytes > pool_bytes)
+        reset(slot)
+    pool <- session$pools[[slot$root]]
+    if (length(pool) < pool_max)
+        session$pools[[slot$root]] <- c(pool, slot)
+    else
+        .Call(C_slot_remove, slot$handle)
+}
+
+reset <- function(slot) {
+    slot$idle <- .Call(C_slot_reset, slot$handle)
+}
+
+# Stops what runs in it and removes it.
+discard <- function(slot, server) {
+    server_send(server, "{\"cancel\": ", slot$json, "}")
+    server_send(server, "{\"forget\": ", slot$json, "}")
+    .Call(C_slot_remove, slot$handle)
+}
+
+run_line <- function(slot, job) {
+    paste0("{\"run\": ", slot$json, ", \"task\": ", job$task, "}\n")
+}
+
+# The slot's input is from now on a file of another slot.
+chain <- function(slot, source, file) {
+    if (!slot$idle)
+        reset(slot)
+    .Call(C_slot_source, slot$handle, paste0("../", basename(source), "/", file))
+    slot$chained <- TRUE
+    slot$idle <- FALSE
+}
+
+# Publishes the input; the worker is started as soon as the round has begun.
+fill <- function(slot, input, server = NULL, line = NULL) {
+    slot$idle <- FALSE
+    index <- .Call(C_slot_fill, slot$handle, input$data, input$type, input$dtype, server, line)
+    if (!is.null(index))
+        stop_misfit(input$data, index, names(dtypes)[match(input$dtype, dtypes)])
+}
+
+# A pyrmap_array that can be passed on as it is: the path of its slot, published. Else NULL.
+holder_of <- function(input, root) {
+    handle <- .Call(C_array_holder, input$data, input$dtype, root$path)
+    if (is.null(handle)) NULL else .Call(C_slot_path, handle)
+}

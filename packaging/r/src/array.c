@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * array.c - pyrmap_array: an R vector that is a slot's data.bin from the beginning.
+ *
+ * While it is filled it is mapped shared, so that R's stores are the segment's. To publish it, the same
+ * address is mapped again, private: the writable mapping is gone in that instant, as publishing demands, and
+ * pointers that R or a C routine took stay good. A store after that copies its page; such an array no longer
+ * is what its slot holds, so the next run copies it like any vector.
+ */
+#include "vector.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static int map_array(struct vector *vector, const struct slot *slot)
+{
+    int error = vector_map(vector, slot, "data.bin", MAP_FILL);
+    if (error == -ENOSPC || error == -EDQUOT) {
+        R_gc();
+        error = vector_map(vector, slot, "data.bin", MAP_FILL);
+    }
+    return error;
+}
+
+SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
+{
+    const struct slot *slot = slot_get(pointer);
+    R_xlen_t length = 1;
+    for (int i = 0; i < LENGTH(dim); i++)
+        length *= (R_xlen_t)REAL(dim)[i];
+    int32_t type = Rf_asInteger(dtype);
+    mapped_account(slot, (size_t)length * record_dtype_size(type));
+    struct vector *vector = vector_new(slot, type, length);
+    SEXP holder = PROTECT(vector_pointer(vector, pointer));
+    vector->array = true;
+    vector->filling = true;
+    vector->round = 1;
+    int error = map_array(vector, slot);
+    if (error)
+        raise_system(-error, "make an array in", slot->path);
+    SEXP x = PROTECT(vector_wrap(holder, R_NilValue));
+    if (type == RECORD_INT64)
+        Rf_setAttrib(x, R_ClassSymbol, PROTECT(Rf_mkString("integer64")));
+    else
+        PROTECT(R_NilValue);
+    if (LENGTH(dim) > 1)
+        Rf_setAttrib(x, R_DimSymbol, PROTECT(Rf_coerceVector(dim, INTSXP)));
+    else
+        PROTECT(R_NilValue);
+    UNPROTECT(4);
+    return x;
+}
+
+static int end_filling(struct vector *vector, const struct slot *slot)
+{
+    char path[SLOT_PATH_MAX];
+    int fd = open(slot_file(slot, "data.bin", path), O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int error = segment_settle_map(vector->address, vector->size, fd);
+    close(fd);
+    if (!error)
+        vector->filling = false;
+    return error;
+}
+
+static int publish_array(struct vector *vector, struct slot *slot, SEXP dim)
+{
+    int error = vector->filling ? end_filling(vector, slot) : 0;
+    if (error)
+        return error;
+    vector->ndim = dim == R_NilValue ? 0 : LENGTH(dim);
+    if (vector->ndim > 0)
+        memcpy(vector->dim, INTEGER(dim), (size_t)vector->ndim * sizeof(int));
+    error = slot_publish(slot, vector->dtype, vector->length, vector->ndim, vector->dim);
+    if (error)
+        return error;
+    vector->published = true;
+    vector->touched = false;
+    return 0;
+}
+
+static bool same_dim(const struct vector *vector, SEXP dim)
+{
+    int ndim = dim == R_NilValue ? 0 : LENGTH(dim);
+    return ndim == vector->ndim &&
+           (ndim == 0 || memcmp(vector->dim, INTEGER(dim), (size_t)ndim * sizeof(int)) == 0);
+}
+
+/* Whether the slot lies on the mount that is in use now. */
+static bool lies_below(const char *path, const char *root)
+{
+    size_t size = strlen(root);
+    return strncmp(path, root, size) == 0 && path[size] == '/';
+}
+
+SEXP pyrmap_array_holder(SEXP x, SEXP dtype, SEXP root)
+{
+    if (!is_vector(x))
+        return R_NilValue;
+    struct vector *vector = vector_of(x);
+    if (!vector->array || !vector->address || vector->creator != getpid() ||
+        vector->dtype != Rf_asInteger(dtype) || !lies_below(vector->path, CHAR(STRING_ELT(root, 0))))
+        return R_NilValue;
+    SEXP pointer = R_ExternalPtrProtected(R_altrep_data1(x));
+    struct slot *slot = R_ExternalPtrAddr(pointer);
+    if (!slot || slot->record_fd < 0)
+        return R_NilValue;
+    SEXP dim = Rf_getAttrib(x, R_DimSymbol);
+    if (!vector->published) {
+        int error = publish_array(vector, slot, dim);
+        if (error)
+            raise_system(-error, "publish the array in", slot->path);
+        return pointer;
+    }
+    if (!same_dim(vector, dim) ||
+        (vector->touched && segment_private_bytes(vector->address, vector->size) > 0))
+        return R_NilValue;
+    vector->touched = false;
+    return pointer;
+}
+
+/* NULL for a vector that is not from a slot. */
+SEXP pyrmap_vector_info(SEXP x)
+{
+    if (!is_vector(x))
+        return R_NilValue;
+    const struct vector *vector = vector_of(x);
+    const char *names[] = {"mapped", "bytes", "copied", "dtype", "slot", "round", ""};
+    size_t stored =
+        vector->address && !vector->filling ? segment_private_bytes(vector->address, vector->size) : 0;
+    SEXP info = PROTECT(Rf_mkNamed(VECSXP, names));
+    SET_VECTOR_ELT(info, 0, Rf_ScalarLogical(vector->address != NULL));
+    SET_VECTOR_ELT(info, 1, Rf_ScalarReal((double)vector->size));
+    SET_VECTOR_ELT(info, 2, Rf_ScalarReal((double)(vector->copied + stored)));
+    SET_VECTOR_ELT(info, 3, Rf_ScalarInteger(vector->dtype));
+    SET_VECTOR_ELT(info, 4, Rf_mkString(vector->path));
+    SET_VECTOR_ELT(info, 5, Rf_ScalarReal((double)vector->round));
+    UNPROTECT(1);
+    return info;
+}

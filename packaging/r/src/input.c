@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * input.c - filling data.bin.
+ *
+ * A small input goes there with one pwrite, which on the passthrough path is no request to the daemon at all.
+ * A large one is given its size first (its space is then reserved: storing to it cannot fail) and converted
+ * straight into the pages.
+ */
+#include "input.h"
+
+#include "child.h"
+#include "convert.h"
+#include "map.h"
+#include "vector.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+enum { SMALL = 32768, REGION = 2048 };
+
+struct filling {
+    SEXP x;
+    const void *values; /* NULL: an ALTREP vector that gives its values only piece by piece */
+    enum source_type type;
+    int32_t dtype;
+    size_t count;
+    size_t size; /* bytes of data.bin */
+    int fd;
+    void *address; /* of the mapping, NULL for a small input */
+    size_t done;   /* values that fit */
+    int error;     /* -errno */
+};
+
+static size_t fetch_region(const struct filling *filling, size_t start, void *buffer)
+{
+    R_xlen_t from = (R_xlen_t)start;
+    switch (TYPEOF(filling->x)) {
+    case REALSXP:
+        return (size_t)REAL_GET_REGION(filling->x, from, REGION, buffer);
+    case LGLSXP:
+        return (size_t)LOGICAL_GET_REGION(filling->x, from, REGION, buffer);
+    case RAWSXP:
+        return (size_t)RAW_GET_REGION(filling->x, from, REGION, buffer);
+    default:
+        return (size_t)INTEGER_GET_REGION(filling->x, from, REGION, buffer);
+    }
+}
+
+static void convert_all(struct filling *filling, char *to)
+{
+    if (filling->values) {
+        filling->done = convert(filling->type, filling->dtype, filling->values, to, filling->count);
+        return;
+    }
+    double buffer[REGION];
+    size_t element = record_dtype_size(filling->dtype);
+    while (filling->done < filling->count) {
+        size_t got = fetch_region(filling, filling->done, buffer);
+        size_t fit = convert(filling->type, filling->dtype, buffer, to + filling->done * element, got);
+        filling->done += fit;
+        if (fit < got || got == 0)
+            return;
+    }
+}
+
+static SEXP fill_small(void *context)
+{
+    struct filling *filling = context;
+    static char buffer[SMALL];
+    convert_all(filling, buffer);
+    if (filling->done < filling->count)
+        return R_NilValue;
+    ssize_t written = pwrite(filling->fd, buffer, filling->size, 0);
+    if (written < 0)
+        filling->error = -errno;
+    else if ((size_t)written < filling->size)
+        filling->error = -ENOSPC;
+    return R_NilValue;
+}
+
+static SEXP fill_large(void *context)
+{
+    struct filling *filling = context;
+    convert_all(filling, filling->address);
+    return R_NilValue;
+}
+
+static void fill_end(void *context, Rboolean jump)
+{
+    (void)jump;
+    struct filling *filling = context;
+    segment_unmap(filling->address, filling->size);
+    filling->address = NULL;
+    if (filling->fd >= 0)
+        close(filling->fd);
+    filling->fd = -1;
+}
+
+/* Reserves and maps. 0 or -errno. */
+static int map_large(struct filling *filling)
+{
+    int error = ftruncate(filling->fd, (off_t)filling->size) < 0 ? -errno : 0;
+    if (error == -ENOSPC || error == -EDQUOT) {
+        /* Results that R has dropped but not collected may hold what is missing. */
+        R_gc();
+        error = ftruncate(filling->fd, (off_t)filling->size) < 0 ? -errno : 0;
+    }
+    if (error)
+        return error;
+    filling->address = segment_map(filling->fd, filling->size, MAP_FILL);
+    return filling->address ? 0 : -errno;
+}
+
+static void fill(struct filling *filling, const struct slot *slot, SEXP server, SEXP line)
+{
+    char path[SLOT_PATH_MAX];
+    filling->fd = open(slot_file(slot, "data.bin", path), O_RDWR | O_CLOEXEC);
+    if (filling->fd < 0)
+        raise_system(errno, "open for writing", path);
+    if (line != R_NilValue)
+        pyrmap_child_send(server, line);
+    if (filling->size > SMALL) {
+        filling->error = map_large(filling);
+        if (!filling->error)
+            R_UnwindProtect(fill_large, filling, fill_end, filling, NULL);
+    } else if (filling->size > 0) {
+        R_UnwindProtect(fill_small, filling, fill_end, filling, NULL);
+    }
+    fill_end(filling, FALSE);
+    if (filling->error)
+        raise_system(-filling->error, "fill", path);
+}
+
+SEXP pyrmap_slot_fill(SEXP pointer, SEXP x, SEXP type, SEXP dtype, SEXP server, SEXP line)
+{
+    struct slot *slot = slot_get(pointer);
+    struct filling filling = {
+        .x = x,
+        .type = (enum source_type)Rf_asInteger(type),
+        .dtype = Rf_asInteger(dtype),
+        .count = (size_t)XLENGTH(x),
+        .fd = -1,
+    };
+    filling.size = filling.count * record_dtype_size(filling.dtype);
+    filling.values = ALTREP(x) ? DATAPTR_OR_NULL(x) : DATAPTR_RO(x);
+    fill(&filling, slot, server, line);
+    if (filling.done < filling.count) {
+        pyrmap_slot_reset(pointer);
+        return Rf_ScalarReal((double)filling.done + 1);
+    }
+    SEXP dim = Rf_getAttrib(x, R_DimSymbol);
+    int ndim = dim == R_NilValue ? 0 : LENGTH(dim);
+    int error = slot_publish(slot, filling.dtype, XLENGTH(x), ndim, ndim > 0 ? INTEGER(dim) : NULL);
+    if (error)
+        raise_system(-error, "publish the input of", slot->path);
+    return R_NilValue;
+}

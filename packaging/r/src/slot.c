@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * slot.c - making, describing, chaining and removing slots.
+ */
+#include "slot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum { TEXT_MAX = 65536 };
+
+_Noreturn void raise_in_r(const char *function, SEXP arguments)
+{
+    PROTECT(arguments);
+    SEXP space = PROTECT(R_FindNamespace(PROTECT(Rf_mkString("pyrmap"))));
+    Rf_eval(PROTECT(Rf_lcons(Rf_install(function), arguments)), space);
+    UNPROTECT(4);
+    Rf_error("%s returned", function);
+}
+
+_Noreturn void raise_system(int error, const char *operation, const char *path)
+{
+    const char *name = strerrorname_np(error);
+    const char *values[] = {operation, path, name ? name : "errno", strerror(error)};
+    SEXP arguments = PROTECT(Rf_allocList(4));
+    SEXP next = arguments;
+    for (int i = 0; i < 4; i++, next = CDR(next))
+        SETCAR(next, Rf_mkString(values[i]));
+    raise_in_r("stop_system", arguments);
+}
+
+struct slot *slot_get(SEXP pointer)
+{
+    struct slot *slot = TYPEOF(pointer) == EXTPTRSXP ? R_ExternalPtrAddr(pointer) : NULL;
+    if (!slot || slot->record_fd < 0)
+        Rf_error("this slot was removed");
+    return slot;
+}
+
+const char *slot_file(const struct slot *slot, const char *name, char buffer[SLOT_PATH_MAX])
+{
+    int length = snprintf(buffer, SLOT_PATH_MAX, "%s/%s", slot->path, name);
+    if (length < 0 || length >= SLOT_PATH_MAX)
+        raise_system(ENAMETOOLONG, "open", slot->path);
+    return buffer;
+}
+
+int slot_read_record(const struct slot *slot, struct record *record)
+{
+    ssize_t got;
+    do
+        got = pread(slot->record_fd, record, sizeof(*record), 0);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return -errno;
+    return got == (ssize_t)sizeof(*record) ? 0 : -EIO;
+}
+
+static int write_record(const struct slot *slot, const void *bytes, size_t size)
+{
+    /* EINTR: a publish that waits for its followers was interrupted before it took place. */
+    if (pwrite(slot->record_fd, bytes, size, 0) < 0)
+        return -errno;
+    return 0;
+}
+
+int slot_outcome(const struct slot *slot, struct record *record)
+{
+    /* A round that this session did not publish may be followed by the next one while the page is read. */
+    if (!slot->live || !slot->running)
+        return slot_read_record(slot, record);
+    /* The filesystem changes the flag after the fields that it speaks of. */
+    int32_t flag = __atomic_load_n(&slot->page->flag, __ATOMIC_ACQUIRE);
+    *record = *slot->page;
+    record->flag = flag;
+    return 0;
+}
+
+int slot_publish(struct slot *slot, int32_t dtype, R_xlen_t length, int ndim, const int *dim)
+{
+    struct record record = {
+        .flag = RECORD_FLAG_INPUT,
+        .version = RECORD_VERSION,
+        .input_length = length,
+        .dtype = dtype,
+        .result_length = RECORD_LENGTH_ALL,
+        .input_ndim = ndim,
+        /* Set for plain vectors too: it asks for a column-major result. */
+        .order = RECORD_ORDER_INPUT_F,
+    };
+    for (int i = 0; i < ndim; i++)
+        record.input_shape[i] = dim[i];
+    int error = write_record(slot, &record, sizeof(record));
+    if (!error)
+        slot->running = true;
+    return error;
+}
+
+/* Lets go of the descriptor and the view; the directory goes too if this process made it. */
+static int slot_close(struct slot *slot)
+{
+    int error = 0;
+    if (slot->page) {
+        munmap((void *)slot->page, RECORD_SIZE);
+        slot->page = NULL;
+    }
+    if (slot->record_fd >= 0) {
+        close(slot->record_fd);
+        slot->record_fd = -1;
+        if (slot->creator == getpid() && rmdir(slot->path) < 0)
+            error = -errno;
+    }
+    return error;
+}
+
+static void finalize_slot(SEXP pointer)
+{
+    struct slot *slot = R_ExternalPtrAddr(pointer);
+    if (!slot)
+        return;
+    slot_close(slot);
+    R_ClearExternalPtr(pointer);
+    free(slot);
+}
+
+/* Creates SLOT/name's content in one write. 0 or -errno. */
+static int write_text(const struct slot *slot, const char *name, const char *text, size_t size)
+{
+    char path[SLOT_PATH_MAX];
+    int fd = open(slot_file(slot, name, path), O_WRONLY | O_TRUNC | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int error = 0;
+    if (size > 0 && write(fd, text, size) < 0)
+        error = -errno;
+    if (close(fd) < 0 && !error)
+        error = -errno;
+    return error;
+}
+
+static int slot_open(struct slot *slot)
+{
+    char path[SLOT_PATH_MAX];
+    slot->record_fd = open(slot_file(slot, "metadata.bin", path), O_RDWR | O_CLOEXEC);
+    if (slot->record_fd < 0)
+        return -errno;
+    void *page = mmap(NULL, RECORD_SIZE, PROT_READ, MAP_SHARED, slot->record_fd, 0);
+    if (page == MAP_FAILED)
+        slot->live = false;
+    else
+        slot->page = page;
+    return write_text(slot, "owner", "self", 4);
+}
+
+/* What the arena holds in all; a guess where the mount does not say. */
+static size_t arena_capacity(const char *path)
+{
+    struct statvfs arena;
+    if (statvfs(path, &arena) < 0 || arena.f_blocks == 0)
+        return (size_t)1 << 30;
+    return (size_t)arena.f_blocks * arena.f_frsize;
+}
+
+SEXP pyrmap_slot_new(SEXP mount, SEXP live)
+{
+    static unsigned counter;
+    const char *root = Rf_translateChar(STRING_ELT(mount, 0));
+    size_t size = strlen(root) + 40;
+    struct slot *slot = calloc(1, sizeof(*slot) + size);
+    if (!slot)
+        raise_system(ENOMEM, "create a slot in", root);
+    slot->creator = getpid();
+    slot->record_fd = -1;
+    slot->live = Rf_asLogical(live) == TRUE;
+    int error = 0;
+    do {
+        snprintf(slot->path, size, "%s/r-%ld-%u", root, (long)slot->creator, ++counter);
+        error = mkdir(slot->path, 0700) < 0 ? errno : 0;
+    } while (error == EEXIST);
+    if (error) {
+        free(slot);
+        raise_system(error, "create a slot in", root);
+    }
+    slot->capacity = arena_capacity(slot->path);
+    SEXP pointer = PROTECT(R_MakeExternalPtr(slot, R_NilValue, R_NilValue));
+    R_RegisterCFinalizerEx(pointer, finalize_slot, TRUE);
+    error = slot_open(slot);
+    if (error) {
+        if (slot->record_fd < 0)
+            rmdir(slot->path);
+        slot_close(slot);
+        raise_system(-error, "open", slot->path);
+    }
+    UNPROTECT(1);
+    return pointer;
+}
+
+SEXP pyrmap_slot_remove(SEXP pointer)
+{
+    struct slot *slot = R_ExternalPtrAddr(pointer);
+    return Rf_ScalarLogical(slot && slot_close(slot) == 0);
+}
+
+SEXP pyrmap_slot_path(SEXP pointer)
+{
+    return Rf_mkString(slot_get(pointer)->path);
+}
+
+SEXP pyrmap_slot_text(SEXP pointer, SEXP name, SEXP text)
+{
+    const struct slot *slot = slot_get(pointer);
+    const char *bytes = CHAR(STRING_ELT(text, 0));
+    int error = write_text(slot, CHAR(STRING_ELT(name, 0)), bytes, strlen(bytes));
+    if (error)
+        raise_system(-error, "write the task of", slot->path);
+    return R_NilValue;
+}
+
+SEXP pyrmap_slot_read(SEXP pointer, SEXP name)
+{
+    const struct slot *slot = slot_get(pointer);
+    char path[SLOT_PATH_MAX];
+    int fd = open(slot_file(slot, CHAR(STRING_ELT(name, 0)), path), O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        raise_system(errno, "read", path);
+    static char text[TEXT_MAX];
+    size_t size = 0;
+    ssize_t got;
+    do {
+        got = read(fd, text + size, sizeof(text) - size);
+        if (got > 0)
+            size += (size_t)got;
+    } while ((got > 0 && size < sizeof(text)) || (got < 0 && errno == EINTR));
+    int error = got < 0 ? errno : 0;
+    close(fd);
+    if (error)
+        raise_system(error, "read", path);
+    /* Untrusted text: a nul would be refused by R, and the encoding may be anything. */
+    size = strnlen(text, size);
+    return Rf_ScalarString(Rf_mkCharLenCE(text, (int)size, CE_UTF8));
+}
+
+SEXP pyrmap_slot_source(SEXP pointer, SEXP target)
+{
+    const struct slot *slot = slot_get(pointer);
+    char path[SLOT_PATH_MAX];
+    slot_file(slot, "source", path);
+    if (target == R_NilValue) {
+        if (unlink(path) < 0 && errno != ENOENT)
+            raise_system(errno, "unchain", path);
+    } else if (symlink(CHAR(STRING_ELT(target, 0)), path) < 0) {
+        raise_system(errno, "chain", path);
+    }
+    return R_NilValue;
+}
+
+SEXP pyrmap_slot_state(SEXP pointer)
+{
+    const struct slot *slot = slot_get(pointer);
+    struct record record;
+    int error = slot_read_record(slot, &record);
+    if (error)
+        raise_system(-error, "read the record of", slot->path);
+    SEXP state = PROTECT(Rf_allocVector(REALSXP, 2));
+    REAL(state)[0] = record.flag;
+    REAL(state)[1] = (double)record.round;
+    UNPROTECT(1);
+    return state;
+}
+
+/* IDLE again, data dropped. Refused (FALSE) while a worker computes. */
+SEXP pyrmap_slot_reset(SEXP pointer)
+{
+    struct slot *slot = slot_get(pointer);
+    const int32_t flag = RECORD_FLAG_NONE;
+    slot->running = false;
+    int error = write_record(slot, &flag, sizeof(flag));
+    return Rf_ScalarLogical(error == 0);
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * slot.h - one exchange slot of the mount, as this R session uses it.
+ *
+ * The files of a slot are opened by path for each use: a round gets fresh inodes for data.bin and result.bin.
+ * Only metadata.bin stays open, for writing steps, for poll and for the live view.
+ */
+#ifndef PYRMAP_SLOT_H
+#define PYRMAP_SLOT_H
+
+#define R_NO_REMAP
+#include "record.h"
+#include <R.h>
+#include <Rinternals.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct slot {
+    pid_t creator;             /* a forked child leaves its parent's slots alone */
+    int record_fd;             /* metadata.bin, -1 once removed */
+    const struct record *page; /* live view of the record */
+    bool live;                 /* futex wakes arrive on the page (passthrough); else poll and pread */
+    bool running;              /* this session published its round: flag -1 means cancelled */
+    size_t capacity;           /* of the mount's arena, in bytes */
+    uint64_t seen;             /* the last round whose outcome was taken */
+    char path[];
+};
+
+enum { SLOT_PATH_MAX = 4096 };
+
+/* The slot of an external pointer; raises an R error if it was removed. */
+struct slot *slot_get(SEXP pointer);
+
+/* SLOT/name in buffer, which it returns. */
+const char *slot_file(const struct slot *slot, const char *name, char buffer[SLOT_PATH_MAX]);
+
+/* The record as the filesystem has it now. Re-arms poll. 0 or -errno. */
+int slot_read_record(const struct slot *slot, struct record *record);
+
+/* The record of a slot that was seen in DONE or FAILED; no request where the page is live. 0 or -errno. */
+int slot_outcome(const struct slot *slot, struct record *record);
+
+/*
+ * Publishes the input that data.bin holds: one write of the whole record. ndim 0: a plain vector.
+ * 0 or -errno.
+ */
+int slot_publish(struct slot *slot, int32_t dtype, R_xlen_t length, int ndim, const int *dim);
+
+/* Calls a function of the R package that raises a condition. arguments: a pairlist. */
+_Noreturn void raise_in_r(const char *function, SEXP arguments);
+
+/* Raises the R condition pyrmap_system_error. error is a positive errno. */
+_Noreturn void raise_system(int error, const char *operation, const char *path);
+
+SEXP pyrmap_slot_new(SEXP mount, SEXP live);
+SEXP pyrmap_slot_remove(SEXP slot);
+SEXP pyrmap_slot_path(SEXP slot);
+SEXP pyrmap_slot_text(SEXP slot, SEXP name, SEXP text);
+SEXP pyrmap_slot_read(SEXP slot, SEXP name);
+SEXP pyrmap_slot_source(SEXP slot, SEXP target);
+SEXP pyrmap_slot_state(SEXP slot);
+SEXP pyrmap_slot_reset(SEXP slot);
+
+#endif

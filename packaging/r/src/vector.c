@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vector.c - the ALTREP classes: one for each of R's types that a segment can be.
+ */
+#include "vector.h"
+
+#include "map.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <R_ext/Altrep.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/*
+ * R's collector does not know of mapped bytes. It is asked to run when this share of the arena, or this many
+ * mappings, were added since it last did.
+ */
+enum { ARENA_SHARE = 8, MAPPINGS_BETWEEN = 4096, LIVE_MAX = 16384 };
+
+static size_t mapped_bytes;
+static unsigned mapped_count;
+static unsigned live_count;
+
+static R_altrep_class_t real_class;
+static R_altrep_class_t integer_class;
+static R_altrep_class_t raw_class;
+
+struct vector *vector_of(SEXP x)
+{
+    return R_ExternalPtrAddr(R_altrep_data1(x));
+}
+
+bool is_vector(SEXP x)
+{
+    return ALTREP(x) && (R_altrep_inherits(x, real_class) || R_altrep_inherits(x, integer_class) ||
+                         R_altrep_inherits(x, raw_class));
+}
+
+void mapped_account(const struct slot *slot, size_t size)
+{
+    mapped_bytes += size;
+    mapped_count++;
+    if (mapped_bytes > slot->capacity / ARENA_SHARE || mapped_count > MAPPINGS_BETWEEN) {
+        mapped_bytes = 0;
+        mapped_count = 0;
+        R_gc();
+    }
+}
+
+void vector_unmap(struct vector *vector)
+{
+    if (!vector->address)
+        return;
+    segment_unmap(vector->address, vector->size);
+    vector->address = NULL;
+    live_count--;
+}
+
+static void finalize_vector(SEXP pointer)
+{
+    struct vector *vector = R_ExternalPtrAddr(pointer);
+    if (!vector)
+        return;
+    vector_unmap(vector);
+    R_ClearExternalPtr(pointer);
+    free(vector);
+}
+
+struct vector *vector_new(const struct slot *slot, int32_t dtype, R_xlen_t length)
+{
+    struct vector *vector = calloc(1, sizeof(*vector) + strlen(slot->path) + 1);
+    if (!vector)
+        raise_system(ENOMEM, "map", slot->path);
+    vector->creator = getpid();
+    vector->dtype = dtype;
+    vector->length = length;
+    vector->size = (size_t)length * record_dtype_size(dtype);
+    strcpy(vector->path, slot->path);
+    return vector;
+}
+
+SEXP vector_pointer(struct vector *vector, SEXP slot)
+{
+    SEXP pointer = PROTECT(R_MakeExternalPtr(vector, R_NilValue, slot));
+    R_RegisterCFinalizerEx(pointer, finalize_vector, FALSE);
+    UNPROTECT(1);
+    return pointer;
+}
+
+SEXP vector_wrap(SEXP pointer, SEXP values)
+{
+    const struct vector *vector = R_ExternalPtrAddr(pointer);
+    switch ((enum record_dtype)vector->dtype) {
+    case RECORD_INT32:
+        return R_new_altrep(integer_class, pointer, values);
+    case RECORD_UINT8:
+        return R_new_altrep(raw_class, pointer, values);
+    case RECORD_FLOAT32:
+    case RECORD_FLOAT64:
+    case RECORD_INT64:
+    case RECORD_DTYPE_SAME:
+        break;
+    }
+    return R_new_altrep(real_class, pointer, values);
+}
+
+/* float32 is converted on first need; from then on the vector is an ordinary one and the mapping goes. */
+static SEXP vector_materialise(SEXP x, struct vector *vector)
+{
+    SEXP values = PROTECT(Rf_allocVector(REALSXP, vector->length));
+    const float *from = vector->address;
+    double *to = REAL(values);
+    for (R_xlen_t i = 0; i < vector->length; i++)
+        to[i] = from[i];
+    vector->copied += (size_t)vector->length * sizeof(double);
+    R_set_altrep_data2(x, values);
+    vector_unmap(vector);
+    UNPROTECT(1);
+    return values;
+}
+
+static R_xlen_t method_length(SEXP x)
+{
+    return vector_of(x)->length;
+}
+
+static void *method_dataptr(SEXP x, Rboolean writable)
+{
+    struct vector *vector = vector_of(x);
+    SEXP values = R_altrep_data2(x);
+    if (values == R_NilValue && vector->dtype == RECORD_FLOAT32)
+        values = vector_materialise(x, vector);
+    if (values != R_NilValue)
+        return (void *)DATAPTR_RO(values);
+    if (writable)
+        vector->touched = true;
+    return vector->address;
+}
+
+static const void *method_dataptr_or_null(SEXP x)
+{
+    struct vector *vector = vector_of(x);
+    SEXP values = R_altrep_data2(x);
+    if (values != R_NilValue)
+        return DATAPTR_RO(values);
+    return vector->dtype == RECORD_FLOAT32 ? NULL : vector->address;
+}
+
+static double real_elt(SEXP x, R_xlen_t i)
+{
+    const double *values = method_dataptr_or_null(x);
+    return values ? values[i] : (double)((const float *)vector_of(x)->address)[i];
+}
+
+static int integer_elt(SEXP x, R_xlen_t i)
+{
+    return ((const int *)method_dataptr_or_null(x))[i];
+}
+
+static Rbyte raw_elt(SEXP x, R_xlen_t i)
+{
+    return ((const Rbyte *)method_dataptr_or_null(x))[i];
+}
+
+static R_xlen_t region_size(SEXP x, R_xlen_t start, R_xlen_t count)
+{
+    R_xlen_t left = vector_of(x)->length - start;
+    return count < left ? count : left;
+}
+
+static R_xlen_t real_region(SEXP x, R_xlen_t start, R_xlen_t count, double *buffer)
+{
+    R_xlen_t size = region_size(x, start, count);
+    for (R_xlen_t i = 0; i < size; i++)
+        buffer[i] = real_elt(x, start + i);
+    return size;
+}
+
+static R_xlen_t integer_region(SEXP x, R_xlen_t start, R_xlen_t count, int *buffer)
+{
+    R_xlen_t size = region_size(x, start, count);
+    const int *values = method_dataptr_or_null(x);
+    if (size > 0)
+        memcpy(buffer, values + start, (size_t)size * sizeof(int));
+    return size;
+}
+
+static R_xlen_t raw_region(SEXP x, R_xlen_t start, R_xlen_t count, Rbyte *buffer)
+{
+    R_xlen_t size = region_size(x, start, count);
+    const Rbyte *values = method_dataptr_or_null(x);
+    if (size > 0)
+        memcpy(buffer, values + start, (size_t)size);
+    return size;
+}
+
+static Rboolean method_inspect(SEXP x, int pre, int deep, int pvec, void (*inspect)(SEXP, int, int, int))
+{
+    (void)pre, (void)deep, (void)pvec, (void)inspect;
+    const struct vector *vector = vector_of(x);
+    Rprintf("pyrmap %s, %s\n", vector->path, vector->address ? "mapped" : "copied");
+    return TRUE;
+}
+
+static void register_methods(R_altrep_class_t class)
+{
+    R_set_altrep_Length_method(class, method_length);
+    R_set_altrep_Inspect_method(class, method_inspect);
+    R_set_altvec_Dataptr_method(class, method_dataptr);
+    R_set_altvec_Dataptr_or_null_method(class, method_dataptr_or_null);
+}
+
+void vector_register(DllInfo *info)
+{
+    real_class = R_make_altreal_class("mapped_double", "pyrmap", info);
+    register_methods(real_class);
+    R_set_altreal_Elt_method(real_class, real_elt);
+    R_set_altreal_Get_region_method(real_class, real_region);
+    integer_class = R_make_altinteger_class("mapped_integer", "pyrmap", info);
+    register_methods(integer_class);
+    R_set_altinteger_Elt_method(integer_class, integer_elt);
+    R_set_altinteger_Get_region_method(integer_class, integer_region);
+    raw_class = R_make_altraw_class("mapped_raw", "pyrmap", info);
+    register_methods(raw_class);
+    R_set_altraw_Elt_method(raw_class, raw_elt);
+    R_set_altraw_Get_region_method(raw_class, raw_region);
+}
+
+int vector_map(struct vector *vector, const struct slot *slot, const char *name, enum map_mode mode)
+{
+    char path[SLOT_PATH_MAX];
+    int fd = open(slot_file(slot, name, path), (mode == MAP_FILL ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int error = 0;
+    if (mode == MAP_FILL && ftruncate(fd, (off_t)vector->size) < 0)
+        error = -errno;
+    if (!error && vector->size > 0) {
+        vector->address = segment_map(fd, vector->size, mode);
+        if (vector->address)
+            live_count++;
+        else
+            error = -errno;
+    }
+    close(fd);
+    return error;
+}
+
+bool mapped_enough(void)
+{
+    return live_count > LIVE_MAX;
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vector.h - R vectors (ALTREP) whose values lie in a mapped segment.
+ *
+ * A vector is in one of three kinds:
+ *  mapped    the pages of a published segment, mapped private: reads see the segment, a store gives R a page
+ * of its own. Nothing that R does reaches the segment, and nothing in it ever changes; filling   a
+ * pyrmap_array that is not published yet: mapped shared, a store is the segment's; copied    an ordinary
+ * vector behind the same class: a result that had to be converted or transposed.
+ */
+#ifndef PYRMAP_VECTOR_H
+#define PYRMAP_VECTOR_H
+
+#include "map.h"
+#include "slot.h"
+
+/* Behind data1 of each vector. data2 is the ordinary vector of one that is copied, else NULL. */
+struct vector {
+    pid_t creator;
+    void *address; /* NULL: not mapped, the values are in data2 */
+    size_t size;   /* bytes of the segment */
+    R_xlen_t length;
+    int32_t dtype;
+    uint64_t round;
+    size_t copied;  /* bytes copied in its making */
+    bool array;     /* a pyrmap_array: the external pointer protects its slot */
+    bool filling;   /* mapped shared */
+    bool published; /* its slot is READY or later */
+    bool touched;   /* somebody asked for a writable pointer since it was published */
+    int ndim;       /* as published */
+    int dim[RECORD_NDIM_MAX];
+    char path[];
+};
+
+void vector_register(DllInfo *info);
+
+bool is_vector(SEXP x);
+struct vector *vector_of(SEXP x);
+
+/* Not mapped yet. Raises an R error without memory. */
+struct vector *vector_new(const struct slot *slot, int32_t dtype, R_xlen_t length);
+/* The external pointer that owns it; slot: what it keeps alive, or NULL. */
+SEXP vector_pointer(struct vector *vector, SEXP slot);
+/* The R vector. values: the ordinary vector of one that is copied, else NULL. */
+SEXP vector_wrap(SEXP pointer, SEXP values);
+
+/* Maps SLOT/name; MAP_FILL gives it its size first. 0 or -errno. */
+int vector_map(struct vector *vector, const struct slot *slot, const char *name, enum map_mode mode);
+void vector_unmap(struct vector *vector);
+
+/* Bytes are about to be mapped: lets R collect unused mappings when enough came together. */
+void mapped_account(const struct slot *slot, size_t size);
+/* So many mappings are in use (the kernel allows 65530) that the next results are better copied. */
+bool mapped_enough(void);
+
+/* The result of a slot in DONE, with its dim; NULL in FAILED. Either is taken then. keep: a 1-d array stays
+ * one. */
+SEXP pyrmap_slot_result(SEXP slot, SEXP bit64, SEXP keep);
+
+SEXP pyrmap_array_new(SEXP slot, SEXP dtype, SEXP dim);
+/*
+ * The slot below root that holds x as its published input, if x can be passed on without a copy, else NULL.
+ * Publishes it when it is asked for the first time.
+ */
+SEXP pyrmap_array_holder(SEXP x, SEXP dtype, SEXP root);
+SEXP pyrmap_vector_info(SEXP x);
+
+#endif

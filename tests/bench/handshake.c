@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * handshake WAIT WHAT SLOT ROUNDS - how long two processes need to take turns.
+ *
+ * WAIT: futex  on `change` in the mapped record    WHAT: turn      flag 0 there, flag 1 back, empty arrays
+ *       poll   on metadata.bin                           exchange  ten doubles there and ten back, opens
+ * included pipe   no slot at all: a byte through a pair of pipes, the price of two wake-ups
+ *
+ * Prints the seconds of each round.
+ */
+#include "client.h"
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum { ELEMENTS = 10, PATIENCE_S = 20 };
+
+enum wait_by { WAIT_FUTEX, WAIT_POLL };
+
+struct peer {
+    const char *slot;
+    int metadata;
+    enum wait_by wait_by;
+    struct record *record; /* mapped for WAIT_FUTEX, else a copy */
+};
+
+static void peer_init(struct peer *peer, const char *slot, enum wait_by wait_by)
+{
+    *peer =
+        (struct peer){.slot = slot, .metadata = open_in(slot, "metadata.bin", O_RDWR), .wait_by = wait_by};
+    if (wait_by == WAIT_POLL) {
+        peer->record = calloc(1, sizeof(*peer->record));
+        if (peer->record == NULL)
+            fail("calloc");
+        return;
+    }
+    peer->record = mmap(NULL, sizeof(*peer->record), PROT_READ, MAP_SHARED, peer->metadata, 0);
+    if (peer->record == MAP_FAILED)
+        fail("mmap of metadata.bin");
+}
+
+/* `change` is read before flag: a step in between makes FUTEX_WAIT return at once. */
+static bool flag_is(struct peer *peer, enum record_flag flag, uint32_t *change)
+{
+    *change = __atomic_load_n(&peer->record->change, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&peer->record->flag, __ATOMIC_ACQUIRE) == (int32_t)flag;
+}
+
+static void await_futex(struct peer *peer, enum record_flag flag)
+{
+    const struct timespec patience = {.tv_sec = PATIENCE_S};
+    uint32_t change;
+
+    while (!flag_is(peer, flag, &change)) {
+        if (syscall(SYS_futex, &peer->record->change, FUTEX_WAIT, change, &patience, NULL, 0) != 0 &&
+            errno != EAGAIN && errno != EINTR)
+            fail("futex");
+    }
+}
+
+static void await_poll(struct peer *peer, enum record_flag flag)
+{
+    for (;;) {
+        if (pread(peer->metadata, peer->record, sizeof(*peer->record), 0) != (ssize_t)sizeof(*peer->record))
+            fail("metadata.bin");
+        if (peer->record->flag == (int32_t)flag)
+            return;
+        struct pollfd entry = {.fd = peer->metadata, .events = POLLIN};
+        if (poll(&entry, 1, PATIENCE_S * 1000) != 1) {
+            errno = ETIMEDOUT;
+            fail("poll");
+        }
+    }
+}
+
+static void await_flag(struct peer *peer, enum record_flag flag)
+{
+    if (peer->wait_by == WAIT_FUTEX)
+        await_futex(peer, flag);
+    else
+        await_poll(peer, flag);
+}
+
+static void put(struct peer *peer, const char *name, const double values[ELEMENTS])
+{
+    int fd = open_in(peer->slot, name, O_WRONLY | O_CREAT);
+    if (write(fd, values, ELEMENTS * sizeof(double)) != ELEMENTS * (ssize_t)sizeof(double))
+        fail(name);
+    close_fd(fd);
+}
+
+static void get(struct peer *peer, const char *name, double values[ELEMENTS])
+{
+    int fd = open_in(peer->slot, name, O_RDONLY);
+    if (read(fd, values, ELEMENTS * sizeof(double)) != ELEMENTS * (ssize_t)sizeof(double))
+        fail(name);
+    close_fd(fd);
+}
+
+static void consume_turn(struct peer *peer)
+{
+    await_flag(peer, RECORD_FLAG_INPUT);
+    struct record answer = *peer->record;
+    answer.flag = RECORD_FLAG_RESULT;
+    answer.result_length = 0;
+    publish(peer->metadata, &answer, offsetof(struct record, round));
+}
+
+static void consume_exchange(struct peer *peer)
+{
+    double values[ELEMENTS];
+
+    await_flag(peer, RECORD_FLAG_INPUT);
+    get(peer, "data.bin", values);
+    for (size_t i = 0; i < ELEMENTS; i++)
+        values[i] += 1;
+    put(peer, "result.bin", values);
+    publish_flag(peer->metadata, RECORD_FLAG_RESULT);
+}
+
+static double produce_turn(struct peer *peer)
+{
+    close_fd(open_in(peer->slot, "data.bin", O_WRONLY | O_CREAT));
+
+    double start = seconds();
+    publish_flag(peer->metadata, RECORD_FLAG_INPUT);
+    await_flag(peer, RECORD_FLAG_RESULT);
+    return seconds() - start;
+}
+
+static double produce_exchange(struct peer *peer)
+{
+    double values[ELEMENTS] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    double results[ELEMENTS];
+
+    double start = seconds();
+    put(peer, "data.bin", values);
+    publish_flag(peer->metadata, RECORD_FLAG_INPUT);
+    await_flag(peer, RECORD_FLAG_RESULT);
+    get(peer, "result.bin", results);
+    double end = seconds();
+
+    for (size_t i = 0; i < ELEMENTS; i++) {
+        if (results[i] != values[i] + 1) {
+            fprintf(stderr, "%s: a wrong result\n", peer->slot);
+            exit(EXIT_FAILURE);
+        }
+    }
+    return end - start;
+}
+
+/* The consumer dies with the producer, whatever ends that one. */
+static pid_t fork_consumer(void)
+{
+    pid_t child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return child;
+}
+
+static int slot_rounds(const char *slot, enum wait_by wait_by, bool exchange, long rounds)
+{
+    struct peer peer;
+
+    pid_t child = fork_consumer();
+    peer_init(&peer, slot, wait_by);
+    for (long round = 0; round < rounds; round++) {
+        if (child == 0)
+            (exchange ? consume_exchange : consume_turn)(&peer);
+        else
+            printf("%.9f\n", (exchange ? produce_exchange : produce_turn)(&peer));
+    }
+    return child == 0 ? 0 : waitpid(child, NULL, 0) != child;
+}
+
+static int pipe_rounds(long rounds)
+{
+    int there[2], back[2];
+    char byte = 0;
+
+    if (pipe2(there, O_CLOEXEC) != 0 || pipe2(back, O_CLOEXEC) != 0)
+        fail("pipe");
+    if (fork_consumer() == 0) {
+        close(there[1]);
+        while (read(there[0], &byte, 1) == 1)
+            if (write(back[1], &byte, 1) != 1)
+                fail("pipe");
+        return 0;
+    }
+    for (long round = 0; round < rounds; round++) {
+        double start = seconds();
+        if (write(there[1], &byte, 1) != 1 || read(back[0], &byte, 1) != 1)
+            fail("pipe");
+        printf("%.9f\n", seconds() - start);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 5 && strcmp(argv[1], "pipe") == 0)
+        return pipe_rounds(positive(argv[4]));
+    if (argc != 5 || (strcmp(argv[1], "futex") != 0 && strcmp(argv[1], "poll") != 0) ||
+        (strcmp(argv[2], "turn") != 0 && strcmp(argv[2], "exchange") != 0)) {
+        fprintf(stderr, "usage: handshake futex|poll|pipe turn|exchange SLOT ROUNDS\n");
+        return 2;
+    }
+    return slot_rounds(argv[3], argv[1][0] == 'f' ? WAIT_FUTEX : WAIT_POLL, argv[2][0] == 'e',
+                       positive(argv[4]));
+}

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client without manners: storm.py ROOT SEED COUNT does COUNT random things below ROOT.
+
+Nothing that it does may wait, and any errno is as good as another; what counts is how the mount is afterwards.
+It prints how many calls went through.
+"""
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import random
+import select
+import stat
+import struct
+import sys
+from contextlib import suppress
+from typing import Callable
+
+FILES = ("metadata.bin", "metadata.txt", "data.bin", "result.bin", "data.txt", "result.txt", "data.npy", "result.npy",
+         "task", "error", "owner", "worker", "source")
+KEYS = ("flag", "dtype", "input_length", "input_shape", "input_order", "result_dtype", "result_length", "result_shape",
+        "result_order", "state", "round", "change", "colour", "")
+NUMBERS = (-2**63, -2**31, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 127, 128, 2**31 - 1, 2**32, 2**40, 2**62, 2**63 - 1)
+DIRECTORY_IOCTLS = (0x5401, 0x80086601, 0xC0189436, 0x40086602, 0x8008E500, 0x4004E500)
+FIELDS = ((0, "<i"), (4, "<i"), (8, "<q"), (16, "<i"), (20, "<i"), (24, "<q"), (32, "<q"), (40, "<i"), (44, "<i"),
+          (48, "<q"), (56, "<q"), (80, "<q"), (112, "<I"), (116, "<I"), (120, "<q"))
+HANDLES_MAX = 24
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Storm:
+    def __init__(self, root: str, seed: int) -> None:
+        self.root = root
+        self.random = random.Random(seed)
+        self.handles: list[int] = []
+        self.mappings: list[mmap.mmap] = []
+        self.deeds: list[Callable[[], object]] = [
+            self.open, self.open, self.open, self.close, self.write, self.write, self.record, self.record, self.record,
+            self.text, self.text, self.small_text, self.size, self.map, self.store, self.unmap, self.read, self.poll,
+            self.control, self.make, self.make, self.remove, self.rename, self.unlink, self.link, self.mode, self.times,
+            self.attributes, self.listing, self.allocate, self.lock, self.copy]
+
+    # --- odds and ends
+
+    def slot(self) -> str:
+        return f"{self.root}/{self.random.choice('abcdef')}"
+
+    def name(self) -> str:
+        """A name that is one, or not."""
+        draw = self.random.random()
+        if draw < 0.8:
+            return self.slot()
+        if draw < 0.9:
+            return f"{self.root}/.pyrmap/{self.random.choice(('status', 'metrics', 'config', 'graph', 'x', ''))}"
+        length = self.random.choice((1, 3, 254, 255, 256))
+        raw = bytes(self.random.choice(range(1, 256)) for _ in range(length)).replace(b"/", b"_")
+        return f"{self.root}/{os.fsdecode(raw)}"
+
+    def path(self) -> str:
+        draw = self.random.random()
+        if draw < 0.9:
+            return f"{self.slot()}/{self.random.choice(FILES)}"
+        below = self.random.choice(("x", ".", "..", "task/x", "a" * 256))
+        return self.name() if draw < 0.97 else f"{self.name()}/{below}"
+
+    def junk(self) -> bytes:
+        return self.random.randbytes(self.random.choice((0, 1, 4, 8, 40, 128, 129, 4096, 4097, 70000, 300000)))
+
+    def number(self) -> int:
+        return self.random.choice(NUMBERS)
+
+    def offset(self) -> int:
+        return self.random.choice((0, 0, 0, 1, 4, 8, 100, 127, 128, 4095, 4096, 1 << 20, 1 << 40, 2**63 - 1))
+
+    def handle(self) -> int:
+        return self.random.choice(self.handles)
+
+    # --- deeds
+
+    def open(self) -> None:
+        flags = self.random.choice((os.O_RDONLY, os.O_WRONLY, os.O_RDWR)) | os.O_NONBLOCK
+        for flag in (os.O_CREAT, os.O_TRUNC, os.O_APPEND, os.O_EXCL, os.O_DIRECT, os.O_SYNC, os.O_DIRECTORY, os.O_PATH):
+            if self.random.random() < 0.12:
+                flags |= flag
+        self.handles.append(os.open(self.path(), flags, self.random.choice((0, 0o600, 0o7777))))
+        if len(self.handles) > HANDLES_MAX:
+            self.close()
+
+    def close(self) -> None:
+        os.close(self.handles.pop(self.random.randrange(len(self.handles))))
+
+    def write(self) -> None:
+        os.pwrite(self.handle(), self.junk(), self.offset())
+
+    def put(self, path: str, content: bytes, offset: int = 0, flags: int = 0) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | flags)
+        try:
+            os.pwrite(descriptor, content, offset)
+        finally:
+            os.close(descriptor)
+
+    def record(self) -> None:
+        """A record that looks like one, but for a few fields."""
+        path = f"{self.slot()}/metadata.bin"
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as stream:
+            image = bytearray(stream.read(128))
+        struct.pack_into("<i", image, 0, self.random.randrange(-1, 3))
+        for offset, code in self.random.sample(FIELDS, self.random.choice((0, 0, 1, 2))):
+            with suppress(struct.error):
+                struct.pack_into(code, image, offset, self.number())
+        begin = self.random.choice((0, 0, 0, 0, 8, self.random.randrange(128)))
+        self.put(path, bytes(image[begin:self.random.choice((4, 20, 128, 128))]) or self.junk(), begin)
+
+    def text(self) -> None:
+        values = (str(self.number()), "float64", "2x3", "F", "", "x" * 2000)
+        lines = [f"{self.random.choice(KEYS)}={self.random.choice(values)}" for _ in range(self.random.randrange(1, 6))]
+        content = "\n".join(lines).encode() if self.random.random() < 0.8 else self.junk()
+        self.put(f"{self.slot()}/metadata.txt", content, 0 if self.random.random() < 0.9 else self.offset())
+
+    def small_text(self) -> None:
+        content = self.random.choice((b"self", b"self\n", b"1", b"-1", b"0", b"99999999999", b"", b"\0", b" 12 ",
+                                      str(os.getpid()).encode(), self.junk()))
+        file = self.random.choice(("task", "error", "owner", "worker"))
+        self.put(f"{self.slot()}/{file}", content, self.random.choice((0, 0, 0, self.offset())),
+                 self.random.choice((0, os.O_TRUNC, os.O_APPEND)))
+
+    def size(self) -> None:
+        size = self.random.choice((0, 1, 8, 40, 128, 4096, 100000, 1 << 20, 1 << 34, 2**63 - 1, -1))
+        if self.random.random() < 0.5:
+            os.ftruncate(self.handle(), size)
+        else:
+            os.truncate(self.path(), size)
+
+    def map(self) -> None:
+        descriptor = self.handle()
+        size = os.fstat(descriptor).st_size or 128
+        kind = self.random.choice((mmap.MAP_SHARED, mmap.MAP_PRIVATE))
+        rights = self.random.choice((mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_WRITE))
+        self.mappings.append(mmap.mmap(descriptor, min(size, 1 << 20), kind, rights))
+        if len(self.mappings) > HANDLES_MAX:
+            self.unmap()
+
+    def store(self) -> None:
+        """Only into a file's bytes that are there: beyond them is SIGBUS, on any filesystem."""
+        mapping = self.random.choice(self.mappings)
+        end = min(mapping.size(), len(mapping))
+        if end:
+            at = self.random.randrange(end)
+            mapping[at:at + 1] = self.random.randbytes(1)
+
+    def unmap(self) -> None:
+        self.mappings.pop(self.random.randrange(len(self.mappings))).close()
+
+    def read(self) -> None:
+        os.pread(self.handle(), self.random.choice((0, 1, 128, 4096, 1 << 17)), self.offset())
+
+    def poll(self) -> None:
+        waiting = select.poll()
+        waiting.register(self.handle(), self.random.randrange(64))
+        waiting.poll(0)
+
+    def control(self) -> None:
+        fcntl.ioctl(self.handle(), self.random.choice((*DIRECTORY_IOCTLS, self.random.randrange(2**31))), bytes(64))
+
+    def make(self) -> None:
+        makers: tuple[Callable[[], None], ...] = (
+            lambda: os.mkdir(self.slot()), lambda: os.mkdir(self.path()), lambda: os.mkdir(self.name()),
+            lambda: os.mknod(self.path(), stat.S_IFIFO | 0o600), lambda: os.mknod(self.path()))
+        self.random.choice(makers)()
+
+    def remove(self) -> None:
+        if self.random.random() < 0.3:
+            os.rmdir(self.name())
+
+    def rename(self) -> None:
+        kinds: tuple[tuple[str, str], ...] = (
+            (self.slot(), self.slot()), (self.name(), self.name()), (self.path(), self.path()),
+            (f"{self.slot()}/result.bin", f"{self.slot()}/data.bin"))
+        old, new = self.random.choice(kinds)
+        flags = self.random.choice((0, 0, 0, 1, 2, 4, 9))
+        if libc.renameat2(-100, os.fsencode(old), -100, os.fsencode(new), flags) != 0:
+            raise OSError(ctypes.get_errno(), "rename")
+
+    def unlink(self) -> None:
+        os.unlink(self.path())
+
+    def link(self) -> None:
+        if self.random.random() < 0.2:
+            os.link(self.path(), self.path())
+            return
+        proper = f"../{self.random.choice('abcdef')}/{self.random.choice(('data.bin', 'result.bin'))}"
+        text = self.random.choice((proper, proper, proper, self.path(), "x" * 4000, "..", "/",
+                                   os.fsdecode(self.junk()[:100].replace(b"\0", b"x")) or "y"))
+        os.symlink(text, f"{self.slot()}/{self.random.choice(('source', 'source', 'source', 'other'))}")
+
+    def mode(self) -> None:
+        if self.random.random() < 0.5:
+            os.chmod(self.path(), self.random.randrange(0o10000))
+        else:
+            os.chown(self.path(), self.random.choice((-1, 0, 1000)), self.random.choice((-1, 0, 1000)))
+
+    def times(self) -> None:
+        os.utime(self.path(), ns=(abs(self.number()), abs(self.number())))
+
+    def attributes(self) -> None:
+        name = self.random.choice(("user.x", "security.capability", "system.posix_acl_access", "trusted.y"))
+        self.random.choice((lambda: os.setxattr(self.path(), name, self.junk()[:1000]),
+                            lambda: os.getxattr(self.path(), name), lambda: os.listxattr(self.path()),
+                            lambda: os.removexattr(self.path(), name)))()
+
+    def listing(self) -> None:
+        path = self.random.choice((self.root, self.slot(), f"{self.root}/.pyrmap"))
+        os.listdir(path)
+        os.statvfs(path)
+        with suppress(ValueError):
+            os.readlink(f"{self.slot()}/source")
+        for file in FILES:
+            os.lstat(f"{self.slot()}/{file}")
+
+    def allocate(self) -> None:
+        kind, length = self.random.choice((0, 1, 2, 3, 8, 16)), self.random.choice((1, 4096, 1 << 20, 1 << 50))
+        if libc.fallocate64(self.handle(), kind, ctypes.c_long(self.offset()), ctypes.c_long(length)) != 0:
+            raise OSError(ctypes.get_errno(), "fallocate")
+
+    def lock(self) -> None:
+        if self.random.random() < 0.5:
+            fcntl.flock(self.handle(), self.random.choice((fcntl.LOCK_EX, fcntl.LOCK_SH)) | fcntl.LOCK_NB)
+        else:
+            kind = self.random.choice((fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK))
+            fcntl.fcntl(self.handle(), fcntl.F_SETLEASE, kind)
+
+    def copy(self) -> None:
+        self.random.choice((lambda: os.copy_file_range(self.handle(), self.handle(), 4096, 0, 0),
+                            lambda: os.lseek(self.handle(), self.offset(), self.random.randrange(5)),
+                            lambda: os.fsync(self.handle()),
+                            lambda: os.posix_fadvise(self.handle(), 0, 0, self.random.randrange(6))))()
+
+    def go(self, count: int) -> int:
+        """How many of the deeds went through."""
+        done = 0
+        for _ in range(count):
+            with suppress(OSError, IndexError, ValueError, TypeError):
+                self.random.choice(self.deeds)()
+                done += 1
+        return done
+
+
+if __name__ == "__main__":
+    print(Storm(sys.argv[1], int(sys.argv[2])).go(int(sys.argv[3])))

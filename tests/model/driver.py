@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drives a mount and the model through the same operations, and compares them after each one."""
+from __future__ import annotations
+
+import io
+import os
+import struct
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from client import LocalClient, RemoteClient
+from model import ARRAYS, FLAG, Answer, Model
+from record_model import CHANGE_OFFSET, NAMES, SIZE, Array, Record, Refused, unpack
+from slot_model import Segment, Slot
+
+# One operation: the client that does it, what it does, and the arguments.
+Operation = tuple[Any, ...]
+Clients = Sequence["LocalClient | RemoteClient"]
+
+FULL_EVERY = 100
+LATE_SECONDS = 20.0
+TEXT_VERBS = {"write_task", "write_error", "write_text", "unlink"}
+
+
+class Disagreement(Exception):
+    """The mount and the model differ."""
+
+    def __init__(self, what: str, expected: object, seen: object) -> None:
+        super().__init__(f"{what}: the model says {expected!r}, the mount says {seen!r}")
+        self.what = what
+
+
+def expect(what: str, expected: object, seen: object) -> None:
+    if expected != seen:
+        raise Disagreement(what, expected, seen)
+
+
+class Watched:
+    """A slot's metadata.bin held open, and what it said last."""
+
+    def __init__(self, path: str) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY)
+        self.record: bytes | None = None
+        self.state = ""
+        self.change = 0
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+class Run:
+    """One history: an empty mount and an empty model, and the operations since."""
+
+    def __init__(self, root: Path, clients: Clients, model: Model) -> None:
+        self.root = str(root)
+        self.clients = clients
+        self.model = model
+        self.watched: WeakKeyDictionary[Slot, Watched] = WeakKeyDictionary()
+        self.inodes: WeakKeyDictionary[Segment, int] = WeakKeyDictionary()
+        self.seen_inodes: set[int] = set()
+        self.steps = 0
+        self.outcomes: Counter[str] = Counter()  # how often each verb ended in what
+
+    # --- one step
+
+    def applicable(self, operation: Operation) -> bool:
+        """Whether the operation makes sense here; what was shrunk away may have been its ground."""
+        client, verb, *arguments = operation
+        model = self.model
+        if verb == "open":
+            return arguments[0] not in model.handles and arguments[0] not in model.retained()
+        if verb in ("close", "write", "ftruncate", "map"):
+            opened = model.handles.get(arguments[0])
+            if opened is None or opened.client != client:
+                return False
+            if verb == "map":
+                return (opened.mode == "+" and len(opened.segment.content) > 0
+                        and arguments[1] not in model.mappings)
+            return verb == "close" or opened.mode != "r"
+        if verb in ("store", "unmap"):
+            mapped = model.mappings.get(arguments[0])
+            if mapped is None or mapped.client != client:
+                return False
+            return verb == "unmap" or arguments[1] + len(arguments[2]) <= len(mapped.segment.content)
+        if verb in ("park", "park_record"):
+            return isinstance(self.clients[client], RemoteClient) and not model.is_waiting(arguments[0])
+        return True
+
+    def step(self, operation: Operation) -> None:
+        """Does the operation on both sides, unless it makes no sense, and compares what it may have touched."""
+        if not self.applicable(operation):
+            return
+        before = {slot: slot.state for slot in self.model.slots.values()}
+        self.apply(operation)
+        self.steps += 1
+        touched, verb = set(self.model.touched), operation[1]
+        for slot in touched:
+            if self.model.slots.get(slot.name) is slot:
+                self.check(slot, full=verb in TEXT_VERBS or before.get(slot) != slot.state)
+        if self.steps % FULL_EVERY == 0:
+            self.check_all()
+
+    def apply(self, operation: Operation) -> None:
+        client, verb, *rest = operation
+        arguments = tuple(rest)
+        # What a handle of a round that is over may still do is the data path's; nobody sees it.
+        checked = verb not in ("write", "ftruncate", "close") or self.model.is_current(arguments[0])
+        expected, returned = self.model.apply(client, verb, arguments)
+        outcome, value = self.clients[client].attempt(verb, arguments)
+        if checked:
+            expect(f"{verb}: outcome", expected, outcome)
+            expect(f"{verb}: return value", returned, value)
+        self.outcomes[f"{verb} {expected}"] += 1
+        self.collect(self.model.woken)
+        if verb in ("park", "park_record") and self.model.is_waiting(arguments[0]):
+            self.await_parked(self.model.slots[arguments[1]])
+
+    def collect(self, answers: list[Answer]) -> None:
+        """Takes the answers of the parked opens that this step ended."""
+        pending = {answer.waiter: answer for answer in answers}
+        for answer in answers:
+            late = self.clients[answer.client].late(LATE_SECONDS)
+            if late is None:
+                raise Disagreement("parked open: answers", sorted(pending, key=str), "none of these")
+            waiter, outcome, seen = late
+            if waiter not in pending:
+                raise Disagreement("parked open: answer", "still waiting", (waiter, outcome))
+            awaited = pending.pop(waiter)
+            expect("parked open: outcome", awaited.outcome, outcome)
+            if outcome == "ok" and awaited.segment is not None:
+                expect("parked open: size", len(awaited.segment.content), seen[0])
+                self.check_inode(awaited.segment, seen[1])
+
+    def await_parked(self, slot: Slot) -> None:
+        """Returns once the daemon has everyone parked whom the model has."""
+        deadline = time.monotonic() + LATE_SECONDS
+        while (count := self.text(slot.name).count("\nwaiting=")) != len(slot.waiters):
+            if time.monotonic() > deadline:
+                raise Disagreement("parked open: waiters", len(slot.waiters), count)
+
+    # --- comparisons
+
+    def check_all(self) -> None:
+        expect("slots", set(self.model.slots), set(os.listdir(self.root)) - {".pyrmap"})
+        for slot in list(self.model.slots.values()):
+            self.check(slot, full=True)
+        for number, client in enumerate(self.clients):
+            expect(f"client {number}: late answer", None, client.late(0))
+
+    def check(self, slot: Slot, full: bool) -> None:
+        path = f"{self.root}/{slot.name}"
+        self.check_record(slot, path)
+        text = self.text(slot.name)
+        expect(f"{slot.name}: state", f"state={slot.state}", text.partition("\n")[0])
+        for file in ARRAYS:
+            status = os.stat(f"{path}/{file}")
+            segment = slot.segment(file)
+            expect(f"{slot.name}/{file}: size", len(segment.content), status.st_size)
+            self.check_inode(segment, status.st_ino)
+        if full:
+            self.check_texts(slot, path, text)
+            expect(f"{slot.name}: listing", self.model.listing(slot.name), set(os.listdir(path)))
+            for file in ARRAYS:
+                self.apply((0, "read", slot.name, file))
+            self.apply((0, "readlink", slot.name))
+            self.check_views(slot, path)
+
+    def check_record(self, slot: Slot, path: str) -> None:
+        watched = self.watched.get(slot)
+        if watched is None:
+            self.watched[slot] = watched = Watched(f"{path}/metadata.bin")
+        image = os.pread(watched.descriptor, SIZE + 1, 0)
+        expect(f"{slot.name}: size of the record", SIZE, len(image))
+        change, = struct.unpack_from("<I", image, CHANGE_OFFSET)
+        record = image[:CHANGE_OFFSET] + bytes(4) + image[CHANGE_OFFSET + 4:]
+        expect(f"{slot.name}: record", describe(slot.record.pack()), describe(record))
+        if watched.record is not None:
+            if record != watched.record:
+                expect(f"{slot.name}: change after the record changed", True, change != watched.change)
+            elif slot.state == watched.state:
+                expect(f"{slot.name}: change after nothing changed", watched.change, change)
+        watched.record, watched.state, watched.change = record, slot.state, change
+
+    def check_inode(self, segment: Segment, inode: int) -> None:
+        """A segment has one number for life, and no other has it or had it."""
+        if segment not in self.inodes:
+            expect("a fresh segment's inode is new", True, inode not in self.seen_inodes)
+            self.seen_inodes.add(inode)
+            self.inodes[segment] = inode
+        expect("a segment keeps its inode", self.inodes[segment], inode)
+
+    def text(self, name: str) -> str:
+        return Path(self.root, name, "metadata.txt").read_text()
+
+    def check_texts(self, slot: Slot, path: str, text: str) -> None:
+        lines = dict(line.split("=", 1) for line in text.splitlines())
+        record = slot.record
+        expected = {"flag": str(FLAG[slot.state]), "round": str(record.round),
+                    "data_size": str(len(slot.input.content)), "result_size": str(len(slot.result.content)),
+                    **described("input", "dtype", record.input),
+                    **described("result", "result_dtype", record.result)}
+        expect(f"{slot.name}/metadata.txt", expected, {key: lines.get(key) for key in expected})
+        for file, content in (("task", slot.task), ("error", slot.error)):
+            expect(f"{slot.name}/{file}", content, Path(path, file).read_bytes())
+
+    def check_views(self, slot: Slot, path: str) -> None:
+        shown = {"data": (slot.state in ("READY", "COMPUTING", "DONE", "FAILED"), slot.record.input, slot.input),
+                 "result": (slot.state == "DONE", slot.record.result, slot.result)}
+        for name, (is_shown, array, segment) in shown.items():
+            text, npy = (Path(path, name + suffix).read_bytes() for suffix in (".txt", ".npy"))
+            if not is_shown:
+                expect(f"{slot.name}: hidden views of {name}", (b"", b""), (text, npy))
+                continue
+            dtype = np.dtype(NAMES[array.dtype])
+            values = np.frombuffer(bytes(segment.content), dtype)
+            loaded = np.load(io.BytesIO(npy))
+            expect(f"{slot.name}/{name}.npy: values", values.tobytes(), loaded.tobytes("A"))
+            expect(f"{slot.name}/{name}.npy: kind", (dtype, array.shape or (array.length,)),
+                   (loaded.dtype, loaded.shape))
+            parse = float if dtype.kind == "f" else int
+            read = np.array([parse(line) for line in text.splitlines()], dtype)
+            expect(f"{slot.name}/{name}.txt", True, np.array_equal(values, read, equal_nan=dtype.kind == "f"))
+
+    # --- the end
+
+    def finish(self) -> None:
+        """Leaves an empty mount behind, whatever has happened."""
+        for client in self.clients:
+            client.attempt("reset", ())
+        for watched in self.watched.values():
+            watched.close()
+        self.watched.clear()
+        for name in set(os.listdir(self.root)) - {".pyrmap"}:
+            with suppress(FileNotFoundError):
+                os.rmdir(f"{self.root}/{name}")
+        for waiter in [waiter for slot in self.model.slots.values() for waiter in slot.waiters.values()]:
+            self.clients[waiter.client].late(LATE_SECONDS)
+
+
+def described(side: str, dtype_key: str, array: Array) -> dict[str, str]:
+    """How metadata.txt shows one side of the record."""
+    return {dtype_key: NAMES[array.dtype], f"{side}_length": str(array.length),
+            f"{side}_shape": "x".join(map(str, array.shape)), f"{side}_order": "F" if array.fortran else "C"}
+
+
+def describe(image: bytes) -> str:
+    """A record's bytes in words where that is possible."""
+    try:
+        record: Record | None = unpack(image)
+    except Refused:
+        record = None
+    return f"{record} {image.hex() if record is None or record.pack() != image else ''}"

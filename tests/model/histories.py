@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frame of a history on a mount: its clients, and a fresh start that leaves nothing behind."""
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Iterator
+
+from client import LocalClient, RemoteClient
+from daemon import PAGE_CACHE, Daemon
+from driver import Clients, Run
+from model import Model
+
+REMOTE_CLIENTS = 2
+
+
+@contextmanager
+def clients_of(mount: Daemon) -> Iterator[Clients]:
+    root = str(mount.path)
+    clients: Clients = [LocalClient(root), *(RemoteClient(root) for _ in range(REMOTE_CLIENTS))]
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            client.end()
+
+
+@contextmanager
+def run_of(mount: Daemon, clients: Clients) -> Iterator[Run]:
+    model = Model([client.pid for client in clients], mapping_holds=mount.data_path == PAGE_CACHE)
+    run = Run(mount.path, clients, model)
+    try:
+        yield run
+    finally:
+        run.finish()

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a slot is, and what the slots of a chain are to each other."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Iterator
+
+from record_model import Record
+
+
+@dataclass(eq=False)
+class Segment:
+    """The bytes behind an array in one round, and who has it open."""
+    content: bytearray = field(default_factory=bytearray)
+    published: bool = False
+    readers: set[object] = field(default_factory=set)
+    handles: dict[object, int] = field(default_factory=dict)   # writable handles: handle -> client
+    mappings: dict[object, int] = field(default_factory=dict)  # writable mappings: mapping -> client
+
+    def resize(self, size: int) -> None:
+        del self.content[size:]
+        self.content.extend(bytes(size - len(self.content)))
+
+    def store(self, offset: int, data: bytes) -> None:
+        self.resize(max(len(self.content), offset + len(data)))
+        self.content[offset:offset + len(data)] = data
+
+
+@dataclass(eq=False)
+class Failure:
+    """One failure of a slot; its followers take it as they would take an array."""
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """A parked open of `file` for reading, or if there is a proposal, a parked write of the record."""
+    client: int
+    file: str
+    proposed: Record | None = None
+
+
+@dataclass(eq=False)
+class Slot:
+    name: str
+    state: str = "IDLE"
+    record: Record = field(default_factory=Record)
+    input: Segment = field(default_factory=Segment)
+    result: Segment = field(default_factory=Segment)
+    task: bytes = b""
+    error: bytes = b""
+    filler: int | None = None    # the client that data.bin belongs to while it is being written
+    has_input: bool = False      # an input was published, or taken from the source, in this round
+    result_read: bool = False    # somebody opened and closed the result
+    failure: Failure | None = None
+    waiters: dict[object, Waiter] = field(default_factory=dict)
+
+    source: Slot | None = None
+    source_file: str = ""
+    followers: list[Slot] = field(default_factory=list)
+    taken: Segment | Failure | None = None  # what it took last from its source
+    failed_by_source: bool = False
+
+    def segment(self, file: str) -> Segment:
+        return self.input if file == "data.bin" else self.result
+
+    def followers_of(self, file: str) -> list[Slot]:
+        return [follower for follower in self.followers if follower.source_file == file]
+
+    def upstream(self) -> Iterator[Slot]:
+        """The slot, its source, the source of that, and so on."""
+        slot: Slot | None = self
+        while slot is not None:
+            yield slot
+            slot = slot.source
+
+    def offer(self, file: str) -> Segment | Failure | None:
+        """What followers of this array can have now."""
+        if self.state == "FAILED" and (file == "result.bin" or not self.has_input):
+            return self.failure
+        if file == "data.bin":
+            return self.input if self.has_input else None
+        return self.result if self.state == "DONE" else None
+
+    def is_free(self) -> bool:
+        """Whether the next input may come: nothing of the last round is unread."""
+        if self.state == "DONE":
+            followers = self.followers_of("result.bin")
+            return all(f.taken is self.result for f in followers) if followers else self.result_read
+        return self.state in ("IDLE", "FAILED")
+
+    def can_deliver(self, file: str, segment: Segment) -> bool:
+        """Whether each follower of the array can take this segment, with all who share its input, or has it."""
+        return all(follower.taken is segment or (follower.is_free() and follower.can_deliver("data.bin", segment))
+                   for follower in self.followers_of(file))
+
+    def wanted(self) -> Segment | Failure | None:
+        """What this slot would take from its source now."""
+        offered = self.source.offer(self.source_file) if self.source else None
+        if offered is self.taken or not self.is_free() or not self.can_deliver("data.bin", self.input):
+            return None
+        return offered
+
+
+@dataclass(eq=False)
+class Handle:
+    client: int
+    slot: Slot
+    file: str
+    segment: Segment
+    mode: str

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""owner and worker: whose death ends a round or a slot."""
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from agent import Agent
+from slots import ANSWER, DATA, FAILED, INPUT, Slot, eventually, refused, write_once
+
+SELF = "fd = os.open(path, os.O_WRONLY); os.write(fd, b'self'); os.close(fd)"
+
+ROLES = ("owner", "worker")
+
+
+def dead_pid() -> int:
+    child = subprocess.Popen(["true"])
+    child.wait(20)
+    return child.pid
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_binding_is_by_self_or_by_number(slot: Slot, agent: Agent, role: str) -> None:
+    assert (slot / role).read_text() == ""
+    agent.run(SELF, path=slot / role)
+    assert (slot / role).read_text() == f"{agent.pid}\n" and slot.text[role] == str(agent.pid)
+    for text in (f"{os.getpid()}", f"{os.getpid()}\n"):
+        write_once(slot / role, text.encode())
+        assert (slot / role).read_text() == f"{os.getpid()}\n"
+    write_once(slot / role, b"self\n")
+    assert (slot / role).read_text() == f"{os.getpid()}\n"
+    os.truncate(slot / role, 0)
+    assert (slot / role).read_text() == ""
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("text", (b"", b"me", b"0", b"-1", b"1 2", b"12x", b"0x1", b" ", b"1.5",
+                                  b"99999999999999999999", b"2147483648", b"self self", b"\0", b"\xff", b"1" * 5000))
+def test_junk_is_refused(slot: Slot, role: str, text: bytes) -> None:
+    write_once(slot / role, b"self")
+    if text:
+        with refused(errno.EINVAL, errno.EFBIG):
+            write_once(slot / role, text)
+    assert (slot / role).read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_of_that_number(slot: Slot, role: str) -> None:
+    with refused(errno.ESRCH):
+        write_once(slot / role, str(dead_pid()).encode())
+    assert (slot / role).read_text() == ""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_another_users_process(slot: Slot, agents: Callable[..., Agent], role: str) -> None:
+    """Only processes of the same user can be named; root may name any."""
+    if os.geteuid() != 0:
+        with refused(errno.EPERM):
+            write_once(slot / role, b"1")
+        return
+    stranger = agents("65534")
+    os.chown(slot.path, 65534, 65534)
+    with refused(errno.EPERM):
+        stranger.run("fd = os.open(path, os.O_WRONLY); os.write(fd, pid)", path=slot / role,
+                     pid=str(os.getpid()).encode())
+    assert (slot / role).read_text() == ""
+    stranger.run(SELF, path=slot / role)
+    write_once(slot / role, b"")
+    write_once(slot / role, str(stranger.pid).encode())
+    assert (slot / role).read_text() == f"{stranger.pid}\n"
+
+
+@pytest.mark.parametrize("state", ("READY", "COMPUTING"))
+def test_a_dead_worker_fails_the_round(slot: Slot, agents: Callable[[], Agent], state: str) -> None:
+    """At once, with a text that names it; everyone who waits learns it."""
+    worker, waiter = agents(), agents()
+    slot.publish()
+    slot.answer()
+    slot.bring(state)
+    worker.run(SELF, path=slot / "worker")
+    waiter.start("os.open(path, os.O_RDONLY)", path=slot / "result.bin")
+    eventually(lambda: slot.waiters())
+    begun = time.monotonic()
+    worker.kill()
+    with refused(errno.EIO):
+        waiter.result()
+    assert time.monotonic() - begun < 2
+    assert slot.state == "FAILED" and slot.record.flag == FAILED
+    assert slot.error == f"worker {worker.pid} exited before it published the result of round 2\n"
+    with refused(errno.EIO):
+        os.open(slot / "result.bin", os.O_RDONLY)
+    slot.flag(INPUT)
+    slot.answer()
+
+
+def test_a_worker_that_ends_well_is_no_failure(slot: Slot, agent: Agent) -> None:
+    slot.bring("READY")
+    agent.run(SELF, path=slot / "worker")
+    slot.answer()
+    agent.kill()
+    slot.publish()
+    assert slot.state == "READY"
+    slot.answer()
+    assert slot.state == "DONE" and slot.error == ""
+
+
+def test_a_worker_that_holds_files_open(slot: Slot, agent: Agent) -> None:
+    """Its descriptors and mappings go with it; the retry starts clean."""
+    slot.bring("READY")
+    agent.run(SELF, path=slot / "worker")
+    agent.run("fd = os.open(path, os.O_RDWR); os.ftruncate(fd, 80); pages = mmap.mmap(fd, 80); pages[:] = b'x' * 80",
+              path=slot / "result.bin")
+    agent.kill()
+    eventually(lambda: slot.state == "FAILED")
+    slot.flag(INPUT)
+    assert os.stat(slot / "result.bin").st_size == 0
+    slot.answer()
+    assert slot.result().tolist() == ANSWER.tolist()
+
+
+def test_the_last_worker_named_counts(slot: Slot, agents: Callable[[], Agent]) -> None:
+    first, second = agents(), agents()
+    slot.bring("READY")
+    first.run(SELF, path=slot / "worker")
+    second.run(SELF, path=slot / "worker")
+    first.kill()
+    assert slot.state == "READY"
+    second.kill()
+    eventually(lambda: slot.state == "FAILED")
+    assert str(second.pid) in slot.error
+
+
+def test_a_worker_that_is_cleared_may_go(slot: Slot, agent: Agent) -> None:
+    slot.bring("READY")
+    agent.run(SELF, path=slot / "worker")
+    os.unlink(slot / "worker")
+    agent.kill()
+    slot.put("result.bin", ANSWER)
+    assert slot.state == "COMPUTING"
+
+
+def test_a_dead_owner_removes_the_slot(mount: Path, agents: Callable[[], Agent]) -> None:
+    """The name goes, waiters are told, open handles keep their pages."""
+    owner, waiter = agents(), agents()
+    slot = Slot.make(mount, "owned")
+    slot.bring("READY")
+    owner.run(SELF, path=slot / "owner")
+    reading = os.open(slot / "data.bin", os.O_RDONLY)
+    waiter.start("os.open(path, os.O_RDONLY)", path=slot / "result.bin")
+    eventually(lambda: slot.waiters())
+    owner.kill()
+    with refused(errno.ECANCELED):
+        waiter.result()
+    eventually(lambda: not slot.path.exists())
+    assert "owned" not in os.listdir(mount)
+    assert os.pread(reading, 1000, 0) == DATA.tobytes()
+    os.close(reading)
+    Slot.make(mount, "owned").remove()
+
+
+def test_an_owner_of_many(mount: Path, agent: Agent) -> None:
+    slots = [Slot.make(mount, f"owned-{count}") for count in range(50)]
+    for slot in slots:
+        agent.run(SELF, path=slot / "owner")
+    agent.kill()
+    eventually(lambda: not any(slot.path.exists() for slot in slots))
+
+
+def test_owner_and_worker_at_once(slot: Slot, agents: Callable[[], Agent]) -> None:
+    """R owns, Python works: the worker's death fails the round, the owner's removes the slot."""
+    owner, worker = agents(), agents()
+    owner.run(SELF, path=slot / "owner")
+    slot.bring("COMPUTING")
+    worker.run(SELF, path=slot / "worker")
+    worker.kill()
+    eventually(lambda: slot.state == "FAILED")
+    assert (slot / "owner").read_text() == f"{owner.pid}\n"
+    owner.kill()
+    eventually(lambda: not slot.path.exists())
+
+
+def test_writing_error_fails_the_round(slot: Slot) -> None:
+    """At once with the text so far; more of it may follow."""
+    slot.bring("COMPUTING")
+    with open(slot / "error", "wb", buffering=0) as error:
+        error.write(b"ValueError: no\n")
+        assert slot.state == "FAILED" and slot.error == "ValueError: no\n"
+        error.write(b"  line 2\n")
+    assert slot.error == "ValueError: no\n  line 2\n"
+    assert os.stat(slot / "error").st_size == len(slot.error)
+
+
+def test_a_next_round_has_no_error(slot: Slot) -> None:
+    slot.bring("READY")
+    write_once(slot / "error", b"no\n")
+    slot.fill()
+    assert slot.error == "" and slot.state == "FILLING"

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arena in its three kinds: reservation, the warm pool, accounting, quotas."""
+from __future__ import annotations
+
+import errno
+import itertools
+import mmap
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, Iterator
+
+import numpy as np
+import pytest
+from agent import Agent
+from daemon import Daemon
+from paths import PATHS, check_data_path, mounted
+from slots import (ANSWER, DATA, INPUT, NONE, Slot, eventually, metrics, number, refused, status, usage)
+
+MB = 1 << 20
+CAPACITY = 48 * MB
+WARM = 12 * MB
+KINDS = ("tmpfs", "dir", "memfd") if os.geteuid() == 0 else ("dir", "memfd")
+
+_names = (f"arena-{count}" for count in itertools.count())
+
+
+@pytest.fixture(scope="module", params=[(kind, path) for kind in KINDS for path in PATHS],
+                ids=lambda param: "-".join(param))
+def arena(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A small arena of each kind on each data path."""
+    kind, path = request.param
+    options = {"arena_kind": kind, "arena_capacity": str(CAPACITY), "arena_warm": str(WARM)}
+    if kind == "dir":
+        options["arena_path"] = str(tmp_path_factory.mktemp("arena"))
+    with mounted(path, **options) as daemon:
+        check_data_path(daemon, path)
+        yield daemon
+
+
+@pytest.fixture
+def mount(arena: Daemon) -> Iterator[Path]:
+    """Empty before each test: nothing of the last one is in use any more."""
+    yield arena.path
+    for name in os.listdir(arena.path):
+        if not name.startswith("."):
+            os.rmdir(arena.path / name)
+    eventually(lambda: usage(arena.path)["used"] < 2 * MB, "the arena is empty again")
+
+
+@pytest.fixture
+def slot(mount: Path) -> Slot:
+    return Slot.make(mount, next(_names))
+
+
+def sized(slot: Slot, size: int, file: str = "data.bin") -> None:
+    """Opens a file for writing and gives it its size."""
+    fd = os.open(slot / file, os.O_RDWR)
+    try:
+        os.ftruncate(fd, size)
+    finally:
+        os.close(fd)
+
+
+def test_kind(arena: Daemon, mount: Path) -> None:
+    assert status(mount)["arena"].split()[0] == arena.options["arena.kind"]
+    assert usage(mount)["capacity"] == CAPACITY
+
+
+def test_enospc_comes_at_ftruncate(mount: Path, slot: Slot) -> None:
+    """What does not fit is refused, the size stays as it was, and what fits still does."""
+    fd = os.open(slot / "data.bin", os.O_RDWR)
+    os.ftruncate(fd, MB)
+    for size in (CAPACITY + 1, 1 << 40, 2**63 - 1):
+        with refused(errno.ENOSPC, errno.EFBIG):
+            os.ftruncate(fd, size)
+        assert os.fstat(fd).st_size == MB
+    os.ftruncate(fd, CAPACITY // 2)
+    assert usage(mount)["used"] >= CAPACITY // 2
+    os.ftruncate(fd, 8)
+    os.close(fd)
+    slot.flag(INPUT)
+    assert slot.record.input_length == 1
+
+
+FILL = """
+pages = []
+def fill(path, size):
+    fd = os.open(path, os.O_RDWR)
+    os.ftruncate(fd, size)
+    pages.append(mmap.mmap(fd, size))
+    os.close(fd)
+"""
+
+
+def test_a_full_arena_never_kills_a_client(mount: Path, agents: Callable[[], Agent]) -> None:
+    """Sizes are given until ENOSPC; then each page of each mapping can be stored to."""
+    agent = agents()
+    agent.run(FILL)
+    taken, size = 0, 3 * MB + 12345
+    with refused(errno.ENOSPC):
+        while True:
+            agent.run("fill(path, size)", path=Slot.make(mount, next(_names)) / "data.bin", size=size)
+            taken += size
+    assert taken > CAPACITY * 0.7
+    agent.run("""
+for view in pages:
+    for offset in range(0, len(view), 4096):
+        view[offset] = 1
+""")
+    assert agent.run("sum(view[len(view) // 4096 * 4096] for view in pages)") == taken // size
+    agent.run("del view; [view.close() for view in pages]; None")
+
+
+@pytest.mark.parametrize("how", ("write", "pwrite far", "posix_fallocate", "fallocate"))
+def test_other_ways_to_be_too_large(mount: Path, slot: Slot, how: str) -> None:
+    """ENOSPC at the call, or at publishing, and never more than the capacity."""
+    path, size = slot / "data.bin", CAPACITY + MB
+    with refused(errno.ENOSPC, errno.EFBIG):
+        if how == "write":
+            slot.put("data.bin", bytes(size))
+        elif how == "fallocate":
+            done = subprocess.run(["fallocate", "-l", str(size), str(path)], capture_output=True, text=True)
+            if done.returncode != 0 and "No space left" in done.stderr:
+                raise OSError(errno.ENOSPC, done.stderr)
+        else:
+            fd = os.open(path, os.O_WRONLY)
+            try:
+                if how == "posix_fallocate":
+                    os.posix_fallocate(fd, 0, size)
+                else:
+                    os.pwrite(fd, b"x", size)
+            finally:
+                os.close(fd)
+        slot.flag(INPUT)
+    assert slot.state == "FILLING" and usage(mount)["used"] <= CAPACITY
+    slot.flag(NONE)
+    slot.publish()
+
+
+def test_fallocate_within(mount: Path, slot: Slot) -> None:
+    fd = os.open(slot / "data.bin", os.O_RDWR)
+    os.posix_fallocate(fd, 0, 4 * MB)
+    assert os.fstat(fd).st_size == 4 * MB and usage(mount)["used"] >= 4 * MB
+    os.close(fd)
+    subprocess.run(["fallocate", "-l", str(6 * MB), str(slot / "data.bin")], check=True)
+    assert os.stat(slot / "data.bin").st_size == 6 * MB
+
+
+MEMMAP = """
+import sys
+import numpy as np
+path, elements = sys.argv[1], int(sys.argv[2])
+array = np.memmap(path, dtype="f8", mode="w+", shape=(elements,))
+print("mapped", flush=True)
+sys.stdin.readline()
+array[:] = 1.5
+del array
+print("stored", flush=True)
+"""
+
+
+def memmap(slot: Slot, size: int) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", MEMMAP, str(slot / "data.bin"), str(size // 8)],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_numpy_memmap_has_its_pages(mount: Path, slot: Slot) -> None:
+    """mode="w+" seeks and writes one byte: the rest is a hole, filled before anybody maps it."""
+    size = CAPACITY * 5 // 8
+    client = memmap(slot, size)
+    assert client.stdout is not None and client.stdout.readline() == "mapped\n"
+    assert usage(mount)["used"] >= size
+    with refused(errno.ENOSPC):
+        sized(Slot.make(mount, next(_names)), CAPACITY // 2)
+    out, errors = client.communicate("go\n", timeout=30)
+    assert (out, client.returncode) == ("stored\n", 0), errors
+    slot.flag(INPUT)
+    assert slot.record.input_length == size // 8 and (slot.data() == 1.5).all()
+
+
+def test_numpy_memmap_that_does_not_fit(mount: Path, slot: Slot, arena: Daemon) -> None:
+    """An exception in Python, not a SIGBUS; the log says why."""
+    client = memmap(slot, 2 * CAPACITY)
+    out, errors = client.communicate("go\n", timeout=30)
+    assert client.returncode == 1 and "mapped" not in out, (client.returncode, out, errors)
+    assert "ValueError" in errors or "OSError" in errors
+    assert usage(mount)["used"] < CAPACITY
+    if "ValueError" in errors:
+        assert slot.path.name in arena.log.read_text()
+
+
+def test_holes_read_as_zeros(slot: Slot) -> None:
+    fd = os.open(slot / "data.bin", os.O_WRONLY)
+    os.pwrite(fd, b"end.....", 5 * MB)
+    os.close(fd)
+    slot.flag(INPUT)
+    content = (slot / "data.bin").read_bytes()
+    assert len(content) == 5 * MB + 8 and content.endswith(b"end.....") and not any(content[:5 * MB])
+
+
+def test_nobody_sees_an_earlier_rounds_bytes(mount: Path) -> None:
+    """Freed pages come back zeroed, in whatever size and order they are asked for again."""
+    rng = np.random.default_rng(3)
+    for count in range(30):
+        slot = Slot.make(mount, next(_names))
+        size = int(rng.choice([100, 4096, 100_000, MB, 5 * MB]))
+        for file, value in (("data.bin", INPUT), ("result.bin", 1)):
+            fd = os.open(slot / file, os.O_RDWR)
+            for part in (size // 3, size):
+                os.ftruncate(fd, part)
+                with mmap.mmap(fd, part) as view:
+                    assert not np.frombuffer(view[:], "u1").any(), f"{file} of slot {count}"
+            with mmap.mmap(fd, size) as view:
+                view[:] = b"\xa5" * size
+            os.ftruncate(fd, size // 2)
+            os.ftruncate(fd, size)
+            assert not any(os.pread(fd, size, size // 2))
+            os.close(fd)
+            slot.write(flag=value, dtype=5, input_length=size) if value == INPUT else slot.flag(value)
+        slot.remove() if count % 3 else None
+
+
+def test_freed_pages_are_kept_warm(mount: Path, slot: Slot) -> None:
+    """Up to the limit, and reused; beyond it they are given back."""
+    sized(slot, 4 * MB)
+    slot.remove()
+    eventually(lambda: usage(mount)["warm"] >= 4 * MB, "the freed pages are warm")
+    warm = usage(mount)["warm"]
+    again = Slot.make(mount, next(_names))
+    sized(again, 4 * MB)
+    assert usage(mount)["warm"] <= warm - 4 * MB or usage(mount)["warm"] < 4 * MB
+    again.remove()
+    large = [Slot.make(mount, next(_names)) for _ in range(10)]
+    for one in large:
+        sized(one, 4 * MB)
+    for one in large:
+        one.remove()
+    eventually(lambda: usage(mount)["used"] < MB)
+    eventually(lambda: usage(mount)["warm"] <= WARM)
+
+
+def test_warm_pages_are_no_loss(mount: Path) -> None:
+    """The warm pool is given up before anybody gets ENOSPC."""
+    for size in (MB, 3 * MB, 5 * MB):
+        slot = Slot.make(mount, next(_names))
+        sized(slot, size)
+        slot.remove()
+    eventually(lambda: usage(mount)["warm"] > 0)
+    sized(Slot.make(mount, next(_names)), CAPACITY - 3 * MB)
+
+
+def kernels_count(daemon: Daemon) -> int:
+    """What the kernel says that the arena takes: blocks of its files."""
+    blocks: dict[tuple[int, int], int] = {}
+    if daemon.options["arena.kind"] == "dir":
+        for file in Path(daemon.options["arena.path"]).rglob("*"):
+            seen = file.lstat()
+            if file.is_file():
+                blocks[seen.st_dev, seen.st_ino] = seen.st_blocks
+    else:
+        for pid in daemon.pids():
+            for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
+                mounted_on, kind = line.split()[4], line.split(" - ")[1].split()[0]
+                if kind == "tmpfs" and "pyrmapfs" in line:
+                    for file in Path(f"/proc/{pid}/root{mounted_on}").rglob("*"):
+                        if file.is_file():
+                            blocks[file.lstat().st_dev, file.lstat().st_ino] = file.lstat().st_blocks
+            for fd in Path(f"/proc/{pid}/fd").iterdir():
+                try:
+                    if "memfd:" in os.readlink(fd):
+                        blocks[os.stat(fd).st_dev, os.stat(fd).st_ino] = os.stat(fd).st_blocks
+                except FileNotFoundError:
+                    continue
+    return sum(blocks.values()) * 512
+
+
+def test_the_accounts_add_up(arena: Daemon, mount: Path) -> None:
+    """status, metrics, df and the kernel say the same, whoever made the files grow."""
+
+    def agree() -> bool:
+        told, measured, df = usage(mount), metrics(mount), os.statvfs(mount)
+        assert told["used"] + told["warm"] + told["free"] == told["capacity"]
+        assert told["capacity"] == df.f_blocks * df.f_frsize
+        assert df.f_bavail == df.f_bfree == (told["capacity"] - told["used"]) // df.f_frsize
+        return [measured[f"pyrmapfs_{key}_bytes"] for key in ("capacity", "used", "warm")] == \
+            [told[key] for key in ("capacity", "used", "warm")] and \
+            abs(kernels_count(arena) - told["used"] - told["warm"]) <= MB
+
+    eventually(agree, "empty")
+    used, slots = usage(mount)["used"], [Slot.make(mount, next(_names)) for _ in range(4)]
+    sized(slots[0], 3 * MB)
+    slots[1].put("data.bin", bytes(2 * MB))
+    fd = os.open(slots[2] / "data.bin", os.O_WRONLY)
+    os.pwrite(fd, b"x", 4 * MB)
+    os.close(fd)
+    for one in slots[1:3]:
+        one.write(flag=INPUT, dtype=5)
+    slots[3].bring("DONE")
+    eventually(agree, "with data")
+    grown = usage(mount)["used"] - used
+    assert 9 * MB <= grown <= 9 * MB + MB
+    for one in slots:
+        one.remove()
+    eventually(agree, "after")
+    eventually(lambda: usage(mount)["used"] <= used)
+
+
+def test_small_arrays_are_small(mount: Path) -> None:
+    """Huge pages are for huge arrays: a hundred results of 40 bytes do not fill the arena."""
+    before = usage(mount)["used"]
+    for _ in range(100):
+        Slot.make(mount, next(_names)).bring("DONE")
+    assert usage(mount)["used"] - before <= 200 * 4096 + MB
+
+
+def test_pages_that_are_mapped_are_not_reused(mount: Path, slot: Slot) -> None:
+    """A reader of a removed slot keeps its bytes, however much others write."""
+    slot.put("data.bin", b"\x5a" * (2 * MB))
+    slot.write(flag=INPUT, dtype=5)
+    fd = os.open(slot / "data.bin", os.O_RDONLY)
+    view = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+    os.close(fd)
+    slot.remove()
+    for _ in range(20):
+        passing = Slot.make(mount, next(_names))
+        passing.put("data.bin", b"\xff" * (2 * MB))
+        passing.remove()
+    assert view[:] == b"\x5a" * (2 * MB)
+    view.close()
+
+
+@pytest.mark.skipif("passthrough" not in PATHS, reason="needs passthrough")
+def test_pages_outlive_the_mount(agents: Callable[[], Agent]) -> None:
+    """Who has opened or mapped a result through passthrough goes on reading it when the daemon is gone."""
+    agent = agents()
+    with mounted("passthrough") as daemon:
+        check_data_path(daemon, "passthrough")
+        Slot.make(daemon.path, "last").bring("DONE")
+        agent.run("fd = os.open(path, os.O_RDONLY)\nview = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)",
+                  path=daemon.path / "last" / "result.bin")
+    for source in ("bytes(view)", "os.pread(fd, 1000, 0)"):
+        assert agent.run(source).encode("latin-1") == ANSWER.tobytes()
+
+
+@pytest.mark.parametrize("huge", ("yes", "no"))
+def test_huge_pages_or_not(huge: str) -> None:
+    """Either way the data is right and the accounts are in 4 KiB steps for small arrays."""
+    with mounted(PATHS[0], arena_huge_pages=huge) as daemon:
+        slot = Slot.make(daemon.path, "large")
+        array = np.random.default_rng(1).normal(size=3 * MB)
+        slot.publish(array)
+        slot.answer(array + 1)
+        assert np.array_equal(slot.result(), array + 1)
+        eventually(lambda: 48 * MB <= usage(daemon.path)["used"] <= 54 * MB)
+
+
+def test_one_daemon_to_a_directory(tmp_path: Path) -> None:
+    options = {"arena_kind": "dir", "arena_path": str(tmp_path / "arena")}
+    with mounted(PATHS[0], **options):
+        second = mounted(PATHS[0], **options)
+        with pytest.raises(RuntimeError) as refusal:
+            second.start()
+        assert str(tmp_path / "arena") in str(refusal.value)
+
+
+def test_bytes_per_user() -> None:
+    """EDQUOT at ftruncate; what is given back may be taken again."""
+    with mounted(PATHS[0], limits_bytes_per_user="8M") as daemon:
+        first, second = (Slot.make(daemon.path, name) for name in ("first", "second"))
+        sized(first, 5 * MB)
+        with refused(errno.EDQUOT):
+            sized(second, 5 * MB)
+        assert os.stat(second / "data.bin").st_size == 0
+        sized(second, 2 * MB)
+        first.remove()
+        sized(second, 7 * MB)
+        second.flag(NONE)
+        sized(second, 8 * MB - 65536)
+        with refused(errno.EDQUOT):
+            second.put("data.bin", bytes(9 * MB))
+            second.flag(INPUT)
+        second.flag(NONE)
+        second.put("data.bin", bytes(2 * MB))
+        second.flag(INPUT)
+        with refused(errno.EDQUOT):
+            sized(second, 7 * MB, "result.bin")
+
+
+def test_slots_per_user_and_in_all() -> None:
+    with mounted(PATHS[0], limits_slots_per_user="3") as daemon:
+        slots = [Slot.make(daemon.path, f"slot-{count}") for count in range(3)]
+        with refused(errno.EDQUOT):
+            os.mkdir(daemon.path / "one-more")
+        slots[1].remove()
+        os.mkdir(daemon.path / "one-more")
+    with mounted(PATHS[0], limits_slots="3") as daemon:
+        for count in range(3):
+            os.mkdir(daemon.path / f"slot-{count}")
+        with refused(errno.ENOSPC):
+            os.mkdir(daemon.path / "one-more")
+        assert number(status(daemon.path)["slots"]) == 3
+        assert np.array_equal(Slot(daemon.path / "slot-1").bring("DONE").data(), DATA)
+
+
+def test_sigbus_would_be_noticed(agents: Callable[[], Agent], tmp_path: Path) -> None:
+    """The tests above rely on this: an agent that stores beyond a file's end dies, and the test learns it."""
+    agent = agents()
+    (tmp_path / "file").write_bytes(b"x" * 8192)
+    agent.run("fd = os.open(path, os.O_RDWR); view = mmap.mmap(fd, 8192); os.ftruncate(fd, 0)", path=tmp_path / "file")
+    with pytest.raises(AssertionError, match="gone"):
+        agent.run("view[5000]")
+    assert agent.process.wait(20) == -signal.SIGBUS

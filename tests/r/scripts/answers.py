@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small functions that R calls, one for each thing that a test wants to see from Python's side."""
+import os
+import signal
+import sys
+import time
+import warnings
+
+import numpy as np
+
+import pyrmap
+
+runs = 0
+
+
+def same(x):
+    return x
+
+
+def plus_one(x):
+    return x + 1
+
+
+def mapped_plus_one(x):
+    result = pyrmap.empty_result(x.shape, x.dtype)
+    np.add(x, 1, out=result)
+    return result
+
+
+def rows_first(x):
+    """The same array, lying in C order in result.bin."""
+    result = pyrmap.empty_result(x.shape, x.dtype, order="C")
+    result[...] = x
+    return result
+
+
+def described(x):
+    """dtype's number of bytes, its kind's code, ndim and shape."""
+    return np.array([x.dtype.itemsize, ord(x.dtype.kind), x.ndim, *x.shape], dtype="int32")
+
+
+def as_dtype(x, dtype):
+    return x.astype(dtype)
+
+
+def element(x, *index):
+    return x[tuple(int(i) for i in index)]
+
+
+def total(x):
+    return x.sum()
+
+
+def scaled(x, by, offset=0.0):
+    return x * by + offset
+
+
+def joined(x, *texts, **named):
+    """What the arguments were, as bytes of a text."""
+    text = repr(texts) + repr(sorted(named.items()))
+    return np.frombuffer(text.encode(), dtype="uint8")
+
+
+def bits_int64(x):
+    """Numbers that a double cannot hold."""
+    return np.array([2**53 + 1, -(2**63), 7], dtype="int64")
+
+
+def environment(x, name):
+    return np.frombuffer(os.environ.get(name, "(unset)").encode(), dtype="uint8")
+
+
+def directory(x):
+    return np.frombuffer(os.getcwd().encode(), dtype="uint8")
+
+
+def count_runs(x):
+    global runs
+    runs += 1
+    return runs
+
+
+def talk(x):
+    print("on stdout: \u00e4")
+    print("on stderr", file=sys.stderr)
+    warnings.warn("a warning")
+    return x
+
+
+def talk_and_wait(x, path):
+    """Prints, then waits until the file is there."""
+    print("waiting", flush=True)
+    deadline = time.monotonic() + 30
+    while not os.path.exists(path) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return x
+
+
+def chatter(x, lines):
+    for line in range(int(lines)):
+        print(f"line {line} " + "x" * 100)
+    return x
+
+
+def fail(x, text="it went wrong"):
+    raise ValueError(text)
+
+
+def fail_above(x, limit):
+    if x.max() > limit:
+        raise ValueError(f"{x.max():g} is above {limit:g}")
+    return x
+
+
+def text_result(x):
+    return "not a number"
+
+
+def die(x):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep(x, seconds):
+    time.sleep(seconds)
+    return x
+
+
+def sleep_and_tell(x, path):
+    """Writes its pid to a file, then sleeps for long."""
+    with open(path + ".part", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(path + ".part", path)
+    time.sleep(600)
+
+
+def meet(x, directory, name, others):
+    """Returns only once `others` runs are here at the same time."""
+    open(os.path.join(directory, name), "w").close()
+    deadline = time.monotonic() + 30
+    while len(os.listdir(directory)) < others:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the others did not come")
+        time.sleep(0.005)
+    return x.sum()
+
+
+def address(x):
+    """The inode that the input is mapped from."""
+    slot = os.environ["PYRMAP_SLOT"]
+    return float(os.stat(os.path.join(slot, "data.bin")).st_ino)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+# The mount is PYRMAP_MOUNT's: test_r.py starts it, once for each data path.
+library(testthat)
+library(pyrmap)
+
+answers <- normalizePath("scripts/answers.py")
+answer <- function(fun) paste0(answers, "::", fun)
+as_text <- function(raws) rawToChar(raws)
+
+# The bytes of a vector: NaN payloads and signed zeros count.
+bits <- function(x) writeBin(if (inherits(x, "integer64")) unclass(x) else x, raw())
+
+# Polls a condition until it holds.
+eventually <- function(condition, seconds = 20) {
+    deadline <- Sys.time() + seconds
+    while (!isTRUE(condition())) {
+        if (Sys.time() > deadline)
+            return(FALSE)
+        Sys.sleep(0.005)
+    }
+    TRUE
+}
+
+process_exists <- function(pid) {
+    # A zombie that nobody has waited for is no process any more.
+    status <- file.path("/proc", pid, "stat")
+    file.exists(status) &&
+        !grepl(") Z", tryCatch(readLines(status, warn = FALSE), error = function(e) ") Z"), fixed = TRUE)
+}
+
+mount <- Sys.getenv("PYRMAP_MOUNT")
+slots_of <- function(pid) {
+    names <- list.files(mount)
+    names[startsWith(names, paste0("r-", pid, "-"))]
+}
+
+# An R session of its own; returns its pid. It ends by itself or by a signal of the test.
+start_session <- function(code, environment = character()) {
+    script <- tempfile(fileext = ".R")
+    pid_file <- tempfile()
+    writeLines(c("library(pyrmap)", sprintf("writeLines(as.character(Sys.getpid()), '%s.part')", pid_file),
+                 sprintf("invisible(file.rename('%s.part', '%s'))", pid_file, pid_file), code), script)
+    log <- tempfile()
+    system2(file.path(R.home("bin"), "Rscript"), script, env = environment, wait = FALSE, stdout = log, stderr = log)
+    stopifnot(eventually(function() file.exists(pid_file)))
+    structure(as.integer(readLines(pid_file)), log = log)
+}

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+# Several scripts: on one input, one after another, and as a stream.
+
+test_that("results come in the order of the scripts, named", {
+    results <- run_python_shared_data(c(1, 2, 3), c(answer("total"), answer("plus_one"), answer("total")))
+    expect_identical(names(results), c("answers::total", "answers::plus_one", "answers::total.1"))
+    expect_identical(unname(results), list(6, c(2, 3, 4), 6))
+    results <- run_python_shared_data(1:3, c(a = answer("same"), b = "scripts/whole.py"))
+    expect_identical(names(results), c("a", "b"))
+    expect_identical(as.vector(results$b), c(6, 0))
+})
+
+test_that("the scripts run at the same time, as many as there are processors", {
+    cores <- .Call(getFromNamespace("C_cores", "pyrmap"))
+    skip_if(cores < 2)
+    directory <- tempfile()
+    dir.create(directory)
+    results <- run_python_shared_data(c(1, 2), rep(answer("meet"), cores), timeout = 40,
+                                      args = lapply(seq_len(cores), function(i) list(directory, paste0("run", i), cores)))
+    expect_identical(unlist(unname(results)), rep(3, cores))
+})
+
+test_that("many scripts see one file", {
+    results <- run_python_shared_data(as.numeric(1:1000), rep(answer("address"), 20))
+    expect_length(unique(unlist(results)), 1)
+    expect_false(any(pyrmap_slots()$state %in% c("READY", "COMPUTING")))
+})
+
+test_that("the first that fails stops the others", {
+    pid_file <- tempfile()
+    condition <- expect_error(run_python_shared_data(1, c(answer("sleep_and_tell"), answer("fail")),
+                                                     args = list(list(pid_file), NULL)),
+                              class = "pyrmap_python_error")
+    expect_match(conditionMessage(condition), "answers.py::fail")
+    if (file.exists(pid_file))
+        expect_true(eventually(function() !process_exists(readLines(pid_file, warn = FALSE))))
+    expect_error(run_python_shared_data(1, rep(answer("sleep"), 3), args = rep(list(list(60)), 3), timeout = 0.5),
+                 class = "pyrmap_timeout")
+    expect_error(run_python_shared_data(1, c(answer("same"), "no.py")), class = "pyrmap_missing_script")
+    expect_error(run_python_shared_data(1, character()), "at least one")
+    expect_error(run_python_shared_data(1, rep(answer("same"), 2), args = list(1)), "for each script")
+    expect_error(run_python_shared_data(1.5, rep(answer("same"), 2), dtype = "int32"), class = "pyrmap_loss")
+    expect_identical(run_python_shared_data(1, answer("same"))[[1]], 1)
+})
+
+test_that("a pipeline hands on from stage to stage", {
+    stages <- c(plus = answer("plus_one"), twice = answer("scaled"), sum = answer("total"))
+    arguments <- list(NULL, list(by = 2), NULL)
+    expect_identical(run_python_pipeline(c(1, 2, 3), stages, args = arguments), 18)
+    results <- run_python_pipeline(c(1, 2, 3), stages, args = arguments, intermediate = TRUE)
+    expect_identical(results, list(plus = c(2, 3, 4), twice = c(4, 6, 8), sum = 18))
+    expect_identical(pyrmap_info(results$twice)$copied, 0)
+    expect_identical(run_python_pipeline(1, answer("plus_one")), 2)
+    expect_identical(run_python_pipeline(matrix(1:6, 2), rep(answer("plus_one"), 12)), matrix(13:18, 2))
+})
+
+test_that("the stage that failed is the one that is named", {
+    for (where in 1:3) {
+        stages <- rep(answer("plus_one"), 3)
+        stages[where] <- answer("fail")
+        condition <- expect_error(run_python_pipeline(1, stages, timeout = 30), class = "pyrmap_python_error")
+        expect_match(conditionMessage(condition), "answers.py::fail")
+        expect_identical(condition$python_message, "it went wrong")
+        stages[where] <- answer("die")
+        condition <- expect_error(run_python_pipeline(1, stages, timeout = 30), class = "pyrmap_worker_died")
+        expect_match(conditionMessage(condition), "answers.py::die")
+    }
+    expect_error(run_python_pipeline(1, c(answer("plus_one"), answer("sleep"), answer("plus_one")),
+                                     args = list(NULL, list(60), NULL), timeout = 0.5), class = "pyrmap_timeout")
+    expect_identical(run_python_pipeline(1, rep(answer("plus_one"), 3)), 4)
+    expect_false(any(pyrmap_slots()$state %in% c("READY", "COMPUTING")))
+})
+
+test_that("a stream returns results in order", {
+    pipeline <- pyrmap_pipeline(c(answer("plus_one"), answer("scaled"), answer("total")),
+                                args = list(NULL, list(10), NULL), timeout = 60)
+    expect_output(print(pipeline), "answers::plus_one -> answers::scaled -> answers::total, 0 pushed")
+    expect_error(pipeline$pull(), "push first")
+    for (i in 1:25)
+        pipeline$push(as.numeric(seq_len(i)))
+    expect_identical(pipeline$pending(), 25)
+    for (i in 1:25)
+        expect_identical(pipeline$pull(), 10 * (i * (i + 1) / 2 + i))
+    for (i in 1:5) {
+        pipeline$push(i)
+        expect_identical(pipeline$pull(), 10 * (i + 1))
+    }
+    pipeline$close()
+    expect_error(pipeline$push(1), "closed")
+    expect_silent(pipeline$close())
+})
+
+test_that("a stream of one stage", {
+    pipeline <- pyrmap_pipeline(answer("plus_one"), timeout = 30)
+    for (i in 1:5)
+        pipeline$push(i + 0)
+    for (i in 1:5)
+        expect_identical(pipeline$pull(), i + 1)
+    pipeline$close()
+})
+
+test_that("a stream goes on after a failure, and names it where it belongs", {
+    pipeline <- pyrmap_pipeline(c(answer("plus_one"), answer("fail_above"), answer("scaled")),
+                                args = list(NULL, list(5), list(2)), timeout = 30)
+    for (i in c(1, 9, 2))
+        pipeline$push(i)
+    expect_identical(pipeline$pull(), 4)
+    condition <- expect_error(pipeline$pull(), class = "pyrmap_python_error")
+    expect_match(conditionMessage(condition), "fail_above.*10 is above 5")
+    expect_identical(pipeline$pull(), 6)
+    pipeline$close()
+})
+
+test_that("a stream that is forgotten leaves nothing", {
+    pyrmap_stop()
+    pipeline <- pyrmap_pipeline(rep(answer("plus_one"), 3))
+    pipeline$push(1)
+    expect_length(slots_of(Sys.getpid()), 3)
+    rm(pipeline)
+    invisible(gc())
+    expect_length(slots_of(Sys.getpid()), 0)
+})

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The R package's testthat suite and the R examples, against mounts of their own."""
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from daemon import BUILD, PYRMAPFS, ROOT
+from paths import PATHS, check_data_path, mounted
+
+EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples" / "r").glob("*/expected.txt"))
+SUITES = sorted(path.name for path in (ROOT / "tests" / "r").glob("test-*.R"))
+SUITE = """
+outcome <- testthat::test_file("{suite}", reporter = testthat::MultiReporter$new(list(
+    testthat::SummaryReporter$new(), testthat::FailReporter$new())))
+"""
+
+
+def environment(mount: Path) -> dict[str, str]:
+    """What R needs to find the packages as make built them, and this mount."""
+    paths = {"R_LIBS": BUILD / "r-library", "PYTHONPATH": BUILD / "python"}
+    joined = {name: f"{path.resolve()}:{os.environ.get(name, '')}".rstrip(":") for name, path in paths.items()}
+    return {**os.environ, **joined, "PYRMAP_MOUNT": str(mount), "PYRMAPFS": str(PYRMAPFS)}
+
+
+def rscript(directory: Path, mount: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["Rscript", *arguments], cwd=directory, env=environment(mount), text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True)
+
+
+@pytest.mark.time_limit(300)
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("path", PATHS)
+def test_suite(path: str, suite: str) -> None:
+    with mounted(path) as daemon:
+        check_data_path(daemon, path)
+        ran = rscript(ROOT / "tests" / "r", daemon.path, "-e", SUITE.format(suite=suite))
+        print(ran.stdout, ran.stderr)
+        assert ran.returncode == 0, ran.stdout[-20000:] + ran.stderr[-5000:]
+
+
+@pytest.mark.time_limit(120)
+@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("path", PATHS)
+def test_example(path: str, example: str, tmp_path: Path) -> None:
+    directory = ROOT / "examples" / "r" / example
+    expected = (directory / "expected.txt").read_text()
+    arguments = [str(tmp_path / "plot.png")] if example == "plot" else []
+    with mounted(path) as daemon:
+        ran = rscript(directory, daemon.path, f"{example}.R", *arguments)
+    assert ran.returncode == 0, ran.stderr
+    difference = difflib.unified_diff(expected.splitlines(), ran.stdout.splitlines(), "expected", "printed", lineterm="")
+    assert ran.stdout == expected, "\n".join(difference)
+    if arguments:
+        assert re.match(rb"\x89PNG", Path(arguments[0]).read_bytes())

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arena_fixture.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/statfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void forget(void *context, int32_t backing_id)
+{
+    struct bench *bench = context;
+
+    ck_assert_int_lt(bench->forgotten_count, FORGOTTEN_MAX);
+    bench->forgotten[bench->forgotten_count++] = backing_id;
+}
+
+static enum background_progress run_nothing(struct background_job *job)
+{
+    (void)job;
+    return BACKGROUND_DONE;
+}
+
+static void done_nothing(struct background_job *job)
+{
+    (void)job;
+}
+
+static void open_arena(struct bench *bench)
+{
+    struct background_job job = {.run = run_nothing, .done = done_nothing};
+    char error[ARENA_ERROR_MAX];
+
+    ck_assert_int_eq(background_init(&bench->background), 0);
+    /* A test that forks while a thread is starting takes the sanitizer's locks along, for ever. */
+    background_submit(bench->background, &job);
+    background_drain(bench->background);
+    bench->options.background = bench->background;
+    bench->options.context = bench;
+    ck_assert_msg(arena_open(&bench->arena, &bench->options, error) == 0, "%s", error);
+}
+
+bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, uint64_t warm)
+{
+    *bench = (struct bench){.mount = -1};
+    bench->options = (struct arena_options){
+        .kind = kind, .capacity = capacity, .warm = warm, .huge_pages = true, .forget_backing = forget};
+    if (kind == ARENA_TMPFS) {
+        bench->mount = arena_mount(&bench->options);
+        if (bench->mount < 0) {
+            fprintf(stderr, "no private tmpfs here (%s): not tested\n", strerror(-bench->mount));
+            return false;
+        }
+        bench->options.mount = bench->mount;
+    }
+    if (kind == ARENA_DIR) {
+        snprintf(bench->directory, sizeof(bench->directory), "/var/tmp/pyrmapfs-test-XXXXXX");
+        ck_assert_ptr_nonnull(mkdtemp(bench->directory));
+        bench->options.path = bench->directory;
+    }
+    open_arena(bench);
+    return true;
+}
+
+static void close_arena(struct bench *bench, enum arena_end end)
+{
+    arena_close(bench->arena, end);
+    background_deinit(bench->background);
+}
+
+void bench_close(struct bench *bench)
+{
+    close_arena(bench, ARENA_REMOVE);
+    if (bench->mount >= 0)
+        close(bench->mount);
+    if (bench->directory[0])
+        ck_assert_int_eq(rmdir(bench->directory), 0);
+}
+
+void bench_reopen(struct bench *bench)
+{
+    close_arena(bench, ARENA_KEEP);
+    open_arena(bench);
+}
+
+struct arena_usage bench_usage(struct bench *bench)
+{
+    struct arena_usage usage;
+
+    arena_usage(bench->arena, &usage);
+    ck_assert_uint_eq(usage.capacity, bench->options.capacity);
+    return usage;
+}
+
+uint64_t bench_kernel_used(const struct bench *bench)
+{
+    struct statfs status;
+
+    ck_assert_int_eq(fstatfs(bench->mount, &status), 0);
+    return (uint64_t)(status.f_blocks - status.f_bfree) * (uint64_t)status.f_bsize;
+}
+
+void bench_settle_down(struct bench *bench)
+{
+    struct arena_usage usage;
+
+    background_drain(bench->background);
+    usage = bench_usage(bench);
+    ck_assert_uint_le(usage.warm, bench->options.warm);
+    if (bench->mount >= 0)
+        ck_assert_uint_eq(usage.used + usage.warm, bench_kernel_used(bench));
+}
+
+struct segment *bench_segment(struct bench *bench, uint64_t hint)
+{
+    struct segment *segment;
+
+    ck_assert_int_eq(segment_create(bench->arena, hint, &segment), 0);
+    ck_assert_uint_eq(segment->names, 1);
+    ck_assert_uint_eq(segment->handles, 0);
+    ck_assert_uint_eq(bench_size(bench, segment), 0);
+    return segment;
+}
+
+struct segment *bench_open_segment(struct bench *bench, uint64_t size, int *client)
+{
+    struct segment *segment = bench_segment(bench, size);
+
+    ck_assert_int_eq(segment_open(bench->arena, segment), 0);
+    ck_assert_int_eq(bench_reserve(bench, segment, SEGMENT_RESIZE, size), 0);
+    if (client)
+        *client = client_open(segment, O_RDWR);
+    return segment;
+}
+
+void bench_drop(struct bench *bench, struct segment *segment)
+{
+    segment_unname(bench->arena, segment);
+    segment_close(bench->arena, segment);
+}
+
+struct outcome {
+    int calls;
+    int result;
+};
+
+static void note(void *context, int result)
+{
+    struct outcome *outcome = context;
+
+    outcome->calls++;
+    outcome->result = result;
+}
+
+int bench_reserve(struct bench *bench, struct segment *segment, enum segment_reserve_mode mode, uint64_t size)
+{
+    struct outcome outcome = {0};
+
+    segment_reserve(bench->arena, segment, mode, size, note, &outcome);
+    background_drain(bench->background);
+    ck_assert_int_eq(outcome.calls, 1);
+    return outcome.result;
+}
+
+int bench_settle(struct bench *bench, struct segment *segment)
+{
+    struct outcome outcome = {0};
+
+    segment_settle(bench->arena, segment, note, &outcome);
+    background_drain(bench->background);
+    ck_assert_int_eq(outcome.calls, 1);
+    return outcome.result;
+}
+
+uint64_t bench_size(struct bench *bench, struct segment *segment)
+{
+    uint64_t size, allocated;
+
+    ck_assert_int_eq(segment_stat(bench->arena, segment, &size, &allocated), 0);
+    return size;
+}
+
+uint64_t bench_allocated(struct bench *bench, struct segment *segment)
+{
+    uint64_t size, allocated;
+
+    ck_assert_int_eq(segment_stat(bench->arena, segment, &size, &allocated), 0);
+    return allocated;
+}
+
+int client_open(const struct segment *segment, int flags)
+{
+    char link[32];
+    int fd;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", segment->fd);
+    fd = open(link, flags | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    return fd;
+}
+
+void client_fill(int fd, uint64_t from, uint64_t to, int byte)
+{
+    char *bytes = mmap(NULL, to, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    ck_assert_ptr_ne(bytes, MAP_FAILED);
+    memset(bytes + from, byte, to - from);
+    munmap(bytes, to);
+}
+
+uint64_t client_differs(int fd, uint64_t size, int byte)
+{
+    const char *bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    uint64_t at = 0;
+
+    ck_assert_ptr_ne(bytes, MAP_FAILED);
+    while (at < size && bytes[at] == (char)byte)
+        at++;
+    munmap((void *)(uintptr_t)bytes, size);
+    return at;
+}
+
+struct client client_start(int fd, int protection)
+{
+    int hello[2], bye[2];
+    struct client client;
+    char byte;
+
+    ck_assert_int_eq(pipe2(hello, O_CLOEXEC), 0);
+    ck_assert_int_eq(pipe2(bye, O_CLOEXEC), 0);
+    client.pid = fork();
+    ck_assert_int_ge(client.pid, 0);
+    if (client.pid == 0) {
+        int failed = mmap(NULL, 4096, protection, MAP_SHARED, fd, 0) == MAP_FAILED;
+        /* Every inherited descriptor goes: each would count as a use of its segment. */
+        for (int other = 3; other < 256; other++) {
+            if (other != bye[0] && other != hello[1])
+                close(other);
+        }
+        failed |= write(hello[1], "x", 1) != 1;
+        _exit(failed || read(bye[0], &byte, 1) != 0);
+    }
+    close(hello[1]);
+    close(bye[0]);
+    ck_assert_int_eq(read(hello[0], &byte, 1), 1);
+    close(hello[0]);
+    client.end = bye[1];
+    return client;
+}
+
+void client_end(struct client *client)
+{
+    int status;
+
+    close(client->end);
+    ck_assert_int_eq(waitpid(client->pid, &status, 0), client->pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * arena_fixture.h - an arena of each kind to test with, and clients of its segments.
+ */
+#ifndef PYRMAPFS_ARENA_FIXTURE_H
+#define PYRMAPFS_ARENA_FIXTURE_H
+
+#include "arena.h"
+#include <sys/types.h>
+
+#define MIB ((uint64_t)1 << 20)
+#define KIB ((uint64_t)1 << 10)
+
+enum { ARENA_KINDS = 3, FORGOTTEN_MAX = 16 };
+
+struct bench {
+    struct background *background;
+    struct arena *arena;
+    struct arena_options options;
+    int mount;          /* ARENA_TMPFS: the kernel's own count is asked here */
+    char directory[64]; /* ARENA_DIR */
+    int32_t forgotten[FORGOTTEN_MAX];
+    int forgotten_count;
+};
+
+/* A scratch arena. Whether this kind can be had here; says so if it cannot. */
+bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, uint64_t warm);
+/* Closes the arena with everything in it. */
+void bench_close(struct bench *bench);
+/* Closes the arena and opens it again on what is left. */
+void bench_reopen(struct bench *bench);
+
+struct arena_usage bench_usage(struct bench *bench);
+/* What the kernel says about it: ARENA_TMPFS only. */
+uint64_t bench_kernel_used(const struct bench *bench);
+/* Waits until the helper thread has nothing to do; checks that the accounts agree with the kernel's. */
+void bench_settle_down(struct bench *bench);
+
+struct segment *bench_segment(struct bench *bench, uint64_t hint);
+/* A segment of this size, open, and its descriptor as a client has it who opens it for reading and writing.
+ */
+struct segment *bench_open_segment(struct bench *bench, uint64_t size, int *client);
+/* Closes and unnames it. */
+void bench_drop(struct bench *bench, struct segment *segment);
+
+/* These wait for done() and return its result. */
+int bench_reserve(struct bench *bench, struct segment *segment, enum segment_reserve_mode mode,
+                  uint64_t size);
+int bench_settle(struct bench *bench, struct segment *segment);
+
+uint64_t bench_size(struct bench *bench, struct segment *segment);
+uint64_t bench_allocated(struct bench *bench, struct segment *segment);
+
+/* A client's way in, as the kernel opens it for one. The segment must be open. */
+int client_open(const struct segment *segment, int flags);
+/* Stores that byte into each page of a mapping, [from, to); touching a page without memory is SIGBUS. */
+void client_fill(int fd, uint64_t from, uint64_t to, int byte);
+/* The first byte in [0, size) that is not this one, or size. */
+uint64_t client_differs(int fd, uint64_t size, int byte);
+
+/* A process of its own that maps fd, closes it, and lives until client_end. */
+struct client {
+    pid_t pid;
+    int end; /* closing it ends the process */
+};
+struct client client_start(int fd, int protection);
+void client_end(struct client *client);
+
+#endif
