@@ -20,7 +20,7 @@ struct segment_entry {
     uint64_t ready;        /* pages [0, ready) were reserved: only a client that punches holes removes them */
     uint64_t settled_size; /* as segment_settle left them, UINT64_MAX: it did not */
     uint64_t settled_allocated;
-    bool surveyed; /* pages beyond the end are below ready; unknown after segment_restore */
+    bool surveyed;               /* pages beyond the end are below ready; unknown after segment_restore */
     struct reservation *waiting; /* the first one is under way */
     uint32_t jobs;               /* in that list; each is a pin */
 };

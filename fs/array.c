@@ -24,20 +24,22 @@ static uint32_t facts_about(const struct slot *slot, enum handshake_event event,
 {
     if (event == EVENT_OPEN_INPUT_READ && slot->filler && slot->filler == watch_process_of(thread))
         return FACT_CALLER_FILLS;
-    if ((event == EVENT_OPEN_RESULT_WRITE || event == EVENT_RESIZE_RESULT) && slot->state == STATE_COMPUTING &&
-        slot->handles &&
+    if ((event == EVENT_OPEN_RESULT_WRITE || event == EVENT_RESIZE_RESULT) &&
+        slot->state == STATE_COMPUTING && slot->handles &&
         handle_writes_segment(slot, slot->segments[RECORD_SIDE_RESULT], watch_process_of(thread)))
         return FACT_OTHERS_WRITE_RESULT;
     return 0;
 }
 
-/* What the array will probably need, so that a warm segment of that size is taken; 0 if there is no telling. */
+/* What the array will probably need, so that a warm segment of that size is taken; 0 if there is no telling.
+ */
 static uint64_t size_hint(const struct slot *slot, enum record_side side)
 {
     const struct record *record = &slot->record;
     int64_t length = side == RECORD_SIDE_INPUT ? record->input_length : record->result_length;
-    int32_t dtype = side == RECORD_SIDE_INPUT || record->result_dtype == RECORD_DTYPE_SAME ? record->dtype
-                                                                                           : record->result_dtype;
+    int32_t dtype = side == RECORD_SIDE_INPUT || record->result_dtype == RECORD_DTYPE_SAME
+                        ? record->dtype
+                        : record->result_dtype;
 
     if (length > 0)
         return (uint64_t)length * record_dtype_size(dtype);
@@ -61,7 +63,8 @@ static int need_segment(struct exchange *exchange, struct slot *slot, enum recor
     return 0;
 }
 
-/* A published segment that is to be written again (a result moved here) must have no other user: nobody's pages change. */
+/* A published segment that is to be written again (a result moved here) must have no other user: nobody's
+ * pages change. */
 static int reclaim_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment = slot->segments[side];
@@ -90,11 +93,11 @@ static int refuse(struct exchange *exchange, struct slot *slot, const struct cal
 }
 
 /*
- * Judges an event that wants to write an array, and takes the step. Returns 0 with a segment to write to, -ESTALE if the array is
- * no more what the caller knows by `identity`, EXCHANGE_WAITS, or a refusal.
+ * Judges an event that wants to write an array, and takes the step. Returns 0 with a segment to write to,
+ * -ESTALE if the array is no more what the caller knows by `identity`, EXCHANGE_WAITS, or a refusal.
  */
-static int begin(struct exchange *exchange, struct slot *slot, enum record_side side, enum handshake_event event,
-                 const struct caller *caller, uint64_t identity)
+static int begin(struct exchange *exchange, struct slot *slot, enum record_side side,
+                 enum handshake_event event, const struct caller *caller, uint64_t identity)
 {
     struct handshake_step step =
         handshake_judge(slot_state(slot), event, facts_about(slot, event, caller->thread));
@@ -169,8 +172,8 @@ void exchange_close_array(struct exchange *exchange, struct handle *handle)
     handle->segment = NULL;
 }
 
-int exchange_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t *size,
-                        uint64_t *allocated)
+int exchange_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                        uint64_t *size, uint64_t *allocated)
 {
     *size = *allocated = 0;
     return slot->segments[side] ? segment_stat(exchange->arena, slot->segments[side], size, allocated) : 0;
@@ -236,11 +239,13 @@ static void sizing_done(void *context, int result)
         snprintf(reason, sizeof(reason), "%llu bytes do not fit: %llu of %llu are in use",
                  (unsigned long long)sizing->size, (unsigned long long)usage.used,
                  (unsigned long long)usage.capacity);
-        exchange_refuse(exchange, slot, &(struct caller){.thread = slot->filler}, "reserve space", result, reason);
+        exchange_refuse(exchange, slot, &(struct caller){.thread = slot->filler}, "reserve space", result,
+                        reason);
     }
     if (result < 0 && sizing->fills_holes) {
         sizing->result = result;
-        segment_reserve(exchange->arena, segment, SEGMENT_RESIZE, slot->reserved[sizing->side], holes_cut, sizing);
+        segment_reserve(exchange->arena, segment, SEGMENT_RESIZE, slot->reserved[sizing->side], holes_cut,
+                        sizing);
         return;
     }
     sizing_end(sizing, result);
@@ -283,9 +288,9 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
     segment_reserve(exchange->arena, segment, mode, size, sizing_done, sizing);
 }
 
-void exchange_resize(struct exchange *exchange, struct slot *slot, enum record_side side, struct handle *handle,
-                     const struct caller *caller, enum segment_reserve_mode mode, uint64_t size,
-                     void (*done)(void *context, int result), void *context)
+void exchange_resize(struct exchange *exchange, struct slot *slot, enum record_side side,
+                     struct handle *handle, const struct caller *caller, enum segment_reserve_mode mode,
+                     uint64_t size, void (*done)(void *context, int result), void *context)
 {
     enum handshake_event event = side == RECORD_SIDE_INPUT ? EVENT_RESIZE_INPUT : EVENT_RESIZE_RESULT;
     uint64_t identity = exchange_array_identity(exchange, slot, side);
@@ -351,7 +356,8 @@ ssize_t exchange_write_array(struct exchange *exchange, struct handle *handle, c
 
 /* --- rename of a result onto an input --- */
 
-int exchange_move_result(struct exchange *exchange, struct slot *from, struct slot *to, const struct caller *caller)
+int exchange_move_result(struct exchange *exchange, struct slot *from, struct slot *to,
+                         const struct caller *caller)
 {
     struct handshake_step take = handshake_judge(slot_state(from), EVENT_TAKE_RESULT, 0);
     struct handshake_step give =
@@ -371,7 +377,8 @@ int exchange_move_result(struct exchange *exchange, struct slot *from, struct sl
         return refuse(exchange, to, caller, EVENT_GIVE_INPUT, -give.error,
                       handshake_reason(slot_state(to), EVENT_GIVE_INPUT));
     if (segment) {
-        result = quota_charge(exchange->quota, segment, to->uid, segment->charged, exchange->limits.bytes_per_user);
+        result = quota_charge(exchange->quota, segment, to->uid, segment->charged,
+                              exchange->limits.bytes_per_user);
         if (result < 0)
             return refuse(exchange, to, caller, EVENT_GIVE_INPUT, result,
                           "it is more than limits.bytes_per_user allows");

@@ -113,8 +113,8 @@ static const struct slot *follower_on_side(struct exchange *exchange, const stru
 }
 
 /*
- * Who takes an input passes it on to those who share it, so they must be free as well. Walks that tree without
- * recursion: down to the first sharer, then along, then up again by the links.
+ * Who takes an input passes it on to those who share it, so they must be free as well. Walks that tree
+ * without recursion: down to the first sharer, then along, then up again by the links.
  */
 bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side)
 {
@@ -191,7 +191,8 @@ static void take_failure(struct exchange *exchange, struct slot *slot, const str
 static void take_array(struct exchange *exchange, struct slot *slot, const struct slot *source,
                        enum record_side side)
 {
-    struct handshake_step step = {VERDICT_PROCEED, 0, STATE_READY, 0, EFFECT_CLEAR_ERROR | EFFECT_FRESH_RESULT};
+    struct handshake_step step = {VERDICT_PROCEED, 0, STATE_READY, 0,
+                                  EFFECT_CLEAR_ERROR | EFFECT_FRESH_RESULT};
 
     if (slot_state(slot) != STATE_IDLE)
         step.effects |= EFFECT_NEW_ROUND;
@@ -265,10 +266,12 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
         return exchange_refuse(exchange, slot, caller, operation, -EEXIST, "it has a source already");
     for (const struct slot *up = source; up; up = source_of(exchange, up)) {
         if (up == slot)
-            return exchange_refuse(exchange, slot, caller, operation, -ELOOP, "the chain would close on itself");
+            return exchange_refuse(exchange, slot, caller, operation, -ELOOP,
+                                   "the chain would close on itself");
     }
     if (slot_state(slot) != STATE_IDLE && slot_state(slot) != STATE_DONE && slot_state(slot) != STATE_FAILED)
-        return exchange_refuse(exchange, slot, caller, operation, -EBUSY, "it has an input on its way already");
+        return exchange_refuse(exchange, slot, caller, operation, -EBUSY,
+                               "it has an input on its way already");
     slot->source = slot_index(exchange->slots, source);
     slot->source_side = side;
     slot->source_serial = slots_serial(exchange->slots);
@@ -326,8 +329,8 @@ void chain_target(struct exchange *exchange, const struct slot *slot, char targe
              slot->source_side == RECORD_SIDE_INPUT ? "data.bin" : "result.bin");
 }
 
-int chain_parse_target(struct exchange *exchange, const char *mountpoint, const char *target, struct slot **source,
-                       enum record_side *side)
+int chain_parse_target(struct exchange *exchange, const char *mountpoint, const char *target,
+                       struct slot **source, enum record_side *side)
 {
     size_t prefix = strlen(mountpoint);
     char name[SLOT_NAME_MAX + 1];

@@ -2,8 +2,9 @@
 /*
  * chain.h - pipelines: one slot's result, or input, is the input of others.
  *
- * Links are indices in the table. Deliveries are level-triggered: whenever a slot or its source changed, chain_pull asks what the source
- * offers, whether it was taken already, and whether the slot can take it now. Work moves through the exchange's queue, so no chain is too long.
+ * Links are indices in the table. Deliveries are level-triggered: whenever a slot or its source changed,
+ * chain_pull asks what the source offers, whether it was taken already, and whether the slot can take it now.
+ * Work moves through the exchange's queue, so no chain is too long.
  */
 #ifndef PYRMAPFS_CHAIN_H
 #define PYRMAPFS_CHAIN_H
@@ -11,7 +12,8 @@
 #include "exchange.h"
 
 /*
- * Makes `slot` follow an array of `source`. Returns 0, -EEXIST (it has a source), -EBUSY (an input is on its way), -ELOOP.
+ * Makes `slot` follow an array of `source`. Returns 0, -EEXIST (it has a source), -EBUSY (an input is on its
+ * way), -ELOOP.
  */
 int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source, enum record_side side,
                const struct caller *caller);
@@ -37,10 +39,10 @@ enum { CHAIN_TARGET_MAX = SLOT_NAME_MAX + 32 };
 void chain_target(struct exchange *exchange, const struct slot *slot, char target[CHAIN_TARGET_MAX]);
 
 /*
- * Reads a link text: "../NAME/data.bin" or "../NAME/result.bin", or the same below `mountpoint`. Returns 0 with the
- * slot and its side, -EINVAL for any other text, -ENOENT if there is no such slot.
+ * Reads a link text: "../NAME/data.bin" or "../NAME/result.bin", or the same below `mountpoint`. Returns 0
+ * with the slot and its side, -EINVAL for any other text, -ENOENT if there is no such slot.
  */
-int chain_parse_target(struct exchange *exchange, const char *mountpoint, const char *target, struct slot **source,
-                       enum record_side *side);
+int chain_parse_target(struct exchange *exchange, const char *mountpoint, const char *target,
+                       struct slot **source, enum record_side *side);
 
 #endif

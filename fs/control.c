@@ -20,7 +20,8 @@ static off_t record_size(struct exchange *exchange, struct slot *slot, enum slot
     return RECORD_SIZE;
 }
 
-static ssize_t record_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size, off_t offset)
+static ssize_t record_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                           off_t offset)
 {
     const struct slot *slot = handle->slot;
 
@@ -37,8 +38,9 @@ static ssize_t record_read(struct exchange *exchange, struct handle *handle, cha
 
 static int record_refused(struct exchange *exchange, struct slot *slot, const struct caller *caller)
 {
-    return exchange_refuse(exchange, slot, caller, "write the record", -EINVAL,
-                           "it is no valid record: version, dtypes, lengths, shapes, order or reserved bytes");
+    return exchange_refuse(
+        exchange, slot, caller, "write the record", -EINVAL,
+        "it is no valid record: version, dtypes, lengths, shapes, order or reserved bytes");
 }
 
 static int record_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
@@ -437,7 +439,8 @@ void control_close(struct exchange *exchange, struct handle *handle)
     handle->text = NULL;
 }
 
-enum handshake_event control_write_event(const struct handle *handle, const char *bytes, size_t size, off_t offset)
+enum handshake_event control_write_event(const struct handle *handle, const char *bytes, size_t size,
+                                         off_t offset)
 {
     struct record proposed = handle->slot->record;
     uint32_t touched;

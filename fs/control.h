@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * control.h - the files of a slot, one table row each: it serves lookup, getattr, readdir, open, read, write and unlink.
+ * control.h - the files of a slot, one table row each: it serves lookup, getattr, readdir, open, read, write
+ * and unlink.
  */
 #ifndef PYRMAPFS_CONTROL_H
 #define PYRMAPFS_CONTROL_H
@@ -27,14 +28,15 @@ struct control {
     int (*open)(struct exchange *exchange, struct slot *slot, struct handle *handle);
 
     /* Bytes or -errno. NULL for arrays, whose pages the kernel or exchange.h serves. */
-    ssize_t (*read)(struct exchange *exchange, struct handle *handle, char *buffer, size_t size, off_t offset);
+    ssize_t (*read)(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                    off_t offset);
 
     /*
-     * One write(2) is one step. 0 or -errno; EXCHANGE_WAITS and EXCHANGE_WORKS: park, and call it again with the same bytes.
-     * NULL: the file is never writable.
+     * One write(2) is one step. 0 or -errno; EXCHANGE_WAITS and EXCHANGE_WORKS: park, and call it again with
+     * the same bytes. NULL: the file is never writable.
      */
-    int (*write)(struct exchange *exchange, struct handle *handle, const struct caller *caller, const char *bytes,
-                 size_t size, off_t offset);
+    int (*write)(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                 const char *bytes, size_t size, off_t offset);
 
     /* Truncation; NULL: to 0 is accepted and changes nothing, else -EINVAL. 0 or -errno. */
     int (*resize)(struct exchange *exchange, struct slot *slot, uint64_t size);
@@ -56,6 +58,7 @@ bool control_exists(const struct slot *slot, enum slot_file file);
 void control_close(struct exchange *exchange, struct handle *handle);
 
 /* The event that a write of this handle stands for: what a waiter of it waits with. */
-enum handshake_event control_write_event(const struct handle *handle, const char *bytes, size_t size, off_t offset);
+enum handshake_event control_write_event(const struct handle *handle, const char *bytes, size_t size,
+                                         off_t offset);
 
 #endif

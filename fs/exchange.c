@@ -156,11 +156,13 @@ int exchange_refuse(struct exchange *exchange, struct slot *slot, const struct c
         exchange->refusals_by_errno[kind]++;
     slot->refusals++;
     clock_gettime(CLOCK_REALTIME, &refusal->when);
-    refusal->pid = caller->thread;
+    refusal->pid = watch_process_of(caller->thread);
+    if (!refusal->pid)
+        refusal->pid = caller->thread;
     refusal->error = -result;
     snprintf(refusal->operation, sizeof(refusal->operation), "%s", operation);
     snprintf(refusal->reason, sizeof(refusal->reason), "%s", reason);
-    log_info("%s: refused to %s for process %d: %s (%s)", slot->name, operation, (int)caller->thread,
+    log_info("%s: refused to %s for process %d: %s (%s)", slot->name, operation, (int)refusal->pid,
              strerror(-result), reason);
     return result;
 }
@@ -174,7 +176,8 @@ static int refuse_step(struct exchange *exchange, struct slot *slot, const struc
 
 /* --- steps --- */
 
-uint64_t exchange_array_identity(const struct exchange *exchange, const struct slot *slot, enum record_side side)
+uint64_t exchange_array_identity(const struct exchange *exchange, const struct slot *slot,
+                                 enum record_side side)
 {
     const struct slot_array *array = &slot->arrays[side];
 
@@ -211,8 +214,8 @@ void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum reco
     slot_fresh_array(exchange->slots, slot, side);
 }
 
-void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, const struct slot *from,
-                    enum record_side from_side)
+void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side,
+                    const struct slot *from, enum record_side from_side)
 {
     struct segment *segment = from->segments[from_side];
     uint64_t serial = slot->arrays[side].serial;
@@ -291,7 +294,8 @@ void exchange_set_failed(struct exchange *exchange, struct slot *slot, const cha
     slot->failure = slots_serial(exchange->slots);
     log_debug("%s: failed: %.*s", slot->name, (int)(size < 200 ? size : 200), text);
     exchange_apply(exchange, slot, &step);
-    /* Who is woken by the state asks for the text later than this. A full arena costs the text, not the failure. */
+    /* Who is woken by the state asks for the text later than this. A full arena costs the text, not the
+     * failure. */
     text_resize(exchange->arena, slot, SLOT_ERROR, 0);
     text_write(exchange->arena, slot, SLOT_ERROR, text, size, 0);
 }
@@ -416,7 +420,8 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
     int result = pid ? watch_process(exchange->watch, pid, caller->uid, &new) : 0;
 
     if (result == -EPERM || result == -ESRCH)
-        return exchange_refuse(exchange, slot, caller, role == ROLE_OWNER ? "set owner" : "set worker", result,
+        return exchange_refuse(exchange, slot, caller, role == ROLE_OWNER ? "set owner" : "set worker",
+                               result,
                                result == -EPERM ? "the process belongs to another user" : "no such process");
     if (result < 0)
         return result;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * exchange.h - applies the verdicts of the handshake to slots and segments, wakes those who wait, follows chains.
+ * exchange.h - applies the verdicts of the handshake to slots and segments, wakes those who wait, follows
+ * chains.
  *
- * One struct exchange holds the parts together. Functions return 0 or -errno; EXCHANGE_WAITS means that the caller is to
- * park the request in a struct waiter. After any change the public functions run exchange_run themselves, so that all that follows
- * from it has happened before they return: a publisher is answered last.
+ * One struct exchange holds the parts together. Functions return 0 or -errno; EXCHANGE_WAITS means that the
+ * caller is to park the request in a struct waiter. After any change the public functions run exchange_run
+ * themselves, so that all that follows from it has happened before they return: a publisher is answered last.
  */
 #ifndef PYRMAPFS_EXCHANGE_H
 #define PYRMAPFS_EXCHANGE_H
@@ -54,8 +55,8 @@ struct exchange {
     bool running;
     struct waiter *cursor; /* exchange_run is about to look at this one */
     uint32_t waiters;
-    uint64_t rounds;              /* published results */
-    uint64_t refusals;            /* of all slots */
+    uint64_t rounds;   /* published results */
+    uint64_t refusals; /* of all slots */
     uint64_t refusals_by_errno[256];
     uint64_t takeovers;
 };
@@ -76,16 +77,19 @@ void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid
 /* --- data.bin and result.bin --- */
 
 /*
- * Judges and takes the open of an array that the caller knows by this identity. On 0 the handle has its segment (with one handle counted) and is in
- * the slot's list. -ESTALE: the open began a new round, the name has another inode now.
+ * Judges and takes the open of an array that the caller knows by this identity. On 0 the handle has its
+ * segment (with one handle counted) and is in the slot's list. -ESTALE: the open began a new round, the name
+ * has another inode now.
  */
 int exchange_open_array(struct exchange *exchange, struct slot *slot, struct handle *handle,
                         const struct caller *caller, uint64_t identity);
 
 /*
- * What an array's nodeid carries: its serial; on the page-cache path the number that it shares with all names of its pages.
+ * What an array's nodeid carries: its serial; on the page-cache path the number that it shares with all names
+ * of its pages.
  */
-uint64_t exchange_array_identity(const struct exchange *exchange, const struct slot *slot, enum record_side side);
+uint64_t exchange_array_identity(const struct exchange *exchange, const struct slot *slot,
+                                 enum record_side side);
 
 /* Gives back what exchange_open_array (or a view's open) took. */
 void exchange_close_array(struct exchange *exchange, struct handle *handle);
@@ -95,33 +99,35 @@ ssize_t exchange_write_array(struct exchange *exchange, struct handle *handle, c
                              const void *buffer, size_t size, off_t offset);
 
 /*
- * Sets the size of an array, or reserves its pages, in the background; done(context, 0 or -errno) exactly once. handle may be
- * NULL (truncate by path).
+ * Sets the size of an array, or reserves its pages, in the background; done(context, 0 or -errno) exactly
+ * once. handle may be NULL (truncate by path).
  */
-void exchange_resize(struct exchange *exchange, struct slot *slot, enum record_side side, struct handle *handle,
-                     const struct caller *caller, enum segment_reserve_mode mode, uint64_t size,
-                     void (*done)(void *context, int result), void *context);
+void exchange_resize(struct exchange *exchange, struct slot *slot, enum record_side side,
+                     struct handle *handle, const struct caller *caller, enum segment_reserve_mode mode,
+                     uint64_t size, void (*done)(void *context, int result), void *context);
 
 /* The array's size and allocated bytes; both 0 without a segment. */
-int exchange_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t *size,
-                        uint64_t *allocated);
+int exchange_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                        uint64_t *size, uint64_t *allocated);
 
 /*
- * A segment that a client grew by writing past its end has holes, and a store into one could meet a full arena. Fills them before
- * the client learns the size; what does not fit is cut off again. done as in exchange_resize.
+ * A segment that a client grew by writing past its end has holes, and a store into one could meet a full
+ * arena. Fills them before the client learns the size; what does not fit is cut off again. done as in
+ * exchange_resize.
  */
 bool exchange_has_holes(struct exchange *exchange, const struct slot *slot, enum record_side side);
 void exchange_fill_holes(struct exchange *exchange, struct slot *slot, enum record_side side,
                          void (*done)(void *context, int result), void *context);
 
 /* rename A/result.bin B/data.bin. */
-int exchange_move_result(struct exchange *exchange, struct slot *from, struct slot *to, const struct caller *caller);
+int exchange_move_result(struct exchange *exchange, struct slot *from, struct slot *to,
+                         const struct caller *caller);
 
 /* --- steps --- */
 
 /*
- * A write of the record, merged and checked by record_merge; touched as it says. May have to wait for the disk or for followers: then
- * EXCHANGE_WAITS. handle-less.
+ * A write of the record, merged and checked by record_merge; touched as it says. May have to wait for the
+ * disk or for followers: then EXCHANGE_WAITS. handle-less.
  */
 int exchange_write_record(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                           const struct record *proposed, uint32_t touched);
@@ -134,9 +140,9 @@ int exchange_fail(struct exchange *exchange, struct slot *slot, const struct cal
 /* --- waiting --- */
 
 /*
- * A parked request, embedded in whoever parks. retry is called whenever the slot changed: it tries again and returns
- * EXCHANGE_WAITS to stay parked, or any other result, upon which end(waiter, result) is called, once. end(waiter, -ECANCELED), -EIO,
- * -ETIMEDOUT come without a retry.
+ * A parked request, embedded in whoever parks. retry is called whenever the slot changed: it tries again and
+ * returns EXCHANGE_WAITS to stay parked, or any other result, upon which end(waiter, result) is called, once.
+ * end(waiter, -ECANCELED), -EIO, -ETIMEDOUT come without a retry.
  */
 struct waiter {
     struct watch_deadline deadline; /* first: expired() gets it back */
@@ -165,8 +171,8 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
 /* --- refusals --- */
 
 /* Counts and remembers a refusal (result: -errno) and returns it. */
-int exchange_refuse(struct exchange *exchange, struct slot *slot, const struct caller *caller, const char *operation,
-                    int result, const char *reason);
+int exchange_refuse(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                    const char *operation, int result, const char *reason);
 
 /* --- for chain.c, publish.c and page.c --- */
 
@@ -177,8 +183,8 @@ void exchange_run(struct exchange *exchange);
 /* Has exchange_run look at this slot. */
 void exchange_queue(struct exchange *exchange, struct slot *slot);
 /*
- * Takes a step that was judged and checked: state, round, arrays; then tells everybody. In two halves for who has more to change
- * in between: a client must not see the flag before the fields that belong to it.
+ * Takes a step that was judged and checked: state, round, arrays; then tells everybody. In two halves for who
+ * has more to change in between: a client must not see the flag before the fields that belong to it.
  */
 void exchange_apply(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
 void exchange_take_step(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
@@ -188,8 +194,8 @@ void exchange_set_failed(struct exchange *exchange, struct slot *slot, const cha
 /* Ends every wait in a slot with one result. */
 void exchange_end_waiters(struct slot *slot, int result);
 /* Gives the array the segment of another one (one name more). */
-void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, const struct slot *from,
-                    enum record_side from_side);
+void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side,
+                    const struct slot *from, enum record_side from_side);
 /* Drops an array's segment and gives it a new inode. */
 void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum record_side side);
 enum handshake_state slot_state(const struct slot *slot);

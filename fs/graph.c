@@ -6,8 +6,8 @@
 static const char *colour_of(const struct slot *slot)
 {
     static const char *const colours[HANDSHAKE_STATES] = {
-        [STATE_IDLE] = "white",         [STATE_FILLING] = "lightyellow", [STATE_READY] = "gold",
-        [STATE_COMPUTING] = "lightblue", [STATE_DONE] = "palegreen",     [STATE_FAILED] = "salmon",
+        [STATE_IDLE] = "white",          [STATE_FILLING] = "lightyellow", [STATE_READY] = "gold",
+        [STATE_COMPUTING] = "lightblue", [STATE_DONE] = "palegreen",      [STATE_FAILED] = "salmon",
     };
 
     return colours[slot_state(slot)];

@@ -2,8 +2,8 @@
 /*
  * handshake.h - whose turn it is: a pure function from state x event to a verdict.
  *
- * It knows no slots, files or requests. The caller makes the checks that a verdict asks for, in the order of their bits, and
- * only then takes the next state and the effects.
+ * It knows no slots, files or requests. The caller makes the checks that a verdict asks for, in the order of
+ * their bits, and only then takes the next state and the effects.
  */
 #ifndef PYRMAPFS_HANDSHAKE_H
 #define PYRMAPFS_HANDSHAKE_H

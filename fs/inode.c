@@ -8,7 +8,8 @@ enum { SLOT_BITS = 18, FILE_BITS = 4 };
 static const uint64_t slot_mask = (UINT64_C(1) << SLOT_BITS) - 1;
 static const uint64_t file_mask = (UINT64_C(1) << FILE_BITS) - 1;
 
-/* .pyrmap and its files: slot index 0, which no slot has, and a serial, so that none of them is the root's 1. */
+/* .pyrmap and its files: slot index 0, which no slot has, and a serial, so that none of them is the root's 1.
+ */
 enum { DAEMON_SERIAL = 1 };
 
 static uint64_t pack(uint64_t slot, uint64_t file, uint64_t serial)
@@ -70,7 +71,8 @@ static int decode_shared(struct exchange *exchange, uint32_t home, uint64_t numb
 
     if (has_array(slot, home, number, inode))
         return 0;
-    for (uint32_t at = slot ? slot->first_follower : 0; at; at = slot_at(exchange->slots, at)->next_follower) {
+    for (uint32_t at = slot ? slot->first_follower : 0; at;
+         at = slot_at(exchange->slots, at)->next_follower) {
         if (has_array(slot_at(exchange->slots, at), home, number, inode))
             return 0;
     }

@@ -2,12 +2,12 @@
 /*
  * inode.h - from nodeids to slots and back, without a table.
  *
- * A nodeid is serial (42 bits) | file (4) | slot index (18). It stands for one name in one round: the serial of data.bin and
- * result.bin changes with each new array, so a nodeid of an earlier round decodes to -ESTALE and the kernel looks the name
- * up again. Forgetting one costs nothing.
+ * A nodeid is serial (42 bits) | file (4) | slot index (18). It stands for one name in one round: the serial
+ * of data.bin and result.bin changes with each new array, so a nodeid of an earlier round decodes to -ESTALE
+ * and the kernel looks the name up again. Forgetting one costs nothing.
  *
- * On the page-cache path pages belong to the nodeid, so all names of a chained segment have that of the array in which it
- * came to be (its home), for as long as any slot has it.
+ * On the page-cache path pages belong to the nodeid, so all names of a chained segment have that of the array
+ * in which it came to be (its home), for as long as any slot has it.
  */
 #ifndef PYRMAPFS_INODE_H
 #define PYRMAPFS_INODE_H

@@ -32,20 +32,22 @@ static const char usage[] = "usage: pyrmapfs [-f] [-c FILE] [-o section.key=valu
 
 static void help(void)
 {
-    printf("%s"
-           "Exchange arrays between R, Python and others through files that are mapped, not copied.\n"
-           "\n"
-           "  -f             stay in the foreground, log to stderr; \"ready\" on stdout tells that it is mounted\n"
-           "  -c FILE        read this configuration instead of %s\n"
-           "  -o KEY=VALUE   override one key of the configuration; may be given again\n"
-           "  -h, --help     this text\n"
-           "  -V, --version  the version\n"
-           "\n"
-           "umount, fusermount3 -u, SIGTERM and SIGINT end it. Exit status: 0, 1 on failure, 2 on wrong usage\n"
-           "or configuration.\n"
-           "\n"
-           "Configuration:\n",
-           usage, CONF_DEFAULT_FILE);
+    printf(
+        "%s"
+        "Exchange arrays between R, Python and others through files that are mapped, not copied.\n"
+        "\n"
+        "  -f             stay in the foreground, log to stderr; \"ready\" on stdout tells that it is "
+        "mounted\n"
+        "  -c FILE        read this configuration instead of %s\n"
+        "  -o KEY=VALUE   override one key of the configuration; may be given again\n"
+        "  -h, --help     this text\n"
+        "  -V, --version  the version\n"
+        "\n"
+        "umount, fusermount3 -u, SIGTERM and SIGINT end it. Exit status: 0, 1 on failure, 2 on wrong usage\n"
+        "or configuration.\n"
+        "\n"
+        "Configuration:\n",
+        usage, CONF_DEFAULT_FILE);
     conf_print_help(stdout);
 }
 
@@ -135,8 +137,8 @@ int main(int argc, char *argv[])
     if (status != 0)
         return status;
     if (optind != argc - 1) {
-        fprintf(stderr, "pyrmapfs: %s\n%s", optind < argc ? "only one mount point can be given" : "no mount point given",
-                usage);
+        fprintf(stderr, "pyrmapfs: %s\n%s",
+                optind < argc ? "only one mount point can be given" : "no mount point given", usage);
         return STATUS_USAGE;
     }
     log_open(mode == SUPERVISOR_FOREGROUND ? LOG_TO_STDERR : LOG_TO_SYSLOG, log_level_of(&conf));

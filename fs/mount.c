@@ -94,7 +94,8 @@ static bool is_own_mount(const char *mountpoint)
 
 static int clear_stale(const char *mountpoint)
 {
-    char *argv[] = {(char[]){"fusermount3"}, (char[]){"-u"}, (char[]){"-z"}, (char[]){"--"}, (char *)mountpoint, NULL};
+    char *argv[] = {(char[]){"fusermount3"}, (char[]){"-u"},     (char[]){"-z"},
+                    (char[]){"--"},          (char *)mountpoint, NULL};
     pid_t pid;
     int status;
 
@@ -111,15 +112,16 @@ int mount_prepare(const char *mountpoint, char error[CONF_ERROR_MAX])
 
     if (stat(mountpoint, &status) < 0 && errno == ENOTCONN && is_own_mount(mountpoint)) {
         if (clear_stale(mountpoint) < 0) {
-            snprintf(error, CONF_ERROR_MAX, "%s: a stale mount is there and cannot be removed: try umount -l %s as root",
-                     mountpoint, mountpoint);
+            snprintf(error, CONF_ERROR_MAX,
+                     "%s: a stale mount is there and cannot be removed: try umount -l %s as root", mountpoint,
+                     mountpoint);
             return -1;
         }
         log_info("a stale mount at %s was cleared", mountpoint);
     }
     if (stat(mountpoint, &status) < 0) {
-        snprintf(error, CONF_ERROR_MAX, errno == ENOENT ? "%s: %s: make it with mkdir -p" : "%s: %s", mountpoint,
-                 strerror(errno));
+        snprintf(error, CONF_ERROR_MAX, errno == ENOENT ? "%s: %s: make it with mkdir -p" : "%s: %s",
+                 mountpoint, strerror(errno));
         return -1;
     }
     if (!S_ISDIR(status.st_mode)) {
@@ -127,7 +129,8 @@ int mount_prepare(const char *mountpoint, char error[CONF_ERROR_MAX])
         return -1;
     }
     if (is_own_mount(mountpoint)) {
-        snprintf(error, CONF_ERROR_MAX, "%s: a pyrmapfs is mounted there already: umount it first, or use another directory",
+        snprintf(error, CONF_ERROR_MAX,
+                 "%s: a pyrmapfs is mounted there already: umount it first, or use another directory",
                  mountpoint);
         return -1;
     }
@@ -153,8 +156,9 @@ static bool users_may_allow_other(void)
 static int check_fuse(const struct conf *conf, char error[CONF_ERROR_MAX])
 {
     if (access("/dev/fuse", F_OK) < 0) {
-        snprintf(error, CONF_ERROR_MAX, "there is no /dev/fuse: load the kernel module with modprobe fuse, or pass the "
-                                        "device into the container");
+        snprintf(error, CONF_ERROR_MAX,
+                 "there is no /dev/fuse: load the kernel module with modprobe fuse, or pass the "
+                 "device into the container");
         return -1;
     }
     if (geteuid() == 0)
@@ -165,7 +169,8 @@ static int check_fuse(const struct conf *conf, char error[CONF_ERROR_MAX])
         return -1;
     }
     if (conf->allow_other == CONF_ON && !users_may_allow_other()) {
-        snprintf(error, CONF_ERROR_MAX, "mount.allow_other = yes needs user_allow_other in /etc/fuse.conf, or root");
+        snprintf(error, CONF_ERROR_MAX,
+                 "mount.allow_other = yes needs user_allow_other in /etc/fuse.conf, or root");
         return -1;
     }
     return 0;
@@ -196,7 +201,8 @@ static int mount_quietly(struct fuse_session *session, const char *mountpoint, c
 
 struct fuse_session *mount_session(struct ops *ops, const char *mountpoint, char error[CONF_ERROR_MAX])
 {
-    bool shared = ops->conf->allow_other == CONF_ON || (ops->conf->allow_other == CONF_AUTO && geteuid() == 0);
+    bool shared =
+        ops->conf->allow_other == CONF_ON || (ops->conf->allow_other == CONF_AUTO && geteuid() == 0);
     char options[128];
     char *argv[] = {(char[]){"pyrmapfs"}, (char[]){"-o"}, options, NULL};
     struct fuse_args args = FUSE_ARGS_INIT(3, argv);

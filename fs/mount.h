@@ -14,7 +14,8 @@
 int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERROR_MAX]);
 
 /*
- * Refuses what is no directory and what is mounted already; unmounts a pyrmapfs whose server is gone. Returns 0 or -1.
+ * Refuses what is no directory and what is mounted already; unmounts a pyrmapfs whose server is gone. Returns
+ * 0 or -1.
  */
 int mount_prepare(const char *mountpoint, char error[CONF_ERROR_MAX]);
 

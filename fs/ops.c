@@ -36,11 +36,11 @@ void ops_reply(fuse_req_t request, int result)
 void ops_init(struct ops *ops)
 {
     static const char *const names[OPS_KINDS] = {
-        [OPS_LOOKUP] = "lookup",     [OPS_GETATTR] = "getattr", [OPS_SETATTR] = "setattr",
-        [OPS_READLINK] = "readlink", [OPS_MKDIR] = "mkdir",     [OPS_UNLINK] = "unlink",
-        [OPS_RMDIR] = "rmdir",       [OPS_SYMLINK] = "symlink", [OPS_RENAME] = "rename",
-        [OPS_OPEN] = "open",         [OPS_READ] = "read",       [OPS_WRITE] = "write",
-        [OPS_RELEASE] = "release",   [OPS_READDIR] = "readdir", [OPS_STATFS] = "statfs",
+        [OPS_LOOKUP] = "lookup",     [OPS_GETATTR] = "getattr",     [OPS_SETATTR] = "setattr",
+        [OPS_READLINK] = "readlink", [OPS_MKDIR] = "mkdir",         [OPS_UNLINK] = "unlink",
+        [OPS_RMDIR] = "rmdir",       [OPS_SYMLINK] = "symlink",     [OPS_RENAME] = "rename",
+        [OPS_OPEN] = "open",         [OPS_READ] = "read",           [OPS_WRITE] = "write",
+        [OPS_RELEASE] = "release",   [OPS_READDIR] = "readdir",     [OPS_STATFS] = "statfs",
         [OPS_POLL] = "poll",         [OPS_FALLOCATE] = "fallocate", [OPS_OTHER] = "other",
     };
 
@@ -168,7 +168,7 @@ void ops_forget_attributes(struct ops *ops, struct slot *slot)
 struct invalidation {
     struct background_job job;
     struct fuse_session *session;
-    uint64_t nodeid;                  /* of pages, 0: of a name in the root */
+    uint64_t nodeid; /* of pages, 0: of a name in the root */
     char name[SLOT_NAME_MAX + 1];
 };
 
@@ -289,14 +289,16 @@ int ops_settle_data_path(struct ops *ops, char error[CONF_ERROR_MAX])
         if (result == 0)
             ops->exchange->data_path = DATA_PATH_PASSTHROUGH;
         else if (result == -EOPNOTSUPP)
-            snprintf(reason, sizeof(reason), "this kernel has no FUSE passthrough: Linux 6.9 or later is needed");
+            snprintf(reason, sizeof(reason),
+                     "this kernel has no FUSE passthrough: Linux 6.9 or later is needed");
         else if (result == -EPERM)
             snprintf(reason, sizeof(reason), "passthrough needs root (CAP_SYS_ADMIN)");
         else
             snprintf(reason, sizeof(reason), "the kernel refused a backing file: %s", strerror(-result));
     }
     if (ops->exchange->data_path == DATA_PATH_PASSTHROUGH) {
-        snprintf(ops->status.data_path, sizeof(ops->status.data_path), "passthrough");
+        snprintf(ops->status.data_path, sizeof(ops->status.data_path),
+                 "passthrough (the kernel maps segments directly)");
         return 0;
     }
     snprintf(ops->status.data_path, sizeof(ops->status.data_path), "page cache (%s)", reason);
@@ -312,9 +314,10 @@ int ops_settle_data_path(struct ops *ops, char error[CONF_ERROR_MAX])
 static void ops_connect(void *userdata, struct fuse_conn_info *connection)
 {
     (void)userdata;
-    /* Sizes change by SETATTR and passthrough writes, which the kernel sees: no other reason to drop pages. */
-    connection->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ |
-                                    FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+    /* Sizes change by SETATTR and passthrough writes, which the kernel sees: no other reason to drop pages.
+     */
+    connection->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE |
+                                    FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
     connection->max_write = OPS_BUFFER_SIZE;
     /* RELEASE is a background request: it must overtake no publish of the same client. */
     connection->max_background = UINT16_MAX;
@@ -352,7 +355,8 @@ static void ops_statfs(fuse_req_t request, fuse_ino_t nodeid)
     fuse_reply_statfs(request, &st);
 }
 
-static void ops_poll(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi, struct fuse_pollhandle *poll)
+static void ops_poll(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi,
+                     struct fuse_pollhandle *poll)
 {
     struct handle *handle = (struct handle *)(uintptr_t)fi->fh;
     unsigned events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;

@@ -2,7 +2,8 @@
 /*
  * ops.h - the kernel's requests: decode, call, exactly one reply.
  *
- * ops.c holds the table and what concerns the whole filesystem, ops_name.c what takes names, ops_file.c what takes open files.
+ * ops.c holds the table and what concerns the whole filesystem, ops_name.c what takes names, ops_file.c what
+ * takes open files.
  */
 #ifndef PYRMAPFS_OPS_H
 #define PYRMAPFS_OPS_H
@@ -59,8 +60,8 @@ extern const struct fuse_lowlevel_ops ops_table;
 void ops_init(struct ops *ops);
 
 /*
- * INIT was answered: tries passthrough with a scratch file and settles the data path. Returns 0, or -ENOTSUP with a
- * line in error if path.passthrough = on cannot be had.
+ * INIT was answered: tries passthrough with a scratch file and settles the data path. Returns 0, or -ENOTSUP
+ * with a line in error if path.passthrough = on cannot be had.
  */
 int ops_settle_data_path(struct ops *ops, char error[CONF_ERROR_MAX]);
 
@@ -94,7 +95,8 @@ void ops_lookup(fuse_req_t request, fuse_ino_t parent, const char *name);
 void ops_readlink(fuse_req_t request, fuse_ino_t nodeid);
 void ops_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode);
 void ops_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, dev_t device);
-void ops_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+void ops_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
+                struct fuse_file_info *fi);
 void ops_link(fuse_req_t request, fuse_ino_t nodeid, fuse_ino_t parent, const char *name);
 void ops_symlink(fuse_req_t request, const char *target, fuse_ino_t parent, const char *name);
 void ops_unlink(fuse_req_t request, fuse_ino_t parent, const char *name);
@@ -102,7 +104,8 @@ void ops_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name);
 void ops_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                 const char *new_name, unsigned flags);
 void ops_readdir(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, struct fuse_file_info *fi);
-void ops_readdirplus(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, struct fuse_file_info *fi);
+void ops_readdirplus(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset,
+                     struct fuse_file_info *fi);
 
 /* ops_file.c */
 void ops_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi);

@@ -68,7 +68,8 @@ static void interrupted(fuse_req_t request, void *data)
 }
 
 /*
- * Parks a request in a slot, or refuses to: O_NONBLOCK, or its process was told to stop already. Calls end in that case.
+ * Parks a request in a slot, or refuses to: O_NONBLOCK, or its process was told to stop already. Calls end in
+ * that case.
  */
 static void park(struct parked *parked, struct slot *slot, int why, int flags)
 {
@@ -79,8 +80,8 @@ static void park(struct parked *parked, struct slot *slot, int why, int flags)
         return;
     }
     if (why == EXCHANGE_WAITS && flags & O_NONBLOCK) {
-        exchange_refuse(parked->ops->exchange, slot, &parked->caller, handshake_event_name(waiter->event), -EAGAIN,
-                        handshake_reason(slot_state(slot), waiter->event));
+        exchange_refuse(parked->ops->exchange, slot, &parked->caller, handshake_event_name(waiter->event),
+                        -EAGAIN, handshake_reason(slot_state(slot), waiter->event));
         waiter->end(waiter, -EAGAIN);
         return;
     }
@@ -151,7 +152,8 @@ static void finish_open(struct parked *parked, int result)
         ops_reply(parked->request, result);
         handle_free(parked->ops, parked->handle);
     } else {
-        /* Pages stay valid from open to open: all changes pass through this inode. Passthrough has none to keep. */
+        /* Pages stay valid from open to open: all changes pass through this inode. Passthrough has none to
+         * keep. */
         parked->fi.keep_cache = backing_id == 0;
         reply_open(parked->ops, parked->request, &parked->fi, parked->handle, backing_id);
     }
@@ -170,9 +172,10 @@ static void end_open(struct waiter *waiter, int result)
     uint64_t size, allocated;
 
     if (result == 0 && parked->fi.flags & O_TRUNC && handle->slot &&
-        exchange_array_stat(parked->ops->exchange, handle->slot, handle->side, &size, &allocated) == 0 && size > 0) {
-        exchange_resize(parked->ops->exchange, handle->slot, handle->side, handle, &parked->caller, SEGMENT_RESIZE,
-                        0, truncated_at_open, parked);
+        exchange_array_stat(parked->ops->exchange, handle->slot, handle->side, &size, &allocated) == 0 &&
+        size > 0) {
+        exchange_resize(parked->ops->exchange, handle->slot, handle->side, handle, &parked->caller,
+                        SEGMENT_RESIZE, 0, truncated_at_open, parked);
         return;
     }
     finish_open(parked, result);
@@ -234,8 +237,8 @@ static int open_record_page(struct ops *ops, struct slot *slot, int32_t *backing
     return 0;
 }
 
-static void open_small(struct ops *ops, fuse_req_t request, struct fuse_file_info *fi, const struct inode *inode,
-                       struct handle *handle)
+static void open_small(struct ops *ops, fuse_req_t request, struct fuse_file_info *fi,
+                       const struct inode *inode, struct handle *handle)
 {
     const struct control *control = control_of(inode->file);
     struct slot *slot = inode->slot;
@@ -296,7 +299,8 @@ void ops_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
     }
     handle->nodeid = nodeid;
     handle->file = inode.file;
-    handle->access = (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC ? HANDLE_WRITES : HANDLE_READS;
+    handle->access =
+        (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC ? HANDLE_WRITES : HANDLE_READS;
     if (inode.kind == INODE_DAEMON)
         open_daemon_file(ops, request, fi, &inode, handle);
     else if (kind_of(handle) == CONTROL_ARRAY)
@@ -414,9 +418,10 @@ static int retry_stored(struct waiter *waiter)
     struct record proposed;
     uint32_t touched;
 
-    if (record_merge(record, (const char *)&step->page + from, RECORD_SIZE - from, from, &proposed, &touched) < 0)
-        return exchange_refuse(step->ops->exchange, waiter->slot, &step->caller, "store into metadata.bin", -EINVAL,
-                               "it is no valid record");
+    if (record_merge(record, (const char *)&step->page + from, RECORD_SIZE - from, from, &proposed,
+                     &touched) < 0)
+        return exchange_refuse(step->ops->exchange, waiter->slot, &step->caller, "store into metadata.bin",
+                               -EINVAL, "it is no valid record");
     return exchange_write_record(step->ops->exchange, waiter->slot, &step->caller, &proposed, touched);
 }
 
@@ -675,5 +680,6 @@ void ops_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t offset
         return;
     }
     exchange_resize(ops->exchange, handle->slot, handle->side, handle, &caller,
-                    mode ? SEGMENT_RESERVE : SEGMENT_GROW, (uint64_t)offset + (uint64_t)length, fallocated, parked);
+                    mode ? SEGMENT_RESERVE : SEGMENT_GROW, (uint64_t)offset + (uint64_t)length, fallocated,
+                    parked);
 }

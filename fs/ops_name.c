@@ -130,7 +130,8 @@ void ops_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t m
     ops_reply(request, refuse_name(ops_of(request, OPS_OTHER), parent, name));
 }
 
-void ops_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+void ops_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
+                struct fuse_file_info *fi)
 {
     (void)mode;
     (void)fi;
@@ -161,7 +162,8 @@ static bool is_in_groups(fuse_req_t request, gid_t gid)
     return false;
 }
 
-/* The kernel does not check a link's target: the caller must be allowed to enter the slot and to read the file. */
+/* The kernel does not check a link's target: the caller must be allowed to enter the slot and to read the
+ * file. */
 static bool may_read(fuse_req_t request, const struct slot *slot, enum slot_file file)
 {
     uid_t uid = fuse_req_ctx(request)->uid;
@@ -334,13 +336,14 @@ static bool add(struct listing *listing, const struct inode *inode, const char *
         entry.attr_timeout = timeouts.attributes;
         entry.entry_timeout = timeouts.entry;
         /* The kernel keeps no inode for the dots. */
-        entry.ino = name[0] == '.' && (!name[1] || name[1] == '.') ? 0 : inode_encode(listing->ops->exchange, inode);
+        entry.ino =
+            name[0] == '.' && (!name[1] || name[1] == '.') ? 0 : inode_encode(listing->ops->exchange, inode);
         needed = fuse_add_direntry_plus(listing->request, at, room, name, &entry, next);
     } else {
         entry.attr.st_ino = inode_number(listing->ops->exchange, inode);
-        entry.attr.st_mode = is_directory(inode)                                                    ? S_IFDIR
+        entry.attr.st_mode = is_directory(inode)                                       ? S_IFDIR
                              : inode->kind == INODE_SLOT && inode->file == SLOT_SOURCE ? S_IFLNK
-                                                                                                    : S_IFREG;
+                                                                                       : S_IFREG;
         needed = fuse_add_direntry(listing->request, at, room, name, &entry.attr, next);
     }
     if (needed > room)
@@ -349,7 +352,8 @@ static bool add(struct listing *listing, const struct inode *inode, const char *
     return true;
 }
 
-/* Offsets are stable: 1 and 2 follow the dots, then comes a place for each file, or each entry of the table. */
+/* Offsets are stable: 1 and 2 follow the dots, then comes a place for each file, or each entry of the table.
+ */
 enum { FIRST_PLACE = 2 };
 
 static void list_root(struct listing *listing, off_t offset)
@@ -363,7 +367,8 @@ static void list_root(struct listing *listing, off_t offset)
             return;
         offset++;
     }
-    for (index = (uint32_t)(offset - FIRST_PLACE - 1); (slot = slot_after(listing->ops->exchange->slots, index));) {
+    for (index = (uint32_t)(offset - FIRST_PLACE - 1);
+         (slot = slot_after(listing->ops->exchange->slots, index));) {
         struct inode inode = {.kind = INODE_SLOT, .slot = slot, .file = SLOT_DIRECTORY};
         index = slot_index(listing->ops->exchange->slots, slot);
         if (!add(listing, &inode, slot->name, FIRST_PLACE + 1 + (off_t)index))
@@ -431,7 +436,8 @@ void ops_readdir(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offse
     list(request, nodeid, size, offset, LISTING_NAMES);
 }
 
-void ops_readdirplus(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, struct fuse_file_info *fi)
+void ops_readdirplus(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset,
+                     struct fuse_file_info *fi)
 {
     (void)fi;
     list(request, nodeid, size, offset, LISTING_WITH_ATTRIBUTES);

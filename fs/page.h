@@ -2,8 +2,8 @@
 /*
  * page.h - the page behind metadata.bin that clients map: a live copy of the record.
  *
- * The record in the index is the truth. The backing file is made when metadata.bin is first opened, lives as long as the
- * slot (a client may keep a mapping after close), and is mapped here while handles are open.
+ * The record in the index is the truth. The backing file is made when metadata.bin is first opened, lives as
+ * long as the slot (a client may keep a mapping after close), and is mapped here while handles are open.
  */
 #ifndef PYRMAPFS_PAGE_H
 #define PYRMAPFS_PAGE_H

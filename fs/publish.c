@@ -33,8 +33,9 @@ static void explain_misfit(const struct record *record, enum record_side side, u
 {
     bool input = side == RECORD_SIDE_INPUT;
 
-    snprintf(reason, capacity, "%s has %llu bytes, the record says %lld x %s", input ? "data.bin" : "result.bin",
-             (unsigned long long)size, (long long)(input ? record->input_length : record->result_length),
+    snprintf(reason, capacity, "%s has %llu bytes, the record says %lld x %s",
+             input ? "data.bin" : "result.bin", (unsigned long long)size,
+             (long long)(input ? record->input_length : record->result_length),
              record_dtype_name(input || record->result_dtype == RECORD_DTYPE_SAME ? record->dtype
                                                                                   : record->result_dtype));
 }
@@ -62,7 +63,8 @@ static void settling_done(void *context, int result)
     free(settling);
 }
 
-/* 0 if the segment can be published as it is, EXCHANGE_WORKS if the background is at it, or how that failed. */
+/* 0 if the segment can be published as it is, EXCHANGE_WORKS if the background is at it, or how that failed.
+ */
 static int settle(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment = slot->segments[side];
@@ -85,8 +87,8 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
 }
 
 /*
- * The checks of a step that publishes one side, in their order; candidate's side is made final. Returns 0, EXCHANGE_WAITS,
- * EXCHANGE_WORKS or a refusal.
+ * The checks of a step that publishes one side, in their order; candidate's side is made final. Returns 0,
+ * EXCHANGE_WAITS, EXCHANGE_WORKS or a refusal.
  */
 static int check(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                  enum handshake_event event, uint32_t checks, struct record *candidate)
@@ -112,7 +114,8 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
         result = quota_charge(exchange->quota, slot->segments[side], slot->uid, size,
                               exchange->limits.bytes_per_user);
         if (result < 0)
-            return refuse(exchange, slot, caller, event, result, "it is more than limits.bytes_per_user allows");
+            return refuse(exchange, slot, caller, event, result,
+                          "it is more than limits.bytes_per_user allows");
     }
     result = settle(exchange, slot, side);
     if (result < 0)
@@ -136,7 +139,8 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
         return refuse(exchange, slot, caller, event, -step.error, handshake_reason(slot_state(slot), event));
     if (event == EVENT_FLAG_INPUT && slot->source &&
         (slot_state(slot) != STATE_FAILED || slot->failed_by_source))
-        return refuse(exchange, slot, caller, event, -EBUSY, "the slot is chained: its input comes from its source");
+        return refuse(exchange, slot, caller, event, -EBUSY,
+                      "the slot is chained: its input comes from its source");
     if (!step.checks)
         return 0;
     record_copy_side(&candidate, proposed, side);

@@ -19,8 +19,8 @@ int quota_add_slot(struct quota *quota, uid_t uid, uint32_t limit);
 void quota_drop_slot(struct quota *quota, uid_t uid);
 
 /*
- * Charges the segment's bytes to uid instead of what it was charged before; limit 0 is none. -EDQUOT if that is more than
- * before and beyond the limit; then nothing changes.
+ * Charges the segment's bytes to uid instead of what it was charged before; limit 0 is none. -EDQUOT if that
+ * is more than before and beyond the limit; then nothing changes.
  */
 int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64_t bytes, uint64_t limit);
 void quota_uncharge(struct quota *quota, struct segment *segment);

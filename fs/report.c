@@ -14,13 +14,14 @@ const char *report_errno_name(int error)
         int error;
         const char *name;
     } names[] = {
-        {EPERM, "EPERM"},     {ENOENT, "ENOENT"},       {ESRCH, "ESRCH"},         {EINTR, "EINTR"},
-        {EIO, "EIO"},         {EAGAIN, "EAGAIN"},       {ENOMEM, "ENOMEM"},       {EACCES, "EACCES"},
-        {EBUSY, "EBUSY"},     {EEXIST, "EEXIST"},       {EINVAL, "EINVAL"},       {EFBIG, "EFBIG"},
-        {ENOSPC, "ENOSPC"},   {EPROTO, "EPROTO"},       {ENAMETOOLONG, "ENAMETOOLONG"},
-        {ELOOP, "ELOOP"},     {EDQUOT, "EDQUOT"},       {ECANCELED, "ECANCELED"}, {ETIMEDOUT, "ETIMEDOUT"},
-        {ESTALE, "ESTALE"},   {ENOTEMPTY, "ENOTEMPTY"}, {EOPNOTSUPP, "EOPNOTSUPP"},
-        {EMFILE, "EMFILE"},   {ENFILE, "ENFILE"},
+        {EPERM, "EPERM"},           {ENOENT, "ENOENT"}, {ESRCH, "ESRCH"},
+        {EINTR, "EINTR"},           {EIO, "EIO"},       {EAGAIN, "EAGAIN"},
+        {ENOMEM, "ENOMEM"},         {EACCES, "EACCES"}, {EBUSY, "EBUSY"},
+        {EEXIST, "EEXIST"},         {EINVAL, "EINVAL"}, {EFBIG, "EFBIG"},
+        {ENOSPC, "ENOSPC"},         {EPROTO, "EPROTO"}, {ENAMETOOLONG, "ENAMETOOLONG"},
+        {ELOOP, "ELOOP"},           {EDQUOT, "EDQUOT"}, {ECANCELED, "ECANCELED"},
+        {ETIMEDOUT, "ETIMEDOUT"},   {ESTALE, "ESTALE"}, {ENOTEMPTY, "ENOTEMPTY"},
+        {EOPNOTSUPP, "EOPNOTSUPP"}, {EMFILE, "EMFILE"}, {ENFILE, "ENFILE"},
     };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -60,15 +61,44 @@ static void report_handles(const struct slot *slot, FILE *out)
     }
 }
 
-static void report_waiters(struct exchange *exchange, const struct slot *slot, FILE *out)
+static enum slot_file file_of_event(enum handshake_event event)
+{
+    switch (event) {
+    case EVENT_OPEN_INPUT_WRITE:
+    case EVENT_OPEN_INPUT_READ:
+    case EVENT_RESIZE_INPUT:
+    case EVENT_GIVE_INPUT:
+        return SLOT_DATA_BIN;
+    case EVENT_OPEN_RESULT_WRITE:
+    case EVENT_OPEN_RESULT_READ:
+    case EVENT_RESIZE_RESULT:
+    case EVENT_TAKE_RESULT:
+        return SLOT_RESULT_BIN;
+    case EVENT_FLAG_INPUT:
+    case EVENT_FLAG_RESULT:
+    case EVENT_FLAG_FAILED:
+    case EVENT_FLAG_NONE:
+    case EVENT_EDIT_INPUT:
+    case EVENT_EDIT_RESULT:
+    case EVENT_UNLINK:
+    case EVENT_WORKER_DIED:
+    case HANDSHAKE_EVENTS:
+        break;
+    }
+    return SLOT_METADATA_BIN;
+}
+
+static void report_waiters(const struct slot *slot, FILE *out)
 {
     uint64_t now = watch_now_ms();
 
-    (void)exchange;
     for (const struct waiter *waiter = slot->waiters; waiter; waiter = waiter->next) {
         uint64_t waited = now - waiter->since_ms;
-        fprintf(out, "waiting=%d to %s for %llu.%03llus: ", waiter->thread, handshake_event_name(waiter->event),
-                (unsigned long long)(waited / 1000), (unsigned long long)(waited % 1000));
+        pid_t process = watch_process_of(waiter->thread);
+
+        fprintf(out, "waiting=%d %s %llu.%03llus ", process ? process : waiter->thread,
+                control_of(file_of_event(waiter->event))->name, (unsigned long long)(waited / 1000),
+                (unsigned long long)(waited % 1000));
         if (waiter->event == EVENT_FLAG_INPUT || waiter->event == EVENT_FLAG_RESULT)
             fprintf(out, "a follower has not taken the last one yet\n");
         else
@@ -82,8 +112,8 @@ static void report_refusal(const struct slot *slot, FILE *out)
 
     if (refusal->error) {
         report_time("refused=", &refusal->when, out);
-        fprintf(out, " pid %d: %s: %s (%s)\n", refusal->pid, refusal->operation,
-                report_errno_name(refusal->error), refusal->reason);
+        fprintf(out, " %d %s %s %s\n", refusal->pid, refusal->operation, report_errno_name(refusal->error),
+                refusal->reason);
     }
     fprintf(out, "refusals=%llu\n", (unsigned long long)slot->refusals);
 }
@@ -113,6 +143,6 @@ void report_slot(struct exchange *exchange, const struct slot *slot, FILE *out)
         putc('\n', out);
     }
     report_handles(slot, out);
-    report_waiters(exchange, slot, out);
+    report_waiters(slot, out);
     report_refusal(slot, out);
 }

@@ -8,8 +8,9 @@
 #include "conf.h"
 
 /*
- * Keeps CAP_SYS_ADMIN alone (passthrough, and to take down its own mount), and sets no_new_privs. Does nothing to capabilities that
- * the process has not got. Before anything of the arena is opened. Returns 0, or -errno with a line in error.
+ * Keeps CAP_SYS_ADMIN alone (passthrough, and to take down its own mount), and sets no_new_privs. Does
+ * nothing to capabilities that the process has not got. Before anything of the arena is opened. Returns 0, or
+ * -errno with a line in error.
  */
 int sandbox_drop_privileges(char error[CONF_ERROR_MAX]);
 

@@ -57,8 +57,8 @@ static void requests_ready(struct loop_source *source)
             loop_stop(server.loop, 1);
             break;
         }
-        log_info("mounted at %s, data path: %s, arena: %s", server.ops->mountpoint, server.ops->status.data_path,
-                 arena_kind_name(arena_kind(server.ops->arena)));
+        log_info("mounted at %s, data path: %s, arena: %s", server.ops->mountpoint,
+                 server.ops->status.data_path, arena_kind_name(arena_kind(server.ops->arena)));
         report("ready");
         break;
     }

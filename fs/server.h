@@ -8,8 +8,9 @@
 #include "ops.h"
 
 /*
- * Serves ops->session until it is unmounted or SIGTERM comes. ops has session, conf and mountpoint; the rest is filled in here. Writes one
- * line into ready_fd: "ready", or what is wrong; closes it. Returns the process's exit status.
+ * Serves ops->session until it is unmounted or SIGTERM comes. ops has session, conf and mountpoint; the rest
+ * is filled in here. Writes one line into ready_fd: "ready", or what is wrong; closes it. Returns the
+ * process's exit status.
  */
 int server_run(struct ops *ops, int ready_fd);
 

@@ -67,7 +67,8 @@ static void delist(struct slots *slots, struct slot *slot)
         *link = slot->next_in_bucket;
 }
 
-/* Pages are allocated before they are touched: a full arena is -ENOSPC here and not a signal in slot_create. */
+/* Pages are allocated before they are touched: a full arena is -ENOSPC here and not a signal in slot_create.
+ */
 static int grow(struct slots *slots)
 {
     uint32_t entries = slots->header->entries + INDEX_STEP;
@@ -92,12 +93,14 @@ static int check_header(const struct slots *slots, char error[ARENA_ERROR_MAX])
 
     if (memcmp(header->magic, index_magic, sizeof(index_magic)) != 0 || header->version != INDEX_VERSION ||
         header->entry_size != sizeof(struct slot)) {
-        snprintf(error, ARENA_ERROR_MAX, "the arena's index is of another version of pyrmapfs: remove its "
-                                         "files, or use another arena.path");
+        snprintf(error, ARENA_ERROR_MAX,
+                 "the arena's index is of another version of pyrmapfs: remove its "
+                 "files, or use another arena.path");
         return -EINVAL;
     }
     if (header->entries > slots->limit + 1) {
-        snprintf(error, ARENA_ERROR_MAX, "the arena's index has %u entries: raise limits.slots to at least that",
+        snprintf(error, ARENA_ERROR_MAX,
+                 "the arena's index has %u entries: raise limits.slots to at least that",
                  header->entries - 1);
         return -EINVAL;
     }

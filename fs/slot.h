@@ -2,9 +2,9 @@
 /*
  * slot.h - the table of slots, their names, and the index that keeps them.
  *
- * The table is a file of the arena, mapped: whatever describes a slot is in there and not on the heap, so that a server that
- * starts on it finds the slots again. Only what ends with the process (open handles, waiters, pidfds) is "runtime" below,
- * and is rebuilt.
+ * The table is a file of the arena, mapped: whatever describes a slot is in there and not on the heap, so
+ * that a server that starts on it finds the slots again. Only what ends with the process (open handles,
+ * waiters, pidfds) is "runtime" below, and is rebuilt.
  */
 #ifndef PYRMAPFS_SLOT_H
 #define PYRMAPFS_SLOT_H
@@ -77,18 +77,18 @@ struct slot {
     struct slot_array arrays[2]; /* by enum record_side */
     uint32_t task_size;          /* bytes of the texts, which are files of the arena while not empty */
     uint32_t error_size;
-    pid_t owner;                /* 0: none */
-    pid_t worker;               /* 0: none */
-    uint64_t worker_round;      /* the latest round that worker is bound to */
-    pid_t dead_worker;          /* died before the input came: the round fails as soon as it is READY */
+    pid_t owner;           /* 0: none */
+    pid_t worker;          /* 0: none */
+    uint64_t worker_round; /* the latest round that worker is bound to */
+    pid_t dead_worker;     /* died before the input came: the round fails as soon as it is READY */
     uint64_t refusals;
     struct slot_refusal refusal;
 
     /* chain: indices into the table, 0 for none */
-    uint32_t source;           /* the slot that feeds this one */
-    uint32_t source_side;      /* enum record_side: which of its arrays */
-    uint64_t source_serial;    /* of the symlink's nodeid */
-    uint64_t source_taken;     /* number of the last array, or failure, taken from it */
+    uint32_t source;        /* the slot that feeds this one */
+    uint32_t source_side;   /* enum record_side: which of its arrays */
+    uint64_t source_serial; /* of the symlink's nodeid */
+    uint64_t source_taken;  /* number of the last array, or failure, taken from it */
     uint32_t first_follower;
     uint32_t next_follower;
     uint32_t previous_follower;
@@ -98,29 +98,30 @@ struct slot {
 
     /* runtime */
     uint32_t next_in_bucket;
-    uint32_t queued;              /* in the exchange's list of slots to look at */
+    uint32_t queued; /* in the exchange's list of slots to look at */
     uint32_t next_queued;
-    struct segment *segments[2];  /* by enum record_side */
+    struct segment *segments[2]; /* by enum record_side */
     struct handle *handles;
     struct waiter *waiters;
     struct watched *owner_watch;
     struct watched *worker_watch;
-    struct record *page;    /* the daemon's mapping of metadata.bin's backing file while handles are open */
+    struct record *page; /* the daemon's mapping of metadata.bin's backing file while handles are open */
     uint32_t page_handles;
-    uint32_t page_exists;   /* the backing file is there: clients may have it mapped */
+    uint32_t page_exists; /* the backing file is there: clients may have it mapped */
     int32_t page_backing_id;
-    pid_t filler;           /* the process that last opened data.bin for writing in this round */
-    uint32_t settling[2];   /* by enum record_side: background work on the segment before it is published */
-    int32_t settled[2];     /* how that ended: 0 or -errno */
-    uint64_t reserved[2];   /* bytes, as last reserved: where growth that does not fit is cut back to */
-    uint64_t last_size[2];  /* bytes, when last published: the guess for the next round */
+    pid_t filler;          /* the process that last opened data.bin for writing in this round */
+    uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
+    int32_t settled[2];    /* how that ended: 0 or -errno */
+    uint64_t reserved[2];  /* bytes, as last reserved: where growth that does not fit is cut back to */
+    uint64_t last_size[2]; /* bytes, when last published: the guess for the next round */
 };
 
 struct slots;
 
 /*
- * Opens the index in the arena, or creates it, for at most `limit` slots. Slots that an earlier server left are
- * in the table, their runtime part zeroed; the caller restores the rest. error gets one line. Returns 0 or -errno.
+ * Opens the index in the arena, or creates it, for at most `limit` slots. Slots that an earlier server left
+ * are in the table, their runtime part zeroed; the caller restores the rest. error gets one line. Returns 0
+ * or -errno.
  */
 int slots_open(struct slots **slots, struct arena *arena, uint32_t limit, char error[ARENA_ERROR_MAX]);
 void slots_close(struct slots *slots);
@@ -146,7 +147,8 @@ struct slot *slot_find(struct slots *slots, const char *name);
 int slot_name_check(const char *name);
 
 /*
- * A fresh slot in state IDLE. Returns 0, -EEXIST, -ENOSPC (the table or the arena is full) or slot_name_check's.
+ * A fresh slot in state IDLE. Returns 0, -EEXIST, -ENOSPC (the table or the arena is full) or
+ * slot_name_check's.
  */
 int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mode_t mode, struct slot **slot);
 /* The caller has let go of segments, handles, waiters and chain links. */

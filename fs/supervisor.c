@@ -80,7 +80,8 @@ static int watch_server(struct fuse_session *session, pid_t server, const sigset
     }
 }
 
-/* What came of it: to the waiting launcher, or, in the foreground (launcher -1), to whoever reads our output. */
+/* What came of it: to the waiting launcher, or, in the foreground (launcher -1), to whoever reads our output.
+ */
 static void announce(const char *line, const char *mountpoint, int launcher)
 {
     if (launcher >= 0)
@@ -143,7 +144,8 @@ static int supervise(struct ops *ops, int launcher)
     return status;
 }
 
-/* Forks the supervisor and waits for its word. The mount is asked once itself: who returns from here can use it. */
+/* Forks the supervisor and waits for its word. The mount is asked once itself: who returns from here can use
+ * it. */
 static int launch(struct ops *ops)
 {
     char line[CONF_ERROR_MAX];

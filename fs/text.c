@@ -34,8 +34,8 @@ size_t text_size(const struct slot *slot, enum slot_file file)
     return file == SLOT_TASK ? slot->task_size : slot->error_size;
 }
 
-ssize_t text_read(struct arena *arena, const struct slot *slot, enum slot_file file, void *buffer, size_t size,
-                  off_t offset)
+ssize_t text_read(struct arena *arena, const struct slot *slot, enum slot_file file, void *buffer,
+                  size_t size, off_t offset)
 {
     ssize_t got;
     int fd;
@@ -52,8 +52,8 @@ ssize_t text_read(struct arena *arena, const struct slot *slot, enum slot_file f
     return got;
 }
 
-ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, const void *buffer, size_t size,
-                   off_t offset)
+ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, const void *buffer,
+                   size_t size, off_t offset)
 {
     uint32_t *current = size_of(slot, file);
     ssize_t put;

@@ -22,7 +22,7 @@ struct backing_map {
     uint32_t flags;
     uint64_t padding;
 };
-#define BACKING_OPEN _IOW(229, 1, struct backing_map)
+#define BACKING_OPEN  _IOW(229, 1, struct backing_map)
 #define BACKING_CLOSE _IOW(229, 2, uint32_t)
 
 /* The first 64 bytes of INIT's two messages. */
@@ -55,10 +55,12 @@ struct transport {
     bool negotiated;
 };
 
-/* For the OPEN reply that this thread is writing; 0: none. The helper thread writes notifications meanwhile. */
+/* For the OPEN reply that this thread is writing; 0: none. The helper thread writes notifications meanwhile.
+ */
 static _Thread_local int32_t opening_backing_id;
 
-/* libfuse's callbacks get the session's userdata, which is the operations'; there is one transport in a process. */
+/* libfuse's callbacks get the session's userdata, which is the operations'; there is one transport in a
+ * process. */
 static struct transport *the_transport;
 
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
@@ -111,7 +113,8 @@ static ssize_t write_reply(int fd, struct iovec *pieces, int count, void *userda
         if (!transport->initialised && header.unique == transport->init_unique) {
             extend_init(transport, pieces[1].iov_base, pieces[1].iov_len);
             transport->initialised = true;
-        } else if (opening_backing_id && header.error == 0 && pieces[1].iov_len == sizeof(struct open_reply)) {
+        } else if (opening_backing_id && header.error == 0 &&
+                   pieces[1].iov_len == sizeof(struct open_reply)) {
             struct open_reply reply;
             memcpy(&reply, pieces[1].iov_base, sizeof(reply));
             reply.flags |= OPENED_PASSTHROUGH;

@@ -2,8 +2,8 @@
 /*
  * transport.h - what libfuse before 3.17 does not know of the kernel's protocol: passthrough.
  *
- * Requests and replies pass through here on their way between /dev/fuse and libfuse. The reply to INIT asks for
- * what libfuse cannot name, and the reply to OPEN carries the backing id.
+ * Requests and replies pass through here on their way between /dev/fuse and libfuse. The reply to INIT asks
+ * for what libfuse cannot name, and the reply to OPEN carries the backing id.
  */
 #ifndef PYRMAPFS_TRANSPORT_H
 #define PYRMAPFS_TRANSPORT_H
@@ -45,8 +45,8 @@ int transport_backing_open(struct transport *transport, int fd);
 void transport_backing_close(struct transport *transport, int32_t backing_id);
 
 /*
- * fuse_reply_open of a passthrough file: mapped, and unless fi->direct_io read and written, without the daemon. Returns as
- * fuse_reply_open does: -ENOENT if the opener is gone.
+ * fuse_reply_open of a passthrough file: mapped, and unless fi->direct_io read and written, without the
+ * daemon. Returns as fuse_reply_open does: -ENOENT if the opener is gone.
  */
 int transport_reply_open(struct transport *transport, fuse_req_t request, const struct fuse_file_info *fi,
                          int32_t backing_id);

@@ -179,7 +179,8 @@ int watch_process(struct watch *watch, pid_t pid, uid_t uid, struct watched **ou
     *out = NULL;
     if (pid <= 0)
         return -EINVAL;
-    /* The descriptor first: what is asked of /proc afterwards is about the process that it names, or it has exited. */
+    /* The descriptor first: what is asked of /proc afterwards is about the process that it names, or it has
+     * exited. */
     pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0)
         return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;

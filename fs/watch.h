@@ -16,8 +16,8 @@ struct watch;
 struct watched; /* one living process that somebody asked about */
 
 /* exited is called once per process, in the loop, before its struct watched is released. */
-int watch_init(struct watch **watch, struct loop *loop, void (*exited)(void *context, struct watched *watched),
-               void *context);
+int watch_init(struct watch **watch, struct loop *loop,
+               void (*exited)(void *context, struct watched *watched), void *context);
 void watch_deinit(struct watch *watch);
 
 /*
@@ -35,8 +35,8 @@ pid_t watched_pid(const struct watched *watched);
 pid_t watch_process_of(pid_t thread);
 
 /*
- * A deadline, embedded in whoever waits. All deadlines are set with the same delay, so they expire in the order
- * in which they were set.
+ * A deadline, embedded in whoever waits. All deadlines are set with the same delay, so they expire in the
+ * order in which they were set.
  */
 struct watch_deadline {
     uint64_t at_ms; /* CLOCK_MONOTONIC */

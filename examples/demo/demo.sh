@@ -34,7 +34,7 @@ show 'Rscript --vanilla quakes.R mnt/quakes &'
 r=$!
 
 # Opening data.bin for reading waits until it is published.
-: < mnt/quakes/data.bin
+timeout 60 head -c 0 mnt/quakes/data.bin
 show ls -l mnt/quakes
 show cat mnt/quakes/metadata.txt
 show head -3 mnt/quakes/data.txt
