@@ -168,6 +168,11 @@ static int check_fuse(const struct conf *conf, char error[CONF_ERROR_MAX])
         snprintf(error, CONF_ERROR_MAX, "only root can mount without fusermount3: install the package fuse3");
         return -1;
     }
+    if (access("/dev/fuse", R_OK | W_OK) < 0) {
+        snprintf(error, CONF_ERROR_MAX,
+                 "you may not open /dev/fuse: let root chmod 666 /dev/fuse (as udev does), or mount as root");
+        return -1;
+    }
     if (conf->allow_other == CONF_ON && !users_may_allow_other()) {
         snprintf(error, CONF_ERROR_MAX,
                  "mount.allow_other = yes needs user_allow_other in /etc/fuse.conf, or root");

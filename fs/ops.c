@@ -28,6 +28,16 @@ struct caller ops_caller(fuse_req_t request)
     return (struct caller){.uid = context->uid, .gid = context->gid, .thread = context->pid};
 }
 
+struct handle *ops_handle(const struct fuse_file_info *fi)
+{
+    return (struct handle *)(uintptr_t)fi->fh;
+}
+
+enum control_kind ops_kind_of(const struct handle *handle)
+{
+    return control_of(handle->file)->kind;
+}
+
 void ops_reply(fuse_req_t request, int result)
 {
     fuse_reply_err(request, -result);
@@ -358,7 +368,7 @@ static void ops_statfs(fuse_req_t request, fuse_ino_t nodeid)
 static void ops_poll(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi,
                      struct fuse_pollhandle *poll)
 {
-    struct handle *handle = (struct handle *)(uintptr_t)fi->fh;
+    struct handle *handle = ops_handle(fi);
     unsigned events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
 
     (void)nodeid;

@@ -2,8 +2,8 @@
 /*
  * ops.h - the kernel's requests: decode, call, exactly one reply.
  *
- * ops.c holds the table and what concerns the whole filesystem, ops_name.c what takes names, ops_file.c what
- * takes open files.
+ * ops.c holds the table and what concerns the whole filesystem, ops_name.c what takes names, ops_file.c open
+ * files, ops_attr.c attributes.
  */
 #ifndef PYRMAPFS_OPS_H
 #define PYRMAPFS_OPS_H
@@ -73,6 +73,10 @@ void ops_forget_backing(void *ops, int32_t backing_id);
 struct ops *ops_of(fuse_req_t request, enum ops_kind kind); /* counts the request */
 struct caller ops_caller(fuse_req_t request);
 
+/* The open file of a request, and what kind it is. */
+struct handle *ops_handle(const struct fuse_file_info *fi);
+enum control_kind ops_kind_of(const struct handle *handle);
+
 /* result: 0 or -errno. */
 void ops_reply(fuse_req_t request, int result);
 
@@ -107,11 +111,13 @@ void ops_readdir(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offse
 void ops_readdirplus(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset,
                      struct fuse_file_info *fi);
 
-/* ops_file.c */
+/* ops_attr.c */
 void ops_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi);
 void ops_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, int mask, struct fuse_file_info *fi);
 void ops_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t offset, off_t length,
                    struct fuse_file_info *fi);
+
+/* ops_file.c */
 void ops_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi);
 void ops_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, struct fuse_file_info *fi);
 void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t size, off_t offset,

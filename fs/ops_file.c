@@ -1,99 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * ops_file.c - requests about open files, and about attributes: a size can be a matter of waiting.
+ * ops_file.c - requests about open files.
  */
 #include "log.h"
-#include "ops.h"
 #include "page.h"
+#include "parked.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static struct handle *handle_of(const struct fuse_file_info *fi)
-{
-    return (struct handle *)(uintptr_t)fi->fh;
-}
-
-static enum control_kind kind_of(const struct handle *handle)
-{
-    return control_of(handle->file)->kind;
-}
-
-/* --- requests that are answered later --- */
-
-/* An open or a write that is parked, or any request whose reply waits for the background. */
-struct parked {
-    struct waiter waiter; /* first: callbacks get it back */
-    struct ops *ops;
-    fuse_req_t request;
-    struct caller caller;
-    fuse_ino_t nodeid;
-    struct fuse_file_info fi;
-    struct handle *handle;
-    size_t size; /* of bytes, in a write */
-    off_t offset;
-    char bytes[];
-};
-
-static struct parked *parked_new(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid,
-                                 const struct fuse_file_info *fi, size_t size)
-{
-    struct parked *parked = calloc(1, sizeof(*parked) + size);
-
-    if (!parked)
-        return NULL;
-    parked->ops = ops;
-    parked->request = request;
-    parked->caller = ops_caller(request);
-    parked->nodeid = nodeid;
-    parked->size = size;
-    parked->waiter.thread = parked->caller.thread;
-    if (fi) {
-        parked->fi = *fi;
-        parked->handle = handle_of(fi);
-    }
-    return parked;
-}
-
-static void interrupted(fuse_req_t request, void *data)
-{
-    struct parked *parked = data;
-
-    (void)request;
-    exchange_unpark(&parked->waiter);
-    parked->waiter.end(&parked->waiter, -EINTR);
-}
-
-/*
- * Parks a request in a slot, or refuses to: O_NONBLOCK, or its process was told to stop already. Calls end in
- * that case.
- */
-static void park(struct parked *parked, struct slot *slot, int why, int flags)
-{
-    struct waiter *waiter = &parked->waiter;
-
-    if (fuse_req_interrupted(parked->request)) {
-        waiter->end(waiter, -EINTR);
-        return;
-    }
-    if (why == EXCHANGE_WAITS && flags & O_NONBLOCK) {
-        exchange_refuse(parked->ops->exchange, slot, &parked->caller, handshake_event_name(waiter->event),
-                        -EAGAIN, handshake_reason(slot_state(slot), waiter->event));
-        waiter->end(waiter, -EAGAIN);
-        return;
-    }
-    exchange_park(parked->ops->exchange, waiter, slot);
-    fuse_req_interrupt_func(parked->request, interrupted, parked);
-}
 
 /* --- open --- */
 
 static void handle_free(struct ops *ops, struct handle *handle)
 {
-    switch (kind_of(handle)) {
+    switch (ops_kind_of(handle)) {
     case CONTROL_ARRAY:
         exchange_close_array(ops->exchange, handle);
         break;
@@ -210,7 +132,7 @@ static void open_array(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid, s
         parked->waiter.event = writes ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
     result = exchange_open_array(ops->exchange, inode->slot, handle, &parked->caller, inode_serial(nodeid));
     if (result == EXCHANGE_WAITS)
-        park(parked, inode->slot, result, fi->flags);
+        parked_wait(parked, inode->slot, result, fi->flags);
     else
         end_open(&parked->waiter, result);
 }
@@ -303,7 +225,7 @@ void ops_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
         (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC ? HANDLE_WRITES : HANDLE_READS;
     if (inode.kind == INODE_DAEMON)
         open_daemon_file(ops, request, fi, &inode, handle);
-    else if (kind_of(handle) == CONTROL_ARRAY)
+    else if (ops_kind_of(handle) == CONTROL_ARRAY)
         open_array(ops, request, nodeid, fi, &inode, handle);
     else
         open_small(ops, request, fi, &inode, handle);
@@ -314,7 +236,7 @@ void ops_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
 void ops_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct ops *ops = ops_of(request, OPS_READ);
-    struct handle *handle = handle_of(fi);
+    struct handle *handle = ops_handle(fi);
     const struct control *control = control_of(handle->file);
     ssize_t got;
 
@@ -358,7 +280,7 @@ void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t 
 {
     struct ops *ops = ops_of(request, OPS_WRITE);
     struct caller caller = ops_caller(request);
-    struct handle *handle = handle_of(fi);
+    struct handle *handle = ops_handle(fi);
     const struct control *control = control_of(handle->file);
     struct parked *parked;
     ssize_t result;
@@ -396,7 +318,7 @@ void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t 
     parked->waiter.event = control_write_event(handle, bytes, size, offset);
     parked->waiter.retry = retry_write;
     parked->waiter.end = end_write;
-    park(parked, handle->slot, (int)result, fi->flags);
+    parked_wait(parked, handle->slot, (int)result, fi->flags);
 }
 
 /* --- release --- */
@@ -486,200 +408,18 @@ void ops_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *f
 {
     struct ops *ops = ops_of(request, OPS_RELEASE);
     struct caller caller = ops_caller(request);
-    struct handle *handle = handle_of(fi);
+    struct handle *handle = ops_handle(fi);
     struct slot *slot = handle->slot;
 
     (void)nodeid;
-    if (slot && handle->access == HANDLE_WRITES && kind_of(handle) == CONTROL_ARRAY &&
+    if (slot && handle->access == HANDLE_WRITES && ops_kind_of(handle) == CONTROL_ARRAY &&
         slot->segments[handle->side] == handle->segment)
         clock_gettime(CLOCK_REALTIME, &slot->arrays[handle->side].changed);
-    if (kind_of(handle) == CONTROL_RECORD) {
+    if (ops_kind_of(handle) == CONTROL_RECORD) {
         if (!caller.thread)
             caller.thread = handle->process; /* RELEASE often comes from nobody */
         release_record(ops, handle, &caller);
     }
     handle_free(ops, handle);
     ops_reply(request, 0);
-}
-
-/* --- attributes --- */
-
-static void reply_attributes(struct ops *ops, fuse_req_t request, const struct inode *inode)
-{
-    struct stat st;
-    struct ops_timeouts timeouts = ops_attributes(ops, inode, &st);
-
-    fuse_reply_attr(request, &st, timeouts.attributes);
-}
-
-/* The slot may have gone on while the background worked. */
-static void reply_attributes_later(void *context, int result)
-{
-    struct parked *parked = context;
-    struct inode inode;
-
-    if (result == 0)
-        result = inode_decode(parked->ops->exchange, parked->nodeid, &inode);
-    if (result < 0)
-        ops_reply(parked->request, result);
-    else
-        reply_attributes(parked->ops, parked->request, &inode);
-    free(parked);
-}
-
-/* What does not fit was cut off: the size that the caller learns is true, and mmap beyond it fails. */
-static void holes_filled(void *context, int result)
-{
-    (void)result;
-    reply_attributes_later(context, 0);
-}
-
-/* fstat of a file of an earlier round, or of a slot that is gone: its handle knows the segment. */
-static int stale_attributes(struct ops *ops, const struct handle *handle, struct stat *st)
-{
-    uint64_t size, allocated;
-
-    if (!handle || !handle->segment || segment_stat(ops->arena, handle->segment, &size, &allocated) < 0)
-        return -ESTALE;
-    *st = (struct stat){.st_mode = S_IFREG | 0400, .st_nlink = 0, .st_blksize = 4096, .st_uid = ops->uid};
-    st->st_ino = inode_serial(handle->nodeid);
-    st->st_size = (off_t)size;
-    st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
-    return 0;
-}
-
-void ops_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
-{
-    struct ops *ops = ops_of(request, OPS_GETATTR);
-    struct parked *parked;
-    struct inode inode;
-    struct stat st;
-    int result = inode_decode(ops->exchange, nodeid, &inode);
-
-    if (result < 0) {
-        result = stale_attributes(ops, fi ? handle_of(fi) : NULL, &st);
-        if (result < 0)
-            ops_reply(request, result);
-        else
-            fuse_reply_attr(request, &st, 3600);
-        return;
-    }
-    if (inode.kind == INODE_SLOT && control_of(inode.file)->kind == CONTROL_ARRAY &&
-        exchange_has_holes(ops->exchange, inode.slot, slot_file_side(inode.file))) {
-        parked = parked_new(ops, request, nodeid, NULL, 0);
-        if (parked) {
-            exchange_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), holes_filled, parked);
-            return;
-        }
-    }
-    reply_attributes(ops, request, &inode);
-}
-
-static void set_times(const struct inode *inode, const struct stat *st, int mask)
-{
-    struct timespec *changed = control_of(inode->file)->kind == CONTROL_ARRAY
-                                   ? &inode->slot->arrays[slot_file_side(inode->file)].changed
-                                   : &inode->slot->changed[inode->file];
-
-    if (mask & FUSE_SET_ATTR_MTIME_NOW)
-        clock_gettime(CLOCK_REALTIME, changed);
-    else if (mask & FUSE_SET_ATTR_MTIME)
-        *changed = st->st_mtim;
-}
-
-static void set_owner_and_mode(struct ops *ops, const struct inode *inode, const struct stat *st, int mask)
-{
-    struct slot *slot = inode->slot;
-
-    if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-        exchange_chown(ops->exchange, slot, mask & FUSE_SET_ATTR_UID ? st->st_uid : slot->uid,
-                       mask & FUSE_SET_ATTR_GID ? st->st_gid : slot->gid);
-    if (mask & FUSE_SET_ATTR_MODE) {
-        if (inode->file == SLOT_DIRECTORY)
-            slot_chmod(slot, st->st_mode);
-        else if (control_of(inode->file)->kind == CONTROL_VIEW)
-            slot->modes[inode->file] = st->st_mode & 0444;
-        else
-            slot->modes[inode->file] = st->st_mode & 0777;
-    }
-    if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE))
-        ops_forget_attributes(ops, slot);
-}
-
-static int set_small_size(struct ops *ops, const struct inode *inode, off_t size)
-{
-    const struct control *control = control_of(inode->file);
-
-    if (control->kind == CONTROL_DIRECTORY)
-        return -EISDIR;
-    if (!control->write)
-        return -EACCES;
-    if (control->resize)
-        return control->resize(ops->exchange, inode->slot, (uint64_t)size);
-    return size == 0 ? 0 : -EINVAL;
-}
-
-void ops_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, int mask, struct fuse_file_info *fi)
-{
-    struct ops *ops = ops_of(request, OPS_SETATTR);
-    struct caller caller = ops_caller(request);
-    struct parked *parked;
-    struct inode inode;
-    int result = inode_decode(ops->exchange, nodeid, &inode);
-
-    if (result == 0 && inode.kind != INODE_SLOT)
-        result = -EPERM;
-    if (result == 0 && mask & FUSE_SET_ATTR_SIZE && control_of(inode.file)->kind != CONTROL_ARRAY)
-        result = set_small_size(ops, &inode, st->st_size);
-    if (result < 0) {
-        ops_reply(request, result);
-        return;
-    }
-    set_owner_and_mode(ops, &inode, st, mask);
-    set_times(&inode, st, mask);
-    if (!(mask & FUSE_SET_ATTR_SIZE) || control_of(inode.file)->kind != CONTROL_ARRAY) {
-        reply_attributes(ops, request, &inode);
-        return;
-    }
-    parked = parked_new(ops, request, nodeid, NULL, 0);
-    if (!parked) {
-        ops_reply(request, -ENOMEM);
-        return;
-    }
-    exchange_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? handle_of(fi) : NULL, &caller,
-                    SEGMENT_RESIZE, (uint64_t)st->st_size, reply_attributes_later, parked);
-}
-
-static void fallocated(void *context, int result)
-{
-    struct parked *parked = context;
-
-    ops_reply(parked->request, result);
-    free(parked);
-}
-
-void ops_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t offset, off_t length,
-                   struct fuse_file_info *fi)
-{
-    struct ops *ops = ops_of(request, OPS_FALLOCATE);
-    struct caller caller = ops_caller(request);
-    struct handle *handle = handle_of(fi);
-    struct parked *parked;
-
-    if (kind_of(handle) != CONTROL_ARRAY || (mode & ~FALLOC_FL_KEEP_SIZE) != 0) {
-        ops_reply(request, -EOPNOTSUPP);
-        return;
-    }
-    if (!handle->slot) {
-        ops_reply(request, -ESTALE);
-        return;
-    }
-    parked = parked_new(ops, request, nodeid, fi, 0);
-    if (!parked) {
-        ops_reply(request, -ENOMEM);
-        return;
-    }
-    exchange_resize(ops->exchange, handle->slot, handle->side, handle, &caller,
-                    mode ? SEGMENT_RESERVE : SEGMENT_GROW, (uint64_t)offset + (uint64_t)length, fallocated,
-                    parked);
 }

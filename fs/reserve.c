@@ -270,6 +270,7 @@ static void finish(struct reservation *r, int result)
     bool settled = r->purpose == TO_SETTLE && result == 0;
 
     arena->reserved_bytes -= r->need;
+    backing_remove_all(r->store, r->victims);
     if (r->measured) {
         arena_account(arena, entry, r->allocated);
         entry->ready = r->ready;
@@ -320,13 +321,16 @@ static void give_up_warm(struct reservation *r)
 {
     struct arena *arena = r->arena;
 
+    struct reservation **last = &arena->starved;
+
     r->victims = warm_surrender(&arena->warm);
     if (!warm_working(&arena->warm)) {
         start(r);
         return;
     }
-    r->starved_next = arena->starved;
-    arena->starved = r;
+    while (*last)
+        last = &(*last)->starved_next;
+    *last = r;
 }
 
 void reserve_resume(struct arena *arena)
@@ -336,9 +340,20 @@ void reserve_resume(struct arena *arena)
     arena->starved = NULL;
     while (r) {
         struct reservation *next = r->starved_next;
+        r->starved_next = NULL;
         start(r);
         r = next;
     }
+}
+
+/* A tmpfs counts them until they are removed; elsewhere they were taken off the account. */
+static uint64_t freed_by_victims(const struct reservation *r)
+{
+    uint64_t bytes = 0;
+
+    for (const struct backing *file = r->victims; file && r->store->kind == ARENA_TMPFS; file = file->next)
+        bytes += file->allocated;
+    return bytes;
 }
 
 static void start(struct reservation *r)
@@ -353,7 +368,7 @@ static void start(struct reservation *r)
     }
     r->ready = r->entry->ready;
     need = most_needed(r, size, allocated);
-    room = arena_room(arena);
+    room = arena_room(arena) + freed_by_victims(r);
     if (need > room) {
         struct warm *warm = &arena->warm;
         if (need > room + warm_bytes(warm) + warm_pending_bytes(warm))

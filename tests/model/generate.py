@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import struct
+from contextlib import suppress
 from itertools import count
 from typing import Any, Callable
 
 from driver import Operation
 from model import ARRAYS, FILES, Model
-from record_model import ELEMENT, NAMES, Array, Record
+from record_model import ELEMENT, NAMES, SIZE, Array, Record, Refused, unpack
 from slot_model import Handle, Segment, Slot
 
 HANDLES_MAX = 10
@@ -192,7 +193,7 @@ class Generator:
 
     def content(self) -> bytes:
         size = self.random.choice((1, 4, 8, 8, 16, 24, 40, 40, 64, 80, 4096, 5000))
-        return self.random.randbytes(size)
+        return pattern(self.random.randrange(256), size)
 
     def resize(self, _: Slot) -> Operation | None:
         handle = self.choose(self.model.handles, "wt+")
@@ -317,7 +318,32 @@ class Generator:
         return (self.client(), "write_error", slot.name, self.letters(size))
 
     def letters(self, size: int) -> bytes:
-        return bytes(self.random.choices(b"abcdefgh\n", k=min(size, 16))) * (size // 16) + b"." * (size % 16)
+        return bytes([self.random.choice(b"abcdefgh")]) * size
+
+
+def pattern(seed: int, size: int) -> bytes:
+    """Bytes of which no two neighbours are the same, told by two numbers."""
+    return bytes((seed + 7 * at) % 256 for at in range(size))
+
+
+def show(operation: Operation) -> str:
+    """The operation as a line of Python."""
+    return f"({', '.join(map(show_argument, operation))}),"
+
+
+def show_argument(argument: Any) -> str:
+    if isinstance(argument, bytes) and len(argument) == SIZE:
+        with suppress(Refused):
+            if (record := unpack(argument)).pack() == argument:
+                return f"{record}.pack()"
+    if isinstance(argument, bytes) and len(argument) > 20:
+        if argument == pattern(argument[0], len(argument)):
+            return f"pattern({argument[0]}, {len(argument)})"
+        if argument == argument[:1] * len(argument):
+            return f"{argument[:1]!r} * {len(argument)}"
+    if isinstance(argument, str) and len(argument) > 99:
+        return f"{argument[0]!r} * {len(argument)}"
+    return repr(argument)
 
 
 def text_of(side: str, array: Array) -> list[str]:

@@ -112,7 +112,7 @@ class Model:
     def rename(self, old: str, new: str, flags: str = "") -> None:
         slot = self.find(old)
         target = self.slots.get(new)
-        if flags == "exchange":
+        if flags == "exchange" and target is not slot:
             raise Refused("ENOENT" if target is None else "EINVAL")
         if target is not None and flags == "noreplace":
             raise Refused("EEXIST")

@@ -14,7 +14,7 @@ import pytest
 
 from daemon import PAGE_CACHE, Daemon
 from driver import Clients, Disagreement, Operation
-from generate import Generator
+from generate import Generator, show
 from histories import clients_of, run_of
 from shrink import shrink
 
@@ -46,9 +46,9 @@ def report(mount: Daemon, clients: Clients, seed: int, history: list[Operation],
     short = shrink(history, fails, SHRINK_SECONDS)
     last = replay(mount, clients, short)
     return "\n".join([f"seed {seed}, step {len(history)}: {found}", f"the last {SHOWN} operations were",
-                      *(f"    {operation!r}" for operation in history[-SHOWN:]),
+                      *(f"    {show(operation)}" for operation in history[-SHOWN:]),
                       f"these {len(short)} operations lead to: {last}",
-                      *(f"    {operation!r}," for operation in short)])
+                      *(f"    {show(operation)}" for operation in short)])
 
 
 def history_of(mount: Daemon, clients: Clients, seed: int, steps: int, outcomes: Counter[str]) -> None:

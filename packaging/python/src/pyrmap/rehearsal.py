@@ -17,6 +17,7 @@ from pyrmap.slot import SLOT_VARIABLE, Handles, Slot
 from pyrmap.waiting import RecordFile
 
 _SCRIPT = os.path.join(os.path.dirname(__file__), "rehearsed.py")
+_CODE = scripts.compile_script(_SCRIPT)
 _EXTENT = Extent(DTYPES[RECORD_FLOAT64], (), 10, "C")
 
 # How often the server itself plays it: the interpreter adapts a function's code to what it does in its first calls.
@@ -51,12 +52,12 @@ def _file(name: str, content: bytes) -> int:
     return fd
 
 
-def rehearse(cache: scripts.ScriptCache) -> None:
+def rehearse() -> None:
     """Plays one round and leaves the process as it was."""
     argv, path, main = sys.argv, list(sys.path), sys.modules["__main__"]
     slot = os.environ.get(SLOT_VARIABLE)
     stage = Stage()
-    text = worker.run(stage.path, {"script": _SCRIPT, "args": []}, cache, stage)
+    text = worker.run(stage.path, {"script": _SCRIPT, "args": []}, _CODE, stage)
     assert not text, text
     process.leave_slot()
     stage.close()

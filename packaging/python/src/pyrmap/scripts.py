@@ -12,6 +12,17 @@ from typing import Any, Callable
 _SETTLED_NS = 100_000_000
 
 
+def compile_script(path: str) -> CodeType:
+    """The code of a script. FileNotFoundError, SyntaxError and others as Python itself raises them."""
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such script: {path}") from None
+    code: CodeType = compile(source, path, "exec", dont_inherit=True)
+    return code
+
+
 class ScriptCache:
     """Compiled scripts by path, valid while a file's inode, time stamp and size stay what they were."""
 
@@ -19,17 +30,13 @@ class ScriptCache:
         self._known: dict[str, tuple[tuple[int, int, int], CodeType]] = {}
 
     def load(self, path: str) -> CodeType:
-        """The code of a script. FileNotFoundError, SyntaxError and others as Python itself raises them."""
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"no such script: {path}") from None
+        """The code of a script; errors as from compile_script()."""
+        status = os.stat(path)
         version = (status.st_ino, status.st_mtime_ns, status.st_size)
         known = self._known.get(path)
         if known is not None and known[0] == version:
             return known[1]
-        with open(path, "rb") as file:
-            code: CodeType = compile(file.read(), path, "exec", dont_inherit=True)
+        code = compile_script(path)
         if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
             self._known[path] = (version, code)
         return code

@@ -28,8 +28,10 @@ import gc
 import importlib
 import io
 import json
+import marshal
 import select
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
@@ -46,26 +48,27 @@ _POOL_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
 _KEPT_SLOTS = 32
 _PR_SET_PDEATHSIG = 1
 
+# Children that wait, and how long (ms) the commands must pause before one is made: a fork takes longer than a
+# small run, and would compete with it.
+_IDLE_CHILDREN = 8
+_PAUSE = 3
+
 
 class Child:
     """A forked process: idle until a command is written to it, then the worker of one slot."""
 
-    def __init__(self, pid: int, pipe: int) -> None:
+    def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
-        self.pipe = pipe
+        self.channel = channel
         self.pidfd = os.pidfd_open(pid)
         self.slot = ""
 
-    def assign(self, slot: str, command: bytes) -> None:
-        """Hands over the command. BrokenPipeError if the child is dead."""
+    def assign(self, slot: str, message: bytes, fds: list[int]) -> None:
+        """Hands over a run. BrokenPipeError if the child is dead."""
         self.slot = slot
-        try:
-            offset = 0
-            while offset < len(command):
-                offset += os.write(self.pipe, command[offset:])
-        finally:
-            os.close(self.pipe)
-            self.pipe = -1
+        with self.channel:
+            sent = socket.send_fds(self.channel, [message], fds) if fds else 0
+            self.channel.sendall(message[sent:])
 
     def kill(self) -> None:
         """Ends it and all that it started."""
@@ -78,8 +81,7 @@ class Child:
         """Waits for its end and closes what belonged to it."""
         os.waitpid(self.pid, 0)
         os.close(self.pidfd)
-        if self.pipe >= 0:
-            os.close(self.pipe)
+        self.channel.close()
 
 
 class Server:
@@ -89,28 +91,34 @@ class Server:
         from pyrmap import rehearsal, scripts
 
         self.cache = scripts.ScriptCache()
-        self.rehearse = rehearsal.rehearse
-        for _ in range(rehearsal.TIMES_TO_ADAPT):
-            self.rehearse(self.cache)
         self.kept: dict[str, Handles] = {}
-        self.idle: Optional[Child] = None
+        self.idle: list[Child] = []
         self.children: dict[int, Child] = {}
         self.poll = select.poll()
         self.partial = b""
+        self.rehearse = rehearsal.rehearse
+        for _ in range(rehearsal.TIMES_TO_ADAPT):
+            self.rehearse()
 
     def serve(self) -> None:
         """Returns at the end of file of the commands, when no child is left."""
         self.poll.register(0, select.POLLIN)
-        self.idle = self._fork()
+        pause: Optional[int] = 0
         open_ended = True
         while open_ended:
-            events = dict(self.poll.poll())
+            events = dict(self.poll.poll(pause))
+            if not events:
+                self.idle.append(self._fork())
             commands = events.pop(0, 0)
             # The dead first: a child that a command starts may get the descriptor of one that is buried.
             for fd in events:
                 self._bury(self.children[fd])
             if commands:
                 open_ended = not commands & select.POLLHUP and self._read_commands()
+            if len(self.idle) >= _IDLE_CHILDREN:
+                pause = None
+            else:
+                pause = _PAUSE if commands else 0 if pause == 0 else _PAUSE
         for child in self.children.values():
             child.kill()
         for child in self.children.values():
@@ -121,14 +129,14 @@ class Server:
         *lines, self.partial = (self.partial + data).split(b"\n")
         for line in lines:
             try:
-                self._obey(json.loads(line), line)
+                self._obey(json.loads(line))
             except (ValueError, TypeError, KeyError) as error:
                 complain(f"bad command {line[:200]!r}: {error}")
         return bool(data)
 
-    def _obey(self, command: Any, line: bytes) -> None:
+    def _obey(self, command: Any) -> None:
         if "run" in command:
-            self._run(str(command["run"]), command.get("task"), line)
+            self._run(str(command["run"]), command.get("task"))
         elif "cancel" in command:
             for child in self.children.values():
                 if child.slot == command["cancel"]:
@@ -139,70 +147,83 @@ class Server:
                 handles.close()
         elif "preload" in command:
             preload([str(module) for module in command["preload"]])
-            self._renew_idle()
+            for child in self.idle:
+                child.kill()
+            self.idle.clear()
         else:
             raise KeyError("it has none of run, cancel, forget and preload")
 
-    def _run(self, slot: str, task: Any, line: bytes) -> None:
+    def _run(self, slot: str, task: Any) -> None:
+        handles = self.kept.pop(slot, None)
+        fds = []
+        if handles is not None:
+            self.kept[slot] = handles
+            fds = [handles.directory, handles.record.fd, handles.worker]
+        passthrough = handles is not None and handles.record.passthrough
+        header = json.dumps({"slot": slot, "task": task, "passthrough": passthrough})
+        message = header.encode() + b"\n" + self._code(task)
         assigned = False
         while not assigned:
-            child = self.idle if self.idle is not None else self._fork()
-            self.idle = None
+            child = self.idle.pop(0) if self.idle else self._fork()
             try:
-                child.assign(slot, line)
+                child.assign(slot, message, fds)
                 assigned = True
             except BrokenPipeError:
                 self._bury(child)
-        self._prepare(slot, task)
-        self.idle = self._fork()
+        if handles is None:
+            self._keep(slot)
 
-    def _prepare(self, slot: str, task: Any) -> None:
-        """Opens and compiles what the next run of this slot will probably need; its child inherits it."""
+    def _code(self, task: Any) -> bytes:
+        """The compiled script of a task, if the command names one that compiles; else the worker sees to it."""
+        try:
+            return marshal.dumps(self.cache.load(os.path.abspath(task["script"])))
+        except Exception:
+            return b""
+
+    def _keep(self, slot: str) -> None:
+        """Opens what later runs of a slot need; if that fails the worker meets the same, and reports it."""
         from pyrmap.slot import Handles
 
-        handles = self.kept.pop(slot, None)
         try:
-            self.kept[slot] = handles if handles is not None else Handles(slot)
-            if isinstance(task, dict):
-                self.cache.load(os.path.abspath(task["script"]))
-        except Exception:
-            # Whatever it is, the worker meets it too and reports it.
+            handles = Handles(slot)
+        except OSError:
             return
+        try:
+            handles.open_worker()
+        except OSError:
+            handles.close()
+            return
+        self.kept[slot] = handles
         while len(self.kept) > _KEPT_SLOTS:
             self.kept.pop(next(iter(self.kept))).close()
-
-    def _renew_idle(self) -> None:
-        if self.idle is not None:
-            self.idle.kill()
-        self.idle = self._fork()
 
     def _bury(self, child: Child) -> None:
         self.poll.unregister(child.pidfd)
         del self.children[child.pidfd]
-        if child is self.idle:
-            self.idle = None
+        if child in self.idle:
+            self.idle.remove(child)
         # Processes that it left behind go with it.
         child.kill()
         child.reap()
 
     def _fork(self) -> Child:
-        command, pipe = os.pipe()
+        channel, command = socket.socketpair()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            os.close(pipe)
+            channel.close()
             self._be_child(parent, command)
-        os.close(command)
+        command.close()
         try:
             os.setpgid(pid, pid)
         except (PermissionError, ProcessLookupError):
             pass
-        child = Child(pid, pipe)
+        child = Child(pid, channel)
         self.children[child.pidfd] = child
         self.poll.register(child.pidfd, select.POLLIN)
         return child
 
-    def _be_child(self, parent: int, command: int) -> NoReturn:
+    def _be_child(self, parent: int, channel: socket.socket) -> NoReturn:
         status = 1
         try:
             os.setpgid(0, 0)
@@ -216,32 +237,33 @@ class Server:
             gc.enable()
             # Every child would draw the same numbers: NumPy seeded its generator when it was loaded.
             sys.modules["numpy"].random.seed()
-            self.rehearse(self.cache)
-            line = _read_all(command)
-            if line:
-                status = self._work(json.loads(line))
+            if not select.select([channel], [], [], 0)[0]:
+                self.rehearse()
+            with channel:
+                message, fds, _, _ = socket.recv_fds(channel, 65536, 3)
+                while piece := channel.recv(65536):
+                    message += piece
+            if message:
+                status = _work(message, fds)
         finally:
             os._exit(status)
 
-    def _work(self, command: dict[str, Any]) -> int:
-        from pyrmap import slot as slot_module
-        from pyrmap import worker
 
-        slot = command["run"]
-        text = worker.run(slot, command.get("task"), self.cache, self.kept.get(slot))
-        # What an ordinary end of the interpreter does for a script, without taking the interpreter apart.
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        slot_module.flush_output()
-        return 1 if text else 0
+def _work(message: bytes, fds: list[int]) -> int:
+    """The life of a child from its command on. Returns its exit status."""
+    from pyrmap import slot, worker
 
-
-def _read_all(fd: int) -> bytes:
-    pieces = []
-    while piece := os.read(fd, 65536):
-        pieces.append(piece)
-    os.close(fd)
-    return b"".join(pieces)
+    header, _, code = message.partition(b"\n")
+    run = json.loads(header)
+    handles = slot.Handles.adopt(run["slot"], fds, run["passthrough"]) if fds else None
+    text = worker.run(run["slot"], run["task"], marshal.loads(code) if code else None, handles)
+    # What is left to do should not compete with the next run.
+    os.nice(19)
+    # What an ordinary end of the interpreter does for a script, without taking the interpreter apart.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    slot.flush_output()
+    return 1 if text else 0
 
 
 def complain(text: str) -> None:

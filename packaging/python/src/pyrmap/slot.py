@@ -70,15 +70,28 @@ class Handles:
             raise refused(error, "open metadata.bin", self.path) from error
         self.record = RecordFile(fd, passthrough)
 
+    @classmethod
+    def adopt(cls, path: str, fds: list[int], passthrough: bool) -> Handles:
+        """Handles that another process has opened: descriptors of the directory, metadata.bin and `worker`."""
+        handles = cls.__new__(cls)
+        handles.path = path
+        handles.directory, metadata, handles.worker = fds
+        handles.record = RecordFile(metadata, passthrough)
+        return handles
+
     def open(self, name: str, flags: int) -> int:
         """Opens a file of the slot; a removed slot is ENOENT even if there is a new one of the same name."""
         return os.open(name, flags | os.O_CLOEXEC, dir_fd=self.directory)
 
     def bind_worker(self) -> None:
         """Names this process as the one that computes: should it die, the round fails and nobody waits for it."""
+        self.open_worker()
+        os.pwrite(self.worker, b"self", 0)
+
+    def open_worker(self) -> None:
+        """Opens `worker`, for bind_worker(). Idempotent."""
         if self.worker < 0:
             self.worker = self.open("worker", os.O_WRONLY)
-        os.pwrite(self.worker, b"self", 0)
 
     def close(self) -> None:
         """Idempotent."""

@@ -67,11 +67,12 @@ class RecordFile:
     `change`. A mapping on the page-cache path may lag, so there it is read(2) and poll(2).
     """
 
-    __slots__ = ("_mapping", "_page", "_poll", "fd")
+    __slots__ = ("_mapping", "_page", "_poll", "fd", "passthrough")
 
     def __init__(self, fd: int, passthrough: bool) -> None:
         """Takes over the descriptor, which must be open for reading and writing."""
         self.fd = fd
+        self.passthrough = passthrough
         self._mapping: Optional[mapping.Mapping] = None
         self._page: Optional[memoryview] = None
         self._poll: Optional[select.poll] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from types import CodeType
 from typing import Any, Mapping, NamedTuple, Optional
 
 from pyrmap import process, scripts
@@ -56,10 +57,11 @@ def read_task(slot: str) -> object:
     return json.loads(text)
 
 
-def run(path: str, content: object, cache: scripts.ScriptCache, handles: Optional[Handles] = None) -> str:
+def run(path: str, content: object, code: Optional[CodeType] = None, handles: Optional[Handles] = None) -> str:
     """Runs one round of a slot. Returns why it failed, which is in the slot's `error` then, or "".
 
-    content: the task's JSON value; None: what the slot's `task` says. handles: of that slot, if they are open already.
+    content: the task's JSON value; None: what the slot's `task` says. code: of the task's script, if it is compiled.
+    handles: of that slot, if they are open already.
     Nothing is raised. What goes wrong after the round was published is only printed.
     """
     os.environ[SLOT_VARIABLE] = path
@@ -72,7 +74,7 @@ def run(path: str, content: object, cache: scripts.ScriptCache, handles: Optiona
         return str(error)
     process.use_slot(slot)
     try:
-        _execute(slot, parse_task(read_task(path) if content is None else content), cache)
+        _execute(slot, parse_task(read_task(path) if content is None else content), code)
     except BaseException as error:
         failed = not (isinstance(error, SystemExit) and error.code in (None, 0))
         text = failure_text(error, path) if failed else ""
@@ -87,7 +89,7 @@ def run(path: str, content: object, cache: scripts.ScriptCache, handles: Optiona
     return _fail(slot, text or _UNPUBLISHED)
 
 
-def _execute(slot: Slot, task: Task, cache: scripts.ScriptCache) -> None:
+def _execute(slot: Slot, task: Task, code: Optional[CodeType]) -> None:
     for name, value in task.env.items():
         if value is None:
             os.environ.pop(name, None)
@@ -95,7 +97,8 @@ def _execute(slot: Slot, task: Task, cache: scripts.ScriptCache) -> None:
             os.environ[name] = value
     if task.cwd is not None:
         os.chdir(task.cwd)
-    code = cache.load(task.script)
+    if code is None:
+        code = scripts.compile_script(task.script)
     if task.function is None:
         scripts.run_main(code, task.script, [str(argument) for argument in task.args])
         return

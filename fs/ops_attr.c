@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * ops_attr.c - requests about attributes. A size can be a matter of waiting: pages are reserved in the
+ * background.
+ */
+#include "parked.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+
+static void reply_attributes(struct ops *ops, fuse_req_t request, const struct inode *inode)
+{
+    struct stat st;
+    struct ops_timeouts timeouts = ops_attributes(ops, inode, &st);
+
+    fuse_reply_attr(request, &st, timeouts.attributes);
+}
+
+/* The slot may have gone on while the background worked. */
+static void reply_attributes_later(void *context, int result)
+{
+    struct parked *parked = context;
+    struct inode inode;
+
+    if (result == 0)
+        result = inode_decode(parked->ops->exchange, parked->nodeid, &inode);
+    if (result < 0)
+        ops_reply(parked->request, result);
+    else
+        reply_attributes(parked->ops, parked->request, &inode);
+    free(parked);
+}
+
+/* What does not fit was cut off: the size that the caller learns is true, and mmap beyond it fails. */
+static void holes_filled(void *context, int result)
+{
+    (void)result;
+    reply_attributes_later(context, 0);
+}
+
+/* fstat of a file of an earlier round, or of a slot that is gone: its handle knows the segment. */
+static int stale_attributes(struct ops *ops, const struct handle *handle, struct stat *st)
+{
+    uint64_t size, allocated;
+
+    if (!handle || !handle->segment || segment_stat(ops->arena, handle->segment, &size, &allocated) < 0)
+        return -ESTALE;
+    *st = (struct stat){.st_mode = S_IFREG | 0400, .st_nlink = 0, .st_blksize = 4096, .st_uid = ops->uid};
+    st->st_ino = inode_serial(handle->nodeid);
+    st->st_size = (off_t)size;
+    st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
+    return 0;
+}
+
+void ops_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
+{
+    struct ops *ops = ops_of(request, OPS_GETATTR);
+    struct parked *parked;
+    struct inode inode;
+    struct stat st;
+    int result = inode_decode(ops->exchange, nodeid, &inode);
+
+    if (result < 0) {
+        result = stale_attributes(ops, fi ? ops_handle(fi) : NULL, &st);
+        if (result < 0)
+            ops_reply(request, result);
+        else
+            fuse_reply_attr(request, &st, 3600);
+        return;
+    }
+    if (inode.kind == INODE_SLOT && control_of(inode.file)->kind == CONTROL_ARRAY &&
+        exchange_has_holes(ops->exchange, inode.slot, slot_file_side(inode.file))) {
+        parked = parked_new(ops, request, nodeid, NULL, 0);
+        if (parked) {
+            exchange_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), holes_filled, parked);
+            return;
+        }
+    }
+    reply_attributes(ops, request, &inode);
+}
+
+static void set_times(const struct inode *inode, const struct stat *st, int mask)
+{
+    struct timespec *changed = control_of(inode->file)->kind == CONTROL_ARRAY
+                                   ? &inode->slot->arrays[slot_file_side(inode->file)].changed
+                                   : &inode->slot->changed[inode->file];
+
+    if (mask & FUSE_SET_ATTR_MTIME_NOW)
+        clock_gettime(CLOCK_REALTIME, changed);
+    else if (mask & FUSE_SET_ATTR_MTIME)
+        *changed = st->st_mtim;
+}
+
+static void set_owner_and_mode(struct ops *ops, const struct inode *inode, const struct stat *st, int mask)
+{
+    struct slot *slot = inode->slot;
+
+    if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+        exchange_chown(ops->exchange, slot, mask & FUSE_SET_ATTR_UID ? st->st_uid : slot->uid,
+                       mask & FUSE_SET_ATTR_GID ? st->st_gid : slot->gid);
+    if (mask & FUSE_SET_ATTR_MODE) {
+        if (inode->file == SLOT_DIRECTORY)
+            slot_chmod(slot, st->st_mode);
+        else if (control_of(inode->file)->kind == CONTROL_VIEW)
+            slot->modes[inode->file] = st->st_mode & 0444;
+        else
+            slot->modes[inode->file] = st->st_mode & 0777;
+    }
+    if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE))
+        ops_forget_attributes(ops, slot);
+}
+
+static int set_small_size(struct ops *ops, const struct inode *inode, off_t size)
+{
+    const struct control *control = control_of(inode->file);
+
+    if (control->kind == CONTROL_DIRECTORY)
+        return -EISDIR;
+    if (!control->write)
+        return -EACCES;
+    if (control->resize)
+        return control->resize(ops->exchange, inode->slot, (uint64_t)size);
+    return size == 0 ? 0 : -EINVAL;
+}
+
+void ops_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, int mask, struct fuse_file_info *fi)
+{
+    struct ops *ops = ops_of(request, OPS_SETATTR);
+    struct caller caller = ops_caller(request);
+    struct parked *parked;
+    struct inode inode;
+    int result = inode_decode(ops->exchange, nodeid, &inode);
+
+    if (result == 0 && inode.kind != INODE_SLOT)
+        result = -EPERM;
+    if (result == 0 && mask & FUSE_SET_ATTR_SIZE && control_of(inode.file)->kind != CONTROL_ARRAY)
+        result = set_small_size(ops, &inode, st->st_size);
+    if (result < 0) {
+        ops_reply(request, result);
+        return;
+    }
+    set_owner_and_mode(ops, &inode, st, mask);
+    set_times(&inode, st, mask);
+    if (!(mask & FUSE_SET_ATTR_SIZE) || control_of(inode.file)->kind != CONTROL_ARRAY) {
+        reply_attributes(ops, request, &inode);
+        return;
+    }
+    parked = parked_new(ops, request, nodeid, NULL, 0);
+    if (!parked) {
+        ops_reply(request, -ENOMEM);
+        return;
+    }
+    exchange_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? ops_handle(fi) : NULL,
+                    &caller, SEGMENT_RESIZE, (uint64_t)st->st_size, reply_attributes_later, parked);
+}
+
+static void fallocated(void *context, int result)
+{
+    struct parked *parked = context;
+
+    ops_reply(parked->request, result);
+    free(parked);
+}
+
+void ops_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t offset, off_t length,
+                   struct fuse_file_info *fi)
+{
+    struct ops *ops = ops_of(request, OPS_FALLOCATE);
+    struct caller caller = ops_caller(request);
+    struct handle *handle = ops_handle(fi);
+    struct parked *parked;
+
+    if (ops_kind_of(handle) != CONTROL_ARRAY || (mode & ~FALLOC_FL_KEEP_SIZE) != 0) {
+        ops_reply(request, -EOPNOTSUPP);
+        return;
+    }
+    if (!handle->slot) {
+        ops_reply(request, -ESTALE);
+        return;
+    }
+    parked = parked_new(ops, request, nodeid, fi, 0);
+    if (!parked) {
+        ops_reply(request, -ENOMEM);
+        return;
+    }
+    exchange_resize(ops->exchange, handle->slot, handle->side, handle, &caller,
+                    mode ? SEGMENT_RESERVE : SEGMENT_GROW, (uint64_t)offset + (uint64_t)length, fallocated,
+                    parked);
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parked.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+struct parked *parked_new(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid,
+                          const struct fuse_file_info *fi, size_t size)
+{
+    struct parked *parked = calloc(1, sizeof(*parked) + size);
+
+    if (!parked)
+        return NULL;
+    parked->ops = ops;
+    parked->request = request;
+    parked->caller = ops_caller(request);
+    parked->nodeid = nodeid;
+    parked->size = size;
+    parked->waiter.thread = parked->caller.thread;
+    if (fi) {
+        parked->fi = *fi;
+        parked->handle = ops_handle(fi);
+    }
+    return parked;
+}
+
+static void interrupted(fuse_req_t request, void *data)
+{
+    struct parked *parked = data;
+
+    (void)request;
+    exchange_unpark(&parked->waiter);
+    parked->waiter.end(&parked->waiter, -EINTR);
+}
+
+/*
+ * Parks a request in a slot, or refuses to: O_NONBLOCK, or its process was told to stop already. Calls end in
+ * that case.
+ */
+void parked_wait(struct parked *parked, struct slot *slot, int why, int flags)
+{
+    struct waiter *waiter = &parked->waiter;
+
+    if (fuse_req_interrupted(parked->request)) {
+        waiter->end(waiter, -EINTR);
+        return;
+    }
+    if (why == EXCHANGE_WAITS && flags & O_NONBLOCK) {
+        exchange_refuse(parked->ops->exchange, slot, &parked->caller, handshake_event_name(waiter->event),
+                        -EAGAIN, handshake_reason(slot_state(slot), waiter->event));
+        waiter->end(waiter, -EAGAIN);
+        return;
+    }
+    exchange_park(parked->ops->exchange, waiter, slot);
+    fuse_req_interrupt_func(parked->request, interrupted, parked);
+}

@@ -1,0 +1,516 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_reserve.c - sizes come with their pages or not at all, and publishing leaves exact files.
+ */
+#include "arena_fixture.h"
+#include "descriptors.h"
+#include "suite.h"
+#include <errno.h>
+#include <string.h>
+
+static uint64_t room(struct bench *bench)
+{
+    struct arena_usage usage = bench_usage(bench);
+
+    return usage.capacity - usage.used - usage.warm;
+}
+
+/* A store into a page for which there was no memory would be SIGBUS. */
+START_TEST(test_every_page_is_there)
+{
+    struct bench bench;
+    struct segment *segment, *other;
+    int client;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, 0))
+        return;
+    segment = bench_open_segment(&bench, 80, &client);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 16 * MIB + 1), -ENOSPC);
+    ck_assert_uint_eq(bench_size(&bench, segment), 80);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 16 * MIB - 4 * KIB), 0);
+    ck_assert_uint_eq(bench_size(&bench, segment), 16 * MIB - 4 * KIB);
+    client_fill(client, 0, 16 * MIB - 4 * KIB, 0x55);
+
+    other = bench_segment(&bench, 0);
+    ck_assert_int_eq(bench_reserve(&bench, other, SEGMENT_RESIZE, 4 * KIB + 1), -ENOSPC);
+    ck_assert_uint_eq(bench_size(&bench, other), 0);
+    ck_assert_uint_eq(bench_allocated(&bench, other), 0);
+    ck_assert_int_eq(bench_reserve(&bench, other, SEGMENT_RESIZE, 4 * KIB), 0);
+    ck_assert_uint_eq(room(&bench), 0);
+    ck_assert_uint_eq(client_differs(client, 16 * MIB - 4 * KIB, 0x55), 16 * MIB - 4 * KIB);
+    close(client);
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(test_refused_growth_changes_nothing)
+{
+    struct bench bench;
+    struct segment *segment, *filler;
+    int client;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 256 * MIB, 0))
+        return;
+    segment = bench_open_segment(&bench, 3 * MIB, &client);
+    client_fill(client, 0, 3 * MIB, 0x11);
+    filler = bench_open_segment(&bench, 60 * MIB, NULL);
+    /* More than one chunk fits before it turns out that the rest does not. */
+    for (int mode = SEGMENT_RESIZE; mode <= SEGMENT_GROW; mode++) {
+        ck_assert_int_eq(bench_reserve(&bench, segment, (enum segment_reserve_mode)mode, 200 * MIB), -ENOSPC);
+        ck_assert_uint_eq(bench_size(&bench, segment), 3 * MIB);
+        ck_assert_uint_eq(bench_allocated(&bench, segment), 3 * MIB);
+    }
+    ck_assert_uint_eq(client_differs(client, 3 * MIB, 0x11), 3 * MIB);
+    bench_settle_down(&bench);
+    ck_assert_uint_eq(bench_usage(&bench).used, 63 * MIB);
+    bench_drop(&bench, filler);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_GROW, 200 * MIB), 0);
+    ck_assert_uint_eq(bench_size(&bench, segment), 200 * MIB);
+    close(client);
+    bench_close(&bench);
+}
+END_TEST
+
+/* The kernel finds out only on the way when others take room that was seen to be free. */
+START_TEST(test_growth_that_fails_half_way)
+{
+    struct bench bench;
+    struct segment *segment;
+    int client;
+
+    if (!bench_open(&bench, ARENA_TMPFS, 200 * MIB, 0))
+        return;
+    segment = bench_open_segment(&bench, MIB, &client);
+    /* A client makes a hole that the tail has to compete with. */
+    ck_assert_int_eq(ftruncate(client, (off_t)(120 * MIB)), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESERVE, 199 * MIB), 0);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), 199 * MIB);
+    ck_assert_uint_eq(bench_size(&bench, segment), 120 * MIB);
+    ck_assert_int_eq(bench_settle(&bench, segment), 0);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), 120 * MIB);
+    close(client);
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(test_modes)
+{
+    struct bench bench;
+    struct segment *segment;
+    int client;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 64 * MIB, 0))
+        return;
+    segment = bench_open_segment(&bench, 10, &client);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESERVE, MIB), 0);
+    ck_assert_uint_eq(bench_size(&bench, segment), 10);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), MIB);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_GROW, 5), 0);
+    ck_assert_uint_eq(bench_size(&bench, segment), 10);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_GROW, 3 * MIB), 0);
+    ck_assert_uint_eq(bench_size(&bench, segment), 3 * MIB);
+    client_fill(client, 0, 3 * MIB, 0x22);
+
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, MIB + 1), 0);
+    ck_assert_uint_eq(bench_size(&bench, segment), MIB + 1);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), MIB + 4 * KIB);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 2 * MIB), 0);
+    ck_assert_uint_eq(client_differs(client, 2 * MIB, 0x22), MIB + 1);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), 2 * MIB);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 0), 0);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 0), 0);
+    close(client);
+    bench_settle_down(&bench);
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(test_absurd_sizes)
+{
+    struct bench bench;
+    struct segment *segment, *warm;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 64 * MIB, 8 * MIB))
+        return;
+    warm = bench_open_segment(&bench, 4 * MIB, NULL);
+    bench_drop(&bench, warm);
+    bench_settle_down(&bench);
+    segment = bench_segment(&bench, 1);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, UINT64_MAX), -EFBIG);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, (uint64_t)INT64_MAX), -EFBIG);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, (uint64_t)1 << 62), -ENOSPC);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESERVE, 64 * MIB + 1), -ENOSPC);
+    ck_assert_uint_eq(bench_size(&bench, segment), 0);
+    /* None of them costs the warm pool anything. */
+    ck_assert_uint_eq(bench_usage(&bench).warm, _i == ARENA_DIR ? 0 : 4 * MIB);
+    bench_close(&bench);
+}
+END_TEST
+
+/* ---- Order ---- */
+
+struct track {
+    struct bench *bench;
+    char *log;
+    char name;
+    int result;
+    struct segment *drop; /* done() takes its last name */
+};
+
+static void log_done(void *context, int result)
+{
+    struct track *track = context;
+    size_t length = strlen(track->log);
+
+    track->result = result;
+    track->log[length] = track->name;
+    track->log[length + 1] = 0;
+    if (track->drop)
+        bench_drop(track->bench, track->drop);
+}
+
+START_TEST(test_small_ones_overtake_large_ones)
+{
+    struct bench bench;
+    struct segment *large, *medium, *small;
+    char log[8] = "";
+    struct track l = {.log = log, .name = 'l'}, m = {.log = log, .name = 'm'}, s = {.log = log, .name = 's'};
+
+    if (!bench_open(&bench, ARENA_TMPFS, 512 * MIB, 0))
+        return;
+    large = bench_segment(&bench, 0);
+    medium = bench_segment(&bench, 0);
+    small = bench_segment(&bench, 0);
+    segment_reserve(bench.arena, large, SEGMENT_RESIZE, 400 * MIB, log_done, &l);
+    segment_reserve(bench.arena, medium, SEGMENT_RESIZE, 4 * MIB, log_done, &m);
+    ck_assert_str_eq(log, "");
+    segment_reserve(bench.arena, small, SEGMENT_RESIZE, 80, log_done, &s);
+    ck_assert_str_eq(log, "s");
+    background_drain(bench.background);
+    ck_assert_str_eq(log, "sml");
+    ck_assert(l.result == 0 && m.result == 0 && s.result == 0);
+    bench_close(&bench);
+}
+END_TEST
+
+/* For one segment they take effect in the order in which they were asked for. */
+START_TEST(test_one_segment_in_order)
+{
+    struct bench bench;
+    struct segment *segment;
+    char log[8] = "";
+    struct track a = {.log = log, .name = 'a'}, b = {.log = log, .name = 'b'}, c = {.log = log, .name = 'c'};
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 512 * MIB, 0))
+        return;
+    segment = bench_segment(&bench, 0);
+    segment_reserve(bench.arena, segment, SEGMENT_RESIZE, 200 * MIB, log_done, &a);
+    segment_reserve(bench.arena, segment, SEGMENT_RESIZE, 100, log_done, &b);
+    segment_reserve(bench.arena, segment, SEGMENT_RESIZE, 3 * MIB, log_done, &c);
+    background_drain(bench.background);
+    ck_assert_str_eq(log, "abc");
+    ck_assert_uint_eq(bench_size(&bench, segment), 3 * MIB);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), 3 * MIB);
+    bench_settle_down(&bench);
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(test_last_name_goes_meanwhile)
+{
+    struct bench bench;
+    struct segment *segment;
+    char log[8] = "";
+    struct track a = {.log = log, .name = 'a'}, b = {.log = log, .name = 'b'};
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 64 * MIB, 0))
+        return;
+    segment = bench_open_segment(&bench, 80, NULL);
+    segment_reserve(bench.arena, segment, SEGMENT_RESIZE, 8 * MIB, log_done, &a);
+    segment_reserve(bench.arena, segment, SEGMENT_RESIZE, 9 * MIB, log_done, &b);
+    bench_drop(&bench, segment);
+    background_drain(bench.background);
+    ck_assert_str_eq(log, "ab");
+    bench_settle_down(&bench);
+    ck_assert_uint_eq(bench_usage(&bench).used, 0);
+
+    for (uint64_t size = 80; size <= 8 * MIB; size = size * 100000) {
+        log[0] = 0;
+        segment = bench_open_segment(&bench, 0, NULL);
+        a = (struct track){.bench = &bench, .log = log, .name = 'a', .drop = segment};
+        segment_reserve(bench.arena, segment, SEGMENT_RESIZE, size, log_done, &a);
+        background_drain(bench.background);
+        ck_assert_str_eq(log, "a");
+        ck_assert_int_eq(a.result, 0);
+        bench_settle_down(&bench);
+        ck_assert_uint_eq(bench_usage(&bench).used, 0);
+    }
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(test_close_waits_for_reservations)
+{
+    struct bench bench;
+    char log[8] = "";
+    struct track a = {.log = log, .name = 'a'};
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 256 * MIB, 64 * MIB))
+        return;
+    bench_drop(&bench, bench_open_segment(&bench, 60 * MIB, NULL));
+    segment_reserve(bench.arena, bench_segment(&bench, 0), SEGMENT_RESIZE, 190 * MIB, log_done, &a);
+    bench_close(&bench);
+    ck_assert_str_eq(log, "a");
+    ck_assert_int_eq(a.result, 0);
+}
+END_TEST
+
+/* ---- The warm pool makes room ---- */
+
+START_TEST(test_pool_is_given_up)
+{
+    struct bench bench;
+    struct segment *segment;
+    int client;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 64 * MIB, 32 * MIB))
+        return;
+    bench_drop(&bench, bench_open_segment(&bench, 8 * MIB, NULL));
+    bench_drop(&bench, bench_open_segment(&bench, 20 * MIB, NULL));
+    bench_settle_down(&bench);
+    ck_assert_uint_eq(bench_usage(&bench).warm, _i == ARENA_DIR ? 0 : 28 * MIB);
+    segment = bench_open_segment(&bench, 60 * MIB, &client);
+    client_fill(client, 0, 60 * MIB, 1);
+    close(client);
+    bench_settle_down(&bench);
+    ck_assert_uint_eq(bench_usage(&bench).warm, 0);
+    ck_assert_uint_eq(bench_usage(&bench).used, 60 * MIB);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 80), 0);
+    bench_close(&bench);
+}
+END_TEST
+
+/* Even what the helper thread is zeroing at that moment. */
+START_TEST(test_work_in_hand_is_given_up)
+{
+    struct bench bench;
+    struct segment *segments[3];
+    char log[8] = "";
+    struct track tracks[3];
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 128 * MIB, 64 * MIB))
+        return;
+    for (int i = 0; i < 3; i++) {
+        tracks[i] = (struct track){.log = log, .name = (char)('a' + i)};
+        segments[i] = bench_segment(&bench, 1);
+    }
+    bench_drop(&bench, bench_open_segment(&bench, 30 * MIB, NULL));
+    bench_drop(&bench, bench_open_segment(&bench, 30 * MIB, NULL));
+    segment_reserve(bench.arena, segments[0], SEGMENT_RESIZE, 60 * MIB, log_done, &tracks[0]);
+    segment_reserve(bench.arena, segments[1], SEGMENT_RESIZE, 60 * MIB, log_done, &tracks[1]);
+    segment_reserve(bench.arena, segments[2], SEGMENT_RESIZE, 60 * MIB, log_done, &tracks[2]);
+    background_drain(bench.background);
+    ck_assert_uint_eq(strlen(log), 3);
+    ck_assert_int_eq(tracks[0].result, 0);
+    ck_assert_int_eq(tracks[1].result, 0);
+    ck_assert_int_eq(tracks[2].result, -ENOSPC);
+    bench_settle_down(&bench);
+    ck_assert_uint_eq(bench_usage(&bench).used, 120 * MIB);
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(test_trim)
+{
+    struct bench bench;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 128 * MIB, 64 * MIB))
+        return;
+    arena_trim(bench.arena);
+    bench_drop(&bench, bench_open_segment(&bench, 20 * MIB, NULL));
+    bench_settle_down(&bench);
+    bench_drop(&bench, bench_open_segment(&bench, 4 * MIB, NULL));
+    bench_drop(&bench, bench_open_segment(&bench, 8 * MIB, NULL));
+    arena_trim(bench.arena);
+    bench_settle_down(&bench);
+    ck_assert_uint_eq(bench_usage(&bench).warm, 0);
+    ck_assert_uint_eq(bench_usage(&bench).used, 0);
+    bench_close(&bench);
+}
+END_TEST
+
+/* ---- Publishing ---- */
+
+START_TEST(test_settle_fills_holes)
+{
+    struct bench bench;
+    struct segment *segment;
+    int client;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 64 * MIB, 0))
+        return;
+    segment = bench_open_segment(&bench, 0, &client);
+    ck_assert_int_eq(pwrite(client, "end", 3, (off_t)(10 * MIB)), 3);
+    ck_assert_uint_lt(bench_allocated(&bench, segment), 9 * MIB);
+    close(client);
+    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert_int_eq(bench_settle(&bench, segment), 0);
+    ck_assert(segment_settled(bench.arena, segment));
+    ck_assert_uint_eq(bench_size(&bench, segment), 10 * MIB + 3);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), 10 * MIB + 4 * KIB);
+    ck_assert(!segment_has_writers(bench.arena, segment));
+    client = client_open(segment, O_RDONLY);
+    ck_assert_uint_eq(client_differs(client, 10 * MIB + 3, 0), 10 * MIB);
+    close(client);
+    bench_settle_down(&bench);
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(test_settle_trims)
+{
+    struct bench bench;
+    struct segment *segment;
+    int client;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 64 * MIB, 0))
+        return;
+    segment = bench_open_segment(&bench, 3 * MIB + 5, &client);
+    client_fill(client, 0, 3 * MIB + 5, 0x77);
+    close(client);
+    ck_assert(segment_settled(bench.arena, segment) == (_i != ARENA_DIR));
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESERVE, 20 * MIB), 0);
+    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert_int_eq(bench_settle(&bench, segment), 0);
+    ck_assert(segment_settled(bench.arena, segment));
+    ck_assert_uint_eq(bench_allocated(&bench, segment), 3 * MIB + 4 * KIB);
+    client = client_open(segment, O_RDONLY);
+    ck_assert_uint_eq(client_differs(client, 3 * MIB + 5, 0x77), 3 * MIB + 5);
+    close(client);
+    bench_settle_down(&bench);
+    bench_close(&bench);
+}
+END_TEST
+
+/* Reserved pages that were cut off and a hole of the same size must not pass for a whole file. */
+START_TEST(test_holes_hidden_by_reserved_pages)
+{
+    struct bench bench;
+    struct segment *segment, *filler;
+    int client;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 64 * MIB, 0))
+        return;
+    segment = bench_open_segment(&bench, MIB, &client);
+    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESERVE, 2 * MIB), 0);
+    ck_assert_int_eq(fallocate(client, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, (off_t)MIB), 0);
+    close(client);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), MIB);
+    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert_int_eq(bench_settle(&bench, segment), 0);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), MIB);
+    ck_assert(segment_settled(bench.arena, segment));
+    /* With nothing left, only a page that is there can be stored into. */
+    filler = bench_segment(&bench, 0);
+    ck_assert_int_eq(bench_reserve(&bench, filler, SEGMENT_RESIZE, 63 * MIB), 0);
+    client = client_open(segment, O_RDWR);
+    client_fill(client, 0, MIB, 1);
+    close(client);
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(test_settle_without_room)
+{
+    struct bench bench;
+    struct segment *segment;
+    int client;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, 0))
+        return;
+    segment = bench_open_segment(&bench, 0, &client);
+    ck_assert_int_eq(ftruncate(client, (off_t)(32 * MIB)), 0);
+    ck_assert_int_eq(bench_settle(&bench, segment), -ENOSPC);
+    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert_uint_eq(bench_size(&bench, segment), 32 * MIB);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), 0);
+    ck_assert_int_eq(ftruncate(client, (off_t)(8 * MIB)), 0);
+    ck_assert_int_eq(bench_settle(&bench, segment), 0);
+    ck_assert_uint_eq(bench_allocated(&bench, segment), 8 * MIB);
+    close(client);
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(test_settle_the_empty_and_the_small)
+{
+    struct bench bench;
+    struct segment *segment;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, 0))
+        return;
+    segment = bench_segment(&bench, 0);
+    ck_assert(segment_settled(bench.arena, segment) == (_i != ARENA_DIR));
+    ck_assert_int_eq(bench_settle(&bench, segment), 0);
+    ck_assert(segment_settled(bench.arena, segment));
+    ck_assert_int_eq(segment_write(bench.arena, segment, "x", 1, 100 * 1024), 1);
+    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert_int_eq(bench_settle(&bench, segment), 0);
+    ck_assert(segment_settled(bench.arena, segment));
+    ck_assert_uint_eq(bench_allocated(&bench, segment), 104 * KIB);
+    bench_close(&bench);
+}
+END_TEST
+
+/* What was synced is no longer once somebody may have written. */
+START_TEST(test_synced)
+{
+    struct bench bench;
+    struct segment *segment;
+
+    ck_assert(bench_open(&bench, ARENA_DIR, 16 * MIB, 0));
+    segment = bench_open_segment(&bench, 4 * KIB, NULL);
+    segment_close(bench.arena, segment);
+    ck_assert(!segment->synced);
+    ck_assert_int_eq(bench_settle(&bench, segment), 0);
+    ck_assert(segment->synced && segment_settled(bench.arena, segment));
+    ck_assert_int_eq(segment_open(bench.arena, segment), 0);
+    ck_assert(!segment_settled(bench.arena, segment));
+    segment_close(bench.arena, segment);
+    ck_assert_int_eq(bench_settle(&bench, segment), 0);
+    segment->published = true;
+    ck_assert_int_eq(segment_open(bench.arena, segment), 0);
+    ck_assert(segment_settled(bench.arena, segment));
+    segment_close(bench.arena, segment);
+    bench_close(&bench);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("reserve");
+    TCase *tcase = tcase_create("reserve");
+
+    tcase_add_loop_test(tcase, test_every_page_is_there, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_refused_growth_changes_nothing, 0, ARENA_KINDS);
+    tcase_add_test(tcase, test_growth_that_fails_half_way);
+    tcase_add_loop_test(tcase, test_modes, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_absurd_sizes, 0, ARENA_KINDS);
+    tcase_add_test(tcase, test_small_ones_overtake_large_ones);
+    tcase_add_loop_test(tcase, test_one_segment_in_order, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_last_name_goes_meanwhile, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_close_waits_for_reservations, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_pool_is_given_up, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_work_in_hand_is_given_up, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_trim, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_settle_fills_holes, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_settle_trims, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_holes_hidden_by_reserved_pages, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_settle_without_room, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_settle_the_empty_and_the_small, 0, ARENA_KINDS);
+    tcase_add_test(tcase, test_synced);
+    tcase_set_timeout(tcase, 120);
+    suite_add_tcase(suite, tcase);
+    return suite_run(suite);
+}
