@@ -31,7 +31,7 @@ SANITIZE ?=
 # ---- Sources ---------------------------------------------------------------------------------------------------
 
 # These talk to libfuse. Everything else is the core, which the unit tests link without it.
-FUSE_SOURCES := $(sort $(wildcard $(addprefix fs/,main.c ops*.c parked.c transport.c supervisor.c mount.c server.c)) \
+FUSE_SOURCES := $(sort $(wildcard $(addprefix fs/,main.c ops*.c parked.c seek.c transport.c supervisor.c mount.c server.c)) \
                        $(shell grep -ls '<fuse_lowlevel\.h>' fs/*.c))
 CORE_SOURCES := $(filter-out $(FUSE_SOURCES),$(wildcard fs/*.c conf/*.c))
 
@@ -135,7 +135,7 @@ check-sanitize: deps
 
 export ASAN_OPTIONS  := detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS := print_stacktrace=1
-export TSAN_OPTIONS  := second_deadlock_stack=1
+export TSAN_OPTIONS  := die_after_fork=0:second_deadlock_stack=1
 
 # The model test for as long as it takes; a disagreement prints the SEED that repeats it.
 torture: tests

@@ -144,12 +144,15 @@ int exchange_open_array(struct exchange *exchange, struct slot *slot, struct han
     handle->segment = segment;
     handle->side = side;
     handle->process = caller->thread;
+    handle_enlist(handle, slot);
     if (handle->access == HANDLE_WRITES) {
         handle->process = watch_process_of(caller->thread);
-        if (side == RECORD_SIDE_INPUT)
+        if (side == RECORD_SIDE_INPUT && slot->filler != handle->process) {
             slot->filler = handle->process;
+            exchange_queue(exchange, slot); /* its own reader may be parked */
+            exchange_run(exchange);
+        }
     }
-    handle_enlist(handle, slot);
     return 0;
 }
 

@@ -5,7 +5,8 @@
  * The modules, from here downwards; an arrow never points up:
  *
  *   main -> supervisor -> mount, server      the mount point, the processes, the loop's parts
- *   server -> ops (ops_name, ops_file)       the kernel's requests: decode, call, one reply
+ *   server -> ops (_name, _file, _attr)      the kernel's requests: decode, call, one reply
+ *   ops -> parked, seek                      requests that are answered later
  *   ops -> transport                         passthrough, which libfuse does not know
  *   ops -> control -> report, view, text     the files of a slot, a table row each
  *   ops -> status -> graph                   the files of .pyrmap

@@ -52,6 +52,7 @@ struct ops {
     gid_t gid;
     struct timespec started;
     uint64_t counts[OPS_KINDS];
+    struct seeks *seeks; /* seek.h */
 };
 
 extern const struct fuse_lowlevel_ops ops_table;

@@ -5,6 +5,7 @@
 #include "log.h"
 #include "page.h"
 #include "parked.h"
+#include "seek.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -243,6 +244,10 @@ void ops_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, 
     (void)nodeid;
     if (size > OPS_BUFFER_SIZE)
         size = OPS_BUFFER_SIZE;
+    if (handle->view.read && (handle->file == SLOT_DATA_TXT || handle->file == SLOT_RESULT_TXT)) {
+        seek_and_read(ops, request, handle, size, offset);
+        return;
+    }
     if (control->kind == CONTROL_ARRAY)
         got = segment_read(ops->arena, handle->segment, ops_buffer, size, offset);
     else if (!handle->slot && !handle->text && control->kind != CONTROL_VIEW)

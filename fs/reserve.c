@@ -253,13 +253,14 @@ static void start(struct reservation *r);
  */
 static void leave_room(struct arena *arena)
 {
+    uint64_t warm = warm_bytes(&arena->warm);
     uint64_t room;
 
-    if (warm_bytes(&arena->warm) == 0)
+    if (warm == 0)
         return;
     room = arena_room(arena);
-    if (warm_bytes(&arena->warm) > room)
-        warm_shrink(&arena->warm, room);
+    if (warm > room)
+        warm_shrink(&arena->warm, (warm + room) / 2);
 }
 
 /* The segment is pinned until the very end, because done() may take its last name. */
@@ -322,8 +323,11 @@ static void give_up_warm(struct reservation *r)
     struct arena *arena = r->arena;
 
     struct reservation **last = &arena->starved;
+    struct backing **victims = &r->victims;
 
-    r->victims = warm_surrender(&arena->warm);
+    while (*victims)
+        victims = &(*victims)->next;
+    *victims = warm_surrender(&arena->warm);
     if (!warm_working(&arena->warm)) {
         start(r);
         return;

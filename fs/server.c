@@ -3,6 +3,7 @@
 
 #include "log.h"
 #include "sandbox.h"
+#include "seek.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -164,6 +165,8 @@ static int set_up(struct ops *ops)
     if (result == 0)
         result = watch_fd(&server.completions, background_fd(ops->background), completions_ready);
     if (result == 0)
+        result = seeks_init(&ops->seeks, server.loop);
+    if (result == 0)
         result = open_arena(ops);
     if (result == 0)
         result = slots_open(&server.slots, ops->arena, ops->conf->slots, server.error);
@@ -188,6 +191,8 @@ static void tear_down(struct ops *ops)
 {
     bool has_slots = server.slots && slots_count(server.slots) > 0;
 
+    if (server.loop)
+        seeks_deinit(ops->seeks, server.loop);
     exchange_deinit(ops->exchange);
     slots_close(server.slots);
     arena_close(ops->arena, has_slots ? ARENA_KEEP : ARENA_REMOVE);

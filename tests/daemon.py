@@ -172,8 +172,9 @@ class Daemon:
     @property
     def data_path(self) -> str:
         """PASSTHROUGH or PAGE_CACHE, as .pyrmap/status reports it."""
-        status = (self.path / ".pyrmap" / "status").read_text()
-        return PASSTHROUGH if "passthrough" in status.split("data path", 1)[1].split("\n", 1)[0] else PAGE_CACHE
+        lines = (self.path / ".pyrmap" / "status").read_text().splitlines()
+        value = next(line.split(": ", 1)[1] for line in lines if line.startswith("data path: "))
+        return next(path for path in (PASSTHROUGH, PAGE_CACHE) if value.startswith(path))
 
     def __enter__(self) -> "Daemon":
         return self.start()

@@ -66,6 +66,7 @@ class Run:
         self.seen_inodes: set[int] = set()
         self.steps = 0
         self.outcomes: Counter[str] = Counter()  # how often each verb ended in what
+        self.parked: Counter[int] = Counter()    # per client the answers that are to come
 
     # --- one step
 
@@ -112,6 +113,7 @@ class Run:
         # What a handle of a round that is over may still do is the data path's; nobody sees it.
         checked = verb not in ("write", "ftruncate", "close") or self.model.is_current(arguments[0])
         expected, returned = self.model.apply(client, verb, arguments)
+        self.parked[client] += verb in ("park", "park_record")
         outcome, value = self.clients[client].attempt(verb, arguments)
         if checked:
             expect(f"{verb}: outcome", expected, outcome)
@@ -128,6 +130,7 @@ class Run:
             late = self.clients[answer.client].late(LATE_SECONDS)
             if late is None:
                 raise Disagreement("parked open: answers", sorted(pending, key=str), "none of these")
+            self.parked[answer.client] -= 1
             waiter, outcome, seen = late
             if waiter not in pending:
                 raise Disagreement("parked open: answer", "still waiting", (waiter, outcome))
@@ -239,8 +242,8 @@ class Run:
         for name in set(os.listdir(self.root)) - {".pyrmap"}:
             with suppress(FileNotFoundError):
                 os.rmdir(f"{self.root}/{name}")
-        for waiter in [waiter for slot in self.model.slots.values() for waiter in slot.waiters.values()]:
-            self.clients[waiter.client].late(LATE_SECONDS)
+        for client_number in self.parked.elements():
+            self.clients[client_number].late(LATE_SECONDS)
 
 
 def described(side: str, dtype_key: str, array: Array) -> dict[str, str]:

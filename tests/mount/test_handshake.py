@@ -67,7 +67,7 @@ def test_cell(slot: Slot, agents: Callable[[], Agent], state: str, step: str) ->
         eventually(lambda: (agent.pid, file) in slot.waiters(), "the open is parked")
         assert not agent.answered() and slot.raw == before and slot.state == state
         with refused(errno.EAGAIN):
-            os.open(slot / file, os.O_RDONLY | os.O_NONBLOCK)
+            agents().run("os.open(path, os.O_RDONLY | os.O_NONBLOCK)", path=slot / file)
         finish(slot, state, step)
         expected = DATA if step == "read data" else ANSWER
         assert agent.result().encode("latin-1") == expected.tobytes()

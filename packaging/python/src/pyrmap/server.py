@@ -33,6 +33,7 @@ import select
 import signal
 import socket
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 if TYPE_CHECKING:
@@ -245,6 +246,8 @@ class Server:
                     message += piece
             if message:
                 status = _work(message, fds)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
 
