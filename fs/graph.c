@@ -48,10 +48,14 @@ void graph_dot(struct exchange *exchange, FILE *out)
     fputs("}\n", out);
 }
 
+enum { DEEPEST = 32 };
+
 static void print_node(const struct slot *slot, unsigned depth, FILE *out)
 {
-    for (unsigned i = 1; i < depth; i++)
+    for (unsigned i = 1; i < depth && i < DEEPEST; i++)
         fputs("    ", out);
+    if (depth > DEEPEST)
+        fprintf(out, "[%u] ", depth); /* a long chain is no staircase without end */
     if (depth)
         fputs(slot->source_side == RECORD_SIDE_INPUT ? "`=> " : "`-> ", out);
     report_name(slot->name, out);

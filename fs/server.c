@@ -201,7 +201,8 @@ static void tear_down(struct ops *ops)
     background_deinit(ops->background);
     if (server.orphaned)
         umount2(ops->mountpoint, MNT_DETACH);
-    fuse_session_destroy(ops->session);
+    /* The session stays: destroying it here would lose its mount point's name, and only unmounting frees
+     * that. */
     transport_deinit(ops->transport);
     if (server.signals.fd >= 0)
         close(server.signals.fd);

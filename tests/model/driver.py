@@ -24,7 +24,7 @@ Operation = tuple[Any, ...]
 Clients = Sequence["LocalClient | RemoteClient"]
 
 FULL_EVERY = 100
-LATE_SECONDS = 20.0
+PATIENCE = 10.0  # seconds until a parked open that should be answered is not
 TEXT_VERBS = {"write_task", "write_error", "write_text", "unlink"}
 
 
@@ -57,7 +57,8 @@ class Watched:
 class Run:
     """One history: an empty mount and an empty model, and the operations since."""
 
-    def __init__(self, root: Path, clients: Clients, model: Model) -> None:
+    def __init__(self, root: Path, clients: Clients, model: Model, patience: float) -> None:
+        self.patience = patience
         self.root = str(root)
         self.clients = clients
         self.model = model
@@ -127,7 +128,7 @@ class Run:
         """Takes the answers of the parked opens that this step ended."""
         pending = {answer.waiter: answer for answer in answers}
         for answer in answers:
-            late = self.clients[answer.client].late(LATE_SECONDS)
+            late = self.clients[answer.client].late(self.patience)
             if late is None:
                 raise Disagreement("parked open: answers", sorted(pending, key=str), "none of these")
             self.parked[answer.client] -= 1
@@ -142,7 +143,7 @@ class Run:
 
     def await_parked(self, slot: Slot) -> None:
         """Returns once the daemon has everyone parked whom the model has."""
-        deadline = time.monotonic() + LATE_SECONDS
+        deadline = time.monotonic() + self.patience
         while (count := self.text(slot.name).count("\nwaiting=")) != len(slot.waiters):
             if time.monotonic() > deadline:
                 raise Disagreement("parked open: waiters", len(slot.waiters), count)
@@ -243,7 +244,7 @@ class Run:
             with suppress(FileNotFoundError):
                 os.rmdir(f"{self.root}/{name}")
         for client_number in self.parked.elements():
-            self.clients[client_number].late(LATE_SECONDS)
+            self.clients[client_number].late(self.patience)
 
 
 def described(side: str, dtype_key: str, array: Array) -> dict[str, str]:

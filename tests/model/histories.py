@@ -7,7 +7,7 @@ from typing import Iterator
 
 from client import LocalClient, RemoteClient
 from daemon import PAGE_CACHE, Daemon
-from driver import Clients, Run
+from driver import PATIENCE, Clients, Run
 from model import Model
 
 REMOTE_CLIENTS = 2
@@ -25,9 +25,9 @@ def clients_of(mount: Daemon) -> Iterator[Clients]:
 
 
 @contextmanager
-def run_of(mount: Daemon, clients: Clients) -> Iterator[Run]:
+def run_of(mount: Daemon, clients: Clients, patience: float = PATIENCE) -> Iterator[Run]:
     model = Model([client.pid for client in clients], mapping_holds=mount.data_path == PAGE_CACHE)
-    run = Run(mount.path, clients, model)
+    run = Run(mount.path, clients, model, patience)
     try:
         yield run
     finally:

@@ -23,11 +23,12 @@ CHAINS = os.environ.get("CHAINS", "1") != "0"
 SEED = int(os.environ.get("SEED", "1"))
 HISTORY = 5000  # steps between two fresh starts: a disagreement is shrunk from no more
 SHRINK_SECONDS = 120
+SHORT_PATIENCE = 0.5  # while shrinking
 SHOWN = 12
 
 
 def replay(mount: Daemon, clients: Clients, history: Sequence[Operation]) -> Disagreement | None:
-    with run_of(mount, clients) as run:
+    with run_of(mount, clients, SHORT_PATIENCE) as run:
         try:
             for operation in history:
                 run.step(operation)

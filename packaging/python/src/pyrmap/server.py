@@ -32,6 +32,7 @@ import marshal
 import select
 import signal
 import socket
+import struct
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
@@ -47,6 +48,7 @@ _POOL_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
                    "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 _KEPT_SLOTS = 32
+_LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1
 
 # Children that wait, and how long (ms) the commands must pause before one is made: a fork takes longer than a
@@ -67,6 +69,7 @@ class Child:
     def assign(self, slot: str, message: bytes, fds: list[int]) -> None:
         """Hands over a run. BrokenPipeError if the child is dead."""
         self.slot = slot
+        message = _LENGTH.pack(len(message)) + message
         with self.channel:
             sent = socket.send_fds(self.channel, [message], fds) if fds else 0
             self.channel.sendall(message[sent:])
@@ -227,6 +230,8 @@ class Server:
     def _be_child(self, parent: int, channel: socket.socket) -> NoReturn:
         status = 1
         try:
+            for other in self.idle:
+                other.channel.close()
             os.setpgid(0, 0)
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
@@ -241,15 +246,22 @@ class Server:
             if not select.select([channel], [], [], 0)[0]:
                 self.rehearse()
             with channel:
-                message, fds, _, _ = socket.recv_fds(channel, 65536, 3)
-                while piece := channel.recv(65536):
-                    message += piece
-            if message:
-                status = _work(message, fds)
+                message, fds = _receive(channel)
+            status = _work(message, fds)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
+
+
+def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """What assign() sent. Not up to the end of file: a child that was forked meanwhile may hold the other end, too."""
+    message, fds, _, _ = socket.recv_fds(channel, 65536, 3)
+    while message and len(message) < _LENGTH.size + _LENGTH.unpack_from(message)[0]:
+        message += channel.recv(65536)
+    if not message:
+        os._exit(0)
+    return message[_LENGTH.size:], fds
 
 
 def _work(message: bytes, fds: list[int]) -> int:
