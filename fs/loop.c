@@ -74,6 +74,7 @@ int loop_run(struct loop *loop)
         }
         loop->count = 0;
     }
+    loop->stopped = false; /* it can run again */
     return loop->status;
 }
 

@@ -426,6 +426,7 @@ class Model:
 
     def write_task(self, name: str, text: bytes) -> None:
         slot = self.find(name)
+        slot.task = b""  # by the open, whatever comes of the write
         if len(text) > TASK_MAX:
             raise Refused("EFBIG")
         slot.task = text
@@ -433,11 +434,11 @@ class Model:
     def write_error(self, name: str, text: bytes) -> None:
         """The first text of a round fails it; the next ones are added."""
         slot = self.find(name)
+        if len(slot.error) + len(text) > ERROR_MAX:
+            raise Refused("EFBIG")
         cell = TABLE[slot.state]["flag-2"]
         if cell not in TABLE:
             raise Refused(cell)
-        if len(slot.error) + len(text) > ERROR_MAX:
-            raise Refused("EFBIG")
         if slot.state == "FAILED":
             slot.error += text
         else:

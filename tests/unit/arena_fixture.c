@@ -30,7 +30,7 @@ static void done_nothing(struct background_job *job)
     (void)job;
 }
 
-static void open_arena(struct bench *bench)
+void bench_start(struct bench *bench)
 {
     struct background_job job = {.run = run_nothing, .done = done_nothing};
     char error[ARENA_ERROR_MAX];
@@ -62,29 +62,28 @@ bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, ui
         ck_assert_ptr_nonnull(mkdtemp(bench->directory));
         bench->options.path = bench->directory;
     }
-    open_arena(bench);
+    bench_start(bench);
     return true;
 }
 
-static void close_arena(struct bench *bench, enum arena_end end)
+static void stop(struct bench *bench, enum arena_end end)
 {
     arena_close(bench->arena, end);
     background_deinit(bench->background);
 }
 
+void bench_stop(struct bench *bench)
+{
+    stop(bench, ARENA_KEEP);
+}
+
 void bench_close(struct bench *bench)
 {
-    close_arena(bench, ARENA_REMOVE);
+    stop(bench, ARENA_REMOVE);
     if (bench->mount >= 0)
         close(bench->mount);
     if (bench->directory[0])
         ck_assert_int_eq(rmdir(bench->directory), 0);
-}
-
-void bench_reopen(struct bench *bench)
-{
-    close_arena(bench, ARENA_KEEP);
-    open_arena(bench);
 }
 
 struct arena_usage bench_usage(struct bench *bench)

@@ -27,8 +27,9 @@ struct bench {
 bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, uint64_t warm);
 /* Closes the arena with everything in it. */
 void bench_close(struct bench *bench);
-/* Closes the arena and opens it again on what is left. */
-void bench_reopen(struct bench *bench);
+/* Ends the server, so to speak, and starts another one on what is left. */
+void bench_stop(struct bench *bench);
+void bench_start(struct bench *bench);
 
 struct arena_usage bench_usage(struct bench *bench);
 /* What the kernel says about it: ARENA_TMPFS only. */

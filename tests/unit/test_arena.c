@@ -163,7 +163,8 @@ START_TEST(test_restore_and_sweep)
     put(&bench, lost, "lost");
     ck_assert_int_eq(bench_settle(&bench, kept), 0);
 
-    bench_reopen(&bench);
+    bench_stop(&bench);
+    bench_start(&bench);
     ck_assert_int_eq(segment_restore(bench.arena, kept_id, &kept), 0);
     ck_assert_int_eq(segment_restore(bench.arena, shared_id, &shared), 0);
     ck_assert_int_eq(segment_restore(bench.arena, shared_id, &again), 0);
@@ -198,7 +199,8 @@ START_TEST(test_memfds_do_not_come_back)
     ck_assert(bench_open(&bench, ARENA_MEMFD, 16 * MIB, MIB));
     segment = bench_segment(&bench, 0);
     id = segment->id;
-    bench_reopen(&bench);
+    bench_stop(&bench);
+    bench_start(&bench);
     ck_assert_int_eq(segment_restore(bench.arena, id, &segment), -ENOENT);
     ck_assert_ptr_null(segment);
     arena_sweep(bench.arena);
@@ -218,14 +220,12 @@ START_TEST(test_server_dies)
     if (!bench_open(&bench, ARENA_TMPFS, 64 * MIB, 32 * MIB))
         return;
     ck_assert_int_eq(pipe(told), 0);
+    bench_stop(&bench);
     pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        char error[ARENA_ERROR_MAX];
         child = bench;
-        ck_assert_int_eq(background_init(&child.background), 0);
-        child.options.background = child.background;
-        ck_assert_int_eq(arena_open(&child.arena, &child.options, error), 0);
+        bench_start(&child);
         bench_drop(&child, bench_open_segment(&child, 8 * MIB, NULL));
         bench_drop(&child, bench_open_segment(&child, 2 * MIB, NULL));
         bench_settle_down(&child);
@@ -238,7 +238,7 @@ START_TEST(test_server_dies)
     ck_assert(WIFSIGNALED(status));
     ck_assert_int_eq(read(told[0], &id, sizeof(id)), (ssize_t)sizeof(id));
 
-    bench_reopen(&bench);
+    bench_start(&bench);
     ck_assert_int_eq(segment_restore(bench.arena, id, &segment), 0);
     ck_assert_uint_gt(bench_kernel_used(&bench), 8 * MIB);
     arena_sweep(bench.arena);
@@ -291,7 +291,8 @@ START_TEST(test_one_daemon_per_directory)
 
     ck_assert(bench_open(&bench, ARENA_DIR, 16 * MIB, 0));
     try_directory(&bench, bench.directory, -EBUSY);
-    bench_reopen(&bench);
+    bench_stop(&bench);
+    bench_start(&bench);
     bench_close(&bench);
 }
 END_TEST
