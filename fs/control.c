@@ -150,19 +150,30 @@ static void describe_view(const struct slot *slot, enum record_side side, struct
     view->fortran = record->order & (input ? RECORD_ORDER_INPUT_F : RECORD_ORDER_RESULT_F);
 }
 
+static off_t size_of_view(const struct view_source *view, enum slot_file file)
+{
+    off_t size =
+        file == SLOT_DATA_TXT || file == SLOT_RESULT_TXT ? view_text_size(view) : view_npy_size(view);
+
+    return size > 0 ? size : 0;
+}
+
 static off_t view_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
     enum record_side side = slot_file_side(file);
     struct view_place place = {exchange->arena, slot->segments[side]};
     struct view_source view;
-    off_t size;
 
     if (!is_shown(slot, side))
         return 0;
     describe_view(slot, side, &view);
     view.context = &place;
-    size = file == SLOT_DATA_TXT || file == SLOT_RESULT_TXT ? view_text_size(&view) : view_npy_size(&view);
-    return size > 0 ? size : 0;
+    return size_of_view(&view, file);
+}
+
+off_t control_view_size(const struct handle *handle)
+{
+    return handle->view.read ? size_of_view(&handle->view, handle->file) : 0;
 }
 
 static int view_open(struct exchange *exchange, struct slot *slot, struct handle *handle)

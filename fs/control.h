@@ -54,6 +54,9 @@ enum slot_file control_find(const char *name);
 /* Whether the slot has this file now: all but `source`, which only a chained one has. */
 bool control_exists(const struct slot *slot, enum slot_file file);
 
+/* The size of what an open view shows, which may be of an earlier round. */
+off_t control_view_size(const struct handle *handle);
+
 /* Gives back what open prepared. */
 void control_close(struct exchange *exchange, struct handle *handle);
 

@@ -19,9 +19,10 @@ struct caller {
 enum handle_access { HANDLE_READS, HANDLE_WRITES };
 
 struct handle {
-    struct handle *next, *previous; /* in slot->handles */
-    struct slot *slot;              /* NULL once the slot is gone; pages stay */
-    uint64_t nodeid;                /* under which it was opened */
+    struct handle *next, *previous;           /* in slot->handles */
+    struct handle *next_open, *previous_open; /* of all that are open; the layer above's */
+    struct slot *slot;                        /* NULL once the slot is gone; pages stay */
+    uint64_t nodeid;                          /* under which it was opened */
     enum slot_file file;
     enum handle_access access;
     pid_t process;

@@ -38,6 +38,15 @@ enum control_kind ops_kind_of(const struct handle *handle)
     return control_of(handle->file)->kind;
 }
 
+struct handle *ops_stale_handle(const struct ops *ops, uint64_t nodeid)
+{
+    struct handle *handle = ops->open;
+
+    while (handle && handle->nodeid != nodeid)
+        handle = handle->next_open;
+    return handle;
+}
+
 void ops_reply(fuse_req_t request, int result)
 {
     fuse_reply_err(request, -result);
@@ -213,6 +222,12 @@ static void send_invalidation(struct ops *ops, uint64_t nodeid, const char *name
     background_submit(ops->background, &invalidation->job);
 }
 
+void ops_refresh_record(struct ops *ops, struct slot *slot)
+{
+    if (ops->exchange->data_path == DATA_PATH_PAGE_CACHE)
+        send_invalidation(ops, inode_of(ops->exchange, slot, SLOT_METADATA_BIN), NULL);
+}
+
 static void record_changed(void *context, struct slot *slot)
 {
     struct ops *ops = context;
@@ -228,8 +243,8 @@ static void record_changed(void *context, struct slot *slot)
             handle->poll = NULL;
         }
     }
-    if (is_open && ops->exchange->data_path == DATA_PATH_PAGE_CACHE)
-        send_invalidation(ops, inode_of(ops->exchange, slot, SLOT_METADATA_BIN), NULL);
+    if (is_open)
+        ops_refresh_record(ops, slot);
 }
 
 static void array_arrived(void *context, struct slot *slot)

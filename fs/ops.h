@@ -53,6 +53,7 @@ struct ops {
     struct timespec started;
     uint64_t counts[OPS_KINDS];
     struct seeks *seeks; /* seek.h */
+    struct handle *open; /* all open files of slots and of .pyrmap */
 };
 
 extern const struct fuse_lowlevel_ops ops_table;
@@ -77,6 +78,15 @@ struct caller ops_caller(fuse_req_t request);
 /* The open file of a request, and what kind it is. */
 struct handle *ops_handle(const struct fuse_file_info *fi);
 enum control_kind ops_kind_of(const struct handle *handle);
+
+/*
+ * An open file with this nodeid, which decodes to nothing any more: of an earlier round, or of a slot that is
+ * gone. NULL if there is none.
+ */
+struct handle *ops_stale_handle(const struct ops *ops, uint64_t nodeid);
+
+/* Mappings of metadata.bin show what the record does not say: pages of the page-cache path are read again. */
+void ops_refresh_record(struct ops *ops, struct slot *slot);
 
 /* result: 0 or -errno. */
 void ops_reply(fuse_req_t request, int result);

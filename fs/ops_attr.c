@@ -39,15 +39,38 @@ static void holes_filled(void *context, int result)
     reply_attributes_later(context, 0);
 }
 
-/* fstat of a file of an earlier round, or of a slot that is gone: its handle knows the segment. */
-static int stale_attributes(struct ops *ops, const struct handle *handle, struct stat *st)
+/* fstat of a file of an earlier round, or of a slot that is gone: what is open knows its size. */
+static int stale_attributes(struct ops *ops, uint64_t nodeid, struct stat *st)
 {
-    uint64_t size, allocated;
+    const struct handle *handle = ops_stale_handle(ops, nodeid);
+    uint64_t size = 0, allocated = 0;
 
-    if (!handle || !handle->segment || segment_stat(ops->arena, handle->segment, &size, &allocated) < 0)
+    if (!handle)
         return -ESTALE;
+    switch (ops_kind_of(handle)) {
+    case CONTROL_ARRAY:
+        if (segment_stat(ops->arena, handle->segment, &size, &allocated) < 0)
+            return -ESTALE;
+        break;
+    case CONTROL_VIEW:
+        size = (uint64_t)control_view_size(handle);
+        break;
+    case CONTROL_RECORD:
+        size = RECORD_SIZE;
+        break;
+    case CONTROL_TEXT:
+    case CONTROL_DIRECTORY:
+    case CONTROL_LINK:
+        size = handle->text_size;
+        break;
+    }
     *st = (struct stat){.st_mode = S_IFREG | 0400, .st_nlink = 0, .st_blksize = 4096, .st_uid = ops->uid};
-    st->st_ino = inode_serial(handle->nodeid);
+    if (handle->slot) {
+        st->st_mode = S_IFREG | handle->slot->modes[handle->file];
+        st->st_uid = handle->slot->uid;
+        st->st_gid = handle->slot->gid;
+    }
+    st->st_ino = ops_kind_of(handle) == CONTROL_ARRAY ? inode_serial(nodeid) : nodeid;
     st->st_size = (off_t)size;
     st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
     return 0;
@@ -61,8 +84,9 @@ void ops_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *f
     struct stat st;
     int result = inode_decode(ops->exchange, nodeid, &inode);
 
+    (void)fi;
     if (result < 0) {
-        result = stale_attributes(ops, fi ? ops_handle(fi) : NULL, &st);
+        result = stale_attributes(ops, nodeid, &st);
         if (result < 0)
             ops_reply(request, result);
         else

@@ -31,6 +31,12 @@ static void handle_free(struct ops *ops, struct handle *handle)
     }
     if (handle->poll)
         fuse_pollhandle_destroy(handle->poll);
+    if (handle->next_open)
+        handle->next_open->previous_open = handle->previous_open;
+    if (handle->previous_open)
+        handle->previous_open->next_open = handle->next_open;
+    else if (ops->open == handle)
+        ops->open = handle->next_open;
     free(handle);
 }
 
@@ -60,6 +66,10 @@ static void reply_open(struct ops *ops, fuse_req_t request, struct fuse_file_inf
                        int32_t backing_id)
 {
     fi->fh = (uintptr_t)handle;
+    handle->next_open = ops->open;
+    if (ops->open)
+        ops->open->previous_open = handle;
+    ops->open = handle;
     if (transport_reply_open(ops->transport, request, fi, backing_id) == -ENOENT)
         handle_free(ops, handle); /* the opener was killed meanwhile: no RELEASE will come */
 }
@@ -260,6 +270,18 @@ void ops_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, 
         fuse_reply_buf(request, ops_buffer, (size_t)got);
 }
 
+static void reply_write(struct ops *ops, fuse_req_t request, struct handle *handle, int result, size_t size)
+{
+    if (result >= 0) {
+        fuse_reply_write(request, size);
+        return;
+    }
+    /* On the page-cache path it may have been a page that was stored into: undone. */
+    if (handle->slot && handle->file == SLOT_METADATA_BIN)
+        ops_refresh_record(ops, handle->slot);
+    ops_reply(request, result);
+}
+
 static int retry_write(struct waiter *waiter)
 {
     struct parked *parked = (struct parked *)waiter;
@@ -273,10 +295,7 @@ static void end_write(struct waiter *waiter, int result)
 {
     struct parked *parked = (struct parked *)waiter;
 
-    if (result < 0)
-        ops_reply(parked->request, result);
-    else
-        fuse_reply_write(parked->request, parked->size);
+    reply_write(parked->ops, parked->request, parked->handle, result, parked->size);
     free(parked);
 }
 
@@ -305,12 +324,8 @@ void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t 
     if (fi->flags & O_APPEND && (handle->file == SLOT_TASK || handle->file == SLOT_ERROR))
         offset = control->size(ops->exchange, handle->slot, handle->file);
     result = control->write(ops->exchange, handle, &caller, bytes, size, offset);
-    if (result < 0) {
-        ops_reply(request, (int)result);
-        return;
-    }
-    if (result == 0) {
-        fuse_reply_write(request, size);
+    if (result <= 0) {
+        reply_write(ops, request, handle, (int)result, size);
         return;
     }
     parked = parked_new(ops, request, nodeid, fi, size);

@@ -98,9 +98,8 @@ class Client:
     def truncate(self, name: str, file: str, size: int) -> None:
         os.truncate(self.path(name, file), size)
 
-    def map(self, handle: object, mapping: object) -> None:
-        descriptor = self.handles[handle]
-        self.mappings[mapping] = Mapping(descriptor, os.fstat(descriptor).st_size)
+    def map(self, handle: object, mapping: object, size: int) -> None:
+        self.mappings[mapping] = Mapping(self.handles[handle], size)
 
     def store(self, mapping: object, offset: int, data: bytes) -> None:
         self.mappings[mapping].store(offset, data)

@@ -212,7 +212,7 @@ class Generator:
         opened = self.model.handles[handle]
         if opened.mode != "+" or not opened.segment.content or len(self.model.mappings) >= MAPPINGS_MAX:
             return None
-        return (opened.client, "map", handle, f"m{next(self.numbers)}")
+        return (opened.client, "map", handle, f"m{next(self.numbers)}", len(opened.segment.content))
 
     def map_any(self, _: Slot) -> Operation | None:
         handle = self.choose(self.model.handles, "+")

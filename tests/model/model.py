@@ -112,12 +112,12 @@ class Model:
     def rename(self, old: str, new: str, flags: str = "") -> None:
         slot = self.find(old)
         target = self.slots.get(new)
+        if len(new) > NAME_MAX:
+            raise Refused("ENAMETOOLONG")
         if flags == "exchange" and target is not slot:
             raise Refused("ENOENT" if target is None else "EINVAL")
         if target is not None and flags == "noreplace":
             raise Refused("EEXIST")
-        if len(new) > NAME_MAX:
-            raise Refused("ENAMETOOLONG")
         if target is slot:
             return
         if target is not None:
@@ -306,7 +306,7 @@ class Model:
         slot = self.find(name)
         self.begin_writing(slot, file).resize(size)
 
-    def map(self, handle: object, mapping: object) -> None:
+    def map(self, handle: object, mapping: object, size: int) -> None:
         opened = self.handles[handle]
         self.mappings[mapping] = opened
         opened.segment.mappings[mapping] = self.caller

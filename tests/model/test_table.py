@@ -145,8 +145,8 @@ def test_mount(mount: Daemon) -> None:
 
 HOLDERS: dict[str, list[Operation]] = {
     "a descriptor": [],
-    "a mapping": [(1, "map", "h", "m"), (1, "close", "h")],
-    "both": [(1, "map", "h", "m")],
+    "a mapping": [(1, "map", "h", "m", 8), (1, "close", "h")],
+    "both": [(1, "map", "h", "m", 8)],
 }
 
 

@@ -178,12 +178,14 @@ class Slot:
     def publish(self, array: np.ndarray = DATA) -> None:
         """Input and flag 0."""
         self.fill(array)
-        self.write(flag=INPUT, dtype=CODES[array.dtype], input_length=array.size)
+        self.write(flag=INPUT, dtype=CODES[array.dtype], input_length=array.size, input_ndim=0, input_shape=(0,) * 4,
+                   order=0)
 
     def answer(self, array: np.ndarray = ANSWER) -> None:
         """Result and flag 1."""
         self.put("result.bin", array)
-        self.write(flag=RESULT, result_dtype=CODES[array.dtype], result_length=array.size)
+        self.write(flag=RESULT, result_dtype=CODES[array.dtype], result_length=array.size, result_ndim=0,
+                   result_shape=(0,) * 4)
 
     def data(self) -> np.ndarray:
         return np.fromfile(self / "data.bin", DTYPES[self.record.dtype])

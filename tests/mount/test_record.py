@@ -238,10 +238,11 @@ def test_fields_that_do_not_change_are_fine(slot: Slot) -> None:
     assert slot.raw == raw
 
 
-def test_cancelling_ignores_the_input_fields(slot: Slot) -> None:
-    slot.bring("DONE")
-    slot.write(flag=NONE, dtype=UINT8, input_length=99)
-    assert slot.state == "IDLE" and slot.record.input_length == -1
+def test_publishing_a_result_ignores_the_input_fields(slot: Slot) -> None:
+    slot.bring("COMPUTING")
+    slot.write(flag=RESULT, dtype=UINT8, input_length=99, input_ndim=1, input_shape=(99, 0, 0, 0))
+    record = slot.record
+    assert (slot.state, record.dtype, record.input_length, record.input_ndim) == ("DONE", FLOAT64, 5, 0)
 
 
 def test_publishing_input_ignores_the_result_fields(slot: Slot) -> None:

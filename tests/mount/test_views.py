@@ -161,7 +161,7 @@ def test_metadata_txt_tells_all(slot: Slot) -> None:
         "flag": "0", "round": "1", "dtype": "float64", "input_length": "10", "input_shape": "5x2",
         "input_order": "F", "data_size": "80", "worker": str(os.getpid())}
     assert set(text) >= {"meaning", "change", "result_dtype", "result_length", "result_shape", "result_order",
-                         "result_size", "owner", "source", "refusals"}
+                         "result_size", "refusals"}
     assert text["change"] == str(slot.record.change) and len(text["meaning"].split()) >= 2
 
 

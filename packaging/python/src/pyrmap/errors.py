@@ -66,7 +66,7 @@ def refused(error: OSError, action: str, slot: str) -> SlotError:
     """
     code = error.errno or 0
     name = errno.errorcode.get(code, str(code))
-    text = f"cannot {action} of {slot}: {name}: {_MEANINGS.get(code, os.strerror(code))}"
+    text = f"{slot}: cannot {action}: {name}: {_MEANINGS.get(code, os.strerror(code))}"
     state = read_state(slot)
     if state:
         text += f"; the slot is {state.get('state', '?')}, round {state.get('round', '?')}"

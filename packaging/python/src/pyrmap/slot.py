@@ -103,11 +103,12 @@ class Handles:
 
 
 class _Pending(NamedTuple):
-    """A file that is being filled: `mapped` is the memory that empty_result() or produce() handed out, if any."""
+    """A file that is being filled, and the array over it that empty_result() or produce() handed out, if any."""
 
     fd: int
     extent: Extent
-    mapped: Optional[weakref.ReferenceType[mapping.Mapping]]
+    mapped: Optional[weakref.ReferenceType[mapping.Mapping]] = None
+    array: Optional[weakref.ReferenceType[Array]] = None
 
 
 class Slot:
@@ -374,8 +375,9 @@ class Slot:
                 self._wait_flag((RECORD_FLAG_INPUT,), deadline)
             fd = -1
             try:
-                fd = self._handles.open(_DATA, os.O_RDONLY | (0 if parked else os.O_NONBLOCK))
+                # Bound first: a wait inside open() is over the moment there is work.
                 self._handles.bind_worker()
+                fd = self._handles.open(_DATA, os.O_RDONLY | (0 if parked else os.O_NONBLOCK))
                 record = self.record
                 if record.flag == RECORD_FLAG_INPUT and _holds(fd, input_extent(record)):
                     return fd, record
@@ -405,7 +407,7 @@ class Slot:
 
     def _map_new(self, name: str, extent: Extent) -> Array:
         fd = self._open_new(name)
-        self._pending[name] = _Pending(fd, extent, None)
+        self._pending[name] = _Pending(fd, extent)
         try:
             os.ftruncate(fd, extent.size)
             if not extent.size:
@@ -414,14 +416,15 @@ class Slot:
         except OSError as error:
             self._abandon(name)
             raise refused(error, f"reserve {extent.size} bytes for {name}", self.path) from error
-        self._pending[name] = _Pending(fd, extent, weakref.ref(memory))
-        return memory.array(extent)
+        array = memory.array(extent)
+        self._pending[name] = _Pending(fd, extent, weakref.ref(memory), weakref.ref(array))
+        return array
 
     def _copy_new(self, name: str, value: convert.Value) -> None:
         """Writes a value into a file of the slot that is or is now opened for writing."""
         pending = self._pending.pop(name, None)
         fd = self._open_new(name) if pending is None else pending.fd
-        self._pending[name] = _Pending(fd, value.extent, None if pending is None else pending.mapped)
+        self._pending[name] = _Pending(fd, value.extent)
         try:
             if pending is not None:
                 os.ftruncate(fd, value.extent.size)
@@ -449,13 +452,15 @@ class Slot:
             checked = checked._replace(array=array.copy(order="K"))
         # The file becomes something else under an array that is mapped from it.
         memory.detach()
-        self._pending[_RESULT] = pending._replace(mapped=None)
         self._copy_new(_RESULT, checked)
 
     def _publish_pending(self, name: str) -> None:
         """Lets go of the file and takes the step. A refused step leaves the round as it was, without the file."""
-        fd, extent, mapped = self._pending.pop(name)
+        fd, extent, mapped, handed_out = self._pending.pop(name)
         memory = mapped() if mapped is not None else None
+        array = handed_out() if handed_out is not None else None
+        if array is not None:
+            array.flags.writeable = False
         try:
             if mapped is not None:
                 os.ftruncate(fd, extent.size)
