@@ -117,9 +117,9 @@ bool arena_has_leases(const struct arena *arena)
 }
 
 /* Where the kernel does not count: bytes in use, those included that are on their way out. */
-static uint64_t counted_bytes(const struct arena *arena)
+static uint64_t counted_bytes(struct arena *arena, enum store_measure files)
 {
-    return arena->segment_bytes + warm_pending_bytes(&arena->warm) + store_file_bytes(&arena->store);
+    return arena->segment_bytes + warm_pending_bytes(&arena->warm) + store_file_bytes(&arena->store, files);
 }
 
 static uint64_t minus(uint64_t a, uint64_t b)
@@ -127,7 +127,7 @@ static uint64_t minus(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-uint64_t arena_room(const struct arena *arena)
+uint64_t arena_room(struct arena *arena)
 {
     struct statfs status;
 
@@ -136,7 +136,8 @@ uint64_t arena_room(const struct arena *arena)
             return 0;
         return (uint64_t)status.f_bfree * (uint64_t)status.f_bsize;
     }
-    return minus(arena->capacity, counted_bytes(arena) + warm_bytes(&arena->warm) + arena->reserved_bytes);
+    return minus(arena->capacity,
+                 counted_bytes(arena, STORE_CHANGED) + warm_bytes(&arena->warm) + arena->reserved_bytes);
 }
 
 void arena_usage(struct arena *arena, struct arena_usage *usage)
@@ -146,7 +147,7 @@ void arena_usage(struct arena *arena, struct arena_usage *usage)
     warm_recheck(&arena->warm);
     usage->capacity = arena->capacity;
     usage->warm = warm_bytes(&arena->warm);
-    usage->used = counted_bytes(arena);
+    usage->used = counted_bytes(arena, STORE_ALL);
     if (arena->store.kind == ARENA_TMPFS && fstatfs(arena->store.dirfd, &status) == 0)
         usage->used =
             minus((uint64_t)(status.f_blocks - status.f_bfree) * (uint64_t)status.f_bsize, usage->warm);

@@ -45,7 +45,7 @@ static inline struct segment_entry *entry_of(struct segment *segment)
 }
 
 /* Bytes that can still be allocated; the warm pool is not among them. */
-uint64_t arena_room(const struct arena *arena);
+uint64_t arena_room(struct arena *arena);
 
 /* The segment's allocated bytes are these now. */
 void arena_account(struct arena *arena, struct segment_entry *entry, uint64_t allocated);

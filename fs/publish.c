@@ -40,6 +40,9 @@ static void explain_misfit(const struct record *record, enum record_side side, u
                                                                                   : record->result_dtype));
 }
 
+/* slot->settling: what is quickly done calls back before segment_settle returns, in the middle of a step. */
+enum { SETTLING_NOT, SETTLING_STARTS, SETTLING };
+
 /* One segment's work in the background before it is published. */
 struct settling {
     struct exchange *exchange;
@@ -55,10 +58,14 @@ static void settling_done(void *context, int result)
     struct slot *slot = slot_at(exchange->slots, settling->index);
 
     if (slot && slot->arrays[settling->side].serial == settling->serial) {
-        slot->settling[settling->side] = 0;
+        bool at_once = slot->settling[settling->side] == SETTLING_STARTS;
+
+        slot->settling[settling->side] = SETTLING_NOT;
         slot->settled[settling->side] = result;
-        exchange_queue(exchange, slot);
-        exchange_run(exchange);
+        if (!at_once) {
+            exchange_queue(exchange, slot);
+            exchange_run(exchange);
+        }
     }
     free(settling);
 }
@@ -81,8 +88,14 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
         return -ENOMEM;
     *settling =
         (struct settling){exchange, slot_index(exchange->slots, slot), slot->arrays[side].serial, side};
-    slot->settling[side] = 1;
+    slot->settling[side] = SETTLING_STARTS;
     segment_settle(exchange->arena, segment, settling_done, settling);
+    if (slot->settling[side] == SETTLING_NOT) {
+        result = slot->settled[side];
+        slot->settled[side] = 0;
+        return result;
+    }
+    slot->settling[side] = SETTLING;
     return EXCHANGE_WORKS;
 }
 

@@ -19,14 +19,17 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
-enum { NAMED_BUCKETS = 256, NAMED_MAX = 64 };
+enum { NAMED_BUCKETS = 4096, NAMED_MAX = 64 };
 static const char lock_name[] = "lock";
 static const char named_prefix[] = "f-";
 
 /* A file of the daemon itself; known here for what it takes and, without a directory, to be found again. */
 struct named_file {
     struct named_file *next;
-    int fd; /* ARENA_MEMFD */
+    struct named_file *next_changed;
+    bool changed;
+    uint64_t bytes; /* when last measured */
+    int fd;         /* ARENA_MEMFD */
     char name[NAMED_MAX];
 };
 
@@ -239,60 +242,6 @@ static void remove_directory(struct store *store)
         rmdir(store->path);
 }
 
-/* ---- Open and close ---- */
-
-int store_open(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX])
-{
-    int code = 0;
-
-    *store = (struct store){
-        .kind = options->kind, .dirfd = -1, .lockfd = -1, .page = (uint64_t)sysconf(_SC_PAGESIZE)};
-    error[0] = 0;
-    /* Somebody who opens a file while its lease is asked for makes the kernel send this. */
-    if (signal(SIGIO, SIG_IGN) == SIG_ERR)
-        return explain(error, -errno, "cannot ignore SIGIO");
-    store->named = calloc(NAMED_BUCKETS, sizeof(struct named_file *));
-    if (!store->named)
-        return explain(error, -ENOMEM, "out of memory");
-    switch (options->kind) {
-    case ARENA_TMPFS:
-        code = open_tmpfs(store, options, error);
-        break;
-    case ARENA_DIR:
-        code = open_directory(store, options, error);
-        break;
-    case ARENA_MEMFD:
-        break;
-    }
-    if (code)
-        store_close(store, ARENA_KEEP);
-    return code;
-}
-
-void store_close(struct store *store, enum arena_end end)
-{
-    if (end == ARENA_REMOVE && store->kind == ARENA_DIR && store->lockfd >= 0)
-        remove_directory(store);
-    for (int bucket = 0; store->named && bucket < NAMED_BUCKETS; bucket++) {
-        struct named_file *file;
-        while ((file = store->named[bucket])) {
-            store->named[bucket] = file->next;
-            if (file->fd >= 0)
-                close(file->fd);
-            free(file);
-        }
-    }
-    free(store->named);
-    store->named = NULL;
-    if (store->lockfd >= 0)
-        close(store->lockfd);
-    if (store->dirfd >= 0)
-        close(store->dirfd);
-    store->lockfd = store->dirfd = -1;
-    free(store->path);
-    store->path = NULL;
-}
-
 /* ---- Named files ---- */
 
 /* Where the link to the file of this name is, or would be. */
@@ -355,27 +304,72 @@ static int open_in_memory(struct named_file **link, const char *name, int flags)
     return store_reopen((*link)->fd, flags & ~(O_CREAT | O_EXCL));
 }
 
+static int open_in_directory(const struct store *store, struct named_file **link, const char *name, int flags)
+{
+    int fd = openat(store->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int error = 0;
+
+    if (fd < 0)
+        return -errno;
+    if (store->kind == ARENA_DIR && !*link)
+        error = named_add(link, name, -1);
+    if (error)
+        close(fd);
+    return error ? error : fd;
+}
+
+static void measure(struct store *store, struct named_file *file)
+{
+    struct stat status;
+    int failed = file->fd >= 0 ? fstat(file->fd, &status)
+                               : fstatat(store->dirfd, file->name, &status, AT_SYMLINK_NOFOLLOW);
+    uint64_t bytes = failed ? 0 : (uint64_t)status.st_blocks * 512;
+
+    store->named_bytes += bytes - file->bytes;
+    file->bytes = bytes;
+}
+
+static void measure_changed(struct store *store)
+{
+    struct named_file *file;
+
+    while ((file = store->changed)) {
+        store->changed = file->next_changed;
+        file->changed = false;
+        measure(store, file);
+    }
+}
+
+/* An earlier daemon's files count as well. */
+static void know_name(void *context, const char *name)
+{
+    struct store *store = context;
+    struct named_file **link;
+
+    if (strncmp(name, named_prefix, strlen(named_prefix)) != 0 || strlen(name) >= NAMED_MAX)
+        return;
+    link = named_link(store, name);
+    if (!*link && named_add(link, name, -1) == 0)
+        measure(store, *link);
+}
+
 int store_file_open(struct store *store, const char *name, int flags)
 {
     char path[NAMED_MAX];
-    struct named_file **link;
+    struct named_file **link, *file;
     int error = check_name(name, path);
     int fd;
 
     if (error)
         return error;
     link = named_link(store, path);
-    if (store->kind == ARENA_MEMFD)
-        return open_in_memory(link, path, flags);
-    fd = openat(store->dirfd, path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return -errno;
-    if (store->kind == ARENA_DIR && !*link) {
-        error = named_add(link, path, -1);
-        if (error) {
-            close(fd);
-            return error;
-        }
+    fd = store->kind == ARENA_MEMFD ? open_in_memory(link, path, flags)
+                                    : open_in_directory(store, link, path, flags);
+    file = *link;
+    if (fd >= 0 && file && (flags & O_ACCMODE) != O_RDONLY && !file->changed) {
+        file->changed = true;
+        file->next_changed = store->changed;
+        store->changed = file;
     }
     return fd;
 }
@@ -393,6 +387,8 @@ int store_file_unlink(struct store *store, const char *name)
     link = named_link(store, path);
     file = *link;
     if (file) {
+        measure_changed(store);
+        store->named_bytes -= file->bytes;
         *link = file->next;
         if (file->fd >= 0)
             close(file->fd);
@@ -402,20 +398,68 @@ int store_file_unlink(struct store *store, const char *name)
     return 0;
 }
 
-uint64_t store_file_bytes(const struct store *store)
+uint64_t store_file_bytes(struct store *store, enum store_measure what)
 {
-    uint64_t bytes = 0;
+    measure_changed(store);
+    for (int bucket = 0; what == STORE_ALL && bucket < NAMED_BUCKETS; bucket++) {
+        for (struct named_file *file = store->named[bucket]; file; file = file->next)
+            measure(store, file);
+    }
+    return store->named_bytes;
+}
 
-    if (store->kind == ARENA_TMPFS)
-        return 0;
-    for (int bucket = 0; bucket < NAMED_BUCKETS; bucket++) {
-        for (const struct named_file *file = store->named[bucket]; file; file = file->next) {
-            struct stat status;
-            int failed = file->fd >= 0 ? fstat(file->fd, &status)
-                                       : fstatat(store->dirfd, file->name, &status, AT_SYMLINK_NOFOLLOW);
-            if (!failed)
-                bytes += (uint64_t)status.st_blocks * 512;
+/* ---- Open and close ---- */
+
+int store_open(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX])
+{
+    int code = 0;
+
+    *store = (struct store){
+        .kind = options->kind, .dirfd = -1, .lockfd = -1, .page = (uint64_t)sysconf(_SC_PAGESIZE)};
+    error[0] = 0;
+    /* Somebody who opens a file while its lease is asked for makes the kernel send this. */
+    if (signal(SIGIO, SIG_IGN) == SIG_ERR)
+        return explain(error, -errno, "cannot ignore SIGIO");
+    store->named = calloc(NAMED_BUCKETS, sizeof(struct named_file *));
+    if (!store->named)
+        return explain(error, -ENOMEM, "out of memory");
+    switch (options->kind) {
+    case ARENA_TMPFS:
+        code = open_tmpfs(store, options, error);
+        break;
+    case ARENA_DIR:
+        code = open_directory(store, options, error);
+        if (code == 0)
+            scan_names(store, know_name, store);
+        break;
+    case ARENA_MEMFD:
+        break;
+    }
+    if (code)
+        store_close(store, ARENA_KEEP);
+    return code;
+}
+
+void store_close(struct store *store, enum arena_end end)
+{
+    if (end == ARENA_REMOVE && store->kind == ARENA_DIR && store->lockfd >= 0)
+        remove_directory(store);
+    for (int bucket = 0; store->named && bucket < NAMED_BUCKETS; bucket++) {
+        struct named_file *file;
+        while ((file = store->named[bucket])) {
+            store->named[bucket] = file->next;
+            if (file->fd >= 0)
+                close(file->fd);
+            free(file);
         }
     }
-    return bytes;
+    free(store->named);
+    store->named = NULL;
+    if (store->lockfd >= 0)
+        close(store->lockfd);
+    if (store->dirfd >= 0)
+        close(store->dirfd);
+    store->lockfd = store->dirfd = -1;
+    free(store->path);
+    store->path = NULL;
 }

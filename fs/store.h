@@ -27,6 +27,8 @@ struct store {
     bool has_leases;
     uint64_t page; /* bytes */
     struct named_file **named;
+    struct named_file *changed; /* of those: to be measured again */
+    uint64_t named_bytes;
 };
 
 /* What segment files are called in a directory, and how it looks. */
@@ -43,8 +45,12 @@ void store_close(struct store *store, enum arena_end end);
 /* The daemon's own files, under names that no segment can have. */
 int store_file_open(struct store *store, const char *name, int flags);
 int store_file_unlink(struct store *store, const char *name);
-/* Bytes that those take which were opened here (a tmpfs counts by itself: 0). */
-uint64_t store_file_bytes(const struct store *store);
+/*
+ * Bytes that they take (a tmpfs counts by itself: 0). STORE_CHANGED measures those that were opened for
+ * writing since the last time, and so misses what a descriptor that stays open adds; STORE_ALL measures all.
+ */
+enum store_measure { STORE_CHANGED, STORE_ALL };
+uint64_t store_file_bytes(struct store *store, enum store_measure measure);
 
 /* Calls visit for each segment file in the directory; visit may remove it. */
 int store_scan(const struct store *store, void (*visit)(void *context, uint64_t id), void *context);
