@@ -33,40 +33,41 @@ int arena_mount(const struct arena_options *options)
     return store_mount_tmpfs(options);
 }
 
-int arena_open(struct arena **out, const struct arena_options *options, char error[ARENA_ERROR_MAX])
+int arena_open(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX])
 {
-    struct arena *arena = calloc(1, sizeof(*arena));
+    struct arena *opened = calloc(1, sizeof(*opened));
     int code;
 
-    *out = NULL;
-    if (!arena) {
+    *arena = NULL;
+    if (!opened) {
         snprintf(error, ARENA_ERROR_MAX, "out of memory");
         return -ENOMEM;
     }
-    code = store_open(&arena->store, options, error);
+    code = store_open(&opened->store, options, error);
     if (code) {
-        free(arena);
+        free(opened);
         return code;
     }
-    arena->next_id = 1;
-    code = backing_probe_leases(&arena->store);
+    opened->next_id = 1;
+    code = backing_probe_leases(&opened->store);
     if (code == 0)
-        code = store_scan(&arena->store, note_id, arena);
+        code = store_scan(&opened->store, note_id, opened);
     if (code) {
         snprintf(error, ARENA_ERROR_MAX, "cannot use the arena: %s", strerror(-code));
-        store_close(&arena->store, ARENA_KEEP);
-        free(arena);
+        store_close(&opened->store, ARENA_KEEP);
+        free(opened);
         return code;
     }
-    arena->background = options->background;
-    arena->capacity = options->capacity;
-    arena->forget_backing = options->forget_backing;
-    arena->context = options->context;
-    warm_init(&arena->warm, &arena->store, options->background, options->warm);
-    arena->warm.next_id = take_id;
-    arena->warm.job_ended = warm_job_ended;
-    arena->warm.context = arena;
-    *out = arena;
+    opened->background = options->background;
+    opened->capacity = options->capacity;
+    opened->forget_backing = options->forget_backing;
+    opened->freed = options->freed;
+    opened->context = options->context;
+    warm_init(&opened->warm, &opened->store, options->background, options->warm);
+    opened->warm.next_id = take_id;
+    opened->warm.job_ended = warm_job_ended;
+    opened->warm.context = opened;
+    *arena = opened;
     return 0;
 }
 

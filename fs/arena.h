@@ -17,6 +17,8 @@ enum arena_kind { ARENA_TMPFS, ARENA_DIR, ARENA_MEMFD };
 
 enum { ARENA_ERROR_MAX = 512 };
 
+struct segment;
+
 struct arena_options {
     enum arena_kind kind;
     const char *path;  /* ARENA_DIR only: must exist or be creatable */
@@ -27,6 +29,9 @@ struct arena_options {
     struct background *background;
     /* Called in the loop before a backing file is recycled or removed, so that its backing id is closed. */
     void (*forget_backing)(void *context, int32_t backing_id);
+    /* Called in the loop when a segment's last name and handle are gone, for who keeps accounts. May be NULL.
+     */
+    void (*freed)(void *context, struct segment *segment);
     void *context;
 };
 

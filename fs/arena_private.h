@@ -36,6 +36,7 @@ struct arena {
     struct reservation *starved; /* wait for what the warm pool has in hand */
     struct segment_entry *segments[SEGMENT_BUCKETS];
     void (*forget_backing)(void *context, int32_t backing_id);
+    void (*freed)(void *context, struct segment *segment);
     void *context;
 };
 

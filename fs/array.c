@@ -11,6 +11,7 @@
 #include <string.h>
 
 static const char fed_by_source[] = "the slot is chained: its input comes from its source";
+static const char over_quota[] = "it is more than limits.bytes_per_user allows";
 static const char still_read[] = "the input that was moved here is still being read elsewhere";
 
 static enum handshake_event open_event(enum record_side side, enum handle_access access)
@@ -55,6 +56,8 @@ static int need_segment(struct exchange *exchange, struct slot *slot, enum recor
 
     if (slot->segments[side])
         return 0;
+    if (quota_is_exceeded(exchange->quota, slot->uid, exchange->limits.bytes_per_user))
+        return -EDQUOT;
     result = segment_create(exchange->arena, size_hint(slot, side), &segment);
     if (result < 0)
         return result;
@@ -106,6 +109,8 @@ static int begin(struct exchange *exchange, struct slot *slot, enum record_side 
 
     if (writes && side == RECORD_SIDE_INPUT && slot->source)
         return refuse(exchange, slot, caller, event, -EBUSY, fed_by_source);
+    if (writes && exchange_array_is_shared(exchange, slot, side))
+        return refuse(exchange, slot, caller, event, -EBUSY, "a chained slot has the same pages");
     if (step.verdict == VERDICT_WAIT)
         return EXCHANGE_WAITS;
     if (step.verdict == VERDICT_REFUSE)
@@ -116,7 +121,8 @@ static int begin(struct exchange *exchange, struct slot *slot, enum record_side 
             return refuse(exchange, slot, caller, event, result, still_read);
         result = need_segment(exchange, slot, side);
         if (result < 0)
-            return refuse(exchange, slot, caller, event, result, "the arena is full");
+            return refuse(exchange, slot, caller, event, result,
+                          result == -EDQUOT ? over_quota : "the arena is full");
     }
     confirm_worker(slot, caller->thread);
     if (step.next != slot_state(slot) || step.effects) {
@@ -159,8 +165,14 @@ int exchange_open_array(struct exchange *exchange, struct slot *slot, struct han
 void exchange_close_array(struct exchange *exchange, struct handle *handle)
 {
     struct slot *slot = handle->slot;
+    struct segment *segment = handle->segment;
+    uint64_t size, allocated;
 
     handle_delist(handle);
+    /* It may have grown by writes past its end, which only the kernel saw. */
+    if (slot && segment && handle->access == HANDLE_WRITES &&
+        segment_stat(exchange->arena, segment, &size, &allocated) == 0 && size > segment->charged)
+        quota_charge(exchange->quota, segment, slot->uid, size, 0);
     if (slot && handle->file == SLOT_RESULT_BIN && handle->access == HANDLE_READS &&
         slot_state(slot) == STATE_DONE && handle->segment == slot->segments[RECORD_SIDE_RESULT] &&
         !slot->result_taken) {
@@ -170,8 +182,8 @@ void exchange_close_array(struct exchange *exchange, struct handle *handle)
             exchange_run(exchange);
         }
     }
-    if (handle->segment)
-        segment_close(exchange->arena, handle->segment);
+    if (segment)
+        segment_close(exchange->arena, segment);
     handle->segment = NULL;
 }
 
@@ -260,6 +272,7 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
 {
     struct segment *segment = slot->segments[side];
     struct sizing *sizing = calloc(1, sizeof(*sizing));
+    uint64_t size_charged = size;
     int result;
 
     if (!sizing) {
@@ -276,10 +289,13 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
                               .fills_holes = fills_holes,
                               .done = done,
                               .context = context};
-    result = quota_charge(exchange->quota, segment, slot->uid, size, exchange->limits.bytes_per_user);
+    /* Only a resize can make it smaller. */
+    if (mode != SEGMENT_RESIZE && segment->charged > size)
+        size_charged = segment->charged;
+    result = quota_charge(exchange->quota, segment, slot->uid, size_charged, exchange->limits.bytes_per_user);
     if (result < 0) {
         exchange_refuse(exchange, slot, &(struct caller){.thread = slot->filler}, "reserve space", result,
-                        "it is more than limits.bytes_per_user allows");
+                        over_quota);
         if (!fills_holes) {
             sizing_end(sizing, result);
             return;
@@ -348,8 +364,7 @@ ssize_t exchange_write_array(struct exchange *exchange, struct handle *handle, c
     if (end > segment->charged) {
         result = quota_charge(exchange->quota, segment, slot->uid, end, exchange->limits.bytes_per_user);
         if (result < 0)
-            return exchange_refuse(exchange, slot, caller, "write", result,
-                                   "it is more than limits.bytes_per_user allows");
+            return exchange_refuse(exchange, slot, caller, "write", result, over_quota);
     }
     put = segment_write(exchange->arena, segment, buffer, size, offset);
     if (put == -ENOSPC)
@@ -383,8 +398,7 @@ int exchange_move_result(struct exchange *exchange, struct slot *from, struct sl
         result = quota_charge(exchange->quota, segment, to->uid, segment->charged,
                               exchange->limits.bytes_per_user);
         if (result < 0)
-            return refuse(exchange, to, caller, EVENT_GIVE_INPUT, result,
-                          "it is more than limits.bytes_per_user allows");
+            return refuse(exchange, to, caller, EVENT_GIVE_INPUT, result, over_quota);
         segment_name(segment);
     }
     exchange_take_step(exchange, from, &take);

@@ -14,7 +14,11 @@ struct queue {
     struct background_job *last;
 };
 
-/* What the thread sends back. Smaller than PIPE_BUF, so it arrives whole or not at all. */
+/* What goes through the pipes. Both are smaller than PIPE_BUF, so they arrive whole or not at all. */
+struct order {
+    struct background_job *job;
+};
+
 struct report {
     struct background_job *job;
     enum background_progress progress;
@@ -22,7 +26,7 @@ struct report {
 
 struct background {
     pthread_t thread;
-    int orders[2];  /* loop to thread: job pointers; end of file ends the thread */
+    int orders[2];  /* loop to thread; end of file ends the thread */
     int reports[2]; /* thread to loop */
     struct queue queues[BACKGROUND_PRIORITIES];
     unsigned count[BACKGROUND_PRIORITIES]; /* queued and running */
@@ -68,11 +72,11 @@ static void *thread_main(void *argument)
     const struct background *background = argument;
     int orders = background->orders[0];
     int reports = background->reports[1];
-    struct background_job *job;
+    struct order order;
 
-    while (read_whole(orders, &job, sizeof(job)) == (ssize_t)sizeof(job)) {
-        struct report report = {.job = job};
-        report.progress = job->run(job);
+    while (read_whole(orders, &order, sizeof(order)) == (ssize_t)sizeof(order)) {
+        struct report report = {.job = order.job};
+        report.progress = order.job->run(order.job);
         write_whole(reports, &report, sizeof(report));
     }
     return NULL;
@@ -93,28 +97,28 @@ static int start_thread(struct background *background)
     return -error;
 }
 
-int background_init(struct background **out)
+int background_init(struct background **background)
 {
-    struct background *background = calloc(1, sizeof(*background));
+    struct background *started = calloc(1, sizeof(*started));
     int error;
 
-    *out = NULL;
-    if (!background)
+    *background = NULL;
+    if (!started)
         return -ENOMEM;
-    background->orders[0] = background->orders[1] = -1;
-    background->reports[0] = background->reports[1] = -1;
-    if (pipe2(background->orders, O_CLOEXEC) < 0 || pipe2(background->reports, O_CLOEXEC) < 0 ||
-        fcntl(background->reports[0], F_SETFL, O_NONBLOCK) < 0)
+    started->orders[0] = started->orders[1] = -1;
+    started->reports[0] = started->reports[1] = -1;
+    if (pipe2(started->orders, O_CLOEXEC) < 0 || pipe2(started->reports, O_CLOEXEC) < 0 ||
+        fcntl(started->reports[0], F_SETFL, O_NONBLOCK) < 0)
         error = -errno;
     else
-        error = start_thread(background);
+        error = start_thread(started);
     if (error) {
-        close_pipe(background->reports);
-        close_pipe(background->orders);
-        free(background);
+        close_pipe(started->reports);
+        close_pipe(started->orders);
+        free(started);
         return error;
     }
-    *out = background;
+    *background = started;
     return 0;
 }
 
@@ -148,11 +152,13 @@ static struct background_job *pop(struct background *background)
 
 static void hand_out(struct background *background)
 {
+    struct order order;
+
     if (background->running)
         return;
-    background->running = pop(background);
-    if (background->running)
-        write_whole(background->orders[1], &background->running, sizeof(background->running));
+    background->running = order.job = pop(background);
+    if (order.job)
+        write_whole(background->orders[1], &order, sizeof(order));
 }
 
 int background_fd(const struct background *background)

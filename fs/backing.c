@@ -202,7 +202,7 @@ int backing_probe_leases(struct store *store)
 
     if (error == -EEXIST)
         error = backing_find(store, 0, &backing);
-    if (error)
+    if (!backing)
         return error;
     store->has_leases = !backing_used(store, backing);
     backing_remove(store, backing);

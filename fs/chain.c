@@ -51,7 +51,7 @@ static struct offer offer_of(const struct slot *source, enum record_side side)
         return (struct offer){OFFER_ARRAY, source->arrays[side].number};
     case STATE_FAILED:
         /* Its own failure does not spoil the input that it shares; an input that never came does. */
-        if (side == RECORD_SIDE_RESULT || source->failed_by_source)
+        if (side == RECORD_SIDE_RESULT || !source->has_input)
             return (struct offer){OFFER_FAILURE, source->failure};
         return (struct offer){OFFER_ARRAY, source->arrays[side].number};
     case HANDSHAKE_STATES:
@@ -203,6 +203,7 @@ static void take_array(struct exchange *exchange, struct slot *slot, const struc
     else
         record_result_to_input(&slot->record, &source->record);
     slot->last_size[RECORD_SIDE_INPUT] = source->last_size[side];
+    slot->has_input = 1;
     exchange_announce(exchange, slot, &step);
 }
 

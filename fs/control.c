@@ -133,8 +133,7 @@ static bool is_shown(const struct slot *slot, enum record_side side)
 
     if (side == RECORD_SIDE_RESULT)
         return state == STATE_DONE;
-    return state == STATE_READY || state == STATE_COMPUTING || state == STATE_DONE ||
-           (state == STATE_FAILED && !slot->failed_by_source);
+    return state != STATE_IDLE && state != STATE_FILLING && slot->has_input;
 }
 
 static void describe_view(const struct slot *slot, enum record_side side, struct view_source *view)

@@ -184,6 +184,13 @@ uint64_t exchange_array_identity(const struct exchange *exchange, const struct s
     return exchange->data_path == DATA_PATH_PAGE_CACHE ? array->number : array->serial;
 }
 
+bool exchange_array_is_shared(const struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    return exchange->data_path == DATA_PATH_PAGE_CACHE &&
+           slot->arrays[side].home_side == RECORD_SIDE_RESULT && slot->segments[side] &&
+           slot->segments[side]->names > 1;
+}
+
 enum handshake_state slot_state(const struct slot *slot)
 {
     return (enum handshake_state)slot->state;
@@ -198,6 +205,22 @@ void exchange_changed(struct exchange *exchange, struct slot *slot)
     exchange_queue(exchange, slot);
 }
 
+void exchange_segment_freed(struct exchange *exchange, struct segment *segment)
+{
+    quota_uncharge(exchange->quota, segment);
+}
+
+/* Who keeps an array after its slot went on without it has it on his own account. */
+static void charge_follower(struct exchange *exchange, const struct slot *slot, struct segment *segment)
+{
+    const struct slot *follower = slot_at(exchange->slots, slot->first_follower);
+
+    while (follower && follower->segments[RECORD_SIDE_INPUT] != segment)
+        follower = slot_at(exchange->slots, follower->next_follower);
+    if (follower)
+        quota_charge(exchange->quota, segment, follower->uid, segment->charged, 0);
+}
+
 void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment = slot->segments[side];
@@ -207,8 +230,8 @@ void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum reco
     slot->settling[side] = 0;
     slot->settled[side] = 0;
     if (segment) {
-        if (segment->names == 1)
-            quota_uncharge(exchange->quota, segment);
+        if (segment->names > 1 && segment->charged_uid == slot->uid)
+            charge_follower(exchange, slot, segment);
         segment_unname(exchange->arena, segment);
     }
     slot_fresh_array(exchange->slots, slot, side);
@@ -228,8 +251,10 @@ void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_si
         exchange->hooks.array_arrived(exchange->hooks.context, slot);
     }
     slot->arrays[side].number = from->arrays[from_side].number;
-    slot->arrays[side].home = from->arrays[from_side].home;
-    slot->arrays[side].home_side = from->arrays[from_side].home_side;
+    if (from_side == RECORD_SIDE_RESULT) {
+        slot->arrays[side].home = from->arrays[from_side].home;
+        slot->arrays[side].home_side = from->arrays[from_side].home_side;
+    }
     slot->arrays[side].changed = from->arrays[from_side].changed;
     if (!segment)
         return;
@@ -248,6 +273,7 @@ void exchange_take_step(struct exchange *exchange, struct slot *slot, const stru
     if (step->effects & EFFECT_FRESH_INPUT) {
         exchange_drop_array(exchange, slot, RECORD_SIDE_INPUT);
         record_reset_side(&slot->record, RECORD_SIDE_INPUT);
+        slot->has_input = 0;
     }
     if (step->effects & EFFECT_FRESH_RESULT) {
         exchange_drop_array(exchange, slot, RECORD_SIDE_RESULT);

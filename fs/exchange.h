@@ -91,6 +91,16 @@ int exchange_open_array(struct exchange *exchange, struct slot *slot, struct han
 uint64_t exchange_array_identity(const struct exchange *exchange, const struct slot *slot,
                                  enum record_side side);
 
+/*
+ * Page-cache path: whether this inode stands for several names. They have one owner and mode in the kernel
+ * and one state here, so through it nothing but reading is allowed.
+ */
+bool exchange_array_is_shared(const struct exchange *exchange, const struct slot *slot,
+                              enum record_side side);
+
+/* The arena tells that nobody has the segment any more. */
+void exchange_segment_freed(struct exchange *exchange, struct segment *segment);
+
 /* Gives back what exchange_open_array (or a view's open) took. */
 void exchange_close_array(struct exchange *exchange, struct handle *handle);
 

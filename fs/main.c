@@ -6,7 +6,7 @@
  *
  *   main -> supervisor -> mount, server      the mount point, the processes, the loop's parts
  *   server -> ops (_name, _file, _attr)      the kernel's requests: decode, call, one reply
- *   ops -> parked, seek                      requests that are answered later
+ *   ops -> parked, seek, stored              requests that are answered later, or not at all
  *   ops -> transport                         passthrough, which libfuse does not know
  *   ops -> control -> report, view, text     the files of a slot, a table row each
  *   ops -> status -> graph                   the files of .pyrmap

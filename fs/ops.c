@@ -286,6 +286,14 @@ void ops_forget_backing(void *context, int32_t backing_id)
     transport_backing_close(((struct ops *)context)->transport, backing_id);
 }
 
+void ops_segment_freed(void *context, struct segment *segment)
+{
+    struct ops *ops = context;
+
+    if (ops->exchange)
+        exchange_segment_freed(ops->exchange, segment);
+}
+
 /* --- the data path --- */
 
 static int try_passthrough(struct ops *ops)

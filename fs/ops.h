@@ -68,7 +68,9 @@ void ops_init(struct ops *ops);
 int ops_settle_data_path(struct ops *ops, char error[CONF_ERROR_MAX]);
 
 extern const struct exchange_hooks ops_hooks; /* context is the struct ops */
+/* What the arena wants; their context is the struct ops. */
 void ops_forget_backing(void *ops, int32_t backing_id);
+void ops_segment_freed(void *ops, struct segment *segment);
 
 /* --- shared by ops*.c --- */
 

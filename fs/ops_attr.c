@@ -158,6 +158,10 @@ void ops_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, int mas
 
     if (result == 0 && inode.kind != INODE_SLOT)
         result = -EPERM;
+    if (result == 0 && mask & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) &&
+        control_of(inode.file)->kind == CONTROL_ARRAY &&
+        exchange_array_is_shared(ops->exchange, inode.slot, slot_file_side(inode.file)))
+        result = -EPERM;
     if (result == 0 && mask & FUSE_SET_ATTR_SIZE && control_of(inode.file)->kind != CONTROL_ARRAY)
         result = set_small_size(ops, &inode, st->st_size);
     if (result < 0) {

@@ -6,6 +6,7 @@
 #include "page.h"
 #include "parked.h"
 #include "seek.h"
+#include "stored.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -264,22 +265,20 @@ void ops_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, 
         got = -ESTALE; /* the slot is gone */
     else
         got = control->read(ops->exchange, handle, ops_buffer, size, offset);
+    if (control->kind == CONTROL_RECORD && handle->slot)
+        stored_page_was_read(handle->slot, size, offset);
     if (got < 0)
         ops_reply(request, (int)got);
     else
         fuse_reply_buf(request, ops_buffer, (size_t)got);
 }
 
-static void reply_write(struct ops *ops, fuse_req_t request, struct handle *handle, int result, size_t size)
+static void reply_write(fuse_req_t request, int result, size_t size)
 {
-    if (result >= 0) {
+    if (result < 0)
+        ops_reply(request, result);
+    else
         fuse_reply_write(request, size);
-        return;
-    }
-    /* On the page-cache path it may have been a page that was stored into: undone. */
-    if (handle->slot && handle->file == SLOT_METADATA_BIN)
-        ops_refresh_record(ops, handle->slot);
-    ops_reply(request, result);
 }
 
 static int retry_write(struct waiter *waiter)
@@ -295,7 +294,7 @@ static void end_write(struct waiter *waiter, int result)
 {
     struct parked *parked = (struct parked *)waiter;
 
-    reply_write(parked->ops, parked->request, parked->handle, result, parked->size);
+    reply_write(parked->request, result, parked->size);
     free(parked);
 }
 
@@ -321,11 +320,16 @@ void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t 
         ops_reply(request, -ESTALE);
         return;
     }
+    if (fi->writepage && handle->file == SLOT_METADATA_BIN) {
+        stored_write_back(ops, handle->slot, &caller, bytes, size, offset);
+        fuse_reply_write(request, size);
+        return;
+    }
     if (fi->flags & O_APPEND && (handle->file == SLOT_TASK || handle->file == SLOT_ERROR))
         offset = control->size(ops->exchange, handle->slot, handle->file);
     result = control->write(ops->exchange, handle, &caller, bytes, size, offset);
     if (result <= 0) {
-        reply_write(ops, request, handle, (int)result, size);
+        reply_write(request, (int)result, size);
         return;
     }
     parked = parked_new(ops, request, nodeid, fi, size);
@@ -343,72 +347,6 @@ void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t 
 
 /* --- release --- */
 
-/* Stores through a mapping of metadata.bin that became a request at release; nobody waits for the answer. */
-struct stored_step {
-    struct waiter waiter; /* first: callbacks get it back */
-    struct ops *ops;
-    struct caller caller;
-    struct record page;
-};
-
-static int retry_stored(struct waiter *waiter)
-{
-    struct stored_step *step = (struct stored_step *)waiter;
-    const struct record *record = &waiter->slot->record;
-    /* A flag that was not touched is no step, even if writing it would be one. */
-    size_t from = step->page.flag == record->flag ? offsetof(struct record, version) : 0;
-    struct record proposed;
-    uint32_t touched;
-
-    if (record_merge(record, (const char *)&step->page + from, RECORD_SIZE - from, from, &proposed,
-                     &touched) < 0)
-        return exchange_refuse(step->ops->exchange, waiter->slot, &step->caller, "store into metadata.bin",
-                               -EINVAL, "it is no valid record");
-    return exchange_write_record(step->ops->exchange, waiter->slot, &step->caller, &proposed, touched);
-}
-
-static void end_stored(struct waiter *waiter, int result)
-{
-    if (result < 0)
-        page_update(((struct stored_step *)waiter)->ops->arena, waiter->slot); /* undone */
-    free(waiter);
-}
-
-static void take_stores(struct ops *ops, struct slot *slot, const struct caller *caller)
-{
-    struct stored_step *step;
-    struct record page;
-    int result;
-
-    page_read(slot, &page);
-    if (memcmp(&page, &slot->record, sizeof(page)) == 0)
-        return;
-    page.round = slot->record.round;
-    page.change = slot->record.change;
-    if (memcmp(&page, &slot->record, sizeof(page)) == 0) {
-        page_update(ops->arena, slot); /* round and change are not for clients to store */
-        return;
-    }
-    step = calloc(1, sizeof(*step));
-    if (!step) {
-        page_update(ops->arena, slot);
-        return;
-    }
-    step->ops = ops;
-    step->caller = *caller;
-    step->page = page;
-    step->waiter.slot = slot;
-    step->waiter.thread = caller->thread;
-    step->waiter.event = EVENT_FLAG_RESULT;
-    step->waiter.retry = retry_stored;
-    step->waiter.end = end_stored;
-    result = retry_stored(&step->waiter);
-    if (result > 0)
-        exchange_park(ops->exchange, &step->waiter, slot);
-    else
-        end_stored(&step->waiter, result);
-}
-
 static void release_record(struct ops *ops, struct handle *handle, const struct caller *caller)
 {
     struct slot *slot = handle->slot;
@@ -416,7 +354,7 @@ static void release_record(struct ops *ops, struct handle *handle, const struct 
     if (!slot || ops->exchange->data_path != DATA_PATH_PASSTHROUGH)
         return;
     if (handle->access == HANDLE_WRITES)
-        take_stores(ops, slot, caller);
+        stored_take(ops, slot, caller, slot->page, &slot->record);
     page_close(slot);
     if (slot->page_handles == 0) {
         transport_backing_close(ops->transport, slot->page_backing_id);

@@ -99,11 +99,6 @@ void page_update(struct arena *arena, struct slot *slot)
         munmap(page, RECORD_SIZE);
 }
 
-void page_read(const struct slot *slot, struct record *copy)
-{
-    memcpy(copy, slot->page, sizeof(*copy));
-}
-
 void page_remove(struct arena *arena, struct slot *slot)
 {
     if (slot->page)

@@ -21,9 +21,6 @@ int page_descriptor(struct arena *arena, const struct slot *slot);
 /* The record changed: stores it, `change` last, and wakes futex waiters on that. */
 void page_update(struct arena *arena, struct slot *slot);
 
-/* What clients have stored there; only while a handle is open. */
-void page_read(const struct slot *slot, struct record *copy);
-
 /* The slot is going: removes the file. */
 void page_remove(struct arena *arena, struct slot *slot);
 

@@ -154,6 +154,8 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
         (slot_state(slot) != STATE_FAILED || slot->failed_by_source))
         return refuse(exchange, slot, caller, event, -EBUSY,
                       "the slot is chained: its input comes from its source");
+    if (event == EVENT_FLAG_INPUT && slot_state(slot) == STATE_FAILED && !slot->has_input)
+        return refuse(exchange, slot, caller, event, -EPROTO, "the round failed before it had an input");
     if (!step.checks)
         return 0;
     record_copy_side(&candidate, proposed, side);
@@ -163,6 +165,7 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
     record_copy_side(&slot->record, &candidate, side);
     if (side == RECORD_SIDE_INPUT) {
         record_reset_side(&slot->record, RECORD_SIDE_RESULT);
+        slot->has_input = 1;
     } else {
         slot->result_taken = 0;
         exchange->rounds++;

@@ -91,6 +91,13 @@ int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64
     return 0;
 }
 
+bool quota_is_exceeded(struct quota *quota, uid_t uid, uint64_t limit)
+{
+    const struct account *account = limit ? account_of(quota, uid) : NULL;
+
+    return account && account->bytes > limit;
+}
+
 void quota_uncharge(struct quota *quota, struct segment *segment)
 {
     struct account *account;

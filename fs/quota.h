@@ -23,6 +23,8 @@ void quota_drop_slot(struct quota *quota, uid_t uid);
  * is more than before and beyond the limit; then nothing changes.
  */
 int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64_t bytes, uint64_t limit);
+/* Whether the user has more than the limit already: growth that only the kernel saw is charged afterwards. */
+bool quota_is_exceeded(struct quota *quota, uid_t uid, uint64_t limit);
 void quota_uncharge(struct quota *quota, struct segment *segment);
 
 #endif

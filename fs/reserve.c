@@ -363,6 +363,7 @@ static uint64_t freed_by_victims(const struct reservation *r)
 static void start(struct reservation *r)
 {
     struct arena *arena = r->arena;
+    const struct warm *warm = &arena->warm;
     uint64_t size, allocated, need, room;
     int error = segment_stat(arena, &r->entry->segment, &size, &allocated);
 
@@ -374,10 +375,8 @@ static void start(struct reservation *r)
     need = most_needed(r, size, allocated);
     room = arena_room(arena) + freed_by_victims(r);
     if (need > room) {
-        struct warm *warm = &arena->warm;
-        if (need > room + warm_bytes(warm) + warm_pending_bytes(warm))
-            finish(r, -ENOSPC);
-        else if (warm_gives(warm) || warm_working(warm))
+        if (need - room <= warm_bytes(warm) + warm_pending_bytes(warm) &&
+            (warm_gives(warm) || warm_working(warm)))
             give_up_warm(r);
         else
             finish(r, -ENOSPC);

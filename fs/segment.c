@@ -141,6 +141,8 @@ void segment_release(struct arena *arena, struct segment_entry *entry)
     if (segment->names > 0 || segment->handles > 0 || entry->jobs > 0)
         return;
     forget(arena, segment);
+    if (arena->freed)
+        arena->freed(arena->context, segment);
     close_fd(entry);
     /* Clients may have written since it was last measured. */
     if (backing_stat(&arena->store, backing, &size, &allocated) < 0)

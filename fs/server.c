@@ -118,6 +118,7 @@ static int open_arena(struct ops *ops)
         .huge_pages = conf->huge_pages,
         .background = ops->background,
         .forget_backing = ops_forget_backing,
+        .freed = ops_segment_freed,
         .context = ops,
     };
     int result = arena_open(&ops->arena, &options, server.error);
@@ -194,6 +195,7 @@ static void tear_down(struct ops *ops)
     if (server.loop)
         seeks_deinit(ops->seeks, server.loop);
     exchange_deinit(ops->exchange);
+    ops->exchange = NULL;
     slots_close(server.slots);
     arena_close(ops->arena, has_slots ? ARENA_KEEP : ARENA_REMOVE);
     if (server.loop && server.completions.fd >= 0)

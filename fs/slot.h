@@ -93,6 +93,7 @@ struct slot {
     uint32_t next_follower;
     uint32_t previous_follower;
     uint64_t failure;          /* a fresh number at each failure, what followers take then */
+    uint32_t has_input;        /* an input was published in this round */
     uint32_t failed_by_source; /* FAILED because the source is */
     uint32_t result_taken;     /* a reader opened and closed it, or the followers have it */
 
@@ -109,7 +110,8 @@ struct slot {
     uint32_t page_handles;
     uint32_t page_exists; /* the backing file is there: clients may have it mapped */
     int32_t page_backing_id;
-    pid_t filler;          /* the process that last opened data.bin for writing in this round */
+    struct record page_as_read; /* page-cache path: what the kernel's page of metadata.bin began with */
+    pid_t filler;               /* the process that last opened data.bin for writing in this round */
     uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
     int32_t settled[2];    /* how that ended: 0 or -errno */
     uint64_t reserved[2];  /* bytes, as last reserved: where growth that does not fit is cut back to */

@@ -50,7 +50,7 @@ int store_file_unlink(struct store *store, const char *name);
  * writing since the last time, and so misses what a descriptor that stays open adds; STORE_ALL measures all.
  */
 enum store_measure { STORE_CHANGED, STORE_ALL };
-uint64_t store_file_bytes(struct store *store, enum store_measure measure);
+uint64_t store_file_bytes(struct store *store, enum store_measure what);
 
 /* Calls visit for each segment file in the directory; visit may remove it. */
 int store_scan(const struct store *store, void (*visit)(void *context, uint64_t id), void *context);

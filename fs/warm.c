@@ -25,11 +25,9 @@ static void append(struct warm_list *list, struct backing *file)
     list->count++;
 }
 
-/* Takes *link out, whose predecessor is before (NULL: it is the first). */
-static struct backing *detach(struct warm_list *list, struct backing *before)
+/* Takes a file out, whose predecessor is before (NULL: it is the first). */
+static struct backing *detach(struct warm_list *list, struct backing *before, struct backing *file)
 {
-    struct backing *file = before ? before->next : list->first;
-
     if (before)
         before->next = file->next;
     else
@@ -67,7 +65,7 @@ struct backing *warm_take(struct warm *warm, uint64_t hint)
         best = file;
         best_before = before;
     }
-    return best ? detach(&warm->pool, best_before) : NULL;
+    return best ? detach(&warm->pool, best_before, best) : NULL;
 }
 
 /* ---- Making warm ---- */
@@ -157,7 +155,7 @@ static void start_next(struct warm *warm)
 
     if (warm->working || !warm->queue.first)
         return;
-    work->file = detach(&warm->queue, NULL);
+    work->file = detach(&warm->queue, NULL, warm->queue.first);
     work->new_id = work->file->keep ? warm->next_id(warm->context) : 0;
     work->target = work->position = 0;
     work->prepared = false;
@@ -242,15 +240,15 @@ static bool make_room(struct warm *warm, const struct backing *file, uint64_t li
     if (warm->pool.count + warm->queue.count >= POOL_FILES || (wanted > limit && wanted - limit > others))
         return false;
     while (warm->held.first && wanted + warm->held.bytes > limit)
-        enqueue(warm, detach(&warm->held, NULL), false);
-    while (wanted > limit) {
-        struct backing *other = before ? before->next : warm->pool.first;
+        enqueue(warm, detach(&warm->held, NULL, warm->held.first), false);
+    for (struct backing *other = warm->pool.first, *next; other && wanted > limit; other = next) {
+        next = other->next;
         if (alike(other, file)) {
             before = other;
             continue;
         }
         wanted -= other->allocated;
-        enqueue(warm, detach(&warm->pool, before), false);
+        enqueue(warm, detach(&warm->pool, before, other), false);
     }
     return true;
 }
@@ -268,8 +266,8 @@ void warm_recheck(struct warm *warm)
 {
     unsigned files = warm->held.count < RECHECKS ? warm->held.count : RECHECKS;
 
-    while (files-- > 0) {
-        struct backing *file = detach(&warm->held, NULL);
+    for (struct backing *file; files > 0 && (file = warm->held.first); files--) {
+        detach(&warm->held, NULL, file);
         if (backing_used(warm->store, file))
             append(&warm->held, file);
         else
@@ -281,7 +279,7 @@ void warm_recheck(struct warm *warm)
 void warm_shrink(struct warm *warm, uint64_t limit)
 {
     while (warm->pool.first && warm->pool.bytes > limit)
-        enqueue(warm, detach(&warm->pool, NULL), false);
+        enqueue(warm, detach(&warm->pool, NULL, warm->pool.first), false);
     start_next(warm);
 }
 
@@ -292,7 +290,7 @@ struct backing *warm_surrender(struct warm *warm)
 
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         while (lists[i]->first)
-            append(&all, detach(lists[i], NULL));
+            append(&all, detach(lists[i], NULL, lists[i]->first));
     }
     warm->promised = 0;
     warm->surrendered = warm->working;

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "stored.h"
+
+#include "page.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORDS = RECORD_SIZE / sizeof(uint32_t), PAGE = 4096 };
+
+union words {
+    struct record record;
+    uint32_t word[WORDS];
+};
+
+struct stored {
+    struct waiter waiter; /* first: callbacks get it back */
+    struct ops *ops;
+    struct caller caller;
+    union words page;
+    uint32_t changed; /* bit n: word n was stored into */
+};
+
+static int retry(struct waiter *waiter)
+{
+    const struct stored *stored = (const struct stored *)waiter;
+    struct slot *slot = waiter->slot;
+    union words overlaid = {.record = slot->record};
+    /* A flag that was not stored into is no step, even if writing the same again would be one. */
+    size_t from = stored->changed & 1 ? 0 : offsetof(struct record, version);
+    struct record proposed;
+    uint32_t touched;
+
+    for (size_t i = 0; i < WORDS; i++) {
+        if (stored->changed >> i & 1)
+            overlaid.word[i] = stored->page.word[i];
+    }
+    if (record_merge(&slot->record, (const char *)&overlaid + from, RECORD_SIZE - from, from, &proposed,
+                     &touched) < 0)
+        return exchange_refuse(stored->ops->exchange, slot, &stored->caller, "store into metadata.bin",
+                               -EINVAL, "it is no valid record");
+    return exchange_write_record(stored->ops->exchange, slot, &stored->caller, &proposed, touched);
+}
+
+/* Done or refused: all mappings show the record again. */
+static void end(struct waiter *waiter, int result)
+{
+    struct stored *stored = (struct stored *)waiter;
+
+    (void)result;
+    page_update(stored->ops->arena, waiter->slot);
+    ops_refresh_record(stored->ops, waiter->slot);
+    free(stored);
+}
+
+void stored_take(struct ops *ops, struct slot *slot, const struct caller *caller, const struct record *page,
+                 const struct record *base)
+{
+    struct stored *stored;
+    union words before = {.record = *base};
+    int result;
+
+    if (memcmp(page, base, RECORD_SIZE) == 0)
+        return;
+    stored = calloc(1, sizeof(*stored));
+    if (!stored) {
+        page_update(ops->arena, slot);
+        return;
+    }
+    stored->ops = ops;
+    stored->caller = *caller;
+    memcpy(&stored->page, page, RECORD_SIZE); /* once: clients may go on storing */
+    for (size_t i = 0; i < WORDS; i++)
+        stored->changed |= (uint32_t)(stored->page.word[i] != before.word[i]) << i;
+    stored->waiter.slot = slot;
+    stored->waiter.thread = caller->thread;
+    stored->waiter.event = EVENT_FLAG_RESULT;
+    stored->waiter.retry = retry;
+    stored->waiter.end = end;
+    result = retry(&stored->waiter);
+    if (result == EXCHANGE_WAITS || result == EXCHANGE_WORKS)
+        exchange_park(ops->exchange, &stored->waiter, slot);
+    else
+        end(&stored->waiter, result);
+}
+
+void stored_write_back(struct ops *ops, struct slot *slot, const struct caller *caller, const char *bytes,
+                       size_t size, off_t offset)
+{
+    struct record page = slot->page_as_read;
+
+    if (offset < 0 || offset >= RECORD_SIZE)
+        return;
+    if (size > (size_t)(RECORD_SIZE - offset))
+        size = (size_t)(RECORD_SIZE - offset);
+    memcpy((char *)&page + offset, bytes, size);
+    stored_take(ops, slot, caller, &page, &slot->page_as_read);
+    slot->page_as_read = slot->record;
+}
+
+void stored_page_was_read(struct slot *slot, size_t size, off_t offset)
+{
+    if (offset == 0 && size >= PAGE)
+        slot->page_as_read = slot->record;
+}

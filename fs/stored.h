@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * stored.h - stores through a mapping of metadata.bin: requests that nobody waits for.
+ *
+ * What was stored differs from what the page showed; the difference is applied as one step or undone.
+ */
+#ifndef PYRMAPFS_STORED_H
+#define PYRMAPFS_STORED_H
+
+#include "ops.h"
+
+/* Passthrough: a handle that could write is released. page is what it left, base what it should show. */
+void stored_take(struct ops *ops, struct slot *slot, const struct caller *caller, const struct record *page,
+                 const struct record *base);
+
+/* Page-cache path: the kernel writes (a part of) a page back. */
+void stored_write_back(struct ops *ops, struct slot *slot, const struct caller *caller, const char *bytes,
+                       size_t size, off_t offset);
+
+/* Page-cache path: a read of this size may have filled the kernel's page. */
+void stored_page_was_read(struct slot *slot, size_t size, off_t offset);
+
+#endif
