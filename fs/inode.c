@@ -53,10 +53,13 @@ static enum slot_file array_file(enum record_side side)
     return side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN;
 }
 
-static int has_array(struct slot *slot, uint32_t home, uint64_t number, struct inode *inode)
+static int has_array(struct slot *slot, const struct slot_array *wanted, struct inode *inode)
 {
     for (int side = 0; slot && side < 2; side++) {
-        if (slot->arrays[side].number == number && slot->arrays[side].home == home) {
+        const struct slot_array *array = &slot->arrays[side];
+
+        if (array->number == wanted->number && array->home == wanted->home &&
+            array->home_side == wanted->home_side) {
             *inode = (struct inode){INODE_SLOT, slot, array_file((enum record_side)side), 0};
             return 1;
         }
@@ -65,20 +68,20 @@ static int has_array(struct slot *slot, uint32_t home, uint64_t number, struct i
 }
 
 /* Page-cache path: any slot that has the array. Its home first, which moved on only if the chain is busy. */
-static int decode_shared(struct exchange *exchange, uint32_t home, uint64_t number, struct inode *inode)
+static int decode_shared(struct exchange *exchange, const struct slot_array *wanted, struct inode *inode)
 {
-    struct slot *slot = slot_at(exchange->slots, home);
+    struct slot *slot = slot_at(exchange->slots, wanted->home);
 
-    if (has_array(slot, home, number, inode))
+    if (has_array(slot, wanted, inode))
         return 0;
     for (uint32_t at = slot ? slot->first_follower : 0; at;
          at = slot_at(exchange->slots, at)->next_follower) {
-        if (has_array(slot_at(exchange->slots, at), home, number, inode))
+        if (has_array(slot_at(exchange->slots, at), wanted, inode))
             return 0;
     }
     for (slot = slot_after(exchange->slots, 0); slot;
          slot = slot_after(exchange->slots, slot_index(exchange->slots, slot))) {
-        if (has_array(slot, home, number, inode))
+        if (has_array(slot, wanted, inode))
             return 0;
     }
     return -ESTALE;
@@ -99,7 +102,11 @@ int inode_decode(struct exchange *exchange, uint64_t nodeid, struct inode *inode
         return serial == DAEMON_SERIAL ? 0 : -ESTALE;
     }
     if (exchange->data_path == DATA_PATH_PAGE_CACHE && (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN))
-        return decode_shared(exchange, index, serial, inode);
+        return decode_shared(exchange,
+                             &(struct slot_array){.number = serial,
+                                                  .home = index,
+                                                  .home_side = slot_file_side((enum slot_file)file)},
+                             inode);
     if (!slot || file >= SLOT_FILES || current_serial(slot, (enum slot_file)file) != serial)
         return -ESTALE;
     *inode = (struct inode){INODE_SLOT, slot, (enum slot_file)file, 0};
