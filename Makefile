@@ -115,15 +115,15 @@ unit: $(UNIT_TESTS)
 	@tests/run unit
 
 # The suites of `make check`, by the names that tests/run knows. One without tests is an error.
-FS_SUITES      := unit mount
-PACKAGE_SUITES :=
+FS_SUITES      := unit mount model storm
+PACKAGE_SUITES := python r rcheck
 
 JOBS := $(shell nproc)
 remake = @$(MAKE) --no-print-directory -j$(JOBS)
 
 check: deps
-	$(remake) tests $(if $(PACKAGE_SUITES),packages)
-	@tests/run $(FS_SUITES) $(PACKAGE_SUITES)
+	$(remake) tests packages
+	@tests/run $(FS_SUITES) demo $(PACKAGE_SUITES)
 
 # The same tests in builds of their own. What ThreadSanitizer can judge is the helper thread: the unit tests drive it.
 check-sanitize: deps
@@ -153,6 +153,7 @@ $(BUILD)/fuzzers/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libpyrmapfs-core.a
 	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -fsanitize=fuzzer -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES))
 
 bench: bench-fs bench-r
+bench-r: packages
 bench-fs bench-r: bench-%: all clients
 	@$(PYTHON) tests/bench/$*.py
 
@@ -169,7 +170,7 @@ PYTHONS := $(shell find tests examples packaging -name '*.py' -not -path '*/buil
 MANUALS := $(wildcard packaging/man/*.[1-8])
 UNITS   := $(wildcard packaging/systemd/*.service)
 TIDY    := $(addprefix lint/,$(wildcard fs/*.c conf/*.c))
-LINTS   := format shell manual python systemd
+LINTS   := format shell manual python r systemd
 
 .PHONY: $(addprefix lint-,$(LINTS)) $(TIDY)
 lint: deps
@@ -194,11 +195,18 @@ lint-manual:
 	@echo '  LINT    $(words $(MANUALS)) manual pages: mandoc'
 	$(if $(MANUALS),$(Q)mandoc -T lint -W warning $(MANUALS))
 
+# The C of the R package is built by R, with R's flags.
+lint-r:
+	@echo '  LINT    packaging/r: warnings in C'
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -fsyntax-only $(WARNINGS) $$(R CMD config --cppflags | sed 's/-I/-isystem /') \
+	    $(wildcard packaging/r/src/*.c)
+
 lint-python:
 	@echo '  LINT    $(words $(PYTHONS)) Python files: pyflakes, mypy'
 	$(Q)$(PYTHON) -m pyflakes $(PYTHONS)
-	$(Q)for dir in $(sort $(dir $(filter tests/%,$(PYTHONS)))); do \
-	    MYPYPATH=tests $(MYPY) --check-untyped-defs --ignore-missing-imports $$dir*.py || exit 1; done
+	$(Q)failed=0; for dir in $(sort $(dir $(filter tests/%,$(PYTHONS)))); do \
+	    MYPYPATH=tests:tests/mount:packaging/python/src $(MYPY) --check-untyped-defs --ignore-missing-imports $$dir*.py \
+	    || failed=1; done; exit $$failed
 	$(Q)cd packaging/python && $(MYPY)
 MYPY := $(PYTHON) -m mypy --no-error-summary --cache-dir=$(abspath $(BUILD))/mypy
 
@@ -214,7 +222,8 @@ lint-systemd:
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config fuse3 libfuse3-dev libinih-dev libseccomp-dev libcap-ng-dev check
 DEMO_PACKAGES  := python3 python3-numpy r-base-core
-TEST_PACKAGES  := python3-pytest python3-hypothesis
+TEST_PACKAGES  := python3-pytest python3-hypothesis python3-pip python3-setuptools python3-wheel python3-sklearn \
+                  r-cran-testthat r-cran-bit64 r-cran-reticulate
 LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
 PACKAGES       := $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 

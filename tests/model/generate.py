@@ -16,7 +16,7 @@ from slot_model import Handle, Segment, Slot
 HANDLES_MAX = 10
 MAPPINGS_MAX = 5
 WAITERS_MAX = 8
-NAMES_OF_SLOTS = "abcde"
+NAMES_OF_SLOTS = ("a", "b", "c", "d", "e")
 STRANGE_NAMES = (".hidden", "n" * 255, "n" * 256)
 FLAGS = (-1, 0, 1, 2)
 WRITING = {"FILLING": "data.bin", "COMPUTING": "result.bin"}
@@ -220,7 +220,7 @@ class Generator:
 
     def store(self, mapping: object) -> Operation | None:
         opened = self.model.mappings[mapping]
-        size = len(opened.segment.content)
+        size = self.model.storable(mapping)
         if not size:
             return None
         offset = self.random.randrange(size)
@@ -324,6 +324,11 @@ class Generator:
 def pattern(seed: int, size: int) -> bytes:
     """Bytes of which no two neighbours are the same, told by two numbers."""
     return bytes((seed + 7 * at) % 256 for at in range(size))
+
+
+def names_in(operation: Operation) -> set[str]:
+    """The slots that an operation names."""
+    return {word for word in operation[2:] if word in NAMES_OF_SLOTS}
 
 
 def show(operation: Operation) -> str:

@@ -26,7 +26,7 @@ def clients_of(mount: Daemon) -> Iterator[Clients]:
 
 @contextmanager
 def run_of(mount: Daemon, clients: Clients, patience: float = PATIENCE) -> Iterator[Run]:
-    model = Model([client.pid for client in clients], mapping_holds=mount.data_path == PAGE_CACHE)
+    model = Model([client.pid for client in clients], page_cache=mount.data_path == PAGE_CACHE)
     run = Run(mount.path, clients, model, patience)
     try:
         yield run

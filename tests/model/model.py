@@ -58,15 +58,16 @@ class Answer:
 
 
 class Model:
-    """pids: of the clients. mapping_holds: a mapping keeps its handle open after close (the page-cache path)."""
+    """pids: of the clients. page_cache: the data path, on which a mapping keeps its handle open."""
 
-    def __init__(self, pids: Sequence[int], mapping_holds: bool) -> None:
+    def __init__(self, pids: Sequence[int], page_cache: bool) -> None:
         self.pids = pids
-        self.mapping_holds = mapping_holds
+        self.page_cache = page_cache
         self.caller = 0
         self.slots: dict[str, Slot] = {}
         self.handles: dict[object, Handle] = {}
         self.mappings: dict[object, Handle] = {}
+        self.mapped: dict[object, int] = {}  # mapping -> bytes
         self.woken: list[Answer] = []    # what the last operation told those who waited
         self.touched: set[Slot] = set()  # slots that the last operation may have changed
 
@@ -211,7 +212,8 @@ class Model:
         wanted = slot.wanted()
         source = slot.source
         if source and slot.failed_by_source and source.offer(slot.source_file) is None:
-            self.enter(slot, "IDLE")  # the source has another try
+            self.empty(slot)  # the source has another try
+            self.enter(slot, "IDLE")
         elif source and isinstance(wanted, Failure):
             self.fail(slot, inherited(source))
             slot.failed_by_source, slot.taken = True, wanted
@@ -279,25 +281,31 @@ class Model:
         if opened.mode == "r":
             self.note_read(opened.slot, opened.segment)
         mapped = opened in self.mappings.values()
-        if not (mapped and self.mapping_holds):
+        if not (mapped and self.page_cache):
             opened.segment.handles.pop(handle, None)
 
     def is_current(self, handle: object) -> bool:
         """Whether the handle still belongs to the round, and may be written through."""
         opened = self.handles[handle]
+        turn = {"data.bin": "FILLING", "result.bin": "COMPUTING"}[opened.file]
+        return not self.is_stale(opened) and opened.slot.state == turn
+
+    def is_stale(self, opened: Handle) -> bool:
+        """Whether the handle is of a round that is over, or of a slot that is gone."""
         slot = opened.slot
-        return (self.slots.get(slot.name) is slot and slot.segment(opened.file) is opened.segment
-                and slot.state == {"data.bin": "FILLING", "result.bin": "COMPUTING"}[opened.file])
+        return self.slots.get(slot.name) is not slot or slot.segment(opened.file) is not opened.segment
 
     def write(self, handle: object, offset: int, data: bytes) -> None:
         opened = self.handles[handle]
         self.touched.add(opened.slot)
+        if self.page_cache and self.is_stale(opened):
+            raise Refused("ESTALE")
         opened.segment.store(offset, data)
 
     def ftruncate(self, handle: object, size: int) -> None:
         opened = self.handles[handle]
         self.touched.add(opened.slot)
-        if opened.slot.segment(opened.file) is not opened.segment:
+        if self.is_stale(opened):
             raise Refused("EBUSY")
         self.begin_writing(opened.slot, opened.file).resize(size)
 
@@ -309,6 +317,7 @@ class Model:
     def map(self, handle: object, mapping: object, size: int) -> None:
         opened = self.handles[handle]
         self.mappings[mapping] = opened
+        self.mapped[mapping] = size
         opened.segment.mappings[mapping] = self.caller
 
     def store(self, mapping: object, offset: int, data: bytes) -> None:
@@ -448,6 +457,10 @@ class Model:
 
     def is_waiting(self, waiter: object) -> bool:
         return any(waiter in slot.waiters for slot in self.slots.values())
+
+    def storable(self, mapping: object) -> int:
+        """The bytes of a mapping that lie within the file."""
+        return min(self.mapped[mapping], len(self.mappings[mapping].segment.content))
 
     def retained(self) -> set[object]:
         """Handles that are closed, and live on in a mapping."""

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, Sequence, TypeVar
+from typing import Callable, Iterable, Sequence, TypeVar
 
 Item = TypeVar("Item")
+Fails = Callable[[Sequence[Item]], bool]
 
 
-def shortest_tail(history: Sequence[Item], fails: Callable[[Sequence[Item]], bool]) -> Sequence[Item]:
-    """The first of the last 16, 32, 64... items that is enough, or all of them."""
+def shortest_tail(history: Sequence[Item], fails: Fails[Item]) -> Sequence[Item]:
+    """The first of the last 16, 64, 256... items that is enough, or all of them."""
     size = 16
     while size < len(history):
         if fails(history[-size:]):
             return history[-size:]
-        size *= 2
+        size *= 4
     return history
 
 
-def shrink(history: Sequence[Item], fails: Callable[[Sequence[Item]], bool], seconds: float) -> list[Item]:
+def without(history: Sequence[Item], names: Callable[[Item], Iterable[str]], fails: Fails[Item]) -> Sequence[Item]:
+    """What is left when all that concerns a name goes at once, for each name that can be spared."""
+    for spared in sorted({name for item in history for name in names(item)}):
+        candidate = [item for item in history if spared not in names(item)]
+        if candidate and fails(candidate):
+            history = candidate
+    return history
+
+
+def shrink(history: Sequence[Item], names: Callable[[Item], Iterable[str]], fails: Fails[Item],
+           seconds: float) -> list[Item]:
     """Removes ever smaller pieces as long as what is left still fails (delta debugging), for so long."""
     deadline = time.monotonic() + seconds
-    left = list(shortest_tail(history, fails))
+    left = list(without(shortest_tail(history, fails), names, fails))
     piece = max(len(left) // 2, 1)
     while True:
         removed, begin = False, 0

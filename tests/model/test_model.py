@@ -12,16 +12,17 @@ from typing import Sequence
 
 import pytest
 
+from client import Hang
 from daemon import PAGE_CACHE, Daemon
 from driver import Clients, Disagreement, Operation
-from generate import Generator, show
+from generate import Generator, names_in, show
 from histories import clients_of, run_of
 from shrink import shrink
 
 STEPS = int(os.environ.get("STEPS", "100000"))
 CHAINS = os.environ.get("CHAINS", "1") != "0"
 SEED = int(os.environ.get("SEED", "1"))
-HISTORY = 5000  # steps between two fresh starts: a disagreement is shrunk from no more
+HISTORY = 2000  # steps between two fresh starts: a disagreement is shrunk from no more
 SHRINK_SECONDS = 120
 SHORT_PATIENCE = 0.5  # while shrinking
 SHOWN = 12
@@ -44,7 +45,7 @@ def report(mount: Daemon, clients: Clients, seed: int, history: list[Operation],
         again = replay(mount, clients, candidate)
         return again is not None and again.what == found.what
 
-    short = shrink(history, fails, SHRINK_SECONDS)
+    short = shrink(history, names_in, fails, SHRINK_SECONDS)
     last = replay(mount, clients, short)
     return "\n".join([f"seed {seed}, step {len(history)}: {found}", f"the last {SHOWN} operations were",
                       *(f"    {show(operation)}" for operation in history[-SHOWN:]),
@@ -66,6 +67,8 @@ def history_of(mount: Daemon, clients: Clients, seed: int, steps: int, outcomes:
             outcomes.update(run.outcomes)
     except Disagreement as disagreement:
         pytest.fail(report(mount, clients, seed, history, disagreement), pytrace=False)
+    except Hang as hang:
+        pytest.fail("\n".join([f"seed {seed}: {hang}", *map(show, history[-SHOWN:])]), pytrace=False)
 
 
 @pytest.mark.time_limit(120 + SHRINK_SECONDS + STEPS / 250)

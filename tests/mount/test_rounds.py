@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import mmap
+import multiprocessing
 import os
 import random
-import threading
 from pathlib import Path
-from typing import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,8 +134,9 @@ def consume(slot: Slot, rounds: int) -> None:
     os.close(metadata)
 
 
-def watch(slot: Slot, finished: threading.Event, seen: list[int]) -> None:
+def watch(slot: Slot, finished: Any, seen: Any) -> None:
     """A bystander who opens whatever there is: each file it gets is whole, and of one round."""
+    rounds = set()
     while not finished.is_set():
         for file in ("result.bin", "data.bin"):
             try:
@@ -145,40 +146,34 @@ def watch(slot: Slot, finished: threading.Event, seen: list[int]) -> None:
             values = np.frombuffer(os.read(fd, 1 << 20), "i8")
             assert values.size > 0 and (values == values[0]).all()
             assert (values[0] < 0) == (file == "result.bin")
-            seen.append(abs(int(values[0])))
             assert values.nbytes == os.fstat(fd).st_size
+            rounds.add(abs(int(values[0])))
             os.close(fd)
-
-
-def in_thread(failures: list[BaseException], function: Callable[..., None], *args: object) -> threading.Thread:
-    def run() -> None:
-        try:
-            function(*args)
-        except BaseException as failure:
-            failures.append(failure)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    return thread
+    seen.value = len(rounds)
 
 
 @pytest.mark.time_limit(120)
 def test_nothing_is_torn_or_mixed_up(slot: Slot) -> None:
-    """Producer, consumer and two bystanders at full speed."""
-    rounds, finished = 400, threading.Event()
-    failures: list[BaseException] = []
-    seen: list[int] = []
-    threads = [in_thread(failures, consume, slot, rounds)]
-    threads += [in_thread(failures, watch, slot, finished, seen) for _ in range(2)]
-    maker = in_thread(failures, produce, slot, rounds, random.Random(5))
-    eventually(lambda: failures or not maker.is_alive(), "all rounds", seconds=100)
-    finished.set()
-    assert not failures, failures
-    for thread in [*threads, maker]:
-        thread.join(20)
-        assert not thread.is_alive()
-    assert not failures, failures
-    assert len(set(seen)) > 20 and slot.record.round == rounds
+    """Producer, consumer and two bystanders, each a process, at full speed."""
+    fork, rounds = multiprocessing.get_context("fork"), 400
+    finished, seen = fork.Event(), [fork.Value("i") for _ in range(2)]
+    workers = [fork.Process(target=consume, args=(slot, rounds)),
+               fork.Process(target=produce, args=(slot, rounds, random.Random(5)))]
+    bystanders = [fork.Process(target=watch, args=(slot, finished, count)) for count in seen]
+    try:
+        for process in workers + bystanders:
+            process.start()
+        eventually(lambda: all(not process.is_alive() for process in workers)
+                   or any(process.exitcode for process in workers + bystanders), "all rounds", seconds=100)
+        finished.set()
+        for process in bystanders:
+            process.join(20)
+        assert [process.exitcode for process in workers + bystanders] == [0, 0, 0, 0]
+    finally:
+        for process in workers + bystanders:
+            process.kill()
+            process.join()
+    assert sum(count.value for count in seen) > 20 and slot.record.round == rounds
 
 
 def descriptors(daemon: Daemon) -> int:

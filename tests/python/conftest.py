@@ -1,1 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Mounts and slots for the tests of the Python package."""
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from daemon import PAGE_CACHE, PASSTHROUGH, ROOT, Daemon
+
+if importlib.util.find_spec("pyrmap") is None:
+    sys.path.insert(0, str(ROOT / "packaging" / "python" / "src"))
+
+from pyrmap import Slot  # noqa: E402
+from serving import Server  # noqa: E402
+
+# Root tests both data paths; any other user has the page cache only, through fusermount3.
+PATHS = (PASSTHROUGH, PAGE_CACHE) if os.geteuid() == 0 else (PAGE_CACHE,)
+
+_names = (f"python-{count}" for count in itertools.count(1))
+
+
+@pytest.fixture(scope="module", params=PATHS)
+def data_path(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def mount(data_path: str) -> Iterator[Path]:
+    """One mount for a module's tests."""
+    options = {"arena.capacity": "1G", "arena.warm": "256M"}
+    if data_path == PAGE_CACHE:
+        options["path.passthrough"] = "off"
+    with Daemon(options) as daemon:
+        if daemon.data_path != data_path:
+            pytest.skip("this kernel has no passthrough")
+        yield daemon.path
+
+
+@pytest.fixture
+def job(mount: Path) -> Iterator[Path]:
+    """The path of a fresh slot, whose name no test had before."""
+    path = mount / next(_names)
+    path.mkdir()
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def producer(job: Path) -> Iterator[Slot]:
+    with Slot(job) as slot:
+        yield slot
+
+
+@pytest.fixture
+def worker(job: Path) -> Iterator[Slot]:
+    """The other side of the same slot, in the same process."""
+    slot = Slot(job)
+    yield slot
+    slot.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A warm server of the test's own."""
+    with Server() as running:
+        yield running

@@ -19,6 +19,13 @@ static void forget(void *context, int32_t backing_id)
     bench->forgotten[bench->forgotten_count++] = backing_id;
 }
 
+static void freed(void *context, struct segment *segment)
+{
+    struct bench *bench = context;
+
+    bench->freed = segment->id;
+}
+
 static enum background_progress run_nothing(struct background_job *job)
 {
     (void)job;
@@ -47,8 +54,12 @@ void bench_start(struct bench *bench)
 bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, uint64_t warm)
 {
     *bench = (struct bench){.mount = -1};
-    bench->options = (struct arena_options){
-        .kind = kind, .capacity = capacity, .warm = warm, .huge_pages = true, .forget_backing = forget};
+    bench->options = (struct arena_options){.kind = kind,
+                                            .capacity = capacity,
+                                            .warm = warm,
+                                            .huge_pages = true,
+                                            .forget_backing = forget,
+                                            .freed = freed};
     if (kind == ARENA_TMPFS) {
         bench->mount = arena_mount(&bench->options);
         if (bench->mount < 0) {
@@ -213,13 +224,13 @@ void client_fill(int fd, uint64_t from, uint64_t to, int byte)
 
 uint64_t client_differs(int fd, uint64_t size, int byte)
 {
-    const char *bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    char *bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
     uint64_t at = 0;
 
     ck_assert_ptr_ne(bytes, MAP_FAILED);
     while (at < size && bytes[at] == (char)byte)
         at++;
-    munmap((void *)(uintptr_t)bytes, size);
+    munmap(bytes, size);
     return at;
 }
 

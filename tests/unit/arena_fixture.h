@@ -21,6 +21,7 @@ struct bench {
     char directory[64]; /* ARENA_DIR */
     int32_t forgotten[FORGOTTEN_MAX];
     int forgotten_count;
+    uint64_t freed; /* the last segment that the arena says is gone */
 };
 
 /* A scratch arena. Whether this kind can be had here; says so if it cannot. */

@@ -97,6 +97,30 @@ START_TEST(test_named_files)
 }
 END_TEST
 
+/* The index grows through a descriptor that stays open, and counts after a restart as well. */
+START_TEST(test_named_files_count)
+{
+    struct bench bench;
+    int fd;
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, 0))
+        return;
+    fd = arena_file_open(bench.arena, "index", O_RDWR | O_CREAT);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_uint_eq(bench_usage(&bench).used, 0);
+    ck_assert_int_eq(fallocate(fd, 0, 0, (off_t)(2 * MIB)), 0);
+    ck_assert_uint_eq(bench_usage(&bench).used, 2 * MIB);
+    ck_assert_int_eq(bench_reserve(&bench, bench_segment(&bench, 0), SEGMENT_RESIZE, 14 * MIB + 1), -ENOSPC);
+    ck_assert_int_eq(fallocate(fd, 0, 0, (off_t)(3 * MIB)), 0);
+    close(fd);
+    bench_stop(&bench);
+    bench_start(&bench);
+    arena_sweep(bench.arena);
+    ck_assert_uint_eq(bench_usage(&bench).used, _i == ARENA_MEMFD ? 0 : 3 * MIB);
+    bench_close(&bench);
+}
+END_TEST
+
 START_TEST(test_many_named_files)
 {
     struct bench bench;
@@ -407,6 +431,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_kinds, 0, ARENA_KINDS);
     tcase_add_loop_test(tcase, test_accounts, 0, ARENA_KINDS);
     tcase_add_loop_test(tcase, test_named_files, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_named_files_count, 0, ARENA_KINDS);
     tcase_add_loop_test(tcase, test_many_named_files, 0, ARENA_KINDS);
     tcase_add_loop_test(tcase, test_restore_and_sweep, 0, ARENA_KINDS);
     tcase_add_test(tcase, test_memfds_do_not_come_back);

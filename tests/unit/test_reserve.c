@@ -459,7 +459,7 @@ START_TEST(test_settle_the_empty_and_the_small)
     ck_assert(segment_settled(bench.arena, segment) == (_i != ARENA_DIR));
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
     ck_assert(segment_settled(bench.arena, segment));
-    ck_assert_int_eq(segment_write(bench.arena, segment, "x", 1, 100 * 1024), 1);
+    ck_assert_int_eq(segment_write(bench.arena, segment, "x", 1, (off_t)(100 * KIB)), 1);
     ck_assert(!segment_settled(bench.arena, segment));
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
     ck_assert(segment_settled(bench.arena, segment));

@@ -15,6 +15,7 @@ START_TEST(test_names_and_handles)
 {
     struct bench bench;
     struct segment *segment, *other;
+    uint64_t id;
     bool keeps_fd = _i == ARENA_MEMFD;
 
     if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, MIB))
@@ -42,8 +43,13 @@ START_TEST(test_names_and_handles)
     ck_assert_int_eq(segment_open(bench.arena, segment), 0);
     segment_unname(bench.arena, segment);
     ck_assert_uint_eq(bench_size(&bench, segment), 0);
+    ck_assert_uint_eq(bench.freed, 0);
+    id = segment->id;
     segment_close(bench.arena, segment);
+    ck_assert_uint_eq(bench.freed, id);
+    id = other->id;
     segment_unname(bench.arena, other);
+    ck_assert_uint_eq(bench.freed, id);
     bench_close(&bench);
 }
 END_TEST

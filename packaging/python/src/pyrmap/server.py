@@ -72,7 +72,9 @@ class Child:
         message = _LENGTH.pack(len(message)) + message
         with self.channel:
             sent = socket.send_fds(self.channel, [message], fds) if fds else 0
-            self.channel.sendall(message[sent:])
+            # The child may be gone as soon as it has all of it: an empty send would then fail.
+            if sent < len(message):
+                self.channel.sendall(message[sent:])
 
     def kill(self) -> None:
         """Ends it and all that it started."""

@@ -462,10 +462,11 @@ class Slot:
         if array is not None:
             array.flags.writeable = False
         try:
-            if mapped is not None:
-                os.ftruncate(fd, extent.size)
+            # Detached first: a mapping that reaches beyond the end of its file is a SIGBUS.
             if memory is not None:
                 memory.detach()
+            if mapped is not None:
+                os.ftruncate(fd, extent.size)
         finally:
             os.close(fd)
         record = self.record

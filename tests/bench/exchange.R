@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# exchange.R METHOD ELEMENTS REPEATS DIRECTORY - seconds of each exchange of that many doubles, one a line, then a
+# line `memory GROWTH`: by how many bytes the peak of this process's memory lies above what it had with the input made.
+#
+# METHOD: plain      a vector to Python, x + 1 comes back, R sums it
+#         in_place   the same, the sum computed straight into the result's pages
+#         hand_over  an array that lives in a slot, and a result that nobody computes
+#         reticulate the same work as plain, in this process
+#         files      the same work as plain, by PyRMap's method in DIRECTORY
+arguments <- commandArgs(trailingOnly = TRUE)
+method <- arguments[1]
+elements <- as.numeric(arguments[2])
+repeats <- as.integer(arguments[3])
+directory <- arguments[4]
+here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)))
+script <- file.path(here, "exchange.py")
+
+in_memory <- function(key) {
+  status <- readLines("/proc/self/status")
+  1024 * as.numeric(gsub("[^0-9]", "", grep(paste0("^", key, ":"), status, value = TRUE)))
+}
+
+through_files <- function(x) {
+  path <- function(name) file.path(directory, name)
+  put <- function(name, values) {
+    con <- file(path(name), "wb")
+    writeBin(values, con)
+    close(con)
+  }
+  get <- function(name, what, n) {
+    con <- file(path(name), "rb")
+    on.exit(close(con))
+    readBin(con, what, n)
+  }
+  put("metadata.bin", c(0L, length(x), 2L, 0L))
+  put("data.bin", x)
+  stopifnot(system2(Sys.getenv("PYTHON"), c(file.path(here, "files.py"), directory)) == 0)
+  metadata <- get("metadata.bin", "integer", 4)
+  stopifnot(metadata[1] == 1L)
+  result <- get("result.bin", "double", metadata[4])
+  unlink(path(c("metadata.bin", "data.bin", "result.bin")))
+  result
+}
+
+x <- seq_len(elements) / 7
+expected <- if (method == "hand_over") elements else sum(x) + elements
+exchange <- switch(method,
+  plain = {
+    library(pyrmap)
+    function() sum(run_python(x, paste0(script, "::add_one")))
+  },
+  in_place = {
+    library(pyrmap)
+    function() sum(run_python(x, paste0(script, "::add_one_in_place")))
+  },
+  hand_over = {
+    library(pyrmap)
+    a <- pyrmap_array(elements)
+    a[] <- x
+    function() length(run_python(a, paste0(script, "::hand_over")))
+  },
+  reticulate = {
+    reticulate::use_python(Sys.getenv("PYTHON"), required = TRUE)
+    # Not the package's own: reticulate is measured without it.
+    add_one <- reticulate::py_eval("lambda x: x + 1")
+    # With a dim it becomes a NumPy array at once; a plain vector would become a list of Python floats.
+    dim(x) <- elements
+    function() sum(add_one(x))
+  },
+  files = function() sum(through_files(x))
+)
+
+# What only a first call costs (starting the server, importing NumPy) is not measured, but for the method that
+# pays it every time.
+if (method != "files") invisible(exchange())
+invisible(gc(full = TRUE))
+writeLines("5", "/proc/self/clear_refs")
+before <- in_memory("VmRSS")
+
+for (i in seq_len(repeats)) {
+  began <- Sys.time()
+  answer <- exchange()
+  seconds <- as.numeric(Sys.time() - began, units = "secs")
+  stopifnot(all.equal(answer, expected))
+  cat(sprintf("%.9f\n", seconds))
+  # The result goes before the next one comes, as it would with another name.
+  invisible(gc(full = TRUE))
+}
+cat(sprintf("memory %.0f\n", in_memory("VmHWM") - before))

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The warm server and scripts, as R and a shell start them."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any, Callable
+
+import pyrmap
+
+PACKAGE = str(Path(pyrmap.__file__).parent.parent)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, with the package under test on the path."""
+    path = os.pathsep.join(filter(None, (PACKAGE, os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """Looks at a condition until it holds, and returns what it said."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.002)
+    return value
+
+
+def running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+class Server:
+    """python3 -m pyrmap.server with its three pipes; output is collected as it arrives."""
+
+    def __init__(self, **variables: str) -> None:
+        self.process = subprocess.Popen([sys.executable, "-m", "pyrmap.server"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(**variables))
+        assert self.process.stdin and self.process.stdout and self.process.stderr
+        self.commands: IO[bytes] = self.process.stdin
+        self._text = {1: b"", 2: b""}
+        self._readers = [threading.Thread(target=self._collect, args=(number, stream), daemon=True)
+                         for number, stream in ((1, self.process.stdout), (2, self.process.stderr))]
+        for reader in self._readers:
+            reader.start()
+
+    def _collect(self, number: int, stream: IO[bytes]) -> None:
+        while piece := os.read(stream.fileno(), 65536):
+            self._text[number] += piece
+
+    @property
+    def output(self) -> str:
+        """What has arrived on standard output so far."""
+        return self._text[1].decode()
+
+    @property
+    def complaints(self) -> str:
+        """What has arrived on standard error so far."""
+        return self._text[2].decode()
+
+    def send(self, **command: object) -> None:
+        self.commands.write(json.dumps(command).encode() + b"\n")
+        self.commands.flush()
+
+    def run(self, job: Path, script: Path | str, function: str | None = None, *args: object, **more: object) -> None:
+        """Has the next round of a slot computed; the task travels in the command."""
+        task = {"script": str(script), "function": function, "args": list(args), **more}
+        self.send(run=str(job), task=task)
+
+    def stop(self) -> int:
+        """Ends it by the end of its input and returns its exit status."""
+        self.commands.close()
+        status = self.process.wait(20)
+        for reader in self._readers:
+            reader.join()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        return status
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if not self.commands.closed:
+            self.stop()

@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exchange_fixture.h"
+
+#include "log.h"
+#include "quota.h"
+#include "text.h"
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- hooks --- */
+
+static void record_changed(void *context, struct slot *slot)
+{
+    struct world *world = context;
+
+    world->changes++;
+    ck_assert_int_eq(slot->record.flag, handshake_flag(slot_state(slot)));
+}
+
+static void array_arrived(void *context, struct slot *slot)
+{
+    struct world *world = context;
+
+    world->arrivals++;
+    ck_assert_uint_ne(slot->source, 0);
+}
+
+static void slot_vanished(void *context, const char *name)
+{
+    struct world *world = context;
+
+    ck_assert_int_lt(world->vanished_count, VANISHED_MAX);
+    ck_assert_ptr_null(slot_find(world->slots, name));
+    strcpy(world->vanished[world->vanished_count++], name);
+}
+
+static void slot_removing(void *context, struct slot *slot)
+{
+    struct world *world = context;
+
+    world->removals++;
+    ck_assert_ptr_eq(slot_find(world->slots, slot->name), slot);
+    ck_assert_ptr_null(slot->waiters);
+}
+
+/* The arena knows its bench, which is the world's first member. */
+static void segment_freed(void *context, struct segment *segment)
+{
+    struct world *world = context;
+
+    if (world->exchange)
+        exchange_segment_freed(world->exchange, segment);
+}
+
+/* --- beginning and end --- */
+
+struct world_options world_defaults(void)
+{
+    return (struct world_options){
+        .kind = ARENA_MEMFD,
+        .capacity = 64 * MIB,
+        .slots_max = 100,
+        .data_path = DATA_PATH_PASSTHROUGH,
+        .limits = {.slots_per_user = UINT32_MAX},
+    };
+}
+
+static void begin(struct world *world, enum exchange_data_path data_path)
+{
+    const struct exchange_hooks hooks = {record_changed, array_arrived, slot_vanished, slot_removing, world};
+    char error[ARENA_ERROR_MAX];
+
+    ck_assert_int_eq(loop_init(&world->loop), 0);
+    ck_assert_int_eq(slots_open(&world->slots, world->bench.arena, world->slots_max, error), 0);
+    ck_assert_int_eq(exchange_init(&world->exchange, world->slots, world->bench.arena, world->loop,
+                                   &world->limits, &hooks),
+                     0);
+    world->exchange->data_path = data_path;
+}
+
+bool world_try_begin(struct world *world, const struct world_options *options)
+{
+    log_open(LOG_TO_STDERR, LOG_LEVEL_ERROR);
+    *world = (struct world){.limits = options->limits, .slots_max = options->slots_max};
+    world->caller = (struct caller){getuid(), getgid(), getpid()};
+    if (!bench_open(&world->bench, options->kind, options->capacity, 0))
+        return false;
+    bench_stop(&world->bench);
+    world->bench.options.freed = segment_freed;
+    bench_start(&world->bench);
+    begin(world, options->data_path);
+    return true;
+}
+
+void world_begin(struct world *world, enum exchange_data_path data_path)
+{
+    struct world_options options = world_defaults();
+
+    options.data_path = data_path;
+    ck_assert(world_try_begin(world, &options));
+}
+
+static void end(struct world *world)
+{
+    background_drain(world->bench.background);
+    exchange_deinit(world->exchange);
+    world->exchange = NULL;
+    slots_close(world->slots);
+    loop_deinit(world->loop);
+}
+
+/* Bytes of the index, the one file that stays when all slots are gone. */
+static uint64_t index_bytes(struct world *world)
+{
+    int fd = arena_file_open(world->bench.arena, "index", O_RDONLY);
+    struct stat status;
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fstat(fd, &status), 0);
+    close(fd);
+    return (uint64_t)status.st_blocks * 512;
+}
+
+void world_end(struct world *world)
+{
+    struct slot *slot;
+
+    world_check(world);
+    while ((slot = slot_after(world->slots, 0)))
+        exchange_remove(world->exchange, slot);
+    ck_assert_uint_eq(slots_count(world->slots), 0);
+    ck_assert_uint_eq(world->exchange->waiters, 0);
+    bench_settle_down(&world->bench);
+    ck_assert_uint_eq(bench_usage(&world->bench).used, index_bytes(world));
+    ck_assert_uint_eq(world_charged(world, world->caller.uid), 0);
+    end(world);
+    bench_close(&world->bench);
+}
+
+void world_restart(struct world *world)
+{
+    enum exchange_data_path data_path = world->exchange->data_path;
+
+    end(world);
+    bench_stop(&world->bench);
+    bench_start(&world->bench);
+    begin(world, data_path);
+    world_check(world);
+}
+
+/* How many names of slots a segment has. */
+static uint32_t names_of(struct world *world, const struct segment *segment)
+{
+    uint32_t names = 0;
+
+    for (struct slot *slot = slot_after(world->slots, 0); slot;
+         slot = slot_after(world->slots, slot_index(world->slots, slot)))
+        names += (uint32_t)(slot->segments[0] == segment) + (uint32_t)(slot->segments[1] == segment);
+    return names;
+}
+
+static void check_arrays(struct world *world, const struct slot *slot)
+{
+    enum handshake_state state = slot_state(slot);
+
+    if (state == STATE_IDLE)
+        ck_assert_ptr_null(slot->segments[RECORD_SIDE_INPUT]);
+    if (state == STATE_IDLE || state == STATE_FILLING)
+        ck_assert_ptr_null(slot->segments[RECORD_SIDE_RESULT]);
+    for (int side = 0; side < 2; side++) {
+        const struct segment *segment = slot->segments[side];
+
+        ck_assert_uint_eq(slot->arrays[side].segment_id, segment ? segment->id : 0);
+        if (slots_count(world->slots) <= 200 && segment)
+            ck_assert_uint_eq(segment->names, names_of(world, segment));
+    }
+}
+
+static void check_chain(struct world *world, const struct slot *slot)
+{
+    uint32_t index = slot_index(world->slots, slot);
+    uint32_t previous = 0;
+
+    for (uint32_t at = slot->first_follower; at; at = slot_at(world->slots, at)->next_follower) {
+        const struct slot *follower = slot_at(world->slots, at);
+
+        ck_assert_uint_eq(follower->source, index);
+        ck_assert_uint_eq(follower->previous_follower, previous);
+        previous = at;
+    }
+    if (slot->source)
+        ck_assert_ptr_nonnull(slot_at(world->slots, slot->source));
+    else
+        ck_assert_uint_eq(slot->previous_follower | slot->next_follower | slot->failed_by_source, 0);
+}
+
+void world_check(struct world *world)
+{
+    uint32_t waiters = 0;
+
+    ck_assert(!world->exchange->running);
+    ck_assert_uint_eq(world->exchange->first_queued, 0);
+    for (struct slot *slot = slot_after(world->slots, 0); slot;
+         slot = slot_after(world->slots, slot_index(world->slots, slot))) {
+        struct record record = slot->record;
+
+        ck_assert_uint_eq(slot->queued, 0);
+        ck_assert_int_eq(record.flag, handshake_flag(slot_state(slot)));
+        ck_assert_int_eq(record_check(&record), 0);
+        for (const struct waiter *waiter = slot->waiters; waiter; waiter = waiter->next)
+            waiters++;
+        check_arrays(world, slot);
+        check_chain(world, slot);
+    }
+    ck_assert_uint_eq(world->exchange->waiters, waiters);
+}
+
+/* The quota only tells whether it is more than a limit, and 0 is none: one byte is taken for nothing. */
+uint64_t world_charged(struct world *world, uid_t uid)
+{
+    uint64_t least = 1, most = UINT64_C(1) << 62;
+
+    while (least < most) {
+        uint64_t limit = least + (most - least) / 2;
+
+        if (quota_is_exceeded(world->exchange->quota, uid, limit))
+            least = limit + 1;
+        else
+            most = limit;
+    }
+    return least > 1 ? least : 0;
+}
+
+/* --- slots --- */
+
+struct slot *world_slot(struct world *world, const char *name)
+{
+    struct slot *slot;
+
+    ck_assert_int_eq(exchange_mkdir(world->exchange, name, &world->caller, 0755, &slot), 0);
+    return slot;
+}
+
+void expect_state(const struct slot *slot, enum handshake_state state, uint64_t round)
+{
+    ck_assert_msg(slot_state(slot) == state && slot->record.round == round,
+                  "%s is %s in round %llu and not %s in round %llu", slot->name,
+                  handshake_state_name(slot_state(slot)), (unsigned long long)slot->record.round,
+                  handshake_state_name(state), (unsigned long long)round);
+}
+
+void expect_refusal(const struct slot *slot, int error, const char *reason)
+{
+    ck_assert_int_eq(slot->refusal.error, error);
+    ck_assert_msg(strstr(slot->refusal.reason, reason) != NULL, "\"%s\" does not say \"%s\"",
+                  slot->refusal.reason, reason);
+}
+
+void world_text(struct world *world, const struct slot *slot, enum slot_file file, char text[WORLD_TEXT_MAX])
+{
+    ssize_t got = text_read(world->bench.arena, slot, file, text, WORLD_TEXT_MAX - 1, 0);
+
+    ck_assert_int_ge(got, 0);
+    ck_assert_uint_eq((size_t)got, text_size(slot, file));
+    text[got] = '\0';
+}
+
+/* --- arrays --- */
+
+static int open_as_known(struct world *world, struct slot *slot, struct handle *handle,
+                         const struct caller *caller)
+{
+    uint64_t identity = exchange_array_identity(world->exchange, slot, slot_file_side(handle->file));
+
+    return exchange_open_array(world->exchange, slot, handle, caller, identity);
+}
+
+static struct handle *new_handle(enum slot_file file, enum handle_access access)
+{
+    struct handle *handle = calloc(1, sizeof(*handle));
+
+    ck_assert_ptr_nonnull(handle);
+    handle->file = file;
+    handle->access = access;
+    return handle;
+}
+
+int world_try_open(struct world *world, struct slot *slot, enum slot_file file, enum handle_access access,
+                   struct handle **out)
+{
+    struct handle *handle = new_handle(file, access);
+    int result = open_as_known(world, slot, handle, &world->caller);
+
+    if (result == -ESTALE)
+        result = open_as_known(world, slot, handle, &world->caller);
+    if (result == 0) {
+        ck_assert_ptr_nonnull(handle->segment);
+        ck_assert_ptr_eq(handle->segment, slot->segments[slot_file_side(file)]);
+        *out = handle;
+        return 0;
+    }
+    ck_assert_ptr_null(handle->segment);
+    free(handle);
+    *out = NULL;
+    return result;
+}
+
+struct handle *world_open(struct world *world, struct slot *slot, enum slot_file file,
+                          enum handle_access access)
+{
+    struct handle *handle;
+
+    ck_assert_int_eq(world_try_open(world, slot, file, access, &handle), 0);
+    return handle;
+}
+
+void world_close(struct world *world, struct handle *handle)
+{
+    exchange_close_array(world->exchange, handle);
+    ck_assert_ptr_null(handle->segment);
+    ck_assert_ptr_null(handle->slot);
+    free(handle);
+}
+
+struct outcome {
+    int calls;
+    int result;
+};
+
+static void note(void *context, int result)
+{
+    struct outcome *outcome = context;
+
+    outcome->calls++;
+    outcome->result = result;
+}
+
+int world_resize(struct world *world, struct slot *slot, enum slot_file file, struct handle *handle,
+                 enum segment_reserve_mode mode, uint64_t size)
+{
+    struct outcome outcome = {0};
+
+    exchange_resize(world->exchange, slot, slot_file_side(file), handle, &world->caller, mode, size, note,
+                    &outcome);
+    background_drain(world->bench.background);
+    ck_assert_int_eq(outcome.calls, 1);
+    return outcome.result;
+}
+
+uint64_t world_size(struct world *world, const struct slot *slot, enum slot_file file)
+{
+    uint64_t size, allocated;
+
+    ck_assert_int_eq(exchange_array_stat(world->exchange, slot, slot_file_side(file), &size, &allocated), 0);
+    return size;
+}
+
+void world_put(struct world *world, struct slot *slot, enum slot_file file, uint64_t count, double value)
+{
+    struct handle *handle = world_open(world, slot, file, HANDLE_WRITES);
+    ssize_t size = (ssize_t)(count * sizeof(value));
+
+    ck_assert_int_eq(world_resize(world, slot, file, handle, SEGMENT_RESIZE, (uint64_t)size), 0);
+    for (ssize_t at = 0; at < size; at += (ssize_t)sizeof(value))
+        ck_assert_int_eq(
+            exchange_write_array(world->exchange, handle, &world->caller, &value, sizeof(value), at),
+            sizeof(value));
+    world_close(world, handle);
+}
+
+void world_expect(struct world *world, struct slot *slot, enum slot_file file, uint64_t count, double value)
+{
+    struct handle *handle = world_open(world, slot, file, HANDLE_READS);
+    double got;
+
+    for (uint64_t i = 0; i < count; i++) {
+        ck_assert_int_eq(
+            segment_read(world->bench.arena, handle->segment, &got, sizeof(got), (off_t)(i * sizeof(got))),
+            sizeof(got));
+        ck_assert_double_eq(got, value);
+    }
+    ck_assert_uint_eq(world_size(world, slot, file), count * sizeof(got));
+    world_close(world, handle);
+}
+
+/* --- steps --- */
+
+static int write_record(struct world *world, struct slot *slot, const struct caller *caller,
+                        const void *bytes, size_t size, size_t offset)
+{
+    struct record proposed;
+    uint32_t touched;
+
+    ck_assert_int_eq(record_merge(&slot->record, bytes, size, offset, &proposed, &touched), 0);
+    return exchange_write_record(world->exchange, slot, caller, &proposed, touched);
+}
+
+int world_write(struct world *world, struct slot *slot, const void *bytes, size_t size, size_t offset)
+{
+    uint32_t before = slot->record.change;
+    int result = write_record(world, slot, &world->caller, bytes, size, offset);
+
+    while (result == EXCHANGE_WORKS) {
+        background_drain(world->bench.background);
+        result = write_record(world, slot, &world->caller, bytes, size, offset);
+    }
+    if (result != 0)
+        ck_assert_uint_eq(slot->record.change, before);
+    world_check(world);
+    return result;
+}
+
+int world_flag(struct world *world, struct slot *slot, int32_t flag)
+{
+    return world_write(world, slot, &flag, sizeof(flag), 0);
+}
+
+void world_publish(struct world *world, struct slot *slot, uint64_t count, double value)
+{
+    world_put(world, slot, SLOT_DATA_BIN, count, value);
+    ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_INPUT), 0);
+}
+
+void world_finish(struct world *world, struct slot *slot, uint64_t count, double value)
+{
+    world_put(world, slot, SLOT_RESULT_BIN, count, value);
+    ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_RESULT), 0);
+}
+
+/* --- waiting --- */
+
+static int retry_open(struct waiter *waiter)
+{
+    struct parked *parked = (struct parked *)waiter;
+
+    parked->tries++;
+    return exchange_open_array(parked->world->exchange, waiter->slot, parked->handle, &parked->caller,
+                               parked->identity);
+}
+
+static int retry_flag(struct waiter *waiter)
+{
+    struct parked *parked = (struct parked *)waiter;
+
+    parked->tries++;
+    return write_record(parked->world, waiter->slot, &parked->caller, &parked->flag, sizeof(parked->flag), 0);
+}
+
+static void note_end(struct waiter *waiter, int result)
+{
+    struct parked *parked = (struct parked *)waiter;
+
+    parked->ends++;
+    parked->result = result;
+}
+
+static struct parked *park(struct world *world, struct slot *slot, enum handshake_event event,
+                           int (*retry)(struct waiter *waiter), struct handle *handle, int32_t flag)
+{
+    struct parked *parked = calloc(1, sizeof(*parked));
+    int result;
+
+    ck_assert_ptr_nonnull(parked);
+    parked->world = world;
+    parked->handle = handle;
+    parked->flag = flag;
+    parked->caller = world->caller;
+    parked->waiter = (struct waiter){.slot = slot, .event = event, .thread = world->caller.thread};
+    parked->waiter.retry = retry;
+    parked->waiter.end = note_end;
+    if (handle)
+        parked->identity = exchange_array_identity(world->exchange, slot, slot_file_side(handle->file));
+    while ((result = retry(&parked->waiter)) == EXCHANGE_WORKS)
+        background_drain(world->bench.background);
+    ck_assert_int_eq(result, EXCHANGE_WAITS);
+    exchange_park(world->exchange, &parked->waiter, slot);
+    return parked;
+}
+
+struct parked *world_park_open(struct world *world, struct slot *slot, enum slot_file file)
+{
+    return park(world, slot, file == SLOT_DATA_BIN ? EVENT_OPEN_INPUT_READ : EVENT_OPEN_RESULT_READ,
+                retry_open, new_handle(file, HANDLE_READS), 0);
+}
+
+struct parked *world_park_flag(struct world *world, struct slot *slot, int32_t flag)
+{
+    return park(world, slot, flag == RECORD_FLAG_INPUT ? EVENT_FLAG_INPUT : EVENT_FLAG_RESULT, retry_flag,
+                NULL, flag);
+}
+
+void expect_parked(const struct parked *parked)
+{
+    ck_assert_msg(parked->ends == 0, "it ended with %d", parked->result);
+}
+
+void expect_ended(struct parked *parked, int result)
+{
+    ck_assert_int_eq(parked->ends, 1);
+    ck_assert_int_eq(parked->result, result);
+    if (parked->handle) {
+        ck_assert_int_eq(parked->handle->segment != NULL, result == 0);
+        exchange_close_array(parked->world->exchange, parked->handle);
+    }
+    free(parked->handle);
+    free(parked);
+}
+
+/* --- chains --- */
+
+int world_link(struct world *world, struct slot *slot, struct slot *source, enum record_side side)
+{
+    return chain_link(world->exchange, slot, source, side, &world->caller);
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * exchange_fixture.h - an exchange without a mount, and what clients do to it.
+ *
+ * What the kernel and the layers above do is done here: a path that is stale is looked up again, work for the
+ * background is waited for, what has to wait is parked, hooks are written down. Functions that do not return
+ * a result fail the test if the operation does.
+ */
+#ifndef PYRMAPFS_EXCHANGE_FIXTURE_H
+#define PYRMAPFS_EXCHANGE_FIXTURE_H
+
+#include "arena_fixture.h"
+#include "chain.h"
+#include "exchange.h"
+#include "watch_fixture.h"
+
+enum { DATA_PATHS = 2, VANISHED_MAX = 16 };
+
+struct world {
+    struct bench bench; /* first: the arena's callbacks get the world back from it */
+    struct slots *slots;
+    struct loop *loop;
+    struct exchange *exchange;
+    struct exchange_limits limits;
+    uint32_t slots_max;
+    struct caller caller; /* this process; tests change it */
+
+    /* what the hooks were told */
+    int changes;
+    int arrivals;
+    int removals;
+    char vanished[VANISHED_MAX][SLOT_NAME_MAX + 1];
+    int vanished_count;
+};
+
+struct world_options {
+    enum arena_kind kind; /* whether it can be had is for the test to find out, by world_try_begin */
+    uint64_t capacity;
+    uint32_t slots_max;
+    enum exchange_data_path data_path;
+    struct exchange_limits limits;
+};
+
+/* A memfd arena of some size, no limits to speak of. */
+struct world_options world_defaults(void);
+/* False if this kind of arena cannot be had here. */
+bool world_try_begin(struct world *world, const struct world_options *options);
+void world_begin(struct world *world, enum exchange_data_path data_path);
+/* Checks it, removes all slots, and checks that nothing is left of them. */
+void world_end(struct world *world);
+/* Another server starts on what this one leaves; handles must be closed. */
+void world_restart(struct world *world);
+/* What always holds between two requests. */
+void world_check(struct world *world);
+/* Bytes that the quota has on that user's account. */
+uint64_t world_charged(struct world *world, uid_t uid);
+
+/* --- slots --- */
+
+struct slot *world_slot(struct world *world, const char *name);
+void expect_state(const struct slot *slot, enum handshake_state state, uint64_t round);
+/* The last refusal, which metadata.txt shows. */
+void expect_refusal(const struct slot *slot, int error, const char *reason);
+/* The text of the file error or task, with a NUL. */
+enum { WORLD_TEXT_MAX = 66000 };
+void world_text(struct world *world, const struct slot *slot, enum slot_file file, char text[WORLD_TEXT_MAX]);
+
+/* --- arrays --- */
+
+/* 0 with an open handle, EXCHANGE_WAITS, or -errno without one. */
+int world_try_open(struct world *world, struct slot *slot, enum slot_file file, enum handle_access access,
+                   struct handle **handle);
+struct handle *world_open(struct world *world, struct slot *slot, enum slot_file file,
+                          enum handle_access access);
+void world_close(struct world *world, struct handle *handle);
+
+/* handle may be NULL: by path. Returns the result. */
+int world_resize(struct world *world, struct slot *slot, enum slot_file file, struct handle *handle,
+                 enum segment_reserve_mode mode, uint64_t size);
+uint64_t world_size(struct world *world, const struct slot *slot, enum slot_file file);
+
+/* Opens, writes that many doubles of this value, closes. */
+void world_put(struct world *world, struct slot *slot, enum slot_file file, uint64_t count, double value);
+/* Opens, checks that these are the bytes, closes. */
+void world_expect(struct world *world, struct slot *slot, enum slot_file file, uint64_t count, double value);
+
+/* --- steps --- */
+
+/* write(2) of a part of metadata.bin. 0, EXCHANGE_WAITS (for a follower) or -errno. */
+int world_write(struct world *world, struct slot *slot, const void *bytes, size_t size, size_t offset);
+int world_flag(struct world *world, struct slot *slot, int32_t flag);
+/* put and flag 0; put and flag 1. */
+void world_publish(struct world *world, struct slot *slot, uint64_t count, double value);
+void world_finish(struct world *world, struct slot *slot, uint64_t count, double value);
+
+/* --- waiting --- */
+
+struct parked {
+    struct waiter waiter; /* first: callbacks get it back */
+    struct world *world;
+    struct handle *handle; /* of an open */
+    int32_t flag;          /* of a write */
+    struct caller caller;
+    uint64_t identity;
+    int tries;
+    int ends;
+    int result; /* once ends is 1 */
+};
+
+/* An open, or a flag, that has to wait. */
+struct parked *world_park_open(struct world *world, struct slot *slot, enum slot_file file);
+struct parked *world_park_flag(struct world *world, struct slot *slot, int32_t flag);
+void expect_parked(const struct parked *parked);
+/* It has ended with this result; gives it back, with the handle it may have. */
+void expect_ended(struct parked *parked, int result);
+
+/* --- chains --- */
+
+int world_link(struct world *world, struct slot *slot, struct slot *source, enum record_side side);
+
+#endif

@@ -1,0 +1,556 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_array.c - data.bin and result.bin: who may open them, what they may be resized to, and segments that
+ * move from slot to slot.
+ */
+#include "exchange_fixture.h"
+#include "suite.h"
+#include "text.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { COUNT = 4 };
+
+static void begin_with(struct world *world, enum exchange_data_path data_path, uint64_t capacity)
+{
+    struct world_options options = world_defaults();
+
+    options.data_path = data_path;
+    options.capacity = capacity;
+    ck_assert(world_try_begin(world, &options));
+}
+
+static struct slot *done_slot(struct world *world, const char *name)
+{
+    struct slot *slot = world_slot(world, name);
+
+    world_publish(world, slot, COUNT, 1);
+    world_finish(world, slot, COUNT, 2);
+    return slot;
+}
+
+/* --- who opens --- */
+
+START_TEST(test_one_process_writes_the_result)
+{
+    pid_t other = idler_start(0);
+    struct handle *first, *second;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    world_publish(&world, slot, COUNT, 1);
+    first = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    second = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    ck_assert_ptr_eq(first->segment, second->segment);
+    world_close(&world, first);
+    world.caller.thread = other;
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES, &first), -EBUSY);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, SEGMENT_RESIZE, 8), -EBUSY);
+    world_close(&world, second);
+    first = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    world_close(&world, first);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, SEGMENT_RESIZE, 8), 0);
+    world_end(&world);
+    idler_end(other);
+}
+END_TEST
+
+START_TEST(test_who_fills_may_read)
+{
+    pid_t other = idler_start(0);
+    struct handle *writer, *reader;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    writer = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    reader = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS);
+    ck_assert_ptr_eq(writer->segment, reader->segment);
+    world_close(&world, reader);
+    world.caller.thread = other;
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), EXCHANGE_WAITS);
+    world_close(&world, writer);
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), EXCHANGE_WAITS);
+    writer = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES); /* several may fill */
+    world_close(&world, writer);
+    reader = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS);
+    world_close(&world, reader);
+    world_end(&world);
+    idler_end(other);
+}
+END_TEST
+
+/* A path that the kernel knows from an earlier round has to be looked up again. */
+START_TEST(test_known_by_an_old_identity)
+{
+    struct handle handle = {.file = SLOT_DATA_BIN, .access = HANDLE_WRITES};
+    struct world world;
+    struct slot *slot;
+    uint64_t identity;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = done_slot(&world, "job");
+    identity = exchange_array_identity(world.exchange, slot, RECORD_SIDE_INPUT);
+    ck_assert_int_eq(exchange_open_array(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
+    expect_state(slot, STATE_FILLING, 2);
+    ck_assert_ptr_null(handle.segment);
+    ck_assert_int_eq(exchange_open_array(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
+    handle.access = HANDLE_READS;
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 8), 0);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    ck_assert_int_eq(exchange_open_array(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
+    ck_assert_ptr_null(slot->handles);
+    world_end(&world);
+}
+END_TEST
+
+/* --- sizes --- */
+
+START_TEST(test_resize)
+{
+    struct handle *handle, *old;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 80), 0);
+    expect_state(slot, STATE_FILLING, 1);
+    handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 80);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, 8), 0);
+    ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 8);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, UINT64_C(1) << 62),
+                     -ENOSPC);
+    ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 8);
+
+    /* Dropped: the handle is of something that is no more. */
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
+    old = handle;
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, old, SEGMENT_RESIZE, 16), -EBUSY);
+    expect_state(slot, STATE_IDLE, 1);
+    handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, old, SEGMENT_RESIZE, 16), -EBUSY);
+    expect_refusal(slot, EBUSY, "earlier round");
+    ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 0);
+    world_close(&world, old);
+    world_close(&world, handle);
+    world_end(&world);
+}
+END_TEST
+
+/* Writes on and on. Returns what stops it. */
+static int fill_up(struct world *world, struct handle *handle)
+{
+    static const char bytes[64 * KIB];
+    off_t offset = (off_t)MIB;
+    ssize_t put;
+
+    do {
+        put = exchange_write_array(world->exchange, handle, &world->caller, bytes, sizeof(bytes), offset);
+        offset += put;
+    } while (put > 0);
+    return (int)put;
+}
+
+START_TEST(test_full_arena)
+{
+    struct handle *handle;
+    struct world world;
+    struct slot *slot, *other;
+
+    begin_with(&world, (enum exchange_data_path)_i, 4 * MIB);
+    slot = world_slot(&world, "job");
+    other = world_slot(&world, "other");
+    handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, MIB), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, 5 * MIB), -ENOSPC);
+    expect_refusal(slot, ENOSPC, "5242880 bytes do not fit");
+    expect_state(slot, STATE_FILLING, 1);
+    ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), MIB);
+    ck_assert_int_eq(world_resize(&world, other, SLOT_DATA_BIN, NULL, SEGMENT_RESERVE, 3 * MIB), -ENOSPC);
+    ck_assert_int_eq(world_resize(&world, other, SLOT_DATA_BIN, NULL, SEGMENT_GROW, 3 * MIB), -ENOSPC);
+    ck_assert_uint_eq(world_size(&world, other, SLOT_DATA_BIN), 0);
+    ck_assert_int_eq(fill_up(&world, handle), -ENOSPC);
+    expect_refusal(slot, ENOSPC, "the arena is full");
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, 2 * MIB), 0);
+    world_close(&world, handle);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    ck_assert_int_eq(slot->record.input_length, 2 * MIB / 8);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_reserve_and_grow)
+{
+    struct handle *handle;
+    struct world world;
+    struct slot *slot;
+    uint64_t size, allocated;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESERVE, MIB), 0);
+    ck_assert_int_eq(exchange_array_stat(world.exchange, slot, RECORD_SIDE_INPUT, &size, &allocated), 0);
+    ck_assert_uint_eq(size, 0);
+    ck_assert_uint_ge(allocated, MIB);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_GROW, 2 * MIB), 0);
+    ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 2 * MIB);
+    ck_assert_uint_eq(handle->segment->charged, 2 * MIB);
+    /* What is there already is not less after it. */
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_GROW, 4 * KIB), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESERVE, 4 * KIB), 0);
+    ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 2 * MIB);
+    ck_assert_uint_eq(handle->segment->charged, 2 * MIB);
+    world_close(&world, handle);
+    world_end(&world);
+}
+END_TEST
+
+struct answer {
+    int calls;
+    int result;
+};
+
+static void answered(void *context, int result)
+{
+    struct answer *answer = context;
+
+    answer->calls++;
+    answer->result = result;
+}
+
+static int fill_holes(struct world *world, struct slot *slot)
+{
+    struct answer answer = {0};
+
+    exchange_fill_holes(world->exchange, slot, RECORD_SIDE_INPUT, answered, &answer);
+    background_drain(world->bench.background);
+    ck_assert_int_eq(answer.calls, 1);
+    return answer.result;
+}
+
+/* What a client does to a passthrough file goes past the daemon. */
+START_TEST(test_holes)
+{
+    struct handle *handle;
+    struct world world;
+    struct slot *slot;
+    int fd;
+
+    begin_with(&world, DATA_PATH_PASSTHROUGH, 8 * MIB);
+    slot = world_slot(&world, "job");
+    ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, 2 * MIB), 0);
+    ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    fd = client_open(handle->segment, O_RDWR);
+    ck_assert_int_eq(pwrite(fd, "x", 1, 3 * (off_t)MIB), 1);
+    ck_assert(exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    ck_assert_int_eq(fill_holes(&world, slot), 0);
+    ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    client_fill(fd, 0, 3 * MIB, 1);
+
+    /* What does not fit is cut off again, and nothing that was given before. */
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_GROW, 4 * KIB), 0);
+    ck_assert_int_eq(pwrite(fd, "x", 1, 20 * (off_t)MIB), 1);
+    ck_assert(exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    ck_assert_int_eq(fill_holes(&world, slot), -ENOSPC);
+    ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 3 * MIB + 1);
+    ck_assert_uint_eq(client_differs(fd, 3 * MIB, 1) % (4 * KIB), 1); /* client_fill stores one byte a page */
+    close(fd);
+    world_close(&world, handle);
+
+    /* Published bytes are nobody's to change, and have none. */
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 800), 0);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_growth_that_nobody_saw)
+{
+    struct handle *handle;
+    struct world world;
+    struct slot *slot;
+    double values[2] = {1, 2};
+    int fd;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = world_slot(&world, "job");
+    handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    fd = client_open(handle->segment, O_WRONLY);
+    ck_assert_int_eq(pwrite(fd, values, sizeof(values), 400000), sizeof(values));
+    close(fd);
+    world_close(&world, handle);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    ck_assert_int_eq(slot->record.input_length, 50002);
+    ck_assert_uint_eq(slot->segments[RECORD_SIDE_INPUT]->charged, 400016);
+    world_end(&world);
+}
+END_TEST
+
+/* The answer comes once, whatever became of the slot meanwhile. */
+START_TEST(test_resize_of_what_goes)
+{
+    static const uint64_t sizes[] = {16 * MIB, 640 * MIB};
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    for (size_t i = 0; i < 2; i++) {
+        struct slot *slot = world_slot(&world, "removed"), *other = world_slot(&world, "dropped");
+        struct answer one = {0}, two = {0};
+
+        exchange_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, SEGMENT_RESIZE,
+                        sizes[i], answered, &one);
+        exchange_resize(world.exchange, other, RECORD_SIDE_INPUT, NULL, &world.caller, SEGMENT_RESIZE,
+                        sizes[i], answered, &two);
+        exchange_remove(world.exchange, slot);
+        ck_assert_int_eq(world_flag(&world, other, RECORD_FLAG_NONE), 0);
+        slot = world_slot(&world, "removed"); /* takes the place in the table */
+        background_drain(world.bench.background);
+        ck_assert_int_eq(one.calls, 1);
+        ck_assert_int_eq(two.calls, 1);
+        ck_assert_uint_eq(slot->refusals, 0);
+        ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 0);
+        world_check(&world);
+        exchange_remove(world.exchange, slot);
+        exchange_remove(world.exchange, other);
+    }
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_write_with_an_old_handle)
+{
+    struct handle *filler, *worker;
+    struct world world;
+    struct slot *slot;
+    double value = 9;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    filler = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
+    world_publish(&world, slot, COUNT, 1);
+    worker = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    ck_assert_int_eq(exchange_unlink(world.exchange, slot, &world.caller), 0);
+    ck_assert_int_eq(exchange_write_array(world.exchange, filler, &world.caller, &value, sizeof(value), 0),
+                     -ESTALE);
+    ck_assert_int_eq(exchange_write_array(world.exchange, worker, &world.caller, &value, sizeof(value), 0),
+                     -ESTALE);
+    exchange_remove(world.exchange, slot);
+    ck_assert_int_eq(exchange_write_array(world.exchange, worker, &world.caller, &value, sizeof(value), 0),
+                     -ESTALE);
+    world_close(&world, filler);
+    world_close(&world, worker);
+    world_end(&world);
+}
+END_TEST
+
+/* --- removal --- */
+
+START_TEST(test_remove_with_open_handles)
+{
+    struct handle *input, *result;
+    struct world world;
+    struct slot *slot;
+    double value;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = done_slot(&world, "job");
+    input = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS);
+    result = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_READS);
+    exchange_remove(world.exchange, slot);
+    ck_assert_int_eq(world.removals, 1);
+    ck_assert_ptr_null(slot_find(world.slots, "job"));
+    ck_assert_ptr_null(input->slot);
+    ck_assert_ptr_null(result->slot);
+    slot = done_slot(&world, "job");
+    ck_assert_int_eq(segment_read(world.bench.arena, input->segment, &value, sizeof(value), 0),
+                     sizeof(value));
+    ck_assert_double_eq(value, 1);
+    ck_assert_int_eq(segment_read(world.bench.arena, result->segment, &value, sizeof(value), 0),
+                     sizeof(value));
+    ck_assert_double_eq(value, 2);
+    world_close(&world, input);
+    world_close(&world, result);
+    world_end(&world);
+}
+END_TEST
+
+/* --- rename of a result onto an input --- */
+
+static int move(struct world *world, struct slot *from, struct slot *to)
+{
+    int result = exchange_move_result(world->exchange, from, to, &world->caller);
+
+    world_check(world);
+    return result;
+}
+
+START_TEST(test_move)
+{
+    static const enum handshake_state states[] = {STATE_IDLE, STATE_DONE, STATE_FAILED};
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    for (int i = 0; i < 3; i++) {
+        struct slot *a = world_slot(&world, "a"), *b = world_slot(&world, "b");
+        struct record record;
+        const struct segment *segment;
+        struct handle *reader;
+
+        if (states[i] != STATE_IDLE) {
+            world_publish(&world, b, 1, 5);
+            ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_FAILED), 0);
+        }
+        if (states[i] == STATE_DONE) {
+            ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), 0);
+            world_finish(&world, b, 1, 6);
+        }
+        ck_assert_int_eq(slot_state(b), states[i]);
+        world_publish(&world, a, 6, 1);
+        world_put(&world, a, SLOT_RESULT_BIN, 6, 2);
+        record = a->record;
+        record.flag = RECORD_FLAG_RESULT;
+        record.result_dtype = RECORD_FLOAT32;
+        record.result_ndim = 2;
+        record.result_shape[0] = 3;
+        record.result_shape[1] = 4;
+        record.order = RECORD_ORDER_RESULT_F;
+        ck_assert_int_eq(world_write(&world, a, &record, sizeof(record), 0), 0);
+        segment = a->segments[RECORD_SIDE_RESULT];
+
+        ck_assert_int_eq(move(&world, a, b), 0);
+        expect_state(a, STATE_IDLE, 2);
+        expect_state(b, STATE_FILLING, states[i] == STATE_IDLE ? 1 : 2);
+        ck_assert_ptr_eq(b->segments[RECORD_SIDE_INPUT], segment);
+        ck_assert_uint_eq(world_size(&world, a, SLOT_RESULT_BIN), 0);
+        ck_assert_uint_eq(world_size(&world, a, SLOT_DATA_BIN), 0);
+        ck_assert_int_eq(b->record.dtype, RECORD_FLOAT32);
+        ck_assert_int_eq(b->record.input_length, 12);
+        ck_assert_int_eq(b->record.input_ndim, 2);
+        ck_assert_int_eq(b->record.input_shape[1], 4);
+        ck_assert_uint_eq(b->record.order, RECORD_ORDER_INPUT_F);
+        ck_assert_int_eq(b->record.result_length, -1);
+        ck_assert_uint_eq(text_size(b, SLOT_ERROR), 0);
+        reader = world_open(&world, b, SLOT_DATA_BIN, HANDLE_READS); /* who moved it fills */
+        world_close(&world, reader);
+        ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), 0);
+        world_expect(&world, b, SLOT_DATA_BIN, 6, 2);
+        world_publish(&world, a, 1, 8);
+        world_expect(&world, b, SLOT_DATA_BIN, 6, 2);
+        exchange_remove(world.exchange, a);
+        exchange_remove(world.exchange, b);
+    }
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_move_within_a_slot)
+{
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = done_slot(&world, "job");
+    ck_assert_int_eq(move(&world, slot, slot), 0);
+    expect_state(slot, STATE_FILLING, 2);
+    ck_assert_int_eq(slot->record.input_length, COUNT);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    world_expect(&world, slot, SLOT_DATA_BIN, COUNT, 2);
+    world_finish(&world, slot, COUNT, 3);
+    world_end(&world);
+}
+END_TEST
+
+/* Pages that others still read are not written again, wherever they have gone. */
+START_TEST(test_moved_pages_that_are_read)
+{
+    struct handle *reader, *writer;
+    struct client client;
+    struct world world;
+    struct slot *a, *b;
+    int fd;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = done_slot(&world, "a");
+    b = world_slot(&world, "b");
+    reader = world_open(&world, a, SLOT_RESULT_BIN, HANDLE_READS);
+    ck_assert_int_eq(move(&world, a, b), 0);
+    ck_assert_int_eq(world_try_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES, &writer), -EBUSY);
+    expect_refusal(b, EBUSY, "still being read");
+    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 0), -EBUSY);
+    fd = client_open(reader->segment, O_RDONLY);
+    client = client_start(fd, PROT_READ);
+    close(fd);
+    world_close(&world, reader);
+    if (world.exchange->data_path == DATA_PATH_PASSTHROUGH) /* where a mapping needs no handle */
+        ck_assert_int_eq(world_try_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES, &writer), -EBUSY);
+    client_end(&client);
+    world_put(&world, b, SLOT_DATA_BIN, 1, 9);
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), -EINVAL); /* the record says what was moved */
+    ck_assert_int_eq(world_write(&world, b, &(int64_t){-1}, 8, offsetof(struct record, input_length)), 0);
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), 0);
+    world_expect(&world, b, SLOT_DATA_BIN, 1, 9);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_move_refused)
+{
+    struct world world;
+    struct slot *a, *b, *source;
+    struct record before;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = done_slot(&world, "a");
+    b = world_slot(&world, "b");
+    source = world_slot(&world, "source");
+    before = a->record;
+    ck_assert_int_eq(world_link(&world, b, source, RECORD_SIDE_RESULT), 0);
+    ck_assert_int_eq(move(&world, a, b), -EBUSY);
+    expect_refusal(b, EBUSY, "chained");
+    world_publish(&world, source, 1, 1);
+    ck_assert_int_eq(move(&world, a, source), -EBUSY);
+    ck_assert_int_eq(move(&world, source, a), -EBUSY);
+    expect_state(a, STATE_DONE, 1);
+    ck_assert_mem_eq(&a->record, &before, sizeof(before));
+    world_expect(&world, a, SLOT_RESULT_BIN, COUNT, 2);
+    world_end(&world);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("array");
+    TCase *tests = tcase_create("both data paths");
+
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, test_one_process_writes_the_result, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_who_fills_may_read, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_known_by_an_old_identity, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_resize, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_full_arena, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_reserve_and_grow, 0, DATA_PATHS);
+    tcase_add_test(tests, test_holes);
+    tcase_add_test(tests, test_growth_that_nobody_saw);
+    tcase_add_loop_test(tests, test_resize_of_what_goes, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_write_with_an_old_handle, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_remove_with_open_handles, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_move, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_move_within_a_slot, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_moved_pages_that_are_read, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_move_refused, 0, DATA_PATHS);
+    suite_add_tcase(suite, tests);
+    return suite_run(suite);
+}

@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_inode.c - nodeids: each stands for one name in one round, and shared pages for one nodeid where pages
+ * belong to nodeids.
+ */
+#include "inode.h"
+
+#include "exchange_fixture.h"
+#include "record_samples.h"
+#include "suite.h"
+#include <stdlib.h>
+
+static const enum slot_file input_names[] = {SLOT_DATA_BIN, SLOT_DATA_TXT, SLOT_DATA_NPY, SLOT_FILES};
+static const enum slot_file result_names[] = {SLOT_RESULT_BIN, SLOT_RESULT_TXT, SLOT_RESULT_NPY, SLOT_FILES};
+static const enum slot_file lasting_names[] = {SLOT_DIRECTORY, SLOT_METADATA_BIN, SLOT_METADATA_TXT,
+                                               SLOT_TASK,      SLOT_ERROR,        SLOT_OWNER,
+                                               SLOT_WORKER,    SLOT_FILES};
+
+/* The nodeids of a slot at one moment. */
+struct nodeids {
+    uint64_t of[SLOT_FILES];
+};
+
+static struct nodeids remember(struct world *world, struct slot *slot)
+{
+    struct nodeids nodeids;
+
+    for (int file = 0; file < SLOT_FILES; file++)
+        nodeids.of[file] = inode_of(world->exchange, slot, (enum slot_file)file);
+    return nodeids;
+}
+
+static void expect_stale(struct world *world, uint64_t nodeid)
+{
+    struct inode inode;
+
+    ck_assert_int_eq(inode_decode(world->exchange, nodeid, &inode), -ESTALE);
+}
+
+static void expect_inode(struct world *world, uint64_t nodeid, const struct slot *slot, enum slot_file file)
+{
+    struct inode inode;
+
+    ck_assert_int_eq(inode_decode(world->exchange, nodeid, &inode), 0);
+    ck_assert_int_eq(inode.kind, INODE_SLOT);
+    ck_assert_ptr_eq(inode.slot, slot);
+    ck_assert_int_eq(inode.file, file);
+}
+
+static void expect_names(struct world *world, const struct nodeids *nodeids, const enum slot_file *files,
+                         const struct slot *slot)
+{
+    for (; *files != SLOT_FILES; files++) {
+        if (slot)
+            expect_inode(world, nodeids->of[*files], slot, *files);
+        else
+            expect_stale(world, nodeids->of[*files]);
+    }
+}
+
+static struct slot *linked(struct world *world, const char *name, struct slot *source, enum record_side side)
+{
+    struct slot *slot = world_slot(world, name);
+
+    ck_assert_int_eq(world_link(world, slot, source, side), 0);
+    return slot;
+}
+
+/* --- one name, one nodeid --- */
+
+START_TEST(test_round_trip)
+{
+    struct world world;
+    struct slot *slots[20];
+    char name[4] = "s00";
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    for (int i = 0; i < 20; i++) {
+        name[1] = (char)('0' + i / 10);
+        name[2] = (char)('0' + i % 10);
+        slots[i] =
+            i % 4 == 1 ? linked(&world, name, slots[i - 1], RECORD_SIDE_RESULT) : world_slot(&world, name);
+    }
+    for (int i = 0; i < 20; i++) {
+        for (int file = 0; file < SLOT_FILES; file++) {
+            struct inode inode = {INODE_SLOT, slots[i], (enum slot_file)file, 0};
+            uint64_t nodeid = inode_of(world.exchange, slots[i], inode.file);
+
+            if (file == SLOT_SOURCE && !slots[i]->source)
+                continue;
+            ck_assert_uint_eq(inode_encode(world.exchange, &inode), nodeid);
+            expect_inode(&world, nodeid, slots[i], inode.file);
+            ck_assert_uint_gt(nodeid, INODE_ROOT_ID);
+        }
+        ck_assert_uint_eq(inode_serial(inode_of(world.exchange, slots[i], SLOT_DATA_BIN)),
+                          exchange_array_identity(world.exchange, slots[i], RECORD_SIDE_INPUT));
+        ck_assert_uint_eq(inode_serial(inode_of(world.exchange, slots[i], SLOT_RESULT_BIN)),
+                          exchange_array_identity(world.exchange, slots[i], RECORD_SIDE_RESULT));
+    }
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_root_and_daemon)
+{
+    struct inode inode = {.kind = INODE_ROOT};
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    ck_assert_uint_eq(inode_encode(world.exchange, &inode), INODE_ROOT_ID);
+    ck_assert_uint_eq(inode_number(world.exchange, &inode), INODE_ROOT_ID);
+    inode.kind = INODE_SLOT;
+    ck_assert_int_eq(inode_decode(world.exchange, INODE_ROOT_ID, &inode), 0);
+    ck_assert_int_eq(inode.kind, INODE_ROOT);
+    for (unsigned number = 0; number < INODE_DAEMON_FILES; number++) {
+        struct inode file = {.kind = INODE_DAEMON, .number = number};
+        uint64_t nodeid = inode_encode(world.exchange, &file);
+
+        ck_assert_uint_ne(nodeid, INODE_ROOT_ID);
+        ck_assert_uint_eq(inode_number(world.exchange, &file), nodeid);
+        ck_assert_int_eq(inode_decode(world.exchange, nodeid, &inode), 0);
+        ck_assert_int_eq(inode.kind, INODE_DAEMON);
+        ck_assert_uint_eq(inode.number, number);
+    }
+    world_end(&world);
+}
+END_TEST
+
+/* Whatever the kernel still asks about: it is stale, or it is the nodeid of what it decodes to. */
+START_TEST(test_unknown_nodeids)
+{
+    struct world world;
+    struct slot *slot;
+    uint64_t random = 1, base;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "a");
+    linked(&world, "b", slot, RECORD_SIDE_INPUT);
+    expect_stale(&world, 0);
+    expect_stale(&world, UINT64_MAX);
+    base = inode_of(world.exchange, slot, SLOT_DIRECTORY);
+    for (int i = 0; i < 200000; i++) {
+        uint64_t nodeid = random_next(&random);
+        struct inode inode;
+
+        if (i % 2) /* near one that is */
+            nodeid = base ^ (nodeid & nodeid >> 3 & 0xfffffff);
+        if (inode_decode(world.exchange, nodeid, &inode) == 0)
+            ck_assert_uint_eq(inode_encode(world.exchange, &inode), nodeid);
+    }
+    world_end(&world);
+}
+END_TEST
+
+/* --- rounds --- */
+
+START_TEST(test_stale_after_a_round)
+{
+    struct world world;
+    struct nodeids first, second;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    first = remember(&world, slot);
+    world_publish(&world, slot, 3, 1);
+    world_finish(&world, slot, 3, 2);
+    expect_names(&world, &first, input_names, slot);
+    expect_names(&world, &first, result_names, slot);
+
+    world_publish(&world, slot, 3, 3);
+    expect_state(slot, STATE_READY, 2);
+    second = remember(&world, slot);
+    expect_names(&world, &first, input_names, NULL);
+    expect_names(&world, &first, result_names, NULL);
+    expect_names(&world, &first, lasting_names, slot);
+    expect_names(&world, &second, input_names, slot);
+
+    /* A retry keeps the input and gives a fresh result. */
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_FAILED), 0);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    expect_names(&world, &second, input_names, slot);
+    expect_names(&world, &second, result_names, NULL);
+
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
+    expect_names(&world, &second, input_names, NULL);
+    expect_names(&world, &second, lasting_names, slot);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_stale_after_removal)
+{
+    struct world world;
+    struct slot *slot, *next;
+    struct nodeids nodeids;
+    uint32_t index;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    index = slot_index(world.slots, slot);
+    nodeids = remember(&world, slot);
+    exchange_remove(world.exchange, slot);
+    expect_names(&world, &nodeids, lasting_names, NULL);
+    expect_names(&world, &nodeids, input_names, NULL);
+    expect_names(&world, &nodeids, result_names, NULL);
+    next = world_slot(&world, "job");
+    ck_assert_uint_eq(slot_index(world.slots, next), index);
+    expect_names(&world, &nodeids, lasting_names, NULL);
+    expect_names(&world, &nodeids, input_names, NULL);
+    expect_names(&world, &nodeids, result_names, NULL);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_rename_keeps_nodeids)
+{
+    struct world world;
+    struct nodeids nodeids;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    nodeids = remember(&world, slot);
+    slot_rename(world.slots, slot, "new name");
+    expect_names(&world, &nodeids, lasting_names, slot);
+    expect_names(&world, &nodeids, input_names, slot);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_source)
+{
+    struct world world;
+    struct slot *a, *b;
+    uint64_t nodeid;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = linked(&world, "b", a, RECORD_SIDE_RESULT);
+    nodeid = inode_of(world.exchange, b, SLOT_SOURCE);
+    expect_inode(&world, nodeid, b, SLOT_SOURCE);
+    chain_unlink(world.exchange, b);
+    expect_stale(&world, nodeid);
+    ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_INPUT), 0);
+    expect_stale(&world, nodeid); /* another symlink, and its text is another */
+    expect_inode(&world, inode_of(world.exchange, b, SLOT_SOURCE), b, SLOT_SOURCE);
+    world_end(&world);
+}
+END_TEST
+
+/* --- shared arrays --- */
+
+static uint64_t number_of(struct world *world, struct slot *slot, enum slot_file file)
+{
+    struct inode inode = {INODE_SLOT, slot, file, 0};
+
+    return inode_number(world->exchange, &inode);
+}
+
+/*
+ * Both names show the same number. They are one nodeid for a result that is an input elsewhere, and where
+ * pages belong to nodeids.
+ */
+static void expect_shared(struct world *world, struct slot *a, enum slot_file a_file, struct slot *b)
+{
+    bool pages_are_the_nodeids = world->exchange->data_path == DATA_PATH_PAGE_CACHE;
+    uint64_t one = inode_of(world->exchange, a, a_file), two = inode_of(world->exchange, b, SLOT_DATA_BIN);
+
+    ck_assert_uint_eq(number_of(world, a, a_file), number_of(world, b, SLOT_DATA_BIN));
+    ck_assert_int_eq(one == two, pages_are_the_nodeids && a_file == SLOT_RESULT_BIN);
+}
+
+START_TEST(test_chained_result)
+{
+    struct world world;
+    struct slot *a, *b;
+    uint64_t input;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = linked(&world, "b", a, RECORD_SIDE_RESULT);
+    ck_assert_uint_ne(number_of(&world, a, SLOT_RESULT_BIN), number_of(&world, b, SLOT_DATA_BIN));
+    world_publish(&world, a, 2, 1);
+    world_finish(&world, a, 2, 2);
+    expect_state(b, STATE_READY, 1);
+    expect_shared(&world, a, SLOT_RESULT_BIN, b);
+    input = inode_of(world.exchange, b, SLOT_DATA_BIN);
+
+    /* The source goes on, and goes; what the follower has stays what it is. */
+    world_publish(&world, a, 2, 3);
+    ck_assert_uint_eq(inode_of(world.exchange, b, SLOT_DATA_BIN), input);
+    expect_inode(&world, input, b, SLOT_DATA_BIN);
+    ck_assert_uint_ne(inode_of(world.exchange, a, SLOT_RESULT_BIN), input);
+    exchange_remove(world.exchange, a);
+    a = world_slot(&world, "a");
+    ck_assert_uint_ne(inode_of(world.exchange, a, SLOT_RESULT_BIN), input);
+    expect_inode(&world, input, b, SLOT_DATA_BIN);
+    world_finish(&world, b, 2, 4);
+    expect_inode(&world, input, b, SLOT_DATA_BIN);
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_NONE), 0);
+    expect_stale(&world, input);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_shared_input)
+{
+    struct world world;
+    struct slot *a, *b, *c;
+    uint64_t shared;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = linked(&world, "b", a, RECORD_SIDE_INPUT);
+    c = linked(&world, "c", b, RECORD_SIDE_INPUT);
+    world_publish(&world, a, 2, 1);
+    expect_state(c, STATE_READY, 1);
+    expect_shared(&world, a, SLOT_DATA_BIN, b);
+    expect_shared(&world, a, SLOT_DATA_BIN, c);
+    expect_shared(&world, b, SLOT_DATA_BIN, c);
+    shared = inode_of(world.exchange, c, SLOT_DATA_BIN);
+
+    /* Where the pages come from goes, and another slot takes its place. */
+    exchange_remove(world.exchange, a);
+    expect_inode(&world, shared, c, SLOT_DATA_BIN);
+    a = world_slot(&world, "a");
+    ck_assert_uint_ne(inode_of(world.exchange, a, SLOT_DATA_BIN), shared);
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_NONE), 0);
+    ck_assert_uint_eq(inode_of(world.exchange, c, SLOT_DATA_BIN), shared);
+    expect_inode(&world, shared, c, SLOT_DATA_BIN);
+    world_expect(&world, c, SLOT_DATA_BIN, 2, 1);
+    ck_assert_int_eq(world_flag(&world, c, RECORD_FLAG_NONE), 0);
+    expect_stale(&world, shared);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_moved_result)
+{
+    struct world world;
+    struct slot *a, *b;
+    uint64_t number;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = world_slot(&world, "b");
+    world_publish(&world, a, 2, 1);
+    world_finish(&world, a, 2, 2);
+    number = number_of(&world, a, SLOT_RESULT_BIN);
+    ck_assert_int_eq(exchange_move_result(world.exchange, a, b, &world.caller), 0);
+    ck_assert_uint_eq(number_of(&world, b, SLOT_DATA_BIN), number);
+    ck_assert_uint_ne(number_of(&world, a, SLOT_RESULT_BIN), number);
+    expect_inode(&world, inode_of(world.exchange, b, SLOT_DATA_BIN), b, SLOT_DATA_BIN);
+    expect_inode(&world, inode_of(world.exchange, a, SLOT_RESULT_BIN), a, SLOT_RESULT_BIN);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_moved_within_a_slot)
+{
+    struct world world;
+    struct nodeids before;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    world_publish(&world, slot, 2, 1);
+    world_finish(&world, slot, 2, 2);
+    before = remember(&world, slot);
+    ck_assert_int_eq(exchange_move_result(world.exchange, slot, slot, &world.caller), 0);
+    ck_assert_uint_eq(number_of(&world, slot, SLOT_DATA_BIN), inode_serial(before.of[SLOT_RESULT_BIN]));
+    expect_names(&world, &before, input_names, NULL);
+    expect_names(&world, &before, result_names, NULL);
+    expect_inode(&world, inode_of(world.exchange, slot, SLOT_DATA_BIN), slot, SLOT_DATA_BIN);
+    world_end(&world);
+}
+END_TEST
+
+/* --- no two names with one nodeid --- */
+
+struct named {
+    uint64_t nodeid;
+    const struct slot *slot;
+    enum slot_file file;
+};
+
+static int by_nodeid(const void *a, const void *b)
+{
+    const struct named *one = a, *two = b;
+
+    return (one->nodeid > two->nodeid) - (one->nodeid < two->nodeid);
+}
+
+static void expect_unique(struct world *world)
+{
+    static struct named names[100 * SLOT_FILES];
+    size_t count = 0;
+
+    for (struct slot *slot = slot_after(world->slots, 0); slot;
+         slot = slot_after(world->slots, slot_index(world->slots, slot))) {
+        for (int file = 0; file < SLOT_FILES; file++)
+            names[count++] = (struct named){inode_of(world->exchange, slot, (enum slot_file)file), slot,
+                                            (enum slot_file)file};
+    }
+    qsort(names, count, sizeof(names[0]), by_nodeid);
+    for (size_t i = 1; i < count; i++) {
+        const struct named *a = &names[i - 1], *b = &names[i];
+
+        if (a->nodeid != b->nodeid)
+            continue;
+        ck_assert_int_eq(world->exchange->data_path, DATA_PATH_PAGE_CACHE);
+        ck_assert(a->file == SLOT_DATA_BIN || a->file == SLOT_RESULT_BIN);
+        ck_assert(b->file == SLOT_DATA_BIN || b->file == SLOT_RESULT_BIN);
+        ck_assert_ptr_eq(a->slot->segments[slot_file_side(a->file)],
+                         b->slot->segments[slot_file_side(b->file)]);
+    }
+}
+
+/* A forest of chains in which random slots take random steps. */
+START_TEST(test_unique_nodeids)
+{
+    enum { SLOTS = 30, STEPS = 3000 };
+    struct world world;
+    struct slot *slots[SLOTS];
+    uint64_t random = 7;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    for (int i = 0; i < SLOTS; i++) {
+        char name[4] = {'s', (char)('a' + i), '\0'};
+
+        slots[i] = i % 3 == 0 ? world_slot(&world, name)
+                              : linked(&world, name, slots[(unsigned)i / 2],
+                                       i % 3 == 1 ? RECORD_SIDE_RESULT : RECORD_SIDE_INPUT);
+    }
+    for (int step = 0; step < STEPS; step++) {
+        struct slot *slot = slots[(random_next(&random) >> 20) % SLOTS];
+        unsigned what = (unsigned)(random_next(&random) >> 20) % 8;
+        struct handle *handle;
+
+        if (what == 0)
+            world_flag(&world, slot, RECORD_FLAG_NONE);
+        else if (what == 1)
+            world_flag(&world, slot, RECORD_FLAG_FAILED);
+        else if (what < 4)
+            world_flag(&world, slot, RECORD_FLAG_INPUT);
+        else if (what < 6)
+            world_flag(&world, slot, RECORD_FLAG_RESULT);
+        else if (world_try_open(&world, slot, what == 6 ? SLOT_DATA_BIN : SLOT_RESULT_BIN,
+                                step % 2 ? HANDLE_WRITES : HANDLE_READS, &handle) == 0)
+            world_close(&world, handle);
+        expect_unique(&world);
+    }
+    world_end(&world);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("inode");
+    TCase *tests = tcase_create("both data paths");
+
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, test_round_trip, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_root_and_daemon, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_unknown_nodeids, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_stale_after_a_round, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_stale_after_removal, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_rename_keeps_nodeids, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_source, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_chained_result, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_shared_input, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_moved_result, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_moved_within_a_slot, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_unique_nodeids, 0, DATA_PATHS);
+    suite_add_tcase(suite, tests);
+    return suite_run(suite);
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * watch_fixture.h - an event loop that runs until something holds, and processes to watch.
+ */
+#ifndef PYRMAPFS_WATCH_FIXTURE_H
+#define PYRMAPFS_WATCH_FIXTURE_H
+
+#include "loop.h"
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Runs the loop until the condition holds; fails the test if it does not within some seconds. */
+void loop_until(struct loop *loop, bool (*condition)(void *context), void *context);
+
+/* A process that does nothing until it is ended, of this user (uid 0: of the caller's own). */
+pid_t idler_start(uid_t uid);
+/* One with this very pid, which must be free. 0 if that cannot be had here; says so. */
+pid_t idler_start_as(pid_t pid);
+/* Ends it; it stays a zombie until idler_bury. */
+void idler_kill(pid_t pid);
+void idler_bury(pid_t pid);
+/* Both: its pid is free again. */
+void idler_end(pid_t pid);
+
+#endif
