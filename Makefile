@@ -129,9 +129,9 @@ check: deps
 check-sanitize: deps
 	$(remake) tests BUILD=$(BUILD)/sanitize SANITIZE=address,undefined
 	$(remake) tests BUILD=$(BUILD)/thread SANITIZE=thread
-	@BUILD=$(BUILD)/sanitize tests/run $(FS_SUITES)
-	@BUILD=$(BUILD)/thread tests/run unit
-	$(remake) fuzz
+	@failed=; BUILD=$(BUILD)/sanitize tests/run $(FS_SUITES) || failed=yes; \
+	BUILD=$(BUILD)/thread tests/run unit || failed=yes; \
+	$(MAKE) --no-print-directory fuzz || failed=yes; test -z "$$failed"
 
 export ASAN_OPTIONS  := detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS := print_stacktrace=1

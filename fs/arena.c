@@ -141,17 +141,22 @@ uint64_t arena_room(struct arena *arena)
                  counted_bytes(arena, STORE_CHANGED) + warm_bytes(&arena->warm) + arena->reserved_bytes);
 }
 
+static uint64_t blocks_in_use(const struct statfs *status)
+{
+    return (uint64_t)(status->f_blocks - status->f_bfree) * (uint64_t)status->f_bsize;
+}
+
 void arena_usage(struct arena *arena, struct arena_usage *usage)
 {
-    struct statfs status;
+    struct statfs status, files;
 
     warm_recheck(&arena->warm);
     usage->capacity = arena->capacity;
     usage->warm = warm_bytes(&arena->warm);
     usage->used = counted_bytes(arena, STORE_ALL);
-    if (arena->store.kind == ARENA_TMPFS && fstatfs(arena->store.dirfd, &status) == 0)
-        usage->used =
-            minus((uint64_t)(status.f_blocks - status.f_bfree) * (uint64_t)status.f_bsize, usage->warm);
+    if (arena->store.kind == ARENA_TMPFS && fstatfs(arena->store.dirfd, &status) == 0 &&
+        fstatfs(arena->store.filesfd, &files) == 0)
+        usage->used = minus(blocks_in_use(&status) + blocks_in_use(&files), usage->warm);
 }
 
 void arena_account(struct arena *arena, struct segment_entry *entry, uint64_t allocated)

@@ -34,7 +34,7 @@ static uint32_t facts_about(const struct slot *slot, enum handshake_event event,
 
 /* What the array will probably need, so that a warm segment of that size is taken; 0 if there is no telling.
  */
-static uint64_t size_hint(const struct slot *slot, enum record_side side)
+static uint64_t size_hint(const struct exchange *exchange, const struct slot *slot, enum record_side side)
 {
     const struct record *record = &slot->record;
     int64_t length = side == RECORD_SIDE_INPUT ? record->input_length : record->result_length;
@@ -46,7 +46,9 @@ static uint64_t size_hint(const struct slot *slot, enum record_side side)
         return (uint64_t)length * record_dtype_size(dtype);
     if (slot->last_size[side])
         return slot->last_size[side];
-    return side == RECORD_SIDE_RESULT ? slot->last_size[RECORD_SIDE_INPUT] : 0;
+    if (side == RECORD_SIDE_RESULT && slot->last_size[RECORD_SIDE_INPUT])
+        return slot->last_size[RECORD_SIDE_INPUT];
+    return exchange->last_size[side]; /* slots come and go, jobs stay alike */
 }
 
 static int need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
@@ -58,7 +60,7 @@ static int need_segment(struct exchange *exchange, struct slot *slot, enum recor
         return 0;
     if (quota_is_exceeded(exchange->quota, slot->uid, exchange->limits.bytes_per_user))
         return -EDQUOT;
-    result = segment_create(exchange->arena, size_hint(slot, side), &segment);
+    result = segment_create(exchange->arena, size_hint(exchange, slot, side), &segment);
     if (result < 0)
         return result;
     slot->segments[side] = segment;
@@ -232,6 +234,21 @@ static void holes_cut(void *context, int result)
     sizing_end(sizing, sizing->result);
 }
 
+/* Up to here a cut back loses nothing that a client asked for, and does not make the file longer either. */
+static void remember_reserved(struct exchange *exchange, struct slot *slot, const struct sizing *sizing)
+{
+    uint64_t reserved = sizing->size;
+    uint64_t size, allocated;
+
+    if (sizing->mode != SEGMENT_RESIZE) {
+        if (reserved < slot->reserved[sizing->side])
+            reserved = slot->reserved[sizing->side];
+        if (exchange_array_stat(exchange, slot, sizing->side, &size, &allocated) == 0 && reserved > size)
+            reserved = size;
+    }
+    slot->reserved[sizing->side] = reserved;
+}
+
 static void sizing_done(void *context, int result)
 {
     struct sizing *sizing = context;
@@ -244,7 +261,7 @@ static void sizing_done(void *context, int result)
         return;
     }
     if (result == 0) {
-        slot->reserved[sizing->side] = sizing->size;
+        remember_reserved(exchange, slot, sizing);
     } else {
         char reason[120];
         struct arena_usage usage;

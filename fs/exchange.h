@@ -55,8 +55,9 @@ struct exchange {
     bool running;
     struct waiter *cursor; /* exchange_run is about to look at this one */
     uint32_t waiters;
-    uint64_t rounds;   /* published results */
-    uint64_t refusals; /* of all slots */
+    uint64_t last_size[2]; /* bytes, by enum record_side: of what was published last */
+    uint64_t rounds;       /* published results */
+    uint64_t refusals;     /* of all slots */
     uint64_t refusals_by_errno[256];
     uint64_t takeovers;
 };

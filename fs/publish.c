@@ -99,6 +99,15 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
     return EXCHANGE_WORKS;
 }
 
+/* Where no kernel watches over the capacity (dir, memfd), what clients grew by write(2) shows here. */
+static int check_capacity(struct exchange *exchange)
+{
+    struct arena_usage usage;
+
+    arena_usage(exchange->arena, &usage);
+    return usage.used > usage.capacity ? -ENOSPC : 0;
+}
+
 /*
  * The checks of a step that publishes one side, in their order; candidate's side is made final. Returns 0,
  * EXCHANGE_WAITS, EXCHANGE_WORKS or a refusal.
@@ -130,12 +139,15 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
             return refuse(exchange, slot, caller, event, result,
                           "it is more than limits.bytes_per_user allows");
     }
+    result = size > slot->reserved[side] ? check_capacity(exchange) : 0;
+    if (result < 0)
+        return refuse(exchange, slot, caller, event, result, "the arena is over its capacity");
     result = settle(exchange, slot, side);
     if (result < 0)
         return refuse(exchange, slot, caller, event, result, "the data could not be made safe in the arena");
     if (result == 0 && !chain_followers_ready(exchange, slot, side))
         return EXCHANGE_WAITS;
-    slot->last_size[side] = size;
+    slot->last_size[side] = exchange->last_size[side] = size;
     return result;
 }
 

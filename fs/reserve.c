@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena_private.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@ struct reservation {
     struct backing backing; /* a copy: enough to open it */
     enum purpose purpose;
     uint64_t target;
+    uint64_t most;           /* bytes that it may take */
     uint64_t ready;          /* as in segment_entry */
     struct backing *victims; /* warm files that have to make room */
     int fd;                  /* open from the first chunk to the last */
@@ -138,12 +140,18 @@ static uint64_t tail_start(const struct reservation *r)
     return start - start % r->store->page;
 }
 
+/* Pages of a disk can be reclaimed; those of the others cannot. */
+static bool is_affordable(const struct reservation *r, uint64_t bytes)
+{
+    return r->store->kind == ARENA_DIR || bytes <= AT_ONCE || memory_spares(bytes);
+}
+
 /* The next chunk of the pages beyond the old end. Without fallocate it is the size that brings them. */
 static int extend(struct reservation *r)
 {
     uint64_t rest = r->target - r->position;
     uint64_t end = r->position + (rest < CHUNK ? rest : CHUNK);
-    int error = allocate(r->fd, r->position, end);
+    int error = is_affordable(r, end - r->position) ? allocate(r->fd, r->position, end) : -ENOSPC;
 
     if (error == -EOPNOTSUPP && r->purpose != TO_RESERVE) {
         uint64_t start = r->position > r->old_size ? r->position : r->old_size;
@@ -166,6 +174,8 @@ static int begin(struct reservation *r)
     if (r->fd < 0)
         return r->fd;
     error = backing_measure(r->fd, &r->old_size, &r->allocated);
+    if (!error && !is_affordable(r, r->most))
+        error = -ENOSPC;
     if (!error)
         r->position = tail_start(r);
     return error;
@@ -372,7 +382,7 @@ static void start(struct reservation *r)
         return;
     }
     r->ready = r->entry->ready;
-    need = most_needed(r, size, allocated);
+    need = r->most = most_needed(r, size, allocated);
     room = arena_room(arena) + freed_by_victims(r);
     if (need > room) {
         if (need - room <= warm_bytes(warm) + warm_pending_bytes(warm) &&

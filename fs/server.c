@@ -5,6 +5,7 @@
 #include "sandbox.h"
 #include "seek.h"
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -188,10 +189,36 @@ static int set_up(struct ops *ops)
     return result;
 }
 
+/*
+ * An invalidation in the helper thread can wait for the answer to a request: while such jobs end, the mount
+ * is served. Whoever keeps it busy for longer than that is left alone with the consequences.
+ */
+static bool finish_urgent_jobs(struct ops *ops)
+{
+    enum { PATIENCE_MS = 5000 };
+    uint64_t end = watch_now_ms() + PATIENCE_MS;
+    struct pollfd fds[] = {{.fd = fuse_session_fd(ops->session), .events = POLLIN},
+                           {.fd = background_fd(ops->background), .events = POLLIN}};
+
+    while (background_busy(ops->background, BACKGROUND_URGENT)) {
+        uint64_t now = watch_now_ms();
+
+        if (now >= end)
+            return false;
+        poll(fds, 2, (int)(end - now));
+        if (fds[0].fd >= 0 && transport_serve(ops->transport) == TRANSPORT_UNMOUNTED)
+            fds[0].fd = -1;
+        background_dispatch(ops->background);
+    }
+    return true;
+}
+
 static void tear_down(struct ops *ops)
 {
     bool has_slots = server.slots && slots_count(server.slots) > 0;
 
+    if (ops->exchange && !finish_urgent_jobs(ops))
+        _exit(1);
     if (server.loop)
         seeks_deinit(ops->seeks, server.loop);
     exchange_deinit(ops->exchange);

@@ -299,6 +299,15 @@ int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mod
     return 0;
 }
 
+/* The last slot of many is gone: their pages go back. The mapping reaches beyond the file, as it did before.
+ */
+static void shrink(struct slots *slots)
+{
+    slots->header->entries = INDEX_STEP;
+    if (ftruncate(slots->fd, INDEX_HEADER + (off_t)INDEX_STEP * (off_t)sizeof(struct slot)) < 0)
+        return; /* a longer file does no harm */
+}
+
 void slot_destroy(struct slots *slots, struct slot *slot)
 {
     uint32_t index = slot_index(slots, slot);
@@ -308,6 +317,8 @@ void slot_destroy(struct slots *slots, struct slot *slot)
     slots->count--;
     if (index < slots->first_free)
         slots->first_free = index;
+    if (slots->count == 0 && slots->header->entries > INDEX_STEP)
+        shrink(slots);
 }
 
 void slot_rename(struct slots *slots, struct slot *slot, const char *name)

@@ -89,6 +89,9 @@ int store_memfd(const char *name)
 
 /* ---- The private tmpfs ---- */
 
+/* Bytes for the index, texts and record pages of a small arena; tmpfs takes what is used. */
+#define FILES_CAPACITY (UINT64_C(64) << 20)
+
 int store_mount_tmpfs(const struct arena_options *options)
 {
     char size[32];
@@ -124,8 +127,16 @@ static int open_tmpfs(struct store *store, const struct arena_options *options, 
         store->dirfd = store_mount_tmpfs(options);
     if (store->dirfd == -1)
         store->dirfd = -errno;
-    if (store->dirfd >= 0)
-        return 0;
+    if (store->dirfd >= 0) {
+        struct arena_options files = *options;
+
+        files.capacity = FILES_CAPACITY + options->capacity / 8;
+        store->filesfd = store_mount_tmpfs(&files);
+        if (store->filesfd >= 0)
+            return 0;
+        close(store->dirfd);
+        store->dirfd = store->filesfd;
+    }
     return explain(error, store->dirfd, "cannot mount a private tmpfs: %s; use arena kind memfd or dir%s",
                    strerror(-store->dirfd), store->dirfd == -EPERM ? ", or run as root" : "");
 }
@@ -306,7 +317,7 @@ static int open_in_memory(struct named_file **link, const char *name, int flags)
 
 static int open_in_directory(const struct store *store, struct named_file **link, const char *name, int flags)
 {
-    int fd = openat(store->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = openat(store->filesfd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
     int error = 0;
 
     if (fd < 0)
@@ -322,7 +333,7 @@ static void measure(struct store *store, struct named_file *file)
 {
     struct stat status;
     int failed = file->fd >= 0 ? fstat(file->fd, &status)
-                               : fstatat(store->dirfd, file->name, &status, AT_SYMLINK_NOFOLLOW);
+                               : fstatat(store->filesfd, file->name, &status, AT_SYMLINK_NOFOLLOW);
     uint64_t bytes = failed ? 0 : (uint64_t)status.st_blocks * 512;
 
     store->named_bytes += bytes - file->bytes;
@@ -382,7 +393,7 @@ int store_file_unlink(struct store *store, const char *name)
 
     if (error)
         return error;
-    if (store->kind != ARENA_MEMFD && unlinkat(store->dirfd, path, 0) < 0)
+    if (store->kind != ARENA_MEMFD && unlinkat(store->filesfd, path, 0) < 0)
         return -errno;
     link = named_link(store, path);
     file = *link;
@@ -414,8 +425,11 @@ int store_open(struct store *store, const struct arena_options *options, char er
 {
     int code = 0;
 
-    *store = (struct store){
-        .kind = options->kind, .dirfd = -1, .lockfd = -1, .page = (uint64_t)sysconf(_SC_PAGESIZE)};
+    *store = (struct store){.kind = options->kind,
+                            .dirfd = -1,
+                            .filesfd = -1,
+                            .lockfd = -1,
+                            .page = (uint64_t)sysconf(_SC_PAGESIZE)};
     error[0] = 0;
     /* Somebody who opens a file while its lease is asked for makes the kernel send this. */
     if (signal(SIGIO, SIG_IGN) == SIG_ERR)
@@ -429,6 +443,7 @@ int store_open(struct store *store, const struct arena_options *options, char er
         break;
     case ARENA_DIR:
         code = open_directory(store, options, error);
+        store->filesfd = store->dirfd;
         if (code == 0)
             scan_names(store, know_name, store);
         break;
@@ -457,9 +472,11 @@ void store_close(struct store *store, enum arena_end end)
     store->named = NULL;
     if (store->lockfd >= 0)
         close(store->lockfd);
+    if (store->filesfd >= 0 && store->filesfd != store->dirfd)
+        close(store->filesfd);
     if (store->dirfd >= 0)
         close(store->dirfd);
-    store->lockfd = store->dirfd = -1;
+    store->lockfd = store->filesfd = store->dirfd = -1;
     free(store->path);
     store->path = NULL;
 }

@@ -20,9 +20,10 @@ struct named_file;
 
 struct store {
     enum arena_kind kind;
-    int dirfd;  /* ARENA_TMPFS, ARENA_DIR */
-    int lockfd; /* ARENA_DIR */
-    char *path; /* ARENA_DIR */
+    int dirfd;   /* ARENA_TMPFS, ARENA_DIR */
+    int filesfd; /* the named files'; ARENA_TMPFS: of a second mount, so that full segments leave them room */
+    int lockfd;  /* ARENA_DIR */
+    char *path;  /* ARENA_DIR */
     bool made_directory;
     bool has_leases;
     uint64_t page; /* bytes */

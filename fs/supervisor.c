@@ -126,8 +126,10 @@ static int supervise(struct ops *ops, int launcher)
     }
     if (server == 0) {
         close(ready[0]);
-        if (launcher >= 0)
+        if (launcher >= 0) {
             close(launcher);
+            leave_terminal();
+        }
         exit(server_run(ops, ready[1]));
     }
     close(ready[1]);

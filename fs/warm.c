@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "warm.h"
 
+#include "memory.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -107,8 +108,11 @@ static int warm_up(struct warm_job *work)
     uint64_t rest = work->target - work->position;
     uint64_t size = rest < CHUNK ? rest : CHUNK;
     int error = 0;
-    int fd = backing_open(work->store, work->file, O_RDWR);
+    int fd;
 
+    if (!memory_spares(size))
+        return -ENOMEM;
+    fd = backing_open(work->store, work->file, O_RDWR);
     if (fd < 0)
         return fd;
     if (work->position == 0 && ftruncate(fd, 0) < 0)
