@@ -28,9 +28,9 @@ static void note_id(void *context, uint64_t id)
         arena->next_id = id + 1;
 }
 
-int arena_mount(const struct arena_options *options)
+int arena_mount(const struct arena_options *options, struct arena_mounts *mounts)
 {
-    return store_mount_tmpfs(options);
+    return store_mount_tmpfs(options, mounts);
 }
 
 int arena_open(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX])

@@ -19,13 +19,19 @@ enum { ARENA_ERROR_MAX = 512 };
 
 struct segment;
 
+/* Descriptors of the tmpfs of segments and of that of named files; -1: none. */
+struct arena_mounts {
+    int segments;
+    int files;
+};
+
 struct arena_options {
     enum arena_kind kind;
     const char *path;  /* ARENA_DIR only: must exist or be creatable */
     uint64_t capacity; /* bytes that segments (and the index) may take */
     uint64_t warm;     /* bytes kept allocated for new segments */
     bool huge_pages;
-    int mount; /* ARENA_TMPFS: what arena_mount returned, which the caller keeps open; 0: a new tmpfs */
+    const struct arena_mounts *mounts; /* ARENA_TMPFS: from arena_mount, stay the caller's; NULL: new ones */
     struct background *background;
     /* Called in the loop before a backing file is recycled or removed, so that its backing id is closed. */
     void (*forget_backing)(void *context, int32_t backing_id);
@@ -58,11 +64,11 @@ struct arena_usage {
 };
 
 /*
- * Makes the tmpfs of an ARENA_TMPFS (no other option is looked at but capacity and huge_pages). Whoever keeps
- * the descriptor keeps the arena's pages, so a supervisor calls this and passes it to one server after the
- * other. Returns the descriptor or -errno.
+ * Makes the two tmpfs of an ARENA_TMPFS (no other option is looked at but capacity and huge_pages). They are
+ * attached nowhere: whoever keeps the descriptors keeps the pages, so a supervisor calls this and passes them
+ * to one server after the other.
  */
-int arena_mount(const struct arena_options *options);
+int arena_mount(const struct arena_options *options, struct arena_mounts *mounts);
 
 /*
  * Opens the arena; an existing ARENA_DIR keeps its segments (see segment_restore). error gets one line

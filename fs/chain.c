@@ -136,7 +136,7 @@ bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, e
             bool at_top = parent == slot;
 
             next = follower_on_side(exchange, next_follower(exchange, at), at_top ? side : RECORD_SIDE_INPUT);
-            if (!next && at_top)
+            if (!next && (at_top || !parent))
                 return true;
             if (!next)
                 at = parent;
@@ -237,6 +237,7 @@ void chain_pull(struct exchange *exchange, struct slot *slot)
 void chain_queue_neighbours(struct exchange *exchange, struct slot *slot)
 {
     struct slot *at = slot;
+    struct slot *source;
 
     for (struct slot *follower = first_follower(exchange, slot); follower;
          follower = next_follower(exchange, follower)) {
@@ -244,10 +245,10 @@ void chain_queue_neighbours(struct exchange *exchange, struct slot *slot)
             exchange_queue(exchange, follower);
     }
     /* Publishers that wait for this slot: its source's, and through shared inputs those further up. */
-    while (at->source) {
+    while ((source = source_of(exchange, at))) {
         enum record_side side = (enum record_side)at->source_side;
 
-        at = source_of(exchange, at);
+        at = source;
         if (at->waiters || (at->source && has_something_to_pull(exchange, at)))
             exchange_queue(exchange, at);
         if (side == RECORD_SIDE_RESULT)

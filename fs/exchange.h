@@ -62,7 +62,7 @@ struct exchange {
     uint64_t takeovers;
 };
 
-int exchange_init(struct exchange **exchange, struct slots *slots, struct arena *arena, struct loop *loop,
+int exchange_init(struct exchange **out, struct slots *slots, struct arena *arena, struct loop *loop,
                   const struct exchange_limits *limits, const struct exchange_hooks *hooks);
 /* Removes nothing: slots stay in the index. */
 void exchange_deinit(struct exchange *exchange);

@@ -80,7 +80,7 @@ static void print_tree(struct exchange *exchange, const struct slot *root, FILE 
             at = slot_at(exchange->slots, at->source);
             depth--;
         }
-        at = at == root ? NULL : slot_at(exchange->slots, at->next_follower);
+        at = !at || at == root ? NULL : slot_at(exchange->slots, at->next_follower);
     }
 }
 

@@ -10,7 +10,7 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_target { LOG_TO_STDERR, LOG_TO_SYSLOG };
 
-void log_open(enum log_target target, enum log_level level);
+void log_open(enum log_target where, enum log_level level);
 enum log_level log_threshold(void);
 
 /* One line; control characters (a slot may have any name) are replaced. */

@@ -13,7 +13,7 @@ struct loop_source {
     void (*ready)(struct loop_source *source);
 };
 
-int loop_init(struct loop **loop);
+int loop_init(struct loop **out);
 void loop_deinit(struct loop *loop);
 
 /* Watches source->fd for input. Return 0 or -errno. */

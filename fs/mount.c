@@ -15,8 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 static const char filesystem_type[] = "fuse.pyrmapfs";
 
 int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERROR_MAX])

@@ -186,36 +186,52 @@ void ops_forget_attributes(struct ops *ops, struct slot *slot)
 /* Invalidations that may wait for a lock which a client holds during a request: sent by the helper thread. */
 struct invalidation {
     struct background_job job;
-    struct fuse_session *session;
+    struct ops *ops;
     uint64_t nodeid; /* of pages, 0: of a name in the root */
     char name[SLOT_NAME_MAX + 1];
 };
 
 static enum background_progress invalidate(struct background_job *job)
 {
-    struct invalidation *invalidation = (struct invalidation *)job;
+    const struct invalidation *invalidation = (const struct invalidation *)job;
+    struct fuse_session *session = invalidation->ops->session;
 
     if (invalidation->nodeid)
-        fuse_lowlevel_notify_inval_inode(invalidation->session, invalidation->nodeid, 0, 0);
+        fuse_lowlevel_notify_inval_inode(session, invalidation->nodeid, 0, 0);
     else
-        fuse_lowlevel_notify_inval_entry(invalidation->session, INODE_ROOT_ID, invalidation->name,
+        fuse_lowlevel_notify_inval_entry(session, INODE_ROOT_ID, invalidation->name,
                                          strlen(invalidation->name));
     return BACKGROUND_DONE;
 }
 
 static void invalidated(struct background_job *job)
 {
-    free(job);
+    struct invalidation *invalidation = (struct invalidation *)job;
+    struct ops *ops = invalidation->ops;
+    uint64_t nodeid = invalidation->nodeid;
+    struct inode inode;
+
+    free(invalidation);
+    if (ops->closing || !nodeid || inode_decode(ops->exchange, nodeid, &inode) < 0)
+        return;
+    if (inode.slot->refreshing == REFRESH_UNDER_WAY_AND_AGAIN) {
+        inode.slot->refreshing = REFRESH_NOT;
+        ops_refresh_record(ops, inode.slot);
+    } else {
+        inode.slot->refreshing = REFRESH_NOT;
+    }
 }
 
 static void send_invalidation(struct ops *ops, uint64_t nodeid, const char *name)
 {
     struct invalidation *invalidation = calloc(1, sizeof(*invalidation));
 
-    if (!invalidation)
+    if (!invalidation || ops->closing) {
+        free(invalidation);
         return;
+    }
     invalidation->job = (struct background_job){invalidate, invalidated, BACKGROUND_URGENT, NULL};
-    invalidation->session = ops->session;
+    invalidation->ops = ops;
     invalidation->nodeid = nodeid;
     if (name)
         strcpy(invalidation->name, name);
@@ -224,8 +240,15 @@ static void send_invalidation(struct ops *ops, uint64_t nodeid, const char *name
 
 void ops_refresh_record(struct ops *ops, struct slot *slot)
 {
-    if (ops->exchange->data_path == DATA_PATH_PAGE_CACHE)
-        send_invalidation(ops, inode_of(ops->exchange, slot, SLOT_METADATA_BIN), NULL);
+    if (ops->exchange->data_path != DATA_PATH_PAGE_CACHE)
+        return;
+    /* One at a time for each slot: a record may change faster than pages are dropped. */
+    if (slot->refreshing != REFRESH_NOT) {
+        slot->refreshing = REFRESH_UNDER_WAY_AND_AGAIN;
+        return;
+    }
+    slot->refreshing = REFRESH_UNDER_WAY;
+    send_invalidation(ops, inode_of(ops->exchange, slot, SLOT_METADATA_BIN), NULL);
 }
 
 static void record_changed(void *context, struct slot *slot)

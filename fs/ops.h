@@ -52,6 +52,7 @@ struct ops {
     gid_t gid;
     struct timespec started;
     uint64_t counts[OPS_KINDS];
+    bool closing;        /* the loop is over: no invalidation is worth sending any more */
     struct seeks *seeks; /* seek.h */
     struct handle *open; /* all open files of slots and of .pyrmap */
 };
@@ -69,8 +70,8 @@ int ops_settle_data_path(struct ops *ops, char error[CONF_ERROR_MAX]);
 
 extern const struct exchange_hooks ops_hooks; /* context is the struct ops */
 /* What the arena wants; their context is the struct ops. */
-void ops_forget_backing(void *ops, int32_t backing_id);
-void ops_segment_freed(void *ops, struct segment *segment);
+void ops_forget_backing(void *context, int32_t backing_id);
+void ops_segment_freed(void *context, struct segment *segment);
 
 /* --- shared by ops*.c --- */
 

@@ -23,27 +23,27 @@ static struct page_name name_of(const struct slot *slot)
     return name;
 }
 
-static int map_page(struct arena *arena, const struct slot *slot, int flags, struct record **page)
+/* NULL with -errno in *result. */
+static struct record *map_page(struct arena *arena, const struct slot *slot, int flags, int *result)
 {
     int fd = arena_file_open(arena, name_of(slot).text, O_RDWR | flags);
-    int result = 0;
-    void *map;
+    void *map = MAP_FAILED;
 
-    *page = NULL;
-    if (fd < 0)
-        return fd;
+    *result = 0;
+    if (fd < 0) {
+        *result = fd;
+        return NULL;
+    }
     if (flags & O_CREAT && fallocate(fd, 0, 0, RECORD_SIZE) < 0 &&
         (errno != EOPNOTSUPP || ftruncate(fd, RECORD_SIZE) < 0))
-        result = -errno;
-    if (result == 0) {
+        *result = -errno;
+    if (*result == 0) {
         map = mmap(NULL, RECORD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (map == MAP_FAILED)
-            result = -errno;
-        else
-            *page = map;
+            *result = -errno;
     }
     close(fd);
-    return result;
+    return map == MAP_FAILED ? NULL : map;
 }
 
 static void store(struct record *page, const struct record *record)
@@ -61,11 +61,14 @@ static void store(struct record *page, const struct record *record)
 int page_open(struct arena *arena, struct slot *slot)
 {
     if (!slot->page) {
-        int result = map_page(arena, slot, slot->page_exists ? 0 : O_CREAT, &slot->page);
-        if (result < 0)
+        int result;
+        struct record *page = map_page(arena, slot, slot->page_exists ? 0 : O_CREAT, &result);
+
+        if (!page)
             return result;
         if (!slot->page_exists)
-            store(slot->page, &slot->record);
+            store(page, &slot->record);
+        slot->page = page;
         slot->page_exists = 1;
     }
     slot->page_handles++;
@@ -87,11 +90,14 @@ int page_descriptor(struct arena *arena, const struct slot *slot)
 
 void page_update(struct arena *arena, struct slot *slot)
 {
+    int result;
     struct record *page = slot->page;
 
     if (!slot->page_exists)
         return;
-    if (!page && map_page(arena, slot, 0, &page) < 0)
+    if (!page)
+        page = map_page(arena, slot, 0, &result);
+    if (!page)
         return;
     store(page, &slot->record);
     syscall(SYS_futex, &page->change, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);

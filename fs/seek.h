@@ -10,7 +10,7 @@
 #include "loop.h"
 #include "ops.h"
 
-int seeks_init(struct seeks **seeks, struct loop *loop);
+int seeks_init(struct seeks **out, struct loop *loop);
 void seeks_deinit(struct seeks *seeks, struct loop *loop);
 
 /*

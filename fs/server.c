@@ -200,6 +200,7 @@ static bool finish_urgent_jobs(struct ops *ops)
     struct pollfd fds[] = {{.fd = fuse_session_fd(ops->session), .events = POLLIN},
                            {.fd = background_fd(ops->background), .events = POLLIN}};
 
+    ops->closing = true;
     while (background_busy(ops->background, BACKGROUND_URGENT)) {
         uint64_t now = watch_now_ms();
 

@@ -173,7 +173,7 @@ int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char err
         snprintf(error, ARENA_ERROR_MAX, "cannot set up the arena's index");
         result = map_index(slots, arena, error);
     }
-    if (result < 0) {
+    if (result < 0 || !slots->header) {
         slots_close(slots);
         return result;
     }

@@ -60,6 +60,9 @@ struct slot_refusal {
     char reason[120];
 };
 
+/* Page-cache path: whether mappings of metadata.bin are being made to read it again. */
+enum slot_refresh { REFRESH_NOT, REFRESH_UNDER_WAY, REFRESH_UNDER_WAY_AND_AGAIN };
+
 struct handle;
 struct waiter;
 struct watched;
@@ -110,6 +113,7 @@ struct slot {
     uint32_t page_handles;
     uint32_t page_exists; /* the backing file is there: clients may have it mapped */
     int32_t page_backing_id;
+    uint32_t refreshing;        /* enum slot_refresh */
     struct record page_as_read; /* page-cache path: what the kernel's page of metadata.bin began with */
     pid_t filler;               /* the process that last opened data.bin for writing in this round */
     uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
@@ -125,7 +129,7 @@ struct slots;
  * are in the table, their runtime part zeroed; the caller restores the rest. error gets one line. Returns 0
  * or -errno.
  */
-int slots_open(struct slots **slots, struct arena *arena, uint32_t limit, char error[ARENA_ERROR_MAX]);
+int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char error[ARENA_ERROR_MAX]);
 void slots_close(struct slots *slots);
 
 uint32_t slots_count(const struct slots *slots);
@@ -152,7 +156,7 @@ int slot_name_check(const char *name);
  * A fresh slot in state IDLE. Returns 0, -EEXIST, -ENOSPC (the table or the arena is full) or
  * slot_name_check's.
  */
-int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mode_t mode, struct slot **slot);
+int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mode_t mode, struct slot **out);
 /* The caller has let go of segments, handles, waiters and chain links. */
 void slot_destroy(struct slots *slots, struct slot *slot);
 /* The new name must be free and checked. */

@@ -90,9 +90,10 @@ int store_memfd(const char *name)
 /* ---- The private tmpfs ---- */
 
 /* Bytes for the index, texts and record pages of a small arena; tmpfs takes what is used. */
-#define FILES_CAPACITY (UINT64_C(64) << 20)
+static const uint64_t files_capacity = UINT64_C(64) << 20;
 
-int store_mount_tmpfs(const struct arena_options *options)
+/* Returns its descriptor or -errno. */
+static int mount_tmpfs(uint64_t capacity, const struct arena_options *options)
 {
     char size[32];
     int mount = -1;
@@ -101,7 +102,7 @@ int store_mount_tmpfs(const struct arena_options *options)
 
     if (context < 0)
         return -errno;
-    snprintf(size, sizeof(size), "%llu", (unsigned long long)options->capacity);
+    snprintf(size, sizeof(size), "%llu", (unsigned long long)capacity);
     if (fsconfig(context, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
         fsconfig(context, FSCONFIG_SET_STRING, "mode", "0700", 0) < 0)
         error = -errno;
@@ -119,26 +120,45 @@ int store_mount_tmpfs(const struct arena_options *options)
     return error ? error : mount;
 }
 
+int store_mount_tmpfs(const struct arena_options *options, struct arena_mounts *mounts)
+{
+    mounts->files = -1;
+    mounts->segments = mount_tmpfs(options->capacity, options);
+    if (mounts->segments < 0)
+        return mounts->segments;
+    mounts->files = mount_tmpfs(files_capacity + options->capacity / 8, options);
+    if (mounts->files < 0) {
+        close(mounts->segments);
+        mounts->segments = -1;
+    }
+    return mounts->files < 0 ? mounts->files : 0;
+}
+
+static int copy_mounts(struct store *store, const struct arena_mounts *mounts)
+{
+    store->dirfd = fcntl(mounts->segments, F_DUPFD_CLOEXEC, 0);
+    if (store->dirfd < 0)
+        return -errno;
+    store->filesfd = fcntl(mounts->files, F_DUPFD_CLOEXEC, 0);
+    return store->filesfd < 0 ? -errno : 0;
+}
+
 static int open_tmpfs(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX])
 {
-    if (options->mount > 0)
-        store->dirfd = fcntl(options->mount, F_DUPFD_CLOEXEC, 0);
-    else
-        store->dirfd = store_mount_tmpfs(options);
-    if (store->dirfd == -1)
-        store->dirfd = -errno;
-    if (store->dirfd >= 0) {
-        struct arena_options files = *options;
+    struct arena_mounts mounts;
+    int code;
 
-        files.capacity = FILES_CAPACITY + options->capacity / 8;
-        store->filesfd = store_mount_tmpfs(&files);
-        if (store->filesfd >= 0)
-            return 0;
-        close(store->dirfd);
-        store->dirfd = store->filesfd;
+    if (options->mounts)
+        code = copy_mounts(store, options->mounts);
+    else {
+        code = store_mount_tmpfs(options, &mounts);
+        store->dirfd = mounts.segments;
+        store->filesfd = mounts.files;
     }
-    return explain(error, store->dirfd, "cannot mount a private tmpfs: %s; use arena kind memfd or dir%s",
-                   strerror(-store->dirfd), store->dirfd == -EPERM ? ", or run as root" : "");
+    if (code == 0)
+        return 0;
+    return explain(error, code, "cannot mount a private tmpfs: %s; use arena kind memfd or dir%s",
+                   strerror(-code), code == -EPERM ? ", or run as root" : "");
 }
 
 /* ---- The directory ---- */

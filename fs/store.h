@@ -36,8 +36,8 @@ struct store {
 enum { STORE_NAME_MAX = 24 };
 void store_segment_name(char name[STORE_NAME_MAX], uint64_t id);
 
-/* Makes a tmpfs that is attached nowhere: it lives as long as a descriptor of it. Returns that or -errno. */
-int store_mount_tmpfs(const struct arena_options *options);
+/* As arena_mount. */
+int store_mount_tmpfs(const struct arena_options *options, struct arena_mounts *mounts);
 
 int store_open(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
 /* Idempotent. */

@@ -25,7 +25,7 @@ enum transport_stacking {
  * Takes over the session's descriptor, which must be mounted. wanted: CONF_OFF never asks for passthrough.
  * Returns 0 or -errno.
  */
-int transport_init(struct transport **transport, struct fuse_session *session, enum conf_tristate wanted,
+int transport_init(struct transport **out, struct fuse_session *session, enum conf_tristate wanted,
                    enum transport_stacking stacking);
 void transport_deinit(struct transport *transport);
 

@@ -16,15 +16,15 @@ struct watch;
 struct watched; /* one living process that somebody asked about */
 
 /* exited is called once per process, in the loop, before its struct watched is released. */
-int watch_init(struct watch **watch, struct loop *loop,
-               void (*exited)(void *context, struct watched *watched), void *context);
+int watch_init(struct watch **out, struct loop *loop, void (*exited)(void *context, struct watched *watched),
+               void *context);
 void watch_deinit(struct watch *watch);
 
 /*
  * The process `pid`, which must be alive and belong to `uid` unless uid is 0. Takes one reference.
  * Returns 0, -ESRCH, -EPERM or -errno.
  */
-int watch_process(struct watch *watch, pid_t pid, uid_t uid, struct watched **watched);
+int watch_process(struct watch *watch, pid_t pid, uid_t uid, struct watched **out);
 struct watched *watch_again(struct watched *watched); /* one reference more */
 void watch_release(struct watch *watch, struct watched *watched);
 pid_t watched_pid(const struct watched *watched);
