@@ -266,7 +266,8 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
 
     if (slot->source)
         return exchange_refuse(exchange, slot, caller, operation, -EEXIST, "it has a source already");
-    for (const struct slot *up = source; up; up = source_of(exchange, up)) {
+    for (const struct slot *up = slot == source ? slot : source_of(exchange, source); up;
+         up = source_of(exchange, up)) {
         if (up == slot)
             return exchange_refuse(exchange, slot, caller, operation, -ELOOP,
                                    "the chain would close on itself");

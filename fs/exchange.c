@@ -145,6 +145,24 @@ void exchange_end_waiters(struct slot *slot, int result)
 
 /* --- refusals --- */
 
+/* A client that tries again and again must not fill the log: so many lines a second, and who polls has none.
+ */
+static enum log_level refusal_level(struct exchange *exchange, int error)
+{
+    enum { LINES_A_SECOND = 20 };
+    uint64_t second = watch_now_ms() / 1000;
+
+    if (error == EAGAIN)
+        return LOG_LEVEL_DEBUG;
+    if (second != exchange->log_second) {
+        if (exchange->log_lines > LINES_A_SECOND)
+            log_info("%u more refusals were not logged", exchange->log_lines - LINES_A_SECOND);
+        exchange->log_second = second;
+        exchange->log_lines = 0;
+    }
+    return ++exchange->log_lines > LINES_A_SECOND ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
+}
+
 int exchange_refuse(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                     const char *operation, int result, const char *reason)
 {
@@ -162,8 +180,8 @@ int exchange_refuse(struct exchange *exchange, struct slot *slot, const struct c
     refusal->error = -result;
     snprintf(refusal->operation, sizeof(refusal->operation), "%s", operation);
     snprintf(refusal->reason, sizeof(refusal->reason), "%s", reason);
-    log_info("%s: refused to %s for process %d: %s (%s)", slot->name, operation, (int)refusal->pid,
-             strerror(-result), reason);
+    log_line(refusal_level(exchange, -result), "%s: refused to %s for process %d: %s (%s)", slot->name,
+             operation, (int)refusal->pid, strerror(-result), reason);
     return result;
 }
 
@@ -507,6 +525,7 @@ static void restore(struct exchange *exchange)
             log_warning("%s: its data is not in the arena any more, the slot is emptied", slot->name);
             exchange_unlink(exchange, slot, &(struct caller){0});
         }
+        slot->page_exists = 1; /* perhaps: whoever mapped it is gone */
         page_remove(exchange->arena, slot);
     }
     index = 0;

@@ -60,6 +60,8 @@ struct exchange {
     uint64_t refusals;     /* of all slots */
     uint64_t refusals_by_errno[256];
     uint64_t takeovers;
+    uint64_t log_second; /* refusals are logged at a bounded rate */
+    uint32_t log_lines;
 };
 
 int exchange_init(struct exchange **out, struct slots *slots, struct arena *arena, struct loop *loop,

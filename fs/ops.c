@@ -79,6 +79,7 @@ void ops_init(struct ops *ops)
 /* Names of arrays and views stand for another inode in the next round: the kernel asks each time. */
 static const struct ops_timeouts lasting = {3600, 3600};
 static const struct ops_timeouts changing = {0, 3600};
+static const struct ops_timeouts unsettled = {0, 0};
 static const struct ops_timeouts rendered = {3600, 0};
 
 static void daemon_attributes(struct ops *ops, unsigned number, struct stat *st)
@@ -124,15 +125,16 @@ static struct ops_timeouts slot_attributes(struct ops *ops, const struct inode *
         return lasting;
     case CONTROL_ARRAY:
         array_attributes(ops, slot, slot_file_side(inode->file), st);
-        return changing;
+        /* The kernel is to ask before it believes a size that has no pages yet: GETATTR fills the holes. */
+        return exchange_has_holes(ops->exchange, slot, slot_file_side(inode->file)) ? unsettled : changing;
     case CONTROL_VIEW:
         st->st_mtim = st->st_ctim = slot->arrays[slot_file_side(inode->file)].changed;
         st->st_size = control->size(ops->exchange, slot, inode->file);
-        return (struct ops_timeouts){0, 0};
+        return unsettled;
     case CONTROL_LINK:
         st->st_mode = S_IFLNK | 0777;
         st->st_size = control->size(ops->exchange, slot, inode->file);
-        return (struct ops_timeouts){0, 0};
+        return unsettled;
     case CONTROL_RECORD:
         st->st_size = RECORD_SIZE;
         return (struct ops_timeouts){3600, 1};

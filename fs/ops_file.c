@@ -152,17 +152,13 @@ static void open_array(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid, s
 static int open_record_page(struct ops *ops, struct slot *slot, int32_t *backing_id)
 {
     int result = page_open(ops->arena, slot);
-    int fd;
 
     *backing_id = 0;
     if (result < 0 || slot->page_backing_id) {
         *backing_id = slot->page_backing_id;
         return result;
     }
-    fd = page_descriptor(ops->arena, slot);
-    result = fd < 0 ? fd : transport_backing_open(ops->transport, fd);
-    if (fd >= 0)
-        close(fd);
+    result = transport_backing_open(ops->transport, slot->page_fd);
     if (result < 0) {
         page_close(slot);
         return result;
@@ -350,11 +346,12 @@ void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t 
 static void release_record(struct ops *ops, struct handle *handle, const struct caller *caller)
 {
     struct slot *slot = handle->slot;
+    struct record page;
 
     if (!slot || ops->exchange->data_path != DATA_PATH_PASSTHROUGH)
         return;
-    if (handle->access == HANDLE_WRITES)
-        stored_take(ops, slot, caller, slot->page, &slot->record);
+    if (handle->access == HANDLE_WRITES && page_read(slot, &page) == 0)
+        stored_take(ops, slot, caller, &page, &slot->record);
     page_close(slot);
     if (slot->page_handles == 0) {
         transport_backing_close(ops->transport, slot->page_backing_id);

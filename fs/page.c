@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "page.h"
 
+#include "log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -23,94 +24,125 @@ static struct page_name name_of(const struct slot *slot)
     return name;
 }
 
-/* NULL with -errno in *result. */
-static struct record *map_page(struct arena *arena, const struct slot *slot, int flags, int *result)
+/*
+ * A client's mapping is a mapping of this file, and may have holes punched into it: a load or store here
+ * could end in SIGBUS when memory is short. So the bytes are read and written by system calls; the mapping is
+ * an address for the futex.
+ */
+static int open_file(struct arena *arena, const struct slot *slot, int flags)
 {
     int fd = arena_file_open(arena, name_of(slot).text, O_RDWR | flags);
-    void *map = MAP_FAILED;
+    int result = 0;
 
-    *result = 0;
-    if (fd < 0) {
-        *result = fd;
-        return NULL;
-    }
+    if (fd < 0)
+        return fd;
     if (flags & O_CREAT && fallocate(fd, 0, 0, RECORD_SIZE) < 0 &&
         (errno != EOPNOTSUPP || ftruncate(fd, RECORD_SIZE) < 0))
-        *result = -errno;
-    if (*result == 0) {
-        map = mmap(NULL, RECORD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (map == MAP_FAILED)
-            *result = -errno;
-    }
-    close(fd);
-    return map == MAP_FAILED ? NULL : map;
+        result = -errno;
+    if (result < 0)
+        close(fd);
+    return result < 0 ? result : fd;
 }
 
-static void store(struct record *page, const struct record *record)
+static void *map_file(int fd)
 {
-    struct record rest = *record;
+    return mmap(NULL, RECORD_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+}
 
+static void put(int fd, const struct record *record, size_t from, size_t to)
+{
+    if (pwrite(fd, (const char *)record + from, to - from, (off_t)from) < 0)
+        log_warning("a page of metadata.bin could not be written: %s", strerror(errno));
+}
+
+static void store(int fd, const struct record *record)
+{
     /* Who polls the flag must find the lengths that belong to it; who waits on change finds all. */
-    rest.flag = page->flag;
-    rest.change = page->change;
-    memcpy(page, &rest, sizeof(rest));
-    __atomic_store_n(&page->flag, record->flag, __ATOMIC_RELEASE);
-    __atomic_store_n(&page->change, record->change, __ATOMIC_RELEASE);
+    put(fd, record, offsetof(struct record, version), offsetof(struct record, change));
+    put(fd, record, offsetof(struct record, reserved), sizeof(*record));
+    put(fd, record, offsetof(struct record, flag), offsetof(struct record, version));
+    put(fd, record, offsetof(struct record, change), offsetof(struct record, reserved));
+}
+
+static void wake(char *map)
+{
+    syscall(SYS_futex, map + offsetof(struct record, change), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 int page_open(struct arena *arena, struct slot *slot)
 {
-    if (!slot->page) {
-        int result;
-        struct record *page = map_page(arena, slot, slot->page_exists ? 0 : O_CREAT, &result);
+    if (slot->page_handles == 0) {
+        int fd = open_file(arena, slot, slot->page_exists ? 0 : O_CREAT);
+        void *map;
 
-        if (!page)
+        if (fd < 0)
+            return fd;
+        map = map_file(fd);
+        if (map == MAP_FAILED) {
+            int result = -errno;
+            close(fd);
             return result;
+        }
         if (!slot->page_exists)
-            store(page, &slot->record);
-        slot->page = page;
+            store(fd, &slot->record);
         slot->page_exists = 1;
+        slot->page = map;
+        slot->page_fd = fd;
     }
     slot->page_handles++;
     return 0;
 }
 
-void page_close(struct slot *slot)
+static void unmap(struct slot *slot)
 {
-    if (slot->page_handles == 0 || --slot->page_handles > 0)
-        return;
     munmap(slot->page, RECORD_SIZE);
+    close(slot->page_fd);
     slot->page = NULL;
+    slot->page_handles = 0;
 }
 
-int page_descriptor(struct arena *arena, const struct slot *slot)
+void page_close(struct slot *slot)
 {
-    return arena_file_open(arena, name_of(slot).text, O_RDONLY);
+    if (slot->page_handles > 0 && --slot->page_handles == 0)
+        unmap(slot);
 }
 
 void page_update(struct arena *arena, struct slot *slot)
 {
-    int result;
-    struct record *page = slot->page;
+    int fd;
+    void *map;
 
     if (!slot->page_exists)
         return;
-    if (!page)
-        page = map_page(arena, slot, 0, &result);
-    if (!page)
+    if (slot->page_handles > 0) {
+        store(slot->page_fd, &slot->record);
+        wake(slot->page);
         return;
-    store(page, &slot->record);
-    syscall(SYS_futex, &page->change, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-    if (!slot->page)
-        munmap(page, RECORD_SIZE);
+    }
+    /* A mapping may outlive the handle that it was made with. */
+    fd = open_file(arena, slot, 0);
+    if (fd < 0)
+        return;
+    store(fd, &slot->record);
+    map = map_file(fd);
+    if (map != MAP_FAILED) {
+        wake(map);
+        munmap(map, RECORD_SIZE);
+    }
+    close(fd);
+}
+
+int page_read(const struct slot *slot, struct record *copy)
+{
+    ssize_t got = pread(slot->page_fd, copy, sizeof(*copy), 0);
+
+    return got == sizeof(*copy) ? 0 : got < 0 ? -errno : -EIO;
 }
 
 void page_remove(struct arena *arena, struct slot *slot)
 {
-    if (slot->page)
-        munmap(slot->page, RECORD_SIZE);
-    slot->page = NULL;
-    slot->page_handles = 0;
+    if (slot->page_handles > 0)
+        unmap(slot);
     if (slot->page_exists)
         arena_file_unlink(arena, name_of(slot).text);
     slot->page_exists = 0;

@@ -195,7 +195,7 @@ static int set_up(struct ops *ops)
  */
 static bool finish_urgent_jobs(struct ops *ops)
 {
-    enum { PATIENCE_MS = 5000 };
+    enum { PATIENCE_MS = 15000 };
     uint64_t end = watch_now_ms() + PATIENCE_MS;
     struct pollfd fds[] = {{.fd = fuse_session_fd(ops->session), .events = POLLIN},
                            {.fd = background_fd(ops->background), .events = POLLIN}};

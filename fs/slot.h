@@ -109,7 +109,8 @@ struct slot {
     struct waiter *waiters;
     struct watched *owner_watch;
     struct watched *worker_watch;
-    struct record *page; /* the daemon's mapping of metadata.bin's backing file while handles are open */
+    void *page;  /* the daemon's mapping of metadata.bin's backing file while handles are open */
+    int page_fd; /* and its descriptor */
     uint32_t page_handles;
     uint32_t page_exists; /* the backing file is there: clients may have it mapped */
     int32_t page_backing_id;

@@ -69,7 +69,7 @@ void stored_take(struct ops *ops, struct slot *slot, const struct caller *caller
     }
     stored->ops = ops;
     stored->caller = *caller;
-    memcpy(&stored->page, page, RECORD_SIZE); /* once: clients may go on storing */
+    stored->page.record = *page;
     for (size_t i = 0; i < WORDS; i++)
         stored->changed |= (uint32_t)(stored->page.word[i] != before.word[i]) << i;
     stored->waiter.slot = slot;
