@@ -172,9 +172,14 @@ UNITS   := $(wildcard packaging/systemd/*.service)
 TIDY    := $(addprefix lint/,$(wildcard fs/*.c conf/*.c))
 LINTS   := format shell manual python r systemd
 
-.PHONY: $(addprefix lint-,$(LINTS)) $(TIDY)
+.PHONY: $(addprefix lint-,$(LINTS)) lint-clang $(TIDY)
+# Everything is looked at before it fails; the other compiler's warnings count as well.
 lint: deps
-	$(remake) $(addprefix lint-,$(LINTS)) $(TIDY)
+	$(remake) --keep-going $(addprefix lint-,$(LINTS)) lint-clang $(TIDY)
+
+lint-clang:
+	@echo "  LINT    everything built with clang"
+	@$(MAKE) --no-print-directory tests CC=clang BUILD=$(BUILD)/clang >/dev/null
 
 lint-format:
 	@echo '  LINT    $(words $(C_FILES)) C files: clang-format'

@@ -133,8 +133,14 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
         return refuse(exchange, slot, caller, event, -EINVAL, reason);
     }
     if (slot->segments[side]) {
+        bool unseen = size > slot->reserved[side];
+
         result = quota_charge(exchange->quota, slot->segments[side], slot->uid, size,
                               exchange->limits.bytes_per_user);
+        /* What only the kernel saw grow was charged when its writer let go, and may be too much. */
+        if (result == 0 && unseen &&
+            quota_is_exceeded(exchange->quota, slot->uid, exchange->limits.bytes_per_user))
+            result = -EDQUOT;
         if (result < 0)
             return refuse(exchange, slot, caller, event, result,
                           "it is more than limits.bytes_per_user allows");

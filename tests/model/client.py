@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, Callable
 
@@ -137,11 +138,12 @@ class Client:
         return status.st_size, status.st_ino
 
     def reset(self) -> None:
-        """Lets go of everything."""
+        """Lets go of everything. What was stored into a round that is over may be reported as lost."""
         while self.mappings:
             self.mappings.popitem()[1].close()
         while self.handles:
-            os.close(self.handles.popitem()[1])
+            with suppress(OSError):
+                os.close(self.handles.popitem()[1])
 
     # --- the record and the texts
 

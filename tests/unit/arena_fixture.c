@@ -54,7 +54,7 @@ void bench_start(struct bench *bench)
 
 bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, uint64_t warm)
 {
-    *bench = (struct bench){.mount = -1};
+    *bench = (struct bench){.mounts = {.segments = -1, .files = -1}};
     bench->options = (struct arena_options){.kind = kind,
                                             .capacity = capacity,
                                             .warm = warm,
@@ -62,12 +62,12 @@ bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, ui
                                             .forget_backing = forget,
                                             .freed = freed};
     if (kind == ARENA_TMPFS) {
-        bench->mount = arena_mount(&bench->options);
-        if (bench->mount < 0) {
-            fprintf(stderr, "no private tmpfs here (%s): not tested\n", strerror(-bench->mount));
+        int error = arena_mount(&bench->options, &bench->mounts);
+        if (error) {
+            fprintf(stderr, "no private tmpfs here (%s): not tested\n", strerror(-error));
             return false;
         }
-        bench->options.mount = bench->mount;
+        bench->options.mounts = &bench->mounts;
     }
     if (kind == ARENA_DIR) {
         snprintf(bench->directory, sizeof(bench->directory), "/var/tmp/pyrmapfs-test-XXXXXX");
@@ -92,8 +92,10 @@ void bench_stop(struct bench *bench)
 void bench_close(struct bench *bench)
 {
     stop(bench, ARENA_REMOVE);
-    if (bench->mount >= 0)
-        close(bench->mount);
+    if (bench->options.mounts) {
+        close(bench->mounts.segments);
+        close(bench->mounts.files);
+    }
     if (bench->directory[0])
         ck_assert_int_eq(rmdir(bench->directory), 0);
 }
@@ -107,12 +109,17 @@ struct arena_usage bench_usage(struct bench *bench)
     return usage;
 }
 
-uint64_t bench_kernel_used(const struct bench *bench)
+static uint64_t used_on(int mount)
 {
     struct statfs status;
 
-    ck_assert_int_eq(fstatfs(bench->mount, &status), 0);
+    ck_assert_int_eq(fstatfs(mount, &status), 0);
     return (uint64_t)(status.f_blocks - status.f_bfree) * (uint64_t)status.f_bsize;
+}
+
+uint64_t bench_kernel_used(const struct bench *bench)
+{
+    return used_on(bench->mounts.segments) + used_on(bench->mounts.files);
 }
 
 void bench_settle_down(struct bench *bench)
@@ -122,7 +129,7 @@ void bench_settle_down(struct bench *bench)
     background_drain(bench->background);
     usage = bench_usage(bench);
     ck_assert_uint_le(usage.warm, bench->options.warm);
-    if (bench->mount >= 0)
+    if (bench->options.mounts)
         ck_assert_uint_eq(usage.used + usage.warm, bench_kernel_used(bench));
 }
 

@@ -17,8 +17,8 @@ struct bench {
     struct background *background;
     struct arena *arena;
     struct arena_options options;
-    int mount;          /* ARENA_TMPFS: the kernel's own count is asked here */
-    char directory[64]; /* ARENA_DIR */
+    struct arena_mounts mounts; /* ARENA_TMPFS: the kernel's own count is asked here */
+    char directory[64];         /* ARENA_DIR */
     int32_t forgotten[FORGOTTEN_MAX];
     int forgotten_count;
     uint64_t freed; /* the last segment that the arena says is gone */

@@ -142,15 +142,24 @@ void world_end(struct world *world)
     bench_close(&world->bench);
 }
 
-void world_restart(struct world *world)
+void world_stop(struct world *world)
 {
-    enum exchange_data_path data_path = world->exchange->data_path;
-
+    world->data_path = world->exchange->data_path;
     end(world);
     bench_stop(&world->bench);
+}
+
+void world_start(struct world *world)
+{
     bench_start(&world->bench);
-    begin(world, data_path);
+    begin(world, world->data_path);
     world_check(world);
+}
+
+void world_restart(struct world *world)
+{
+    world_stop(world);
+    world_start(world);
 }
 
 /* How many names of slots a segment has. */
@@ -430,6 +439,24 @@ void world_finish(struct world *world, struct slot *slot, uint64_t count, double
 {
     world_put(world, slot, SLOT_RESULT_BIN, count, value);
     ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_RESULT), 0);
+}
+
+struct slot *world_slot_in(struct world *world, const char *name, enum handshake_state state)
+{
+    struct slot *slot = world_slot(world, name);
+
+    if (state >= STATE_FILLING)
+        world_put(world, slot, SLOT_DATA_BIN, WORLD_COUNT, 1);
+    if (state >= STATE_READY)
+        ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_INPUT), 0);
+    if (state >= STATE_COMPUTING)
+        world_put(world, slot, SLOT_RESULT_BIN, WORLD_COUNT, 2);
+    if (state == STATE_DONE)
+        ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_RESULT), 0);
+    if (state == STATE_FAILED)
+        ck_assert_int_eq(exchange_fail(world->exchange, slot, &world->caller, "why", 3), 0);
+    expect_state(slot, state, 1);
+    return slot;
 }
 
 /* --- waiting --- */

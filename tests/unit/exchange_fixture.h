@@ -23,7 +23,8 @@ struct world {
     struct exchange *exchange;
     struct exchange_limits limits;
     uint32_t slots_max;
-    struct caller caller; /* this process; tests change it */
+    enum exchange_data_path data_path; /* while it is stopped */
+    struct caller caller;              /* this process; tests change it */
 
     /* what the hooks were told */
     int changes;
@@ -48,7 +49,9 @@ bool world_try_begin(struct world *world, const struct world_options *options);
 void world_begin(struct world *world, enum exchange_data_path data_path);
 /* Checks it, removes all slots, and checks that nothing is left of them. */
 void world_end(struct world *world);
-/* Another server starts on what this one leaves; handles must be closed. */
+/* The server ends, and another one starts on what it left; handles must be closed. */
+void world_stop(struct world *world);
+void world_start(struct world *world);
 void world_restart(struct world *world);
 /* What always holds between two requests. */
 void world_check(struct world *world);
@@ -92,6 +95,10 @@ int world_flag(struct world *world, struct slot *slot, int32_t flag);
 /* put and flag 0; put and flag 1. */
 void world_publish(struct world *world, struct slot *slot, uint64_t count, double value);
 void world_finish(struct world *world, struct slot *slot, uint64_t count, double value);
+
+/* A slot in this state of its first round: WORLD_COUNT doubles of 1 and of 2. */
+enum { WORLD_COUNT = 4 };
+struct slot *world_slot_in(struct world *world, const char *name, enum handshake_state state);
 
 /* --- waiting --- */
 

@@ -110,7 +110,9 @@ START_TEST(test_named_files_count)
     ck_assert_uint_eq(bench_usage(&bench).used, 0);
     ck_assert_int_eq(fallocate(fd, 0, 0, (off_t)(2 * MIB)), 0);
     ck_assert_uint_eq(bench_usage(&bench).used, 2 * MIB);
-    ck_assert_int_eq(bench_reserve(&bench, bench_segment(&bench, 0), SEGMENT_RESIZE, 14 * MIB + 1), -ENOSPC);
+    /* On a tmpfs they have a place of their own, so that full segments leave them room. */
+    ck_assert_int_eq(bench_reserve(&bench, bench_segment(&bench, 0), SEGMENT_RESIZE, 14 * MIB + 1),
+                     _i == ARENA_TMPFS ? 0 : -ENOSPC);
     ck_assert_int_eq(fallocate(fd, 0, 0, (off_t)(3 * MIB)), 0);
     close(fd);
     bench_stop(&bench);

@@ -12,28 +12,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { COUNT = 4, SIZE = COUNT * 8 };
+enum { COUNT = WORLD_COUNT, SIZE = COUNT * 8 };
 
 /* What is written for the flag with other fields: the record up to that field. */
 enum { UP_TO_FLAG = 4, UP_TO_LENGTH = 16, UP_TO_DTYPE = 20, UP_TO_RESULT_LENGTH = 32 };
-
-static struct slot *slot_in(struct world *world, const char *name, enum handshake_state state)
-{
-    struct slot *slot = world_slot(world, name);
-
-    if (state >= STATE_FILLING)
-        world_put(world, slot, SLOT_DATA_BIN, COUNT, 1);
-    if (state >= STATE_READY)
-        ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_INPUT), 0);
-    if (state >= STATE_COMPUTING)
-        world_put(world, slot, SLOT_RESULT_BIN, COUNT, 2);
-    if (state == STATE_DONE)
-        ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_RESULT), 0);
-    if (state == STATE_FAILED)
-        ck_assert_int_eq(exchange_fail(world->exchange, slot, &world->caller, "why", 3), 0);
-    expect_state(slot, state, 1);
-    return slot;
-}
 
 /* The current record with a flag and what a test changes besides, written up to some field. */
 static int write_up_to(struct world *world, struct slot *slot, const struct record *record, size_t size)
@@ -172,7 +154,7 @@ static int operate(struct world *world, struct slot *slot, enum handshake_event 
     case EVENT_TAKE_RESULT:
         return exchange_move_result(world->exchange, slot, world_slot(world, "taker"), &world->caller);
     case EVENT_GIVE_INPUT:
-        return exchange_move_result(world->exchange, slot_in(world, "giver", STATE_DONE), slot,
+        return exchange_move_result(world->exchange, world_slot_in(world, "giver", STATE_DONE), slot,
                                     &world->caller);
     case EVENT_WORKER_DIED: /* no operation of a client */
     case HANDSHAKE_EVENTS:
@@ -185,7 +167,7 @@ static void try_operation(struct world *world, enum handshake_state state, enum 
                           pid_t stranger)
 {
     const struct handshake_step step = handshake_judge(state, event, 0);
-    struct slot *slot = slot_in(world, "job", state);
+    struct slot *slot = world_slot_in(world, "job", state);
     struct slot before = *slot;
     int result;
 
@@ -273,7 +255,7 @@ START_TEST(test_what_fits)
 
     world_begin(&world, (enum exchange_data_path)_i);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct slot *slot = slot_in(&world, "job", STATE_FILLING);
+        struct slot *slot = world_slot_in(&world, "job", STATE_FILLING);
         struct record record = with_flag(slot, RECORD_FLAG_INPUT);
 
         record.input_length = rows[i].length;
@@ -291,7 +273,7 @@ START_TEST(test_what_fits)
         expect_state(slot, STATE_READY, 1);
         exchange_remove(world.exchange, slot);
 
-        slot = slot_in(&world, "job", STATE_COMPUTING);
+        slot = world_slot_in(&world, "job", STATE_COMPUTING);
         record = with_flag(slot, RECORD_FLAG_RESULT);
         record.result_length = rows[i].length;
         record.result_dtype = rows[i].dtype;
@@ -316,7 +298,7 @@ START_TEST(test_order_of_checks)
     struct slot *slot;
 
     world_begin(&world, (enum exchange_data_path)_i);
-    slot = slot_in(&world, "job", STATE_FILLING);
+    slot = world_slot_in(&world, "job", STATE_FILLING);
     handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
     record = with_flag(slot, RECORD_FLAG_RESULT);
     record.input_length = 17;
@@ -348,7 +330,7 @@ START_TEST(test_mapped_for_writing)
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     for (int side = 0; side < 2; side++) {
-        struct slot *slot = slot_in(&world, side ? "a" : "b", states[side]);
+        struct slot *slot = world_slot_in(&world, side ? "a" : "b", states[side]);
         enum slot_file file = side ? SLOT_RESULT_BIN : SLOT_DATA_BIN;
         struct handle *handle = world_open(&world, slot, file, HANDLE_WRITES);
         int fd = client_open(handle->segment, O_RDWR);
@@ -378,7 +360,7 @@ START_TEST(test_readers_do_not_matter)
     struct slot *slot;
 
     world_begin(&world, (enum exchange_data_path)_i);
-    slot = slot_in(&world, "job", STATE_FILLING);
+    slot = world_slot_in(&world, "job", STATE_FILLING);
     input = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS); /* its own process may */
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
     again = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS);
@@ -444,7 +426,7 @@ START_TEST(test_dropping)
     struct slot *slot;
 
     world_begin(&world, (enum exchange_data_path)_i);
-    slot = slot_in(&world, "job", STATE_FILLING);
+    slot = world_slot_in(&world, "job", STATE_FILLING);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
     expect_state(slot, STATE_IDLE, 1);
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 0);
@@ -476,7 +458,7 @@ START_TEST(test_failures)
     char text[WORLD_TEXT_MAX];
 
     world_begin(&world, (enum exchange_data_path)_i);
-    slot = slot_in(&world, "job", STATE_COMPUTING);
+    slot = world_slot_in(&world, "job", STATE_COMPUTING);
     ck_assert_int_eq(exchange_fail(world.exchange, slot, &world.caller, "no luck\n", 8), 0);
     expect_state(slot, STATE_FAILED, 1);
     world_text(&world, slot, SLOT_ERROR, text);

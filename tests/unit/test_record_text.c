@@ -116,7 +116,7 @@ START_TEST(test_text_accepts)
         {"result_order=F\ndtype=1", RECORD_TOUCHED_RESULT | RECORD_TOUCHED_INPUT},
         {"round=5\nchange=9\nstate=DONE\nmeaning=a = b\nopen=1 data.bin r\nopen=2 data.bin r\n",
          TOUCHED_NOTHING},
-        {"data_size=8\nresult_size=8\nowner=1\nworker=\nsource=../A/result.bin\nholders=\n", TOUCHED_NOTHING},
+        {"data_size=8\nresult_size=8\nowner=1\nworker=\nsource=../A/result.bin\nsince=\n", TOUCHED_NOTHING},
         {"waiting=1 data.bin 0.5 why\nrefused=x\nrefusals=4\n", TOUCHED_NOTHING},
     };
     struct record current = fresh(), proposed;

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_quota.c - slots and bytes per user: the accounts, and who is refused when they are full.
+ */
+#include "quota.h"
+
+#include "exchange_fixture.h"
+#include "suite.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { ANN = 1000, BOB = 1001, SAME_BUCKET = 1000 + 64 };
+
+/* --- accounts --- */
+
+START_TEST(test_slots)
+{
+    struct quota *quota = quota_new();
+
+    ck_assert_ptr_nonnull(quota);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(quota_add_slot(quota, ANN, 3), 0);
+    ck_assert_int_eq(quota_add_slot(quota, ANN, 3), -EDQUOT);
+    ck_assert_int_eq(quota_add_slot(quota, ANN, 2), -EDQUOT);
+    ck_assert_int_eq(quota_add_slot(quota, SAME_BUCKET, 1), 0);
+    ck_assert_int_eq(quota_add_slot(quota, BOB, 0), -EDQUOT);
+    quota_drop_slot(quota, ANN);
+    ck_assert_int_eq(quota_add_slot(quota, ANN, 3), 0);
+    ck_assert_int_eq(quota_add_slot(quota, ANN, UINT32_MAX), 0);
+    quota_drop_slot(quota, BOB); /* has none: stays at none */
+    ck_assert_int_eq(quota_add_slot(quota, BOB, 1), 0);
+    ck_assert_int_eq(quota_add_slot(quota, 0, 1), 0); /* root has an account like others */
+    ck_assert_int_eq(quota_add_slot(quota, 0, 1), -EDQUOT);
+    quota_free(quota);
+    quota_free(NULL);
+}
+END_TEST
+
+START_TEST(test_bytes)
+{
+    struct segment a = {0}, b = {0};
+    struct quota *quota = quota_new();
+
+    ck_assert_int_eq(quota_charge(quota, &a, ANN, 60, 100), 0);
+    ck_assert_uint_eq(a.charged, 60);
+    ck_assert_uint_eq(a.charged_uid, ANN);
+    ck_assert_int_eq(quota_charge(quota, &b, ANN, 41, 100), -EDQUOT);
+    ck_assert_uint_eq(b.charged, 0);
+    ck_assert_int_eq(quota_charge(quota, &b, ANN, 40, 100), 0);
+    ck_assert(!quota_is_exceeded(quota, ANN, 100));
+    ck_assert(quota_is_exceeded(quota, ANN, 99));
+    ck_assert(!quota_is_exceeded(quota, ANN, 0));
+    ck_assert(!quota_is_exceeded(quota, BOB, 1));
+
+    /* Less is always possible, even where it is too much still. */
+    ck_assert_int_eq(quota_charge(quota, &a, ANN, 61, 100), -EDQUOT);
+    ck_assert_uint_eq(a.charged, 60);
+    ck_assert_int_eq(quota_charge(quota, &a, ANN, 60, 10), 0);
+    ck_assert_int_eq(quota_charge(quota, &a, ANN, 59, 10), 0);
+    ck_assert_int_eq(quota_charge(quota, &a, ANN, 1000, 0), 0); /* no limit */
+    ck_assert(quota_is_exceeded(quota, ANN, 1039));
+    ck_assert(!quota_is_exceeded(quota, ANN, 1040));
+
+    /* To another account, and back when that one is full. */
+    ck_assert_int_eq(quota_charge(quota, &a, BOB, 30, 29), -EDQUOT);
+    ck_assert_uint_eq(a.charged, 1000);
+    ck_assert_uint_eq(a.charged_uid, ANN);
+    ck_assert_int_eq(quota_charge(quota, &a, BOB, 30, 30), 0);
+    ck_assert(!quota_is_exceeded(quota, ANN, 40));
+    ck_assert(quota_is_exceeded(quota, BOB, 29));
+    quota_uncharge(quota, &a);
+    quota_uncharge(quota, &a);
+    ck_assert_uint_eq(a.charged, 0);
+    ck_assert(!quota_is_exceeded(quota, BOB, 1));
+    ck_assert_int_eq(quota_charge(quota, &b, ANN, INT64_MAX, 100), -EDQUOT);
+    ck_assert_int_eq(quota_charge(quota, &b, ANN, UINT64_MAX, 100), -EDQUOT);
+    ck_assert_uint_eq(b.charged, 40);
+    quota_free(quota);
+}
+END_TEST
+
+START_TEST(test_many_users)
+{
+    enum { USERS = 1000 };
+    struct segment *segments = calloc(USERS, sizeof(*segments));
+    struct quota *quota = quota_new();
+
+    for (unsigned i = 0; i < USERS; i++)
+        ck_assert_int_eq(quota_charge(quota, &segments[i], i, i + 1, i + 1), 0);
+    for (unsigned i = 0; i < USERS; i++) {
+        ck_assert(!quota_is_exceeded(quota, i, i + 1));
+        ck_assert(i == 0 || quota_is_exceeded(quota, i, i));
+        quota_uncharge(quota, &segments[i]);
+    }
+    quota_free(quota);
+    free(segments);
+}
+END_TEST
+
+/* --- through the exchange --- */
+
+static void begin_limited(struct world *world, enum exchange_data_path data_path)
+{
+    struct world_options options = world_defaults();
+
+    options.data_path = data_path;
+    options.limits.slots_per_user = 3;
+    options.limits.bytes_per_user = MIB;
+    ck_assert(world_try_begin(world, &options));
+    world->caller.uid = ANN;
+}
+
+static int resize(struct world *world, struct slot *slot, enum slot_file file, uint64_t size)
+{
+    return world_resize(world, slot, file, NULL, SEGMENT_RESIZE, size);
+}
+
+START_TEST(test_slots_of_a_user)
+{
+    struct world world;
+    struct slot *slot;
+
+    begin_limited(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "a");
+    world_slot(&world, "b");
+    world_slot(&world, "c");
+    ck_assert_int_eq(exchange_mkdir(world.exchange, "d", &world.caller, 0755, &slot), -EDQUOT);
+    world.caller.uid = BOB;
+    world_slot(&world, "d");
+    ck_assert_int_eq(exchange_mkdir(world.exchange, "d", &world.caller, 0755, &slot), -EEXIST);
+    world_slot(&world, "e"); /* what failed was not counted */
+    world_slot(&world, "f");
+
+    /* A slot goes to whom it is given. */
+    slot = slot_find(world.slots, "a");
+    exchange_chown(world.exchange, slot, BOB, 0);
+    ck_assert_uint_eq(slot->uid, BOB);
+    ck_assert_int_eq(exchange_mkdir(world.exchange, "g", &world.caller, 0755, &slot), -EDQUOT);
+    world.caller.uid = ANN;
+    exchange_remove(world.exchange, slot_find(world.slots, "b"));
+    world_slot(&world, "g");
+    world_slot(&world, "h");
+    ck_assert_int_eq(exchange_mkdir(world.exchange, "i", &world.caller, 0755, &slot), -EDQUOT);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_bytes_of_a_user)
+{
+    struct handle *handle;
+    struct world world;
+    struct slot *a, *b;
+    double value = 1;
+
+    begin_limited(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = world_slot(&world, "b");
+    ck_assert_int_eq(resize(&world, a, SLOT_DATA_BIN, 512 * KIB), 0);
+    ck_assert_int_eq(resize(&world, b, SLOT_DATA_BIN, 512 * KIB + 8), -EDQUOT);
+    expect_refusal(b, EDQUOT, "limits.bytes_per_user");
+    ck_assert_uint_eq(world_size(&world, b, SLOT_DATA_BIN), 0);
+    ck_assert_int_eq(resize(&world, b, SLOT_DATA_BIN, 512 * KIB), 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), MIB);
+    handle = world_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES);
+    ck_assert_int_eq(
+        exchange_write_array(world.exchange, handle, &world.caller, &value, sizeof(value), 512 * (off_t)KIB),
+        -EDQUOT);
+    expect_refusal(b, EDQUOT, "limits.bytes_per_user");
+    ck_assert_int_eq(
+        exchange_write_array(world.exchange, handle, &world.caller, &value, sizeof(value), 511 * (off_t)KIB),
+        sizeof(value));
+    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, SEGMENT_GROW, 4 * KIB), 0);
+    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, SEGMENT_RESERVE, 4 * KIB), 0);
+    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, SEGMENT_RESERVE, 513 * KIB), -EDQUOT);
+    ck_assert_uint_eq(world_charged(&world, ANN), MIB);
+    ck_assert_int_eq(resize(&world, b, SLOT_DATA_BIN, 8), 0);
+    world_close(&world, handle);
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), 0);
+    ck_assert_int_eq(resize(&world, b, SLOT_RESULT_BIN, 512 * KIB), -EDQUOT);
+    ck_assert_int_eq(resize(&world, b, SLOT_RESULT_BIN, 256 * KIB), 0);
+    exchange_remove(world.exchange, b);
+    ck_assert_uint_eq(world_charged(&world, ANN), 512 * KIB);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_NONE), 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), 0);
+    world_end(&world);
+}
+END_TEST
+
+/* A refused resize leaves the account as it was. */
+START_TEST(test_full_arena_is_not_charged)
+{
+    struct world_options options = world_defaults();
+    struct world world;
+    struct slot *slot;
+
+    options.data_path = (enum exchange_data_path)_i;
+    options.capacity = 2 * MIB;
+    options.limits.bytes_per_user = 100 * MIB;
+    ck_assert(world_try_begin(&world, &options));
+    world.caller.uid = ANN;
+    slot = world_slot(&world, "a");
+    ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, 8), 0);
+    ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, 50 * MIB), -ENOSPC);
+    ck_assert_uint_eq(world_charged(&world, ANN), 8);
+    world_end(&world);
+}
+END_TEST
+
+/* Pages are on somebody's account for as long as anybody can use them. */
+START_TEST(test_open_handles_are_charged)
+{
+    struct handle *handle;
+    struct world world;
+    struct slot *slot;
+
+    begin_limited(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "a");
+    ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, 800 * KIB), 0);
+    handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    ck_assert_int_eq(exchange_unlink(world.exchange, slot, &world.caller), 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), 800 * KIB);
+    ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, 800 * KIB), -EDQUOT);
+    world_close(&world, handle);
+    ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, 800 * KIB), 0);
+    handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    exchange_remove(world.exchange, slot);
+    ck_assert_uint_eq(world_charged(&world, ANN), 800 * KIB);
+    world_close(&world, handle);
+    ck_assert_uint_eq(world_charged(&world, ANN), 0);
+    world_end(&world);
+}
+END_TEST
+
+/* What only the kernel saw grow is charged when its writer lets go, and cannot be published. */
+START_TEST(test_unseen_growth)
+{
+    struct handle *handle;
+    struct world world;
+    struct slot *a, *b;
+    int fd;
+
+    begin_limited(&world, DATA_PATH_PASSTHROUGH);
+    a = world_slot(&world, "a");
+    b = world_slot(&world, "b");
+    handle = world_open(&world, a, SLOT_DATA_BIN, HANDLE_WRITES);
+    fd = client_open(handle->segment, O_RDWR);
+    ck_assert_int_eq(pwrite(fd, "x", 1, 4 * (off_t)MIB - 1), 1);
+    close(fd);
+    world_close(&world, handle);
+    ck_assert_uint_eq(world_charged(&world, ANN), 4 * MIB);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_INPUT), -EDQUOT);
+    expect_state(a, STATE_FILLING, 1);
+    ck_assert_int_eq(world_try_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES, &handle), -EDQUOT);
+    expect_refusal(b, EDQUOT, "limits.bytes_per_user");
+    expect_state(b, STATE_IDLE, 1);
+    ck_assert_int_eq(resize(&world, a, SLOT_DATA_BIN, 80), 0);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_INPUT), 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), 80);
+    world_publish(&world, b, 10, 1);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_moves)
+{
+    struct world world;
+    struct slot *a, *b;
+
+    begin_limited(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    world_publish(&world, a, 1, 1);
+    ck_assert_int_eq(resize(&world, a, SLOT_RESULT_BIN, 600 * KIB), 0);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_RESULT), 0);
+    world.caller.uid = BOB;
+    b = world_slot(&world, "b");
+    ck_assert_int_eq(resize(&world, world_slot(&world, "c"), SLOT_DATA_BIN, 600 * KIB), 0);
+    ck_assert_int_eq(exchange_move_result(world.exchange, a, b, &world.caller), -EDQUOT);
+    expect_refusal(b, EDQUOT, "limits.bytes_per_user");
+    expect_state(a, STATE_DONE, 1);
+    expect_state(b, STATE_IDLE, 1);
+    ck_assert_uint_eq(world_charged(&world, ANN), 600 * KIB + 8);
+    ck_assert_uint_eq(world_charged(&world, BOB), 600 * KIB);
+    exchange_remove(world.exchange, slot_find(world.slots, "c"));
+    ck_assert_int_eq(exchange_move_result(world.exchange, a, b, &world.caller), 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), 0);
+    ck_assert_uint_eq(world_charged(&world, BOB), 600 * KIB);
+    exchange_chown(world.exchange, b, ANN, 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), 600 * KIB);
+    ck_assert_uint_eq(world_charged(&world, BOB), 0);
+    world_end(&world);
+}
+END_TEST
+
+/* A chain's pages are their source's, until only a follower has them. */
+START_TEST(test_chains)
+{
+    struct world world;
+    struct slot *a, *b;
+
+    begin_limited(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    world.caller.uid = BOB;
+    b = world_slot(&world, "b");
+    ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_RESULT), 0);
+    world.caller.uid = ANN;
+    world_publish(&world, a, 1, 1);
+    ck_assert_int_eq(resize(&world, a, SLOT_RESULT_BIN, 400 * KIB), 0);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_RESULT), 0);
+    expect_state(b, STATE_READY, 1);
+    ck_assert_uint_eq(world_charged(&world, ANN), 400 * KIB + 8);
+    ck_assert_uint_eq(world_charged(&world, BOB), 0);
+    world_put(&world, a, SLOT_DATA_BIN, 1, 1);
+    ck_assert_uint_eq(world_charged(&world, ANN), 8);
+    ck_assert_uint_eq(world_charged(&world, BOB), 400 * KIB);
+    ck_assert_int_eq(exchange_unlink(world.exchange, b, &world.caller), 0);
+    ck_assert_uint_eq(world_charged(&world, BOB), 0);
+    world_end(&world);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("quota");
+    TCase *accounts = tcase_create("accounts");
+    TCase *exchange = tcase_create("both data paths");
+
+    tcase_add_test(accounts, test_slots);
+    tcase_add_test(accounts, test_bytes);
+    tcase_add_test(accounts, test_many_users);
+    suite_add_tcase(suite, accounts);
+    tcase_set_timeout(exchange, 60);
+    tcase_add_loop_test(exchange, test_slots_of_a_user, 0, DATA_PATHS);
+    tcase_add_loop_test(exchange, test_bytes_of_a_user, 0, DATA_PATHS);
+    tcase_add_loop_test(exchange, test_full_arena_is_not_charged, 0, DATA_PATHS);
+    tcase_add_loop_test(exchange, test_open_handles_are_charged, 0, DATA_PATHS);
+    tcase_add_test(exchange, test_unseen_growth);
+    tcase_add_loop_test(exchange, test_moves, 0, DATA_PATHS);
+    tcase_add_loop_test(exchange, test_chains, 0, DATA_PATHS);
+    suite_add_tcase(suite, exchange);
+    return suite_run(suite);
+}

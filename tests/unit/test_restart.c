@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_restart.c - what a server finds that starts on the directory of another one.
+ */
+#include "exchange_fixture.h"
+#include "page.h"
+#include "store.h"
+#include "suite.h"
+#include "text.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ANN = 1000, BOB = 1001 };
+
+static void begin_in_directory(struct world *world)
+{
+    struct world_options options = world_defaults();
+
+    options.kind = ARENA_DIR;
+    options.data_path = DATA_PATH_PAGE_CACHE;
+    options.limits.bytes_per_user = 10 * MIB;
+    ck_assert(world_try_begin(world, &options));
+}
+
+static struct slot *find(struct world *world, const char *name)
+{
+    struct slot *slot = slot_find(world->slots, name);
+
+    ck_assert_ptr_nonnull(slot);
+    return slot;
+}
+
+/* --- slots by state --- */
+
+static const enum handshake_state all_states[] = {STATE_IDLE,      STATE_FILLING, STATE_READY,
+                                                  STATE_COMPUTING, STATE_DONE,    STATE_FAILED};
+
+START_TEST(test_states)
+{
+    struct record before[HANDSHAKE_STATES];
+    char text[WORLD_TEXT_MAX];
+    struct world world;
+
+    begin_in_directory(&world);
+    for (int i = 0; i < HANDSHAKE_STATES; i++) {
+        struct slot *slot = world_slot_in(&world, handshake_state_name(all_states[i]), all_states[i]);
+
+        ck_assert_int_eq(text_write(world.bench.arena, slot, SLOT_TASK, "do it", 5, 0), 5);
+        slot_chmod(slot, 0710);
+        before[i] = slot->record;
+    }
+    world_restart(&world);
+    ck_assert_uint_eq(slots_count(world.slots), HANDSHAKE_STATES);
+    for (int i = 0; i < HANDSHAKE_STATES; i++) {
+        struct slot *slot = find(&world, handshake_state_name(all_states[i]));
+
+        world_text(&world, slot, SLOT_TASK, text);
+        ck_assert_str_eq(text, "do it");
+        ck_assert_uint_eq(slot->modes[SLOT_DIRECTORY], 0710);
+        if (all_states[i] == STATE_COMPUTING)
+            continue; /* whoever was at it had its file open through the mount that is gone */
+        expect_state(slot, all_states[i], 1);
+        ck_assert_mem_eq(&slot->record, &before[i], sizeof(before[i]));
+    }
+    world_expect(&world, find(&world, "READY"), SLOT_DATA_BIN, WORLD_COUNT, 1);
+    world_expect(&world, find(&world, "DONE"), SLOT_DATA_BIN, WORLD_COUNT, 1);
+    world_expect(&world, find(&world, "DONE"), SLOT_RESULT_BIN, WORLD_COUNT, 2);
+    world_expect(&world, find(&world, "FAILED"), SLOT_DATA_BIN, WORLD_COUNT, 1);
+    world_text(&world, find(&world, "FAILED"), SLOT_ERROR, text);
+    ck_assert_str_eq(text, "why");
+    expect_state(find(&world, "COMPUTING"), STATE_FAILED, 1);
+    world_text(&world, find(&world, "COMPUTING"), SLOT_ERROR, text);
+    ck_assert_ptr_nonnull(strstr(text, "restarted"));
+    world_expect(&world, find(&world, "COMPUTING"), SLOT_DATA_BIN, WORLD_COUNT, 1);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_rounds_go_on)
+{
+    struct world world;
+    struct slot *slot;
+
+    begin_in_directory(&world);
+    for (int i = 0; i < HANDSHAKE_STATES; i++)
+        world_slot_in(&world, handshake_state_name(all_states[i]), all_states[i]);
+    world_restart(&world);
+    slot = find(&world, "FILLING");
+    world_put(&world, slot, SLOT_DATA_BIN, 2, 7);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    world_expect(&world, slot, SLOT_DATA_BIN, 2, 7);
+    world_finish(&world, slot, 3, 8);
+    world_finish(&world, find(&world, "READY"), 3, 8);
+    slot = find(&world, "COMPUTING");
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    world_finish(&world, slot, 3, 8);
+    expect_state(slot, STATE_DONE, 1);
+    world_publish(&world, find(&world, "DONE"), 3, 9);
+    expect_state(find(&world, "DONE"), STATE_READY, 2);
+    world_publish(&world, find(&world, "IDLE"), 3, 9);
+    world_restart(&world);
+    world_expect(&world, find(&world, "DONE"), SLOT_DATA_BIN, 3, 9);
+    world_expect(&world, find(&world, "READY"), SLOT_RESULT_BIN, 3, 8);
+    world_end(&world);
+}
+END_TEST
+
+/* --- processes --- */
+
+/* A pid means nothing to another server: perhaps the machine was restarted. */
+START_TEST(test_processes)
+{
+    static const enum handshake_state states[] = {STATE_IDLE, STATE_READY, STATE_DONE};
+    char name[16], text[WORLD_TEXT_MAX];
+    struct world world;
+    struct slot *slot;
+
+    begin_in_directory(&world);
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof(name), "owned-%d", i);
+        slot = world_slot_in(&world, name, states[i]);
+        ck_assert_int_eq(exchange_bind(world.exchange, slot, ROLE_OWNER, getpid(), &world.caller), 0);
+        snprintf(name, sizeof(name), "worked-%d", i);
+        slot = world_slot_in(&world, name, states[i]);
+        ck_assert_int_eq(exchange_bind(world.exchange, slot, ROLE_WORKER, getpid(), &world.caller), 0);
+    }
+    world_restart(&world);
+    ck_assert_uint_eq(slots_count(world.slots), 3);
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof(name), "worked-%d", i);
+        slot = find(&world, name);
+        ck_assert_int_eq(slot->worker, 0);
+        expect_state(slot, states[i] == STATE_READY ? STATE_FAILED : states[i], 1);
+    }
+    world_text(&world, find(&world, "worked-1"), SLOT_ERROR, text);
+    ck_assert_str_ne(text, "");
+    world_end(&world);
+}
+END_TEST
+
+/* --- chains --- */
+
+START_TEST(test_chains)
+{
+    struct world world;
+    struct slot *a, *b, *c;
+
+    begin_in_directory(&world);
+    a = world_slot(&world, "a");
+    b = world_slot(&world, "b");
+    c = world_slot(&world, "c");
+    ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_RESULT), 0);
+    ck_assert_int_eq(world_link(&world, c, b, RECORD_SIDE_INPUT), 0);
+    world_publish(&world, a, 3, 1);
+    world_finish(&world, a, 3, 2);
+    expect_state(c, STATE_READY, 1);
+    world_restart(&world);
+    a = find(&world, "a");
+    b = find(&world, "b");
+    c = find(&world, "c");
+    expect_state(b, STATE_READY, 1);
+    expect_state(c, STATE_READY, 1);
+    ck_assert_ptr_eq(b->segments[RECORD_SIDE_INPUT], a->segments[RECORD_SIDE_RESULT]);
+    ck_assert_ptr_eq(c->segments[RECORD_SIDE_INPUT], a->segments[RECORD_SIDE_RESULT]);
+    world_finish(&world, b, 1, 3);
+    world_finish(&world, c, 1, 4);
+    world_expect(&world, b, SLOT_RESULT_BIN, 1, 3);
+    world_expect(&world, c, SLOT_RESULT_BIN, 1, 4);
+    world_publish(&world, a, 2, 5);
+    world_finish(&world, a, 2, 6);
+    expect_state(b, STATE_READY, 2);
+    world_expect(&world, c, SLOT_DATA_BIN, 2, 6);
+    world_end(&world);
+}
+END_TEST
+
+/* --- files --- */
+
+static int files_in(const struct world *world)
+{
+    DIR *directory = opendir(world->bench.directory);
+    int count = 0;
+
+    ck_assert_ptr_nonnull(directory);
+    while (readdir(directory))
+        count++;
+    closedir(directory);
+    return count;
+}
+
+START_TEST(test_lost_data)
+{
+    char name[STORE_NAME_MAX], path[128];
+    struct world world;
+    struct slot *slot, *kept;
+    uint64_t id;
+
+    begin_in_directory(&world);
+    slot = world_slot_in(&world, "lost", STATE_DONE);
+    kept = world_slot_in(&world, "kept", STATE_DONE);
+    id = slot->arrays[_i].segment_id;
+    ck_assert_uint_ne(id, kept->arrays[_i].segment_id);
+    store_segment_name(name, id);
+    snprintf(path, sizeof(path), "%s/%s", world.bench.directory, name);
+    world_stop(&world);
+    ck_assert_int_eq(unlink(path), 0);
+    world_start(&world);
+    slot = find(&world, "lost");
+    expect_state(slot, STATE_IDLE, 2);
+    ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 0);
+    world_publish(&world, slot, 2, 3);
+    expect_state(find(&world, "kept"), STATE_DONE, 1);
+    world_expect(&world, find(&world, "kept"), SLOT_RESULT_BIN, WORLD_COUNT, 2);
+    world_end(&world);
+}
+END_TEST
+
+/* Whatever files a slot had, they go with it, even if another server made them. */
+START_TEST(test_no_file_is_left)
+{
+    struct world world;
+    struct slot *slot;
+    int files;
+
+    begin_in_directory(&world);
+    slot = world_slot(&world, "job");
+    exchange_remove(world.exchange, slot);
+    background_drain(world.bench.background);
+    files = files_in(&world);
+    slot = world_slot_in(&world, "job", STATE_FAILED);
+    ck_assert_int_eq(text_write(world.bench.arena, slot, SLOT_TASK, "do it", 5, 0), 5);
+    ck_assert_int_eq(page_open(world.bench.arena, slot), 0);
+    page_close(slot);
+    ck_assert_int_gt(files_in(&world), files);
+    world_restart(&world);
+    exchange_remove(world.exchange, find(&world, "job"));
+    background_drain(world.bench.background);
+    ck_assert_int_eq(files_in(&world), files);
+    world_end(&world);
+}
+END_TEST
+
+/* --- accounts --- */
+
+START_TEST(test_quotas)
+{
+    struct world world;
+    struct slot *a, *b;
+    uid_t self;
+
+    begin_in_directory(&world);
+    self = world.caller.uid;
+    world.caller.uid = ANN;
+    a = world_slot(&world, "a");
+    world.caller.uid = BOB;
+    b = world_slot(&world, "b");
+    ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_RESULT), 0);
+    world.caller.uid = ANN;
+    world_publish(&world, a, 1000, 1);
+    world_finish(&world, a, 5000, 2);
+    expect_state(b, STATE_READY, 1);
+    ck_assert_uint_eq(world_charged(&world, ANN), 48000);
+    ck_assert_uint_eq(world_charged(&world, BOB), 0);
+    world.limits.slots_per_user = 1;
+    world_restart(&world);
+    ck_assert_uint_eq(world_charged(&world, ANN), 48000);
+    ck_assert_uint_eq(world_charged(&world, BOB), 0);
+    ck_assert_int_eq(exchange_mkdir(world.exchange, "c", &world.caller, 0755, &a), -EDQUOT);
+    world.caller.uid = self;
+    world_end(&world);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("restart");
+    TCase *tests = tcase_create("directory");
+
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, test_states);
+    tcase_add_test(tests, test_rounds_go_on);
+    tcase_add_test(tests, test_processes);
+    tcase_add_test(tests, test_chains);
+    tcase_add_loop_test(tests, test_lost_data, 0, 2);
+    tcase_add_test(tests, test_no_file_is_left);
+    tcase_add_test(tests, test_quotas);
+    suite_add_tcase(suite, tests);
+    return suite_run(suite);
+}
