@@ -209,7 +209,8 @@ static void take_array(struct exchange *exchange, struct slot *slot, const struc
 
 static void wait_again(struct exchange *exchange, struct slot *slot)
 {
-    struct handshake_step step = {VERDICT_PROCEED, 0, STATE_IDLE, 0, EFFECT_CLEAR_ERROR};
+    struct handshake_step step = {VERDICT_PROCEED, 0, STATE_IDLE, 0,
+                                  EFFECT_CLEAR_ERROR | EFFECT_FRESH_INPUT | EFFECT_FRESH_RESULT};
 
     exchange_apply(exchange, slot, &step);
 }

@@ -68,6 +68,10 @@ static void fail_for_dead_worker(struct exchange *exchange, struct slot *slot)
 
     if (slot->state != STATE_READY && slot->state != STATE_COMPUTING)
         return;
+    if (slot->worker_round < slot->record.round) { /* it was bound to a round that never had an input */
+        slot->dead_worker = 0;
+        return;
+    }
     size = snprintf(text, sizeof(text), "worker %d exited before it published the result of round %llu\n",
                     slot->dead_worker, (unsigned long long)slot->record.round);
     slot->dead_worker = 0;
@@ -102,6 +106,15 @@ static void deadline_expired(struct watch_deadline *deadline)
     exchange_refuse(waiter->exchange, waiter->slot, &caller, handshake_event_name(waiter->event), -ETIMEDOUT,
                     handshake_reason(slot_state(waiter->slot), waiter->event));
     end_waiter(waiter, -ETIMEDOUT);
+}
+
+bool exchange_has_parked_step(const struct slot *slot)
+{
+    for (const struct waiter *waiter = slot->waiters; waiter; waiter = waiter->next) {
+        if (waiter->event == EVENT_FLAG_INPUT || waiter->event == EVENT_FLAG_RESULT)
+            return true;
+    }
+    return false;
 }
 
 void exchange_park(struct exchange *exchange, struct waiter *waiter, struct slot *slot)
@@ -301,8 +314,9 @@ void exchange_take_step(struct exchange *exchange, struct slot *slot, const stru
     if (step->effects & EFFECT_CLEAR_ERROR) {
         text_resize(exchange->arena, slot, SLOT_ERROR, 0);
         slot->failed_by_source = 0;
-        slot->dead_worker = 0;
     }
+    if (step->effects & EFFECT_CANCEL_WAITERS)
+        slot->dead_worker = 0;
     slot->state = step->next;
     slot->record.flag = handshake_flag(step->next);
     if (step->next != STATE_FILLING)
@@ -421,12 +435,19 @@ void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid
 
 /* --- owner and worker --- */
 
+/* The round that is under way, or between two rounds the next one. */
+static uint64_t first_open_round(const struct slot *slot)
+{
+    bool between = slot_state(slot) == STATE_DONE || slot_state(slot) == STATE_FAILED;
+
+    return slot->record.round + between;
+}
+
 static void worker_exited(struct exchange *exchange, struct slot *slot)
 {
     watch_release(exchange->watch, slot->worker_watch);
     slot->worker_watch = NULL;
-    if (slot->worker_round >= slot->record.round && slot_state(slot) != STATE_DONE &&
-        slot_state(slot) != STATE_FAILED) {
+    if (slot->worker_round >= first_open_round(slot)) {
         slot->dead_worker = slot->worker;
         exchange_queue(exchange, slot);
     }
@@ -482,9 +503,7 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
     }
     slot->worker = pid;
     slot->dead_worker = 0;
-    slot->worker_round = slot->record.round;
-    if (slot_state(slot) == STATE_DONE || slot_state(slot) == STATE_FAILED)
-        slot->worker_round++;
+    slot->worker_round = first_open_round(slot);
     slot_touch(slot, SLOT_WORKER);
     return 0;
 }

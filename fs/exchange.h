@@ -169,6 +169,9 @@ struct waiter {
     void (*end)(struct waiter *waiter, int result);
 };
 
+/* Whether a write of the record is parked in the slot. */
+bool exchange_has_parked_step(const struct slot *slot);
+
 void exchange_park(struct exchange *exchange, struct waiter *waiter, struct slot *slot);
 /* A waiter that was interrupted: unlinks it, calls nothing. */
 void exchange_unpark(struct waiter *waiter);

@@ -12,6 +12,10 @@ static const uint64_t file_mask = (UINT64_C(1) << FILE_BITS) - 1;
  */
 enum { DAEMON_SERIAL = 1 };
 
+/* The files of slots end at 13; these two take what is left of the four bits. */
+enum { ASIDE_BIN = 14, ASIDE_TXT = 15 };
+static_assert((int)SLOT_FILES <= (int)ASIDE_BIN, "a nodeid has four bits for the file");
+
 static uint64_t pack(uint64_t slot, uint64_t file, uint64_t serial)
 {
     return serial << (SLOT_BITS + FILE_BITS) | file << SLOT_BITS | slot;
@@ -107,10 +111,18 @@ int inode_decode(struct exchange *exchange, uint64_t nodeid, struct inode *inode
                                                   .home = index,
                                                   .home_side = slot_file_side((enum slot_file)file)},
                              inode);
+    if (file == ASIDE_BIN || file == ASIDE_TXT)
+        file = file == ASIDE_BIN ? SLOT_METADATA_BIN : SLOT_METADATA_TXT;
     if (!slot || file >= SLOT_FILES || current_serial(slot, (enum slot_file)file) != serial)
         return -ESTALE;
     *inode = (struct inode){INODE_SLOT, slot, (enum slot_file)file, 0};
     return 0;
+}
+
+uint64_t inode_aside(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    return pack(slot_index(exchange->slots, slot), file == SLOT_METADATA_BIN ? ASIDE_BIN : ASIDE_TXT,
+                slot->serial);
 }
 
 uint64_t inode_of(struct exchange *exchange, struct slot *slot, enum slot_file file)

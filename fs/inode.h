@@ -31,6 +31,12 @@ int inode_decode(struct exchange *exchange, uint64_t nodeid, struct inode *inode
 uint64_t inode_encode(struct exchange *exchange, const struct inode *inode);
 uint64_t inode_of(struct exchange *exchange, struct slot *slot, enum slot_file file);
 
+/*
+ * A second inode of metadata.bin or metadata.txt. The kernel locks an inode for as long as a write waits for
+ * its answer; while a publish is parked, others get this one, and can fail, cancel or remove the slot.
+ */
+uint64_t inode_aside(struct exchange *exchange, struct slot *slot, enum slot_file file);
+
 /* st_ino: the segment's number for data.bin and result.bin. */
 uint64_t inode_number(struct exchange *exchange, const struct inode *inode);
 

@@ -137,13 +137,13 @@ static struct ops_timeouts slot_attributes(struct ops *ops, const struct inode *
         return unsettled;
     case CONTROL_RECORD:
         st->st_size = RECORD_SIZE;
-        return (struct ops_timeouts){3600, 1};
+        return (struct ops_timeouts){0, 1}; /* see inode_aside */
     case CONTROL_TEXT:
         break;
     }
     st->st_size = control->size(ops->exchange, slot, inode->file);
     st->st_blksize = 65536; /* stdio writes a text in one piece */
-    return rendered;
+    return inode->file == SLOT_METADATA_TXT ? unsettled : rendered;
 }
 
 struct ops_timeouts ops_attributes(struct ops *ops, const struct inode *inode, struct stat *st)
@@ -181,6 +181,10 @@ void ops_forget_attributes(struct ops *ops, struct slot *slot)
             fuse_lowlevel_notify_inval_inode(ops->session,
                                              inode_of(ops->exchange, slot, (enum slot_file)file), -1, 0);
     }
+    fuse_lowlevel_notify_inval_inode(ops->session, inode_aside(ops->exchange, slot, SLOT_METADATA_BIN), -1,
+                                     0);
+    fuse_lowlevel_notify_inval_inode(ops->session, inode_aside(ops->exchange, slot, SLOT_METADATA_TXT), -1,
+                                     0);
 }
 
 /* --- what the exchange wants --- */
@@ -190,6 +194,7 @@ struct invalidation {
     struct background_job job;
     struct ops *ops;
     uint64_t nodeid; /* of pages, 0: of a name in the root */
+    uint64_t aside;  /* of the same file's other inode */
     char name[SLOT_NAME_MAX + 1];
 };
 
@@ -198,11 +203,13 @@ static enum background_progress invalidate(struct background_job *job)
     const struct invalidation *invalidation = (const struct invalidation *)job;
     struct fuse_session *session = invalidation->ops->session;
 
-    if (invalidation->nodeid)
+    if (invalidation->nodeid) {
         fuse_lowlevel_notify_inval_inode(session, invalidation->nodeid, 0, 0);
-    else
+        fuse_lowlevel_notify_inval_inode(session, invalidation->aside, 0, 0);
+    } else {
         fuse_lowlevel_notify_inval_entry(session, INODE_ROOT_ID, invalidation->name,
                                          strlen(invalidation->name));
+    }
     return BACKGROUND_DONE;
 }
 
@@ -224,7 +231,7 @@ static void invalidated(struct background_job *job)
     }
 }
 
-static void send_invalidation(struct ops *ops, uint64_t nodeid, const char *name)
+static void send_invalidation(struct ops *ops, uint64_t nodeid, uint64_t aside, const char *name)
 {
     struct invalidation *invalidation = calloc(1, sizeof(*invalidation));
 
@@ -235,6 +242,7 @@ static void send_invalidation(struct ops *ops, uint64_t nodeid, const char *name
     invalidation->job = (struct background_job){invalidate, invalidated, BACKGROUND_URGENT, NULL};
     invalidation->ops = ops;
     invalidation->nodeid = nodeid;
+    invalidation->aside = aside;
     if (name)
         strcpy(invalidation->name, name);
     background_submit(ops->background, &invalidation->job);
@@ -250,7 +258,8 @@ void ops_refresh_record(struct ops *ops, struct slot *slot)
         return;
     }
     slot->refreshing = REFRESH_UNDER_WAY;
-    send_invalidation(ops, inode_of(ops->exchange, slot, SLOT_METADATA_BIN), NULL);
+    send_invalidation(ops, inode_of(ops->exchange, slot, SLOT_METADATA_BIN),
+                      inode_aside(ops->exchange, slot, SLOT_METADATA_BIN), NULL);
 }
 
 static void record_changed(void *context, struct slot *slot)
@@ -281,7 +290,7 @@ static void array_arrived(void *context, struct slot *slot)
 
 static void slot_vanished(void *context, const char *name)
 {
-    send_invalidation(context, 0, name);
+    send_invalidation(context, 0, 0, name);
 }
 
 static void slot_removing(void *context, struct slot *slot)
@@ -372,7 +381,8 @@ int ops_settle_data_path(struct ops *ops, char error[CONF_ERROR_MAX])
 static void ops_connect(void *userdata, struct fuse_conn_info *connection)
 {
     (void)userdata;
-    /* Sizes change by SETATTR and passthrough writes, which the kernel sees: no other reason to drop pages.
+    /* Sizes change by SETATTR and passthrough writes, which the kernel sees: no other reason to drop
+     * pages.
      */
     connection->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE |
                                     FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
@@ -447,7 +457,8 @@ static void ops_fsync(fuse_req_t request, fuse_ino_t nodeid, int datasync, struc
     ops_reply(request, 0);
 }
 
-/* flush and the xattr requests are left out: libfuse answers ENOSYS, and the kernel does not ask again. */
+/* flush and the xattr requests are left out: libfuse answers ENOSYS, and the kernel does not ask again.
+ */
 const struct fuse_lowlevel_ops ops_table = {
     .init = ops_connect,
     .lookup = ops_lookup,

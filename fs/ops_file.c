@@ -317,6 +317,8 @@ void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t 
         return;
     }
     if (fi->writepage && handle->file == SLOT_METADATA_BIN) {
+        if (!caller.thread)
+            caller.thread = handle->process; /* the kernel's flusher wrote it */
         stored_write_back(ops, handle->slot, &caller, bytes, size, offset);
         fuse_reply_write(request, size);
         return;

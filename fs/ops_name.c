@@ -20,6 +20,9 @@ static void reply_entry(fuse_req_t request, struct ops *ops, const struct inode 
     struct ops_timeouts timeouts = ops_attributes(ops, inode, &entry.attr);
 
     entry.ino = inode_encode(ops->exchange, inode);
+    if (inode->kind == INODE_SLOT && (inode->file == SLOT_METADATA_BIN || inode->file == SLOT_METADATA_TXT) &&
+        exchange_has_parked_step(inode->slot))
+        entry.ino = inode_aside(ops->exchange, inode->slot, inode->file);
     entry.attr_timeout = timeouts.attributes;
     entry.entry_timeout = timeouts.entry;
     fuse_reply_entry(request, &entry);

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /* From Linux 6.9's fuse.h, for older headers. The numbers are the kernel's interface and do not change. */
-enum { OPENED_PASSTHROUGH = 1 << 7 };
+enum { OPENED_PARALLEL_DIRECT_WRITES = 1 << 6, OPENED_PASSTHROUGH = 1 << 7 };
 static const uint32_t init_ext = UINT32_C(1) << 30;
 static const uint32_t init2_direct_io_mmap = UINT32_C(1) << (36 - 32);
 static const uint32_t init2_passthrough = UINT32_C(1) << (37 - 32);
@@ -55,9 +55,12 @@ struct transport {
     bool negotiated;
 };
 
-/* For the OPEN reply that this thread is writing; 0: none. The helper thread writes notifications meanwhile.
- */
-static _Thread_local int32_t opening_backing_id;
+/* Of the OPEN reply that this thread is writing. The helper thread writes notifications meanwhile. */
+static _Thread_local struct {
+    bool is_open;
+    uint32_t flags;     /* to add to its own */
+    int32_t backing_id; /* 0: none */
+} opening;
 
 /* libfuse's callbacks get the session's userdata, which is the operations'; there is one transport in a
  * process. */
@@ -108,17 +111,16 @@ static ssize_t write_reply(int fd, struct iovec *pieces, int count, void *userda
     struct fuse_out_header header;
 
     (void)userdata;
-    if (count == 2 && (opening_backing_id || !transport->initialised)) {
+    if (count == 2 && (opening.is_open || !transport->initialised)) {
         memcpy(&header, pieces[0].iov_base, sizeof(header));
         if (!transport->initialised && header.unique == transport->init_unique) {
             extend_init(transport, pieces[1].iov_base, pieces[1].iov_len);
             transport->initialised = true;
-        } else if (opening_backing_id && header.error == 0 &&
-                   pieces[1].iov_len == sizeof(struct open_reply)) {
+        } else if (opening.is_open && header.error == 0 && pieces[1].iov_len == sizeof(struct open_reply)) {
             struct open_reply reply;
             memcpy(&reply, pieces[1].iov_base, sizeof(reply));
-            reply.flags |= OPENED_PASSTHROUGH;
-            reply.backing_id = opening_backing_id;
+            reply.flags |= opening.flags;
+            reply.backing_id = opening.backing_id;
             memcpy(pieces[1].iov_base, &reply, sizeof(reply));
         }
     }
@@ -214,8 +216,13 @@ int transport_reply_open(struct transport *transport, fuse_req_t request, const 
     int result;
 
     (void)transport;
-    opening_backing_id = backing_id;
+    opening.is_open = true;
+    opening.backing_id = backing_id;
+    opening.flags = backing_id ? OPENED_PASSTHROUGH : 0;
+    /* Else a write that waits for its answer keeps all others waiting, unkillably. */
+    if (fi->direct_io)
+        opening.flags |= OPENED_PARALLEL_DIRECT_WRITES;
     result = fuse_reply_open(request, fi);
-    opening_backing_id = 0;
+    opening.is_open = false;
     return result;
 }

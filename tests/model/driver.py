@@ -25,6 +25,7 @@ Clients = Sequence["LocalClient | RemoteClient"]
 
 FULL_EVERY = 100
 PATIENCE = 10.0  # seconds until a parked open that should be answered is not
+LOCKING = {"truncate_record", "store_record"}  # want the inode of metadata.bin for themselves
 TEXT_VERBS = {"write_task", "write_error", "write_text", "unlink"}
 
 
@@ -92,9 +93,16 @@ class Run:
         if verb == "rename":
             # A parked open that finds a new inode is looked up again, by the name under which it was made.
             return arguments[0] not in model.slots or not model.slots[arguments[0]].waiters
+        if verb in LOCKING or (verb == "unlink" and arguments[1] == "metadata.bin"):
+            return not self.is_locked(arguments[0])
         if verb in ("park", "park_record"):
             return isinstance(self.clients[client], RemoteClient) and not model.is_waiting(arguments[0])
         return True
+
+    def is_locked(self, name: str) -> bool:
+        """Whether a write of this slot's record is parked: the kernel then has its inode locked."""
+        slot = self.model.slots.get(name)
+        return slot is not None and any(waiter.proposed for waiter in slot.waiters.values())
 
     def step(self, operation: Operation) -> None:
         """Does the operation on both sides, unless it makes no sense, and compares what it may have touched."""

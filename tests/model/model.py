@@ -159,6 +159,8 @@ class Model:
     def move(self, source: str, target: str) -> None:
         """rename source/result.bin to target/data.bin: the segment moves, not a byte is copied."""
         giver, taker = self.find(source), self.find(target)
+        if self.page_cache and taker.is_result and taker.input is giver.result:
+            return  # two names of one inode: to the kernel there is nothing to do
         if giver.state != "DONE" or taker.state not in ("IDLE", "DONE", "FAILED") or taker.source:
             raise Refused("EBUSY")
         segment, described = giver.result, giver.record.result
@@ -228,6 +230,7 @@ class Model:
             self.next_round(slot)
         described = source.record.input if slot.source_file == "data.bin" else source.record.result
         slot.input, slot.result, slot.taken, slot.has_input = segment, Segment(), segment, True
+        slot.is_result = slot.source_file == "result.bin"
         slot.record = replace(slot.record, input=described, result=Array(0))
         self.enter(slot, "READY")
 
@@ -499,7 +502,7 @@ class Model:
         self.enter(slot, "IDLE")
 
     def empty(self, slot: Slot) -> None:
-        slot.input, slot.result, slot.has_input = Segment(), Segment(), False
+        slot.input, slot.result, slot.has_input, slot.is_result = Segment(), Segment(), False, False
         slot.record = replace(slot.record, input=Array(slot.record.input.dtype), result=Array(0))
 
     def names(self, segment: Segment) -> int:

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_control.c - the small files of a slot: what they say, what writing them does, and that the text twins
+ * do what the binary ones do.
+ */
+#include "control.h"
+
+#include "control_fixture.h"
+#include "suite.h"
+#include "text.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- the table --- */
+
+START_TEST(test_table)
+{
+    static const struct {
+        const char *name;
+        enum control_kind kind;
+        bool writable;
+    } rows[SLOT_FILES] = {
+        [SLOT_DIRECTORY] = {"", CONTROL_DIRECTORY, false},
+        [SLOT_METADATA_BIN] = {"metadata.bin", CONTROL_RECORD, true},
+        [SLOT_METADATA_TXT] = {"metadata.txt", CONTROL_TEXT, true},
+        [SLOT_DATA_BIN] = {"data.bin", CONTROL_ARRAY, false}, /* not through the table */
+        [SLOT_RESULT_BIN] = {"result.bin", CONTROL_ARRAY, false},
+        [SLOT_DATA_TXT] = {"data.txt", CONTROL_VIEW, false},
+        [SLOT_RESULT_TXT] = {"result.txt", CONTROL_VIEW, false},
+        [SLOT_DATA_NPY] = {"data.npy", CONTROL_VIEW, false},
+        [SLOT_RESULT_NPY] = {"result.npy", CONTROL_VIEW, false},
+        [SLOT_TASK] = {"task", CONTROL_TEXT, true},
+        [SLOT_ERROR] = {"error", CONTROL_TEXT, true},
+        [SLOT_OWNER] = {"owner", CONTROL_TEXT, true},
+        [SLOT_WORKER] = {"worker", CONTROL_TEXT, true},
+        [SLOT_SOURCE] = {"source", CONTROL_LINK, false},
+    };
+    static const char *const unknown[] = {"", ".", "..", "data", "data.bin2", "DATA.BIN", "metadata.json",
+                                          "x"};
+    struct slot chained = {.source = 1}, slot = {0};
+
+    for (int file = 0; file < SLOT_FILES; file++) {
+        const struct control *control = control_of((enum slot_file)file);
+
+        ck_assert_str_eq(control->name, rows[file].name);
+        ck_assert_int_eq(control->kind, rows[file].kind);
+        ck_assert_int_eq(control->write != NULL, rows[file].writable);
+        if (file != SLOT_DIRECTORY)
+            ck_assert_int_eq(control_find(rows[file].name), file);
+        ck_assert_int_eq(control_exists(&slot, (enum slot_file)file), file != SLOT_SOURCE);
+        ck_assert(control_exists(&chained, (enum slot_file)file));
+    }
+    for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
+        ck_assert_int_eq(control_find(unknown[i]), SLOT_FILES);
+    ck_assert(!control_exists(&slot, SLOT_FILES));
+}
+END_TEST
+
+/* Looking on, at everything and in every state, leaves no trace. */
+START_TEST(test_reading_changes_nothing)
+{
+    static char content[CONTENT_MAX];
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    for (int state = 0; state < HANDSHAKE_STATES; state++) {
+        struct slot *slot = world_slot_in(&world, "job", (enum handshake_state)state);
+        struct slot before = *slot;
+        int changes = world.changes;
+
+        for (int file = 0; file < SLOT_FILES; file++) {
+            const struct control *control = control_of((enum slot_file)file);
+
+            if (!control->read)
+                continue;
+            control->size(world.exchange, slot, (enum slot_file)file);
+            read_file(&world, slot, (enum slot_file)file, content);
+        }
+        ck_assert_mem_eq(slot, &before, sizeof(before));
+        ck_assert_int_eq(world.changes, changes);
+        exchange_remove(world.exchange, slot);
+    }
+    world_end(&world);
+}
+END_TEST
+
+/* --- metadata.bin --- */
+
+START_TEST(test_record)
+{
+    static char content[CONTENT_MAX];
+    struct handle *handle;
+    struct world world;
+    struct slot *slot;
+    const int32_t flag = 0, version = 2;
+    char bytes[RECORD_SIZE + 1] = {0};
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot_in(&world, "job", STATE_FILLING);
+    ck_assert_int_eq(control_of(SLOT_METADATA_BIN)->size(world.exchange, slot, SLOT_METADATA_BIN),
+                     RECORD_SIZE);
+    handle = open_file(&world, slot, SLOT_METADATA_BIN, HANDLE_WRITES);
+    ck_assert(!handle->has_read);
+    ck_assert_uint_eq(read_open(&world, handle, 7, content), RECORD_SIZE);
+    ck_assert_mem_eq(content, &slot->record, RECORD_SIZE);
+    ck_assert(handle->has_read);
+    ck_assert_uint_eq(handle->seen_change, slot->record.change);
+    ck_assert_int_eq(control_of(SLOT_METADATA_BIN)->read(world.exchange, handle, content, 10, 1000), 0);
+    close_file(&world, handle);
+
+    ck_assert_int_eq(write_at(&world, slot, SLOT_METADATA_BIN, &version, sizeof(version), 4), -EINVAL);
+    expect_refusal(slot, EINVAL, "no valid record");
+    ck_assert_int_eq(write_at(&world, slot, SLOT_METADATA_BIN, bytes, sizeof(bytes), 0), -EINVAL);
+    ck_assert_int_eq(write_at(&world, slot, SLOT_METADATA_BIN, bytes, 1, RECORD_SIZE), -EINVAL);
+    ck_assert_int_eq(write_at(&world, slot, SLOT_METADATA_BIN, "\1", 1, 120), -EINVAL);
+    expect_state(slot, STATE_FILLING, 1);
+    ck_assert_int_eq(write_at(&world, slot, SLOT_METADATA_BIN, &flag, sizeof(flag), 0), 0);
+    expect_state(slot, STATE_READY, 1);
+    ck_assert_int_eq(remove_file(&world, slot, SLOT_METADATA_BIN), 0);
+    expect_state(slot, STATE_IDLE, 2);
+    world_end(&world);
+}
+END_TEST
+
+/* --- metadata.txt --- */
+
+/* Whether it has a line that begins so. */
+static bool has_line(const char *content, const char *line)
+{
+    const char *at = content;
+
+    while ((at = strstr(at, line)) && at != content && at[-1] != '\n')
+        at++;
+    return at != NULL;
+}
+
+static void expect_lines(const char *content, const char *const *lines)
+{
+    for (; *lines; lines++)
+        ck_assert_msg(has_line(content, *lines), "no line \"%s\" in:\n%s", *lines, content);
+}
+
+START_TEST(test_report)
+{
+    static const char *const fresh[] = {"state=IDLE\n",
+                                        "flag=-1\n",
+                                        "round=1\n",
+                                        "dtype=float64\n",
+                                        "input_length=-1\n",
+                                        "input_shape=\n",
+                                        "input_order=C\n",
+                                        "data_size=0\n",
+                                        "result_size=0\n",
+                                        "refusals=0\n",
+                                        NULL};
+    static const char *const busy[] = {"state=COMPUTING\n", "flag=0\n",
+                                       "input_length=4\n",  "data_size=32\n",
+                                       "result_size=32\n",  "source=../new\\x0aline/data.bin\n",
+                                       "refusals=1\n",      NULL};
+    static char content[CONTENT_MAX];
+    char open_line[64], worker_line[64], owner_line[64], waiting_line[64];
+    const char *const processes[] = {open_line, worker_line, owner_line, waiting_line, NULL};
+    struct handle *writer;
+    struct parked *parked;
+    struct world world;
+    struct slot *slot, *source;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    read_file(&world, slot, SLOT_METADATA_TXT, content);
+    ck_assert_int_eq(strncmp(content, "state=", 6), 0);
+    expect_lines(content, fresh);
+    ck_assert(!has_line(content, "source="));
+    ck_assert(!has_line(content, "owner="));
+    ck_assert(!has_line(content, "refused="));
+
+    source = world_slot(&world, "new\nline");
+    ck_assert_int_eq(world_link(&world, slot, source, RECORD_SIDE_INPUT), 0);
+    world_publish(&world, source, WORLD_COUNT, 1);
+    world_put(&world, slot, SLOT_RESULT_BIN, WORLD_COUNT, 2);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), -EPROTO);
+    ck_assert_int_eq(write_text(&world, slot, SLOT_OWNER, "self"), 0);
+    ck_assert_int_eq(write_text(&world, slot, SLOT_WORKER, "self"), 0);
+    writer = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    parked = world_park_open(&world, slot, SLOT_RESULT_BIN);
+    read_file(&world, slot, SLOT_METADATA_TXT, content);
+    snprintf(open_line, sizeof(open_line), "open=%d result.bin w\n", getpid());
+    snprintf(worker_line, sizeof(worker_line), "worker=%d\n", getpid());
+    snprintf(owner_line, sizeof(owner_line), "owner=%d\n", getpid());
+    snprintf(waiting_line, sizeof(waiting_line), "waiting=%d result.bin 0.", getpid());
+    expect_lines(content, busy);
+    expect_lines(content, processes);
+    ck_assert_ptr_nonnull(strstr(content, " write flag 0 EPROTO the result is being written\n"));
+    world_close(&world, writer);
+    exchange_unpark(&parked->waiter);
+    free(parked->handle);
+    free(parked);
+    world_end(&world);
+}
+END_TEST
+
+/* What was opened is what is read, whatever happens meanwhile. */
+START_TEST(test_report_is_a_snapshot)
+{
+    static char content[CONTENT_MAX];
+    struct handle *handle;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = world_slot(&world, "job");
+    handle = open_file(&world, slot, SLOT_METADATA_TXT, HANDLE_READS);
+    world_publish(&world, slot, 1, 1);
+    read_open(&world, handle, 3, content);
+    ck_assert_int_eq(strncmp(content, "state=IDLE\n", 11), 0);
+    exchange_remove(world.exchange, slot);
+    read_open(&world, handle, 1000, content);
+    ck_assert_int_eq(strncmp(content, "state=IDLE\n", 11), 0);
+    close_file(&world, handle);
+    world_end(&world);
+}
+END_TEST
+
+/* The same step through both files has the same result, in every state. */
+START_TEST(test_twins)
+{
+    static const struct {
+        const char *text;
+        struct record fields;
+        size_t offset, size;
+    } rows[] = {
+        {"flag=0\n", {.flag = 0}, 0, 4},
+        {"flag=1", {.flag = 1}, 0, 4},
+        {"  flag = 2  \n", {.flag = 2}, 0, 4},
+        {"flag=-1\n", {.flag = -1}, 0, 4},
+        {"dtype=float32\n", {.dtype = RECORD_FLOAT32}, 16, 4},
+        {"dtype=4\n", {.dtype = RECORD_INT64}, 16, 4},
+        {"result_dtype=uint8\n", {.result_dtype = RECORD_UINT8}, 20, 4},
+        {"input_length=17\n", {.input_length = 17}, 8, 8},
+        {"result_length=17\n", {.result_length = 17}, 24, 8},
+        {"result_order=F\n", {.order = RECORD_ORDER_RESULT_F}, 112, 4},
+        {"# nothing\n\nstate=DONE\n", {.round = 99}, 32, 8},
+        {"dtype=9\n", {.dtype = 9}, 16, 4},
+        {"input_length=-2\n", {.input_length = -2}, 8, 8},
+        {"flag=3\n", {.flag = 3}, 0, 4},
+        {"input_length=4\ndtype=float64\nflag=0\n",
+         {.flag = 0, .version = 1, .input_length = 4, .dtype = RECORD_FLOAT64},
+         0,
+         20},
+        {"flag=0\ndtype=float32\ninput_length=9\n",
+         {.flag = 0, .version = 1, .input_length = 9, .dtype = RECORD_FLOAT32},
+         0,
+         20},
+        {"flag=1\ninput_length=4\ndtype=float64\nresult_dtype=int64\nresult_length=4\n",
+         {.flag = 1,
+          .version = 1,
+          .input_length = 4,
+          .dtype = RECORD_FLOAT64,
+          .result_dtype = RECORD_INT64,
+          .result_length = 4},
+         0,
+         32},
+    };
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    for (int state = 0; state < HANDSHAKE_STATES; state++) {
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+            struct slot *one = world_slot_in(&world, "one", (enum handshake_state)state);
+            struct slot *two = world_slot_in(&world, "two", (enum handshake_state)state);
+            const char *bytes = (const char *)&rows[i].fields + rows[i].offset;
+            int result = write_at(&world, one, SLOT_METADATA_BIN, bytes, rows[i].size, (off_t)rows[i].offset);
+
+            ck_assert_int_eq(write_text(&world, two, SLOT_METADATA_TXT, rows[i].text), result);
+            ck_assert_mem_eq(&one->record, &two->record, sizeof(one->record));
+            ck_assert_uint_eq(one->state, two->state);
+            ck_assert_uint_eq(one->refusals, two->refusals);
+            ck_assert_int_eq(one->refusal.error, two->refusal.error);
+            exchange_remove(world.exchange, one);
+            exchange_remove(world.exchange, two);
+        }
+    }
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_write_event)
+{
+    struct world world;
+    struct handle *bin, *txt;
+    struct slot *slot;
+    const int32_t flags[] = {0, 1};
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = world_slot_in(&world, "job", STATE_FILLING);
+    bin = open_file(&world, slot, SLOT_METADATA_BIN, HANDLE_WRITES);
+    txt = open_file(&world, slot, SLOT_METADATA_TXT, HANDLE_WRITES);
+    ck_assert_int_eq(control_write_event(bin, (const char *)&flags[0], 4, 0), EVENT_FLAG_INPUT);
+    ck_assert_int_eq(control_write_event(bin, (const char *)&flags[1], 4, 0), EVENT_FLAG_RESULT);
+    ck_assert_int_eq(control_write_event(txt, "flag=0\n", 7, 0), EVENT_FLAG_INPUT);
+    ck_assert_int_eq(control_write_event(txt, "flag=1\n", 7, 3), EVENT_FLAG_RESULT);
+    close_file(&world, bin);
+    close_file(&world, txt);
+    world_end(&world);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("control");
+    TCase *tests = tcase_create("record");
+
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, test_table);
+    tcase_add_loop_test(tests, test_reading_changes_nothing, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_record, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_report, 0, DATA_PATHS);
+    tcase_add_test(tests, test_report_is_a_snapshot);
+    tcase_add_loop_test(tests, test_twins, 0, DATA_PATHS);
+    tcase_add_test(tests, test_write_event);
+    suite_add_tcase(suite, tests);
+    return suite_run(suite);
+}
