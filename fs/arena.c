@@ -154,9 +154,12 @@ void arena_usage(struct arena *arena, struct arena_usage *usage)
     usage->capacity = arena->capacity;
     usage->warm = warm_bytes(&arena->warm);
     usage->used = counted_bytes(arena, STORE_ALL);
+    usage->files = store_file_bytes(&arena->store, STORE_ALL);
     if (arena->store.kind == ARENA_TMPFS && fstatfs(arena->store.dirfd, &status) == 0 &&
-        fstatfs(arena->store.filesfd, &files) == 0)
-        usage->used = minus(blocks_in_use(&status) + blocks_in_use(&files), usage->warm);
+        fstatfs(arena->store.filesfd, &files) == 0) {
+        usage->used = minus(blocks_in_use(&status), usage->warm);
+        usage->files = blocks_in_use(&files);
+    }
 }
 
 void arena_account(struct arena *arena, struct segment_entry *entry, uint64_t allocated)

@@ -59,8 +59,9 @@ struct segment {
 
 struct arena_usage {
     uint64_t capacity;
-    uint64_t used; /* by segments in use and the index, as the kernel counts blocks */
-    uint64_t warm; /* allocated, empty, ready for the next segment */
+    uint64_t used;  /* by segments in use, as the kernel counts blocks */
+    uint64_t warm;  /* allocated, empty, ready for the next segment */
+    uint64_t files; /* index, texts, record pages: a tmpfs has room of its own for them, else part of used */
 };
 
 /*
@@ -157,6 +158,12 @@ void segment_settle(struct arena *arena, struct segment *segment, void (*done)(v
                     void *context);
 /* Whether segment_settle would have anything to do. */
 bool segment_settled(struct arena *arena, struct segment *segment);
+
+/*
+ * Whether nothing but zeros lies behind `from`, as after the seek and one byte with which some programs make
+ * a file long.
+ */
+bool segment_is_blank(struct arena *arena, struct segment *segment, uint64_t from);
 
 /*
  * Whether any process still has it open or mapped for writing, or uses it at all. The segment need not be

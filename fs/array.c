@@ -21,13 +21,13 @@ static enum handshake_event open_event(enum record_side side, enum handle_access
     return access == HANDLE_WRITES ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
 }
 
-static uint32_t facts_about(const struct slot *slot, enum handshake_event event, pid_t thread)
+static uint32_t facts_about(const struct slot *slot, enum handshake_event event, const struct caller *caller)
 {
-    if (event == EVENT_OPEN_INPUT_READ && slot->filler && slot->filler == watch_process_of(thread))
+    if (event == EVENT_OPEN_INPUT_READ && slot->filler && slot->filler == caller_process(caller))
         return FACT_CALLER_FILLS;
     if ((event == EVENT_OPEN_RESULT_WRITE || event == EVENT_RESIZE_RESULT) &&
         slot->state == STATE_COMPUTING && slot->handles &&
-        handle_writes_segment(slot, slot->segments[RECORD_SIDE_RESULT], watch_process_of(thread)))
+        handle_writes_segment(slot, slot->segments[RECORD_SIDE_RESULT], caller_process(caller)))
         return FACT_OTHERS_WRITE_RESULT;
     return 0;
 }
@@ -83,10 +83,9 @@ static int reclaim_segment(struct exchange *exchange, struct slot *slot, enum re
 }
 
 /* The process that holds the worker's post is at work in this round. */
-static void confirm_worker(struct slot *slot, pid_t thread)
+static void confirm_worker(struct slot *slot, const struct caller *caller)
 {
-    if (slot->worker && slot->worker_round < slot->record.round &&
-        (slot->worker == thread || slot->worker == watch_process_of(thread)) &&
+    if (slot->worker && slot->worker_round < slot->record.round && slot->worker == caller_process(caller) &&
         (slot->state == STATE_READY || slot->state == STATE_COMPUTING))
         slot->worker_round = slot->record.round;
 }
@@ -104,8 +103,7 @@ static int refuse(struct exchange *exchange, struct slot *slot, const struct cal
 static int begin(struct exchange *exchange, struct slot *slot, enum record_side side,
                  enum handshake_event event, const struct caller *caller, uint64_t identity)
 {
-    struct handshake_step step =
-        handshake_judge(slot_state(slot), event, facts_about(slot, event, caller->thread));
+    struct handshake_step step = handshake_judge(slot_state(slot), event, facts_about(slot, event, caller));
     bool writes = event != EVENT_OPEN_INPUT_READ && event != EVENT_OPEN_RESULT_READ;
     int result;
 
@@ -126,7 +124,7 @@ static int begin(struct exchange *exchange, struct slot *slot, enum record_side 
             return refuse(exchange, slot, caller, event, result,
                           result == -EDQUOT ? over_quota : "the arena is full");
     }
-    confirm_worker(slot, caller->thread);
+    confirm_worker(slot, caller);
     if (step.next != slot_state(slot) || step.effects) {
         exchange_apply(exchange, slot, &step);
         exchange_run(exchange);
@@ -151,10 +149,9 @@ int exchange_open_array(struct exchange *exchange, struct slot *slot, struct han
         return result;
     handle->segment = segment;
     handle->side = side;
-    handle->process = caller->thread;
+    handle->process = caller_process(caller);
     handle_enlist(handle, slot);
     if (handle->access == HANDLE_WRITES) {
-        handle->process = watch_process_of(caller->thread);
         if (side == RECORD_SIDE_INPUT && slot->filler != handle->process) {
             slot->filler = handle->process;
             exchange_queue(exchange, slot); /* its own reader may be parked */
@@ -208,7 +205,7 @@ struct sizing {
     uint64_t size;
     uint64_t charged; /* before */
     bool fills_holes;
-    int result;
+    int result; /* of the cut back */
     void (*done)(void *context, int result);
     void *context;
 };
@@ -220,13 +217,20 @@ static struct slot *sizing_slot(const struct sizing *sizing)
     return slot && slot->arrays[sizing->side].serial == sizing->serial ? slot : NULL;
 }
 
+/* The caller is told, and whoever waits in the slot for the reservation to end. */
 static void sizing_end(struct sizing *sizing, int result)
 {
+    struct exchange *exchange = sizing->exchange;
+    struct slot *slot = sizing_slot(sizing);
+
+    if (slot && --slot->sizing[sizing->side] == 0 && slot->waiters)
+        exchange_queue(exchange, slot);
     sizing->done(sizing->context, result);
     free(sizing);
+    exchange_run(exchange);
 }
 
-static void holes_cut(void *context, int result)
+static void cut_back_done(void *context, int result)
 {
     struct sizing *sizing = context;
 
@@ -249,38 +253,49 @@ static void remember_reserved(struct exchange *exchange, struct slot *slot, cons
     slot->reserved[sizing->side] = reserved;
 }
 
+/*
+ * It does not fit. Growth that only the kernel saw is cut off again, so that mmap fails and not a store;
+ * unless there is data in it: then the size stays, and who asks for it gets the error instead.
+ */
+static void sizing_failed(struct sizing *sizing, struct slot *slot, int result, const char *reason)
+{
+    struct exchange *exchange = sizing->exchange;
+    struct segment *segment = slot->segments[sizing->side];
+    uint64_t reserved = slot->reserved[sizing->side];
+
+    exchange_refuse(exchange, slot, &(struct caller){.process = slot->filler}, "reserve space", result,
+                    reason);
+    if (!sizing->fills_holes || !segment_is_blank(exchange->arena, segment, reserved)) {
+        sizing_end(sizing, result);
+        return;
+    }
+    sizing->result = 0;
+    segment_reserve(exchange->arena, segment, SEGMENT_RESIZE, reserved, cut_back_done, sizing);
+}
+
 static void sizing_done(void *context, int result)
 {
     struct sizing *sizing = context;
     struct slot *slot = sizing_slot(sizing);
-    struct segment *segment = slot ? slot->segments[sizing->side] : NULL;
     struct exchange *exchange = sizing->exchange;
+    struct arena_usage usage;
+    char reason[120];
 
-    if (!segment) {
+    if (!slot) {
         sizing_end(sizing, result);
         return;
     }
     if (result == 0) {
         remember_reserved(exchange, slot, sizing);
-    } else {
-        char reason[120];
-        struct arena_usage usage;
-
-        quota_charge(exchange->quota, segment, slot->uid, sizing->charged, 0);
-        arena_usage(exchange->arena, &usage);
-        snprintf(reason, sizeof(reason), "%llu bytes do not fit: %llu of %llu are in use",
-                 (unsigned long long)sizing->size, (unsigned long long)usage.used,
-                 (unsigned long long)usage.capacity);
-        exchange_refuse(exchange, slot, &(struct caller){.thread = slot->filler}, "reserve space", result,
-                        reason);
-    }
-    if (result < 0 && sizing->fills_holes) {
-        sizing->result = result;
-        segment_reserve(exchange->arena, segment, SEGMENT_RESIZE, slot->reserved[sizing->side], holes_cut,
-                        sizing);
+        sizing_end(sizing, 0);
         return;
     }
-    sizing_end(sizing, result);
+    quota_charge(exchange->quota, slot->segments[sizing->side], slot->uid, sizing->charged, 0);
+    arena_usage(exchange->arena, &usage);
+    snprintf(reason, sizeof(reason), "%llu bytes do not fit: %llu of %llu are in use",
+             (unsigned long long)sizing->size, (unsigned long long)usage.used,
+             (unsigned long long)usage.capacity);
+    sizing_failed(sizing, slot, result, reason);
 }
 
 static void start_sizing(struct exchange *exchange, struct slot *slot, enum record_side side,
@@ -289,7 +304,7 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
 {
     struct segment *segment = slot->segments[side];
     struct sizing *sizing = calloc(1, sizeof(*sizing));
-    uint64_t size_charged = size;
+    uint64_t charge = size;
     int result;
 
     if (!sizing) {
@@ -306,22 +321,15 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
                               .fills_holes = fills_holes,
                               .done = done,
                               .context = context};
+    slot->sizing[side]++;
     /* Only a resize can make it smaller. */
     if (mode != SEGMENT_RESIZE && segment->charged > size)
-        size_charged = segment->charged;
-    result = quota_charge(exchange->quota, segment, slot->uid, size_charged, exchange->limits.bytes_per_user);
-    if (result < 0) {
-        exchange_refuse(exchange, slot, &(struct caller){.thread = slot->filler}, "reserve space", result,
-                        over_quota);
-        if (!fills_holes) {
-            sizing_end(sizing, result);
-            return;
-        }
-        sizing->result = result;
-        segment_reserve(exchange->arena, segment, SEGMENT_RESIZE, slot->reserved[side], holes_cut, sizing);
-        return;
-    }
-    segment_reserve(exchange->arena, segment, mode, size, sizing_done, sizing);
+        charge = segment->charged;
+    result = quota_charge(exchange->quota, segment, slot->uid, charge, exchange->limits.bytes_per_user);
+    if (result < 0)
+        sizing_failed(sizing, slot, result, over_quota);
+    else
+        segment_reserve(exchange->arena, segment, mode, size, sizing_done, sizing);
 }
 
 void exchange_resize(struct exchange *exchange, struct slot *slot, enum record_side side,
@@ -430,7 +438,7 @@ int exchange_move_result(struct exchange *exchange, struct slot *from, struct sl
         to->reserved[RECORD_SIDE_INPUT] = size;
     }
     record_result_to_input(&to->record, &moved);
-    to->filler = watch_process_of(caller->thread);
+    to->filler = caller_process(caller);
     exchange_announce(exchange, to, &give);
     exchange_run(exchange);
     return 0;

@@ -8,8 +8,8 @@
 #include <string.h>
 
 enum {
-    FAILURE_TEXT_MAX = 16384, /* of an inherited failure; a long chain's is elided in the middle */
-    FAILURE_TEXT_HEAD = 2048,
+    FAILURE_TEXT_MAX = 4096, /* of an inherited failure; a long chain's is elided in the middle */
+    FAILURE_TEXT_HEAD = 1024,
 };
 
 static struct slot *source_of(struct exchange *exchange, const struct slot *slot)
@@ -103,36 +103,34 @@ static bool is_free(struct exchange *exchange, const struct slot *slot)
     return false;
 }
 
-/* The first follower of `slot` on this side, or after `follower` its next sibling there. */
-static const struct slot *follower_on_side(struct exchange *exchange, const struct slot *follower,
-                                           enum record_side side)
+/* `follower`, or the first of its siblings after it, on this side. */
+static struct slot *follower_on_side(struct exchange *exchange, struct slot *follower, enum record_side side)
 {
-    while (follower && follower->source_side != side)
+    while (follower && follower->source_side != (uint32_t)side)
         follower = next_follower(exchange, follower);
     return follower;
 }
 
 /*
- * Who takes an input passes it on to those who share it, so they must be free as well. Walks that tree
- * without recursion: down to the first sharer, then along, then up again by the links.
+ * Whether all who follow this array are free, but for those that have `taken` already. Who takes an input
+ * passes it on to those who share it, so these must be free as well. Walks that tree without recursion: down
+ * to the first sharer, then along, then up again by the links. Stamps whom it passes.
  */
-bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side)
+static bool walk(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t taken)
 {
-    uint64_t number = slot->arrays[side].number;
-    const struct slot *at = follower_on_side(exchange, first_follower(exchange, slot), side);
+    struct slot *at = follower_on_side(exchange, first_follower(exchange, slot), side);
 
     while (at) {
-        const struct slot *below = NULL;
-        const struct slot *next;
+        struct slot *next = NULL;
 
-        if (at->source_taken != number) {
+        if (at->source_taken != taken) {
             if (!is_free(exchange, at))
                 return false;
-            below = follower_on_side(exchange, first_follower(exchange, at), RECORD_SIDE_INPUT);
+            at->ready_stamp = exchange->ready_stamp;
+            next = follower_on_side(exchange, first_follower(exchange, at), RECORD_SIDE_INPUT);
         }
-        next = below;
         while (!next) {
-            const struct slot *parent = source_of(exchange, at);
+            struct slot *parent = source_of(exchange, at);
             bool at_top = parent == slot;
 
             next = follower_on_side(exchange, next_follower(exchange, at), at_top ? side : RECORD_SIDE_INPUT);
@@ -146,9 +144,32 @@ bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, e
     return true;
 }
 
+static bool all_ready(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                      uint64_t taken)
+{
+    bool ready;
+
+    exchange->ready_stamp++;
+    ready = walk(exchange, slot, side, taken);
+    if (!ready)
+        exchange->ready_stamp++; /* the stamps of half a walk are worth nothing */
+    return ready;
+}
+
+bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    return all_ready(exchange, slot, side, slot->arrays[side].number);
+}
+
+/*
+ * Free, and so are all with whom it will share the input. The publisher's own look at them, in this very
+ * step, is as good: else a long chain of shared inputs would be walked once for each slot in it.
+ */
 static bool can_take(struct exchange *exchange, const struct slot *slot)
 {
-    return is_free(exchange, slot) && chain_followers_ready(exchange, slot, RECORD_SIDE_INPUT);
+    if (!is_free(exchange, slot))
+        return false;
+    return slot->ready_stamp == exchange->ready_stamp || all_ready(exchange, slot, RECORD_SIDE_INPUT, 0);
 }
 
 /* Whether chain_pull would change anything. */
@@ -239,6 +260,7 @@ void chain_queue_neighbours(struct exchange *exchange, struct slot *slot)
 {
     struct slot *at = slot;
     struct slot *source;
+    bool lets_others_go_on = is_free(exchange, slot);
 
     for (struct slot *follower = first_follower(exchange, slot); follower;
          follower = next_follower(exchange, follower)) {
@@ -246,7 +268,7 @@ void chain_queue_neighbours(struct exchange *exchange, struct slot *slot)
             exchange_queue(exchange, follower);
     }
     /* Publishers that wait for this slot: its source's, and through shared inputs those further up. */
-    while ((source = source_of(exchange, at))) {
+    while (lets_others_go_on && (source = source_of(exchange, at))) {
         enum record_side side = (enum record_side)at->source_side;
 
         at = source;

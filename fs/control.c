@@ -167,7 +167,14 @@ static off_t view_size(struct exchange *exchange, struct slot *slot, enum slot_f
         return 0;
     describe_view(slot, side, &view);
     view.context = &place;
-    return size_of_view(&view, file);
+    if (file == SLOT_DATA_NPY || file == SLOT_RESULT_NPY)
+        return size_of_view(&view, file);
+    /* To know it, the text is rendered; what is published does not change. */
+    if (slot->text_serial[side] != slot->arrays[side].serial) {
+        slot->text_size[side] = size_of_view(&view, file);
+        slot->text_serial[side] = slot->arrays[side].serial;
+    }
+    return slot->text_size[side];
 }
 
 off_t control_view_size(const struct handle *handle)
@@ -345,8 +352,8 @@ static int pid_write(struct exchange *exchange, struct handle *handle, const str
                                handle->file == SLOT_OWNER ? "set owner" : "set worker", -EINVAL,
                                "neither a pid nor the word self");
     if (pid == 0)
-        pid = watch_process_of(caller->thread);
-    return exchange_bind(exchange, handle->slot, role_of(handle->file), pid ? pid : caller->thread, caller);
+        pid = caller_process(caller);
+    return exchange_bind(exchange, handle->slot, role_of(handle->file), pid, caller);
 }
 
 static int owner_resize(struct exchange *exchange, struct slot *slot, uint64_t size)

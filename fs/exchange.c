@@ -55,27 +55,13 @@ static void retry_waiters(struct exchange *exchange, struct slot *slot)
         int result;
 
         exchange->cursor = waiter->next;
+        /* Thousands may wait for one thing: a look at the table spares the rest of a try in vain. */
+        if (handshake_judge(slot_state(slot), waiter->event, FACT_CALLER_FILLS).verdict == VERDICT_WAIT)
+            continue;
         result = waiter->retry(waiter);
         if (result != EXCHANGE_WAITS && result != EXCHANGE_WORKS)
             end_waiter(waiter, result);
     }
-}
-
-static void fail_for_dead_worker(struct exchange *exchange, struct slot *slot)
-{
-    char text[128];
-    int size;
-
-    if (slot->state != STATE_READY && slot->state != STATE_COMPUTING)
-        return;
-    if (slot->worker_round < slot->record.round) { /* it was bound to a round that never had an input */
-        slot->dead_worker = 0;
-        return;
-    }
-    size = snprintf(text, sizeof(text), "worker %d exited before it published the result of round %llu\n",
-                    slot->dead_worker, (unsigned long long)slot->record.round);
-    slot->dead_worker = 0;
-    exchange_set_failed(exchange, slot, text, (size_t)size);
 }
 
 void exchange_run(struct exchange *exchange)
@@ -88,20 +74,19 @@ void exchange_run(struct exchange *exchange)
     while ((slot = dequeue(exchange))) {
         if (slot->source)
             chain_pull(exchange, slot);
-        if (slot->dead_worker)
-            fail_for_dead_worker(exchange, slot);
         if (slot->waiters)
             retry_waiters(exchange, slot);
         if (slot->source || slot->first_follower)
             chain_queue_neighbours(exchange, slot);
     }
     exchange->running = false;
+    exchange->ready_stamp++; /* the step is over */
 }
 
 static void deadline_expired(struct watch_deadline *deadline)
 {
     struct waiter *waiter = (struct waiter *)deadline;
-    struct caller caller = {.thread = waiter->thread};
+    struct caller caller = {.thread = waiter->process, .process = waiter->process};
 
     exchange_refuse(waiter->exchange, waiter->slot, &caller, handshake_event_name(waiter->event), -ETIMEDOUT,
                     handshake_reason(slot_state(waiter->slot), waiter->event));
@@ -187,9 +172,7 @@ int exchange_refuse(struct exchange *exchange, struct slot *slot, const struct c
         exchange->refusals_by_errno[kind]++;
     slot->refusals++;
     clock_gettime(CLOCK_REALTIME, &refusal->when);
-    refusal->pid = watch_process_of(caller->thread);
-    if (!refusal->pid)
-        refusal->pid = caller->thread;
+    refusal->pid = caller_process(caller);
     refusal->error = -result;
     snprintf(refusal->operation, sizeof(refusal->operation), "%s", operation);
     snprintf(refusal->reason, sizeof(refusal->reason), "%s", reason);
@@ -258,6 +241,7 @@ void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum reco
 
     slot->segments[side] = NULL;
     slot->reserved[side] = 0;
+    slot->sizing[side] = 0;
     slot->settling[side] = 0;
     slot->settled[side] = 0;
     if (segment) {
@@ -315,8 +299,6 @@ void exchange_take_step(struct exchange *exchange, struct slot *slot, const stru
         text_resize(exchange->arena, slot, SLOT_ERROR, 0);
         slot->failed_by_source = 0;
     }
-    if (step->effects & EFFECT_CANCEL_WAITERS)
-        slot->dead_worker = 0;
     slot->state = step->next;
     slot->record.flag = handshake_flag(step->next);
     if (step->next != STATE_FILLING)
@@ -443,16 +425,24 @@ static uint64_t first_open_round(const struct slot *slot)
     return slot->record.round + between;
 }
 
+/* Its rounds are over with it; one that waits for an input, or that it never began, can have another worker.
+ */
 static void worker_exited(struct exchange *exchange, struct slot *slot)
 {
+    pid_t worker = slot->worker;
+    char text[128];
+    int size;
+
     watch_release(exchange->watch, slot->worker_watch);
     slot->worker_watch = NULL;
-    if (slot->worker_round >= first_open_round(slot)) {
-        slot->dead_worker = slot->worker;
-        exchange_queue(exchange, slot);
-    }
     slot->worker = 0;
     slot_touch(slot, SLOT_WORKER);
+    if (slot->worker_round < slot->record.round ||
+        handshake_judge(slot_state(slot), EVENT_WORKER_DIED, 0).next != STATE_FAILED)
+        return;
+    size = snprintf(text, sizeof(text), "worker %d exited before it published the result of round %llu\n",
+                    (int)worker, (unsigned long long)slot->record.round);
+    exchange_set_failed(exchange, slot, text, (size_t)size);
 }
 
 static void process_exited(void *context, struct watched *watched)
@@ -502,7 +492,6 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
         return 0;
     }
     slot->worker = pid;
-    slot->dead_worker = 0;
     slot->worker_round = first_open_round(slot);
     slot_touch(slot, SLOT_WORKER);
     return 0;
@@ -574,6 +563,7 @@ int exchange_init(struct exchange **out, struct slots *slots, struct arena *aren
     exchange->slots = slots;
     exchange->arena = arena;
     exchange->limits = *limits;
+    exchange->ready_stamp = 1; /* no fresh slot has it */
     exchange->hooks = *hooks;
     exchange->quota = quota_new();
     if (exchange->quota)

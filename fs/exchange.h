@@ -53,6 +53,7 @@ struct exchange {
     struct exchange_hooks hooks;
     uint32_t first_queued, last_queued; /* slots whose waiters and followers have to be looked at */
     bool running;
+    uint64_t ready_stamp;  /* of the last walk of chain_followers_ready */
     struct waiter *cursor; /* exchange_run is about to look at this one */
     uint32_t waiters;
     uint64_t last_size[2]; /* bytes, by enum record_side: of what was published last */
@@ -163,7 +164,7 @@ struct waiter {
     struct exchange *exchange;
     struct slot *slot;
     enum handshake_event event;
-    pid_t thread;
+    pid_t process;
     uint64_t since_ms;
     int (*retry)(struct waiter *waiter);
     void (*end)(struct waiter *waiter, int result);

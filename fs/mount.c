@@ -108,7 +108,8 @@ int mount_prepare(const char *mountpoint, char error[CONF_ERROR_MAX])
 {
     struct stat status;
 
-    if (stat(mountpoint, &status) < 0 && errno == ENOTCONN && is_own_mount(mountpoint)) {
+    if (stat(mountpoint, &status) < 0 && (errno == ENOTCONN || errno == ECONNABORTED) &&
+        is_own_mount(mountpoint)) {
         if (clear_stale(mountpoint) < 0) {
             snprintf(error, CONF_ERROR_MAX,
                      "%s: a stale mount is there and cannot be removed: try umount -l %s as root", mountpoint,

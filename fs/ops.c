@@ -380,12 +380,19 @@ int ops_settle_data_path(struct ops *ops, char error[CONF_ERROR_MAX])
 
 static void ops_connect(void *userdata, struct fuse_conn_info *connection)
 {
-    (void)userdata;
+    struct ops *ops = userdata;
+
     /* Sizes change by SETATTR and passthrough writes, which the kernel sees: no other reason to drop
      * pages.
      */
     connection->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE |
                                     FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+    /*
+     * At an open with O_TRUNC the kernel would take every file for empty, and metadata.bin is not: who has it
+     * mapped through the page cache would get SIGBUS. Asked by SETATTR it learns the true size.
+     */
+    if (!transport_is_offered(ops->transport) || geteuid() != 0)
+        connection->want &= ~(unsigned)FUSE_CAP_ATOMIC_O_TRUNC;
     connection->max_write = OPS_BUFFER_SIZE;
     /* RELEASE is a background request: it must overtake no publish of the same client. */
     connection->max_background = UINT16_MAX;

@@ -32,13 +32,6 @@ static void reply_attributes_later(void *context, int result)
     free(parked);
 }
 
-/* What does not fit was cut off: the size that the caller learns is true, and mmap beyond it fails. */
-static void holes_filled(void *context, int result)
-{
-    (void)result;
-    reply_attributes_later(context, 0);
-}
-
 /* fstat of a file of an earlier round, or of a slot that is gone: what is open knows its size. */
 static int stale_attributes(struct ops *ops, uint64_t nodeid, struct stat *st)
 {
@@ -97,7 +90,8 @@ void ops_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *f
         exchange_has_holes(ops->exchange, inode.slot, slot_file_side(inode.file))) {
         parked = parked_new(ops, request, nodeid, NULL, 0);
         if (parked) {
-            exchange_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), holes_filled, parked);
+            exchange_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), reply_attributes_later,
+                                parked);
             return;
         }
     }

@@ -171,6 +171,7 @@ static void open_small(struct ops *ops, fuse_req_t request, struct fuse_file_inf
                        const struct inode *inode, struct handle *handle)
 {
     const struct control *control = control_of(inode->file);
+    struct caller caller = ops_caller(request);
     struct slot *slot = inode->slot;
     int32_t backing_id = 0;
     int result = 0;
@@ -191,7 +192,7 @@ static void open_small(struct ops *ops, fuse_req_t request, struct fuse_file_inf
         ops_reply(request, result);
         return;
     }
-    handle->process = ops_caller(request).thread;
+    handle->process = caller_process(&caller);
     handle_enlist(handle, slot);
     fi->direct_io = inode->file != SLOT_DATA_NPY && inode->file != SLOT_RESULT_NPY;
     reply_open(ops, request, fi, handle, backing_id);

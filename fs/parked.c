@@ -17,7 +17,6 @@ struct parked *parked_new(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid
     parked->caller = ops_caller(request);
     parked->nodeid = nodeid;
     parked->size = size;
-    parked->waiter.thread = parked->caller.thread;
     if (fi) {
         parked->fi = *fi;
         parked->handle = ops_handle(fi);
@@ -52,6 +51,7 @@ void parked_wait(struct parked *parked, struct slot *slot, int why, int flags)
         waiter->end(waiter, -EAGAIN);
         return;
     }
+    parked->caller.process = waiter->process = caller_process(&parked->caller);
     exchange_park(parked->ops->exchange, waiter, slot);
     fuse_req_interrupt_func(parked->request, interrupted, parked);
 }

@@ -121,6 +121,10 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
     char reason[120];
     int result;
 
+    /* The daemon's own descriptor is a writer as well; who asked for the reservation has a right to its end.
+     */
+    if (slot->sizing[side] > 0)
+        return EXCHANGE_WORKS;
     if (checks & (CHECK_INPUT_RELEASED | CHECK_RESULT_RELEASED) && still_written(exchange, slot, side))
         return refuse(exchange, slot, caller, event, -EBUSY,
                       input ? "data.bin is still open or mapped for writing: munmap and close it first"
@@ -242,7 +246,7 @@ static int edit(struct exchange *exchange, struct slot *slot, const struct calle
 static int fail_by_flag(struct exchange *exchange, struct slot *slot, const struct caller *caller)
 {
     char text[64];
-    int size = snprintf(text, sizeof(text), "process %d wrote flag 2\n", (int)caller->thread);
+    int size = snprintf(text, sizeof(text), "process %d wrote flag 2\n", (int)caller_process(caller));
 
     return exchange_fail(exchange, slot, caller, text, (size_t)size);
 }

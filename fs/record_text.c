@@ -43,7 +43,9 @@ static const struct {
     {"source", KEY_READ_ONLY},
     {"since", KEY_READ_ONLY},
     {"open", KEY_READ_ONLY},
+    {"open_more", KEY_READ_ONLY},
     {"waiting", KEY_READ_ONLY},
+    {"waiting_more", KEY_READ_ONLY},
     {"refused", KEY_READ_ONLY},
     {"refusals", KEY_READ_ONLY},
 };

@@ -52,13 +52,25 @@ static void report_time(const char *key, const struct timespec *when, FILE *out)
     fprintf(out, "%s%s.%03ldZ", key, text, when->tv_nsec / 1000000);
 }
 
+/* Thousands may have a slot open; who reads wants to see a page of them. */
+enum { LINES_OF_A_KIND = 100 };
+
+static void report_more(const char *key, unsigned count, FILE *out)
+{
+    if (count > LINES_OF_A_KIND)
+        fprintf(out, "%s=%u\n", key, count - LINES_OF_A_KIND);
+}
+
 static void report_handles(const struct slot *slot, FILE *out)
 {
+    unsigned count = 0;
+
     for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
-        pid_t process = watch_process_of(handle->process);
-        fprintf(out, "open=%d %s %c\n", process ? process : handle->process, control_of(handle->file)->name,
-                handle->access == HANDLE_WRITES ? 'w' : 'r');
+        if (++count <= LINES_OF_A_KIND)
+            fprintf(out, "open=%d %s %c\n", handle->process, control_of(handle->file)->name,
+                    handle->access == HANDLE_WRITES ? 'w' : 'r');
     }
+    report_more("open_more", count, out);
 }
 
 static enum slot_file file_of_event(enum handshake_event event)
@@ -88,22 +100,28 @@ static enum slot_file file_of_event(enum handshake_event event)
     return SLOT_METADATA_BIN;
 }
 
+static void report_waiter(const struct slot *slot, const struct waiter *waiter, FILE *out)
+{
+    uint64_t waited = watch_now_ms() - waiter->since_ms;
+
+    fprintf(out, "waiting=%d %s %llu.%03llus ", waiter->process,
+            control_of(file_of_event(waiter->event))->name, (unsigned long long)(waited / 1000),
+            (unsigned long long)(waited % 1000));
+    if (waiter->event == EVENT_FLAG_INPUT || waiter->event == EVENT_FLAG_RESULT)
+        fprintf(out, "a follower has not taken the last one yet\n");
+    else
+        fprintf(out, "%s\n", handshake_reason(slot_state(slot), waiter->event));
+}
+
 static void report_waiters(const struct slot *slot, FILE *out)
 {
-    uint64_t now = watch_now_ms();
+    unsigned count = 0;
 
     for (const struct waiter *waiter = slot->waiters; waiter; waiter = waiter->next) {
-        uint64_t waited = now - waiter->since_ms;
-        pid_t process = watch_process_of(waiter->thread);
-
-        fprintf(out, "waiting=%d %s %llu.%03llus ", process ? process : waiter->thread,
-                control_of(file_of_event(waiter->event))->name, (unsigned long long)(waited / 1000),
-                (unsigned long long)(waited % 1000));
-        if (waiter->event == EVENT_FLAG_INPUT || waiter->event == EVENT_FLAG_RESULT)
-            fprintf(out, "a follower has not taken the last one yet\n");
-        else
-            fprintf(out, "%s\n", handshake_reason(slot_state(slot), waiter->event));
+        if (++count <= LINES_OF_A_KIND)
+            report_waiter(slot, waiter, out);
     }
+    report_more("waiting_more", count, out);
 }
 
 static void report_refusal(const struct slot *slot, FILE *out)

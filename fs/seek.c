@@ -39,9 +39,13 @@ static void append(struct seeks *seeks, struct seek *seek)
     rouse(seeks);
 }
 
+/* Rendering takes time, and the loop has others to serve: a short read makes the reader come again. */
+enum { MOST_AT_ONCE = 65536 };
+
 static void reply(fuse_req_t request, struct handle *handle, size_t size, off_t offset)
 {
-    ssize_t got = view_text_read(&handle->view, &handle->cursor, ops_buffer, size, offset);
+    size_t most = size < MOST_AT_ONCE ? size : MOST_AT_ONCE;
+    ssize_t got = view_text_read(&handle->view, &handle->cursor, ops_buffer, most, offset);
 
     if (got < 0)
         ops_reply(request, (int)got);

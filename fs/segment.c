@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Where the link to the segment of this number is, or would be. */
@@ -309,6 +310,30 @@ static bool leased(struct arena *arena, struct segment *segment, enum backing_le
 bool segment_has_writers(struct arena *arena, struct segment *segment)
 {
     return leased(arena, segment, LEASE_READ);
+}
+
+bool segment_is_blank(struct arena *arena, struct segment *segment, uint64_t from)
+{
+    enum { LOOKED_AT = 65536 }; /* who wrote more than that meant it */
+    static const char zeros[4096];
+    int fd = backing_open(&arena->store, entry_of(segment)->backing, O_RDONLY);
+    off_t at = (off_t)from;
+    char bytes[sizeof(zeros)];
+    size_t looked_at = 0;
+    bool blank = fd >= 0;
+
+    while (blank && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
+        ssize_t got = pread(fd, bytes, sizeof(bytes), at);
+
+        if (got <= 0)
+            break;
+        looked_at += (size_t)got;
+        blank = memcmp(bytes, zeros, (size_t)got) == 0 && looked_at <= LOOKED_AT;
+        at += got;
+    }
+    if (fd >= 0)
+        close(fd);
+    return blank;
 }
 
 bool segment_in_use(struct arena *arena, struct segment *segment)

@@ -83,7 +83,6 @@ struct slot {
     pid_t owner;           /* 0: none */
     pid_t worker;          /* 0: none */
     uint64_t worker_round; /* the latest round that worker is bound to */
-    pid_t dead_worker;     /* died before the input came: the round fails as soon as it is READY */
     uint64_t refusals;
     struct slot_refusal refusal;
 
@@ -102,7 +101,8 @@ struct slot {
 
     /* runtime */
     uint32_t next_in_bucket;
-    uint32_t queued; /* in the exchange's list of slots to look at */
+    uint64_t ready_stamp; /* chain_followers_ready looked at it in the walk of that number */
+    uint32_t queued;      /* in the exchange's list of slots to look at */
     uint32_t next_queued;
     struct segment *segments[2]; /* by enum record_side */
     struct handle *handles;
@@ -114,11 +114,14 @@ struct slot {
     uint32_t page_handles;
     uint32_t page_exists; /* the backing file is there: clients may have it mapped */
     int32_t page_backing_id;
+    uint64_t text_serial[2]; /* by enum record_side: of the array whose text has this size */
+    off_t text_size[2];
     uint32_t refreshing;        /* enum slot_refresh */
     struct record page_as_read; /* page-cache path: what the kernel's page of metadata.bin began with */
     pid_t filler;               /* the process that last opened data.bin for writing in this round */
     uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
     int32_t settled[2];    /* how that ended: 0 or -errno */
+    uint32_t sizing[2];    /* by enum record_side: reservations under way */
     uint64_t reserved[2];  /* bytes, as last reserved: where growth that does not fit is cut back to */
     uint64_t last_size[2]; /* bytes, when last published: the guess for the next round */
 };

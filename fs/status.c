@@ -58,6 +58,7 @@ static void print_status(const struct status *status, FILE *out)
     print_bytes(out, "used", usage.used);
     print_bytes(out, "warm", usage.warm);
     print_bytes(out, "free", free_bytes(&usage));
+    print_bytes(out, "files", usage.files);
     fprintf(out, "slots: %u (", census.slots);
     for (int state = 0; state < HANDSHAKE_STATES; state++)
         fprintf(out, "%s%s %u", state ? ", " : "", handshake_state_name((enum handshake_state)state),
@@ -96,6 +97,8 @@ static void print_metrics(const struct status *status, FILE *out)
     print_metric(out, "capacity_bytes", "gauge", "Size of the arena.", usage.capacity);
     print_metric(out, "used_bytes", "gauge", "Bytes of the arena in use.", usage.used);
     print_metric(out, "warm_bytes", "gauge", "Bytes kept allocated for new segments.", usage.warm);
+    print_metric(out, "files_bytes", "gauge", "Bytes of the daemon's own files: index, texts, record pages.",
+                 usage.files);
     print_metric(out, "free_bytes", "gauge", "Bytes of the arena that new segments can have.",
                  free_bytes(&usage));
     print_head(out, "slots", "gauge", "Slots by state of their handshake.");

@@ -73,7 +73,7 @@ void stored_take(struct ops *ops, struct slot *slot, const struct caller *caller
     for (size_t i = 0; i < WORDS; i++)
         stored->changed |= (uint32_t)(stored->page.word[i] != before.word[i]) << i;
     stored->waiter.slot = slot;
-    stored->waiter.thread = caller->thread;
+    stored->waiter.process = caller_process(caller);
     stored->waiter.event = EVENT_FLAG_RESULT;
     stored->waiter.retry = retry;
     stored->waiter.end = end;

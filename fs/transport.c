@@ -189,6 +189,11 @@ enum transport_event transport_serve(struct transport *transport)
     return TRANSPORT_IDLE;
 }
 
+bool transport_is_offered(const struct transport *transport)
+{
+    return transport->wanted != CONF_OFF && transport->offered2 & init2_passthrough;
+}
+
 bool transport_negotiated(const struct transport *transport)
 {
     return transport->negotiated;

@@ -37,6 +37,9 @@ enum transport_event {
 };
 enum transport_event transport_serve(struct transport *transport);
 
+/* Whether the kernel of this INIT request has passthrough and we want it; for who answers INIT. */
+bool transport_is_offered(const struct transport *transport);
+
 /* Whether the kernel agreed to passthrough; meaningful once INIT was answered. */
 bool transport_negotiated(const struct transport *transport);
 

@@ -40,12 +40,13 @@ def measure(mount: Path, method: str, elements: int, repeats: int) -> Measured:
     with tempfile.TemporaryDirectory(prefix="pyrmapfs-bench-", dir="/dev/shm") as directory:
         done = subprocess.run(["Rscript", "--vanilla", PROGRAM, method, str(elements), str(repeats), directory],
                               stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT, env=environment)
-    *times, memory = done.stdout.split("\n")[:-1]
-    return Measured(statistics.median(float(line) for line in times), float(memory.removeprefix("memory ")))
+    lines = [line.split() for line in done.stdout.splitlines() if line]
+    numbers = {key: [float(line[1]) for line in lines if line[0] == key] for key in ("seconds", "memory")}
+    return Measured(statistics.median(numbers["seconds"]), numbers["memory"][0])
 
 
 def compare(title: str, base: str, rows: dict[str, Measured], unit: float, digits: int) -> None:
-    table(title, ["", "time", "times as fast as", "R's peak grows by"],
+    table(title, ["", "time", "times as fast", "R's peak grows by"],
           ([name, f"{row.seconds * unit:.{digits}f}", f"{rows[base].seconds / row.seconds:.1f}",
             f"{row.growth / 1e6:.0f} MB"] for name, row in rows.items()))
 
@@ -64,10 +65,12 @@ def main() -> None:
         compare(f"800 MB of doubles there, x + 1 back, summed by R: seconds (times as fast as {FILES})",
                 FILES, large, 1, 2)
 
-        medium, whole = (measure(daemon.path, "hand_over", elements, 31) for elements in (MEDIUM, LARGE))
+        calls = {"8 MB": measure(daemon.path, "hand_over", MEDIUM, 31),
+                 "800 MB": measure(daemon.path, "hand_over", LARGE, 31),
+                 "800 MB, while the last result is zeroed": measure(daemon.path, "at_once", LARGE, 31)}
         table("An array that lives in a slot there, an empty_result back: milliseconds", ["", "time", "times 8 MB"],
-              [[name, f"{row.seconds * 1e3:.2f}", f"{row.seconds / medium.seconds:.2f}"]
-               for name, row in {"8 MB": medium, "800 MB": whole}.items()])
+              [[name, f"{row.seconds * 1e3:.2f}", f"{row.seconds / calls['8 MB'].seconds:.2f}"]
+               for name, row in calls.items()])
 
 
 if __name__ == "__main__":

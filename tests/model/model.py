@@ -413,6 +413,8 @@ class Model:
     def publish_input(self, slot: Slot, proposed: Record) -> None:
         if slot.source and (slot.state != "FAILED" or slot.failed_by_source):
             raise Refused("EBUSY")  # its input comes from its source
+        if slot.state == "FAILED" and not slot.has_input:
+            raise Refused("EPROTO")  # there is nothing to try again
         if slot.input.handles or slot.input.mappings:
             raise Refused("EBUSY")
         fitted = proposed.input.fitted(len(slot.input.content))

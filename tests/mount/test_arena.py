@@ -136,8 +136,9 @@ def test_other_ways_to_be_too_large(mount: Path, slot: Slot, how: str) -> None:
             finally:
                 os.close(fd)
         slot.flag(INPUT)
-    assert slot.state == "FILLING" and usage(mount)["used"] <= CAPACITY
+    assert slot.state == "FILLING"
     slot.flag(NONE)
+    eventually(lambda: usage(mount)["used"] < 2 * MB, "what was too much is given back")
     slot.publish()
 
 
@@ -288,10 +289,9 @@ def test_the_accounts_add_up(arena: Daemon, mount: Path) -> None:
 
     def agree() -> bool:
         told, measured, df = usage(mount), metrics(mount), os.statvfs(mount)
-        assert told["used"] + told["free"] == told["capacity"] and told["warm"] <= told["free"]
-        assert told["capacity"] == df.f_blocks * df.f_frsize
-        assert df.f_bavail == df.f_bfree == (told["capacity"] - told["used"]) // df.f_frsize
-        return [measured[f"pyrmapfs_{key}_bytes"] for key in ("capacity", "used", "warm")] == \
+        return told["used"] + told["free"] == told["capacity"] == df.f_blocks * df.f_frsize and \
+            told["warm"] <= told["free"] and df.f_bavail == df.f_bfree == told["free"] // df.f_frsize and \
+            [measured[f"pyrmapfs_{key}_bytes"] for key in ("capacity", "used", "warm")] == \
             [told[key] for key in ("capacity", "used", "warm")] and \
             abs(kernels_count(arena) - told["used"] - told["warm"]) <= MB
 

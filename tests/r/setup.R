@@ -8,7 +8,13 @@ answer <- function(fun) paste0(answers, "::", fun)
 as_text <- function(raws) rawToChar(raws)
 
 # The bytes of a vector: NaN payloads and signed zeros count.
-bits <- function(x) writeBin(if (inherits(x, "integer64")) unclass(x) else x, raw())
+bits <- function(x) writeBin(as.vector(unclass(x)), raw())
+
+digest_of <- function(x) {
+    file <- tempfile()
+    writeBin(x, file)
+    unname(tools::md5sum(file))
+}
 
 # Polls a condition until it holds.
 eventually <- function(condition, seconds = 20) {
@@ -25,7 +31,7 @@ process_exists <- function(pid) {
     # A zombie that nobody has waited for is no process any more.
     status <- file.path("/proc", pid, "stat")
     file.exists(status) &&
-        !grepl(") Z", tryCatch(readLines(status, warn = FALSE), error = function(e) ") Z"), fixed = TRUE)
+        !grepl(") Z", tryCatch(suppressWarnings(readLines(status)), error = function(e) ") Z"), fixed = TRUE)
 }
 
 mount <- Sys.getenv("PYRMAP_MOUNT")

@@ -125,7 +125,9 @@ test_that("a server that is killed is started again", {
     works()
     server <- getFromNamespace("session", "pyrmap")$servers[[1]]
     children <- system2("pgrep", c("-P", Sys.getpid()), stdout = TRUE)
-    names <- vapply(children, function(pid) paste(readLines(file.path("/proc", pid, "comm"), warn = FALSE), collapse = ""), "")
+    # The pgrep itself is among them, and gone.
+    children <- children[file.exists(file.path("/proc", children, "comm"))]
+    names <- vapply(children, function(pid) readLines(file.path("/proc", pid, "comm")), "")
     tools::pskill(as.integer(children[grepl("python", names)]), tools::SIGKILL)
     works()
 })

@@ -19,7 +19,7 @@ test_that("PyRMap's way of calling works", {
         data = input_data,
         python_script_path = "scripts/whole.py",
     )
-    expect_identical(as.vector(result), c(55, 0))
+    expect_identical(as.numeric(result), c(55, 0))
     results <- run_python_shared_data(data = input_data, python_scripts_paths = rep(answer("same"), 2), path = "RAM")
     expect_identical(unlist(unname(results)), rep(1:10, 2))
     result <- run_python_pipeline(
@@ -37,7 +37,7 @@ test_that("arguments arrive as they are in R", {
     expect_identical(seen(c(1, 2.5), I(3L), list(1L, "b")), "([1.0, 2.5], [3], [1, 'b'])[]")
     expect_identical(seen(b = 2L, a = list(x = 1L)), "()[('a', {'x': 1}), ('b', 2)]")
     expect_identical(seen(0.1, 1e300, 1e5, NaN, -Inf), "(0.1, 1e+300, 100000.0, nan, -inf)[]")
-    expect_identical(seen(c(a = 1L)), "([1],)[]")
+    expect_identical(seen(c(a = 1L)), "(1,)[]")
     expect_identical(run_python(c(1, 2), answer("scaled"), args = list(10, offset = 1)), c(11, 21))
     expect_error(run_python(1, answer("joined"), args = list(Sys.Date())), "class Date")
     expect_error(run_python(1, answer("joined"), args = list(sum)), "cannot be passed")

@@ -117,12 +117,6 @@ test_that("results save, compare, subset and model like ordinary vectors", {
     expect_identical(as.character(sum(b)), "65")
 })
 
-digest_of <- function(x) {
-    file <- tempfile()
-    writeBin(x, file)
-    unname(tools::md5sum(file))
-}
-
 test_that("ggplot takes a result", {
     skip_if_not_installed("ggplot2")
     y <- run_python(as.numeric(1:50), answer("plus_one"))
@@ -147,7 +141,7 @@ test_that("mappings that nobody holds are given back", {
 test_that("results that are dropped make room in the arena by themselves", {
     root <- mount
     arena <- as.numeric(strsplit(system2("df", c("-B1", "--output=size", root), stdout = TRUE)[2], " +")[[1]][1])
-    n <- min(2e7, arena / 8 / 12)
+    n <- floor(min(2e7, arena / 8 / 12))
     x <- pyrmap_array(n)
     x[] <- 1
     for (i in 1:30)

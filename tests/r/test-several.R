@@ -7,7 +7,7 @@ test_that("results come in the order of the scripts, named", {
     expect_identical(unname(results), list(6, c(2, 3, 4), 6))
     results <- run_python_shared_data(1:3, c(a = answer("same"), b = "scripts/whole.py"))
     expect_identical(names(results), c("a", "b"))
-    expect_identical(as.vector(results$b), c(6, 0))
+    expect_identical(as.numeric(results$b), c(6, 0))
 })
 
 test_that("the scripts run at the same time, as many as there are processors", {
@@ -78,7 +78,7 @@ test_that("a stream returns results in order", {
     expect_error(pipeline$pull(), "push first")
     for (i in 1:25)
         pipeline$push(as.numeric(seq_len(i)))
-    expect_identical(pipeline$pending(), 25)
+    expect_identical(pipeline$pending(), 25L)
     for (i in 1:25)
         expect_identical(pipeline$pull(), 10 * (i * (i + 1) / 2 + i))
     for (i in 1:5) {

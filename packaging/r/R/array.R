@@ -18,9 +18,12 @@ pyrmap_array <- function(dim, dtype = "float64", mount = NULL) {
         empty <- switch(dtype, int32 = integer(), uint8 = raw(), int64 = bit64::integer64(), double())
         return(if (length(dim) > 1L) array(empty, dim) else empty)
     }
-    with_root(mount, function(root) {
-        .Call(C_array_new, .Call(C_slot_new, root$path, root$live), code, as.double(dim))
-    })
+    .Call(C_array_new, array_slot(mount), code, as.double(dim))
+}
+
+# Not in pyrmap_array's own frame: R would count that as a reference to the array for ever.
+array_slot <- function(mount) {
+    with_root(mount, function(root) .Call(C_slot_new, root$path, root$live))
 }
 
 pyrmap_info <- function(x) {

@@ -50,11 +50,12 @@ check_dim <- function(data) {
              "drop or join some with dim(data) <-", call. = FALSE)
 }
 
-# What the C code needs to know of an input.
+# What the C code needs to know of an input. It does not hold the data: R would count that as one more reference, and
+# never forget it.
 input_of <- function(data, dtype) {
     type <- source_type(data)
     check_dim(data)
-    list(data = data, type = type, dtype = dtype_code(dtype, type))
+    list(type = type, dtype = dtype_code(dtype, type), flat = length(dim(data)) == 1L)
 }
 
 has_bit64 <- function() {

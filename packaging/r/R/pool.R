@@ -5,7 +5,8 @@ pool_max <- 16L
 # Above this many bytes a slot in the pool does not keep its segments.
 pool_bytes <- 2^20
 
-# An environment: handle, path, json (its path as JSON), root, task, idle (nothing in it), chained.
+# An environment: handle, path, json (its path as JSON), root, task, idle (nothing in it), chained, bytes (of the larger
+# of the arrays in its round, about).
 slot_new <- function(root) {
     slot <- new.env(parent = emptyenv())
     slot$handle <- .Call(C_slot_new, root$path, root$live)
@@ -15,6 +16,7 @@ slot_new <- function(root) {
     slot$task <- ""
     slot$idle <- TRUE
     slot$chained <- FALSE
+    slot$bytes <- 0
     slot
 }
 
@@ -45,8 +47,8 @@ acquire <- function(root, job) {
     slot
 }
 
-# For the next call. bytes: what its round exchanged.
-release <- function(slot, bytes) {
+# For the next call.
+release <- function(slot, bytes = slot$bytes) {
     if (slot$chained) {
         .Call(C_slot_source, slot$handle, NULL)
         slot$chained <- FALSE
@@ -71,29 +73,46 @@ discard <- function(slot, server) {
     .Call(C_slot_remove, slot$handle)
 }
 
-run_line <- function(slot, job) {
-    paste0("{\"run\": ", slot$json, ", \"task\": ", job$task, "}\n")
+# The command that runs a job in a slot: what comes before the number of the round, and what after it.
+run_line <- function(slot, job, more = "") {
+    c(paste0("{\"run\": ", slot$json, ", \"round\": "), paste0(more, ", \"task\": ", job$task, "}\n"))
+}
+
+# Starts a worker for the round that a chained slot is in.
+start <- function(slot, job, server) {
+    .Call(C_slot_run, slot$handle, server, run_line(slot, job))
+}
+
+# Nothing may be left in a slot that others are to follow, or they would begin with it.
+empty <- function(slot) {
+    if (!slot$idle)
+        reset(slot)
 }
 
 # The slot's input is from now on a file of another slot.
 chain <- function(slot, source, file) {
-    if (!slot$idle)
-        reset(slot)
+    empty(slot)
     .Call(C_slot_source, slot$handle, paste0("../", basename(source), "/", file))
     slot$chained <- TRUE
     slot$idle <- FALSE
 }
 
-# Publishes the input; the worker is started as soon as the round has begun.
-fill <- function(slot, input, server = NULL, line = NULL) {
+# Begins a round. The worker, if there is one, starts while R still fills.
+begin <- function(slot, server = NULL, line = NULL) {
     slot$idle <- FALSE
-    index <- .Call(C_slot_fill, slot$handle, input$data, input$type, input$dtype, server, line)
+    .Call(C_slot_begin, slot$handle, server, line)
+}
+
+# Publishes the input of a round that was begun.
+fill <- function(slot, data, input) {
+    slot$bytes <- 8 * length(data)
+    index <- .Call(C_slot_fill, slot$handle, data, input$type, input$dtype)
     if (!is.null(index))
-        stop_misfit(input$data, index, names(dtypes)[match(input$dtype, dtypes)])
+        stop_misfit(data, index, names(dtypes)[match(input$dtype, dtypes)])
 }
 
 # A pyrmap_array that can be passed on as it is: the path of its slot, published. Else NULL.
-holder_of <- function(input, root) {
-    handle <- .Call(C_array_holder, input$data, input$dtype, root$path)
+holder_of <- function(data, input, root) {
+    handle <- .Call(C_array_holder, data, input$dtype, root$path)
     if (is.null(handle)) NULL else .Call(C_slot_path, handle)
 }

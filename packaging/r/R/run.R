@@ -21,11 +21,14 @@ check_timeout <- function(timeout) {
     proc.time()[["elapsed"]] + timeout
 }
 
-# Waits for one of the slots; its index.
-await <- function(slots, jobs, server, timeout, deadline) {
-    left <- if (is.finite(deadline)) max(0, deadline - proc.time()[["elapsed"]]) else Inf
-    index <- .Call(C_wait, lapply(slots, `[[`, "handle"), server, left)
-    if (index > 0L)
+seconds_left <- function(deadline) {
+    if (is.finite(deadline)) max(0, deadline - proc.time()[["elapsed"]]) else Inf
+}
+
+# Waits for one of the slots; its index. NA, if news is TRUE: there is some of the server.
+await <- function(slots, jobs, server, timeout, deadline, news = FALSE) {
+    index <- .Call(C_wait, lapply(slots, `[[`, "handle"), server, seconds_left(deadline), news)
+    if (is.na(index) || index > 0L)
         return(index)
     if (index == 0L)
         stop_timeout(jobs[[1L]], timeout)
@@ -34,13 +37,14 @@ await <- function(slots, jobs, server, timeout, deadline) {
     stop_cancelled(jobs[[-1L - index]])
 }
 
-# The result of a slot that await() named. all: the slots and jobs that an error may have come from.
+# The result of a slot that await() named. slots, jobs: those that an error may have come from.
 take <- function(slot, job, input, slots = list(slot), jobs = list(job)) {
-    result <- .Call(C_slot_result, slot$handle, has_bit64(), length(dim(input$data)) == 1L)
+    result <- .Call(C_slot_result, slot$handle, has_bit64(), input$flat)
     if (is.null(result)) {
         cause <- first_cause(.Call(C_slot_read, slot$handle, "error"), job, slots, jobs)
         stop_failed(cause$text, cause$job)
     }
+    slot$bytes <- max(slot$bytes, 8 * length(result))
     result
 }
 
@@ -58,22 +62,30 @@ first_cause <- function(text, job, slots, jobs) {
     }
 }
 
-exchanged <- function(input, result) {
-    8 * max(length(input$data), length(result))
+# In what follows no function that has `data` or a result in its frame may make another function, or call tryCatch:
+# the frame would stay referenced, R would take the vector for shared, and would copy it whole at the next store.
+
+# A slot with a running job whose round was begun.
+open_round <- function(mount, server, job) {
+    force(job)
+    force(server)
+    with_root(mount, function(root) {
+        slot <- acquire(root, job)
+        begun <- FALSE
+        on.exit(if (!begun) discard(slot, server))
+        begin(slot, server, run_line(slot, job))
+        begun <- TRUE
+        slot
+    })
 }
 
-# A slot with a running job on the input.
-begin <- function(root, server, job, input) {
-    holder <- holder_of(input, root)
+# A slot with a running job on the input of another slot.
+follow <- function(root, server, job, holder) {
     slot <- acquire(root, job)
     begun <- FALSE
     on.exit(if (!begun) discard(slot, server))
-    if (is.null(holder)) {
-        fill(slot, input, server, run_line(slot, job))
-    } else {
-        chain(slot, holder, "data.bin")
-        .Call(C_child_send, server, run_line(slot, job))
-    }
+    chain(slot, holder, "data.bin")
+    start(slot, job, server)
     begun <- TRUE
     slot
 }
@@ -85,14 +97,16 @@ run_python <- function(data, python_script_path, dtype = NULL, args = NULL, time
     job <- job_of(python_script_path, args, env)
     deadline <- check_timeout(timeout)
     server <- server_for(python)
-    slot <- with_root(mount, function(root) begin(root, server, job, input))
+    root <- root_for(mount)
+    holder <- holder_of(data, input, root)
+    slot <- if (is.null(holder)) open_round(mount, server, job) else follow(root, server, job, holder)
     ended <- FALSE
-    result <- NULL
-    on.exit(if (ended) release(slot, exchanged(input, result)) else discard(slot, server))
+    on.exit(if (ended) release(slot) else discard(slot, server))
+    if (is.null(holder))
+        fill(slot, data, input)
     await(list(slot), list(job), server, timeout, deadline)
     ended <- TRUE
-    result <- take(slot, job, input)
-    result
+    take(slot, job, input)
 }
 
 # A bar in interactive sessions; a function to call with how many are done, and with NULL at the end.
@@ -110,35 +124,41 @@ run_python_shared_data <- function(data, script_paths, dtype = NULL, args = NULL
     jobs <- jobs_of(python_scripts_paths, args, env)
     deadline <- check_timeout(timeout)
     server <- server_for(python)
-    with_root(mount, function(root) share(root, server, jobs, input, timeout, deadline))
+    root <- root_for(mount)
+    holder <- holder_of(data, input, root)
+    source <- if (is.null(holder)) open_source(mount)
+    ended <- FALSE
+    on.exit(if (!is.null(source)) { if (ended) release(source, Inf) else discard(source, server) })
+    if (!is.null(source)) {
+        fill(source, data, input)
+        holder <- source$path
+        root <- root_for(mount)
+    }
+    results <- share(root, server, jobs, input, holder, timeout, deadline)
+    ended <- TRUE
+    results
+}
+
+# A slot that holds an input for others, its round begun.
+open_source <- function(mount) {
+    with_root(mount, function(root) {
+        slot <- acquire(root, list(task = NULL))
+        begin(slot)
+        slot
+    })
 }
 
 # One slot holds the input, the others have it as their source: each sees the same pages.
-share <- function(root, server, jobs, input, timeout, deadline) {
+share <- function(root, server, jobs, input, holder, timeout, deadline) {
     slots <- list()
-    source <- NULL
-    on.exit({
-        for (slot in slots)
-            discard(slot, server)
-        if (!is.null(source))
-            discard(source, server)
-    })
-    holder <- holder_of(input, root)
-    if (is.null(holder)) {
-        source <- acquire(root, list(task = NULL))
-        fill(source, input)
-        holder <- source$path
-    }
+    on.exit(for (slot in slots) discard(slot, server))
     bar <- progress(length(jobs))
     results <- vector("list", length(jobs))
     names(results) <- names(jobs)
     pending <- seq_along(jobs)
     while (length(pending) + length(slots) > 0L) {
         while (length(pending) > 0L && length(slots) < .Call(C_cores)) {
-            slot <- acquire(root, jobs[[pending[1L]]])
-            slots[[as.character(pending[1L])]] <- slot
-            chain(slot, holder, "data.bin")
-            .Call(C_child_send, server, run_line(slot, jobs[[pending[1L]]]))
+            slots[[as.character(pending[1L])]] <- follow(root, server, jobs[[pending[1L]]], holder)
             pending <- pending[-1L]
         }
         running <- as.integer(names(slots))
@@ -147,13 +167,12 @@ share <- function(root, server, jobs, input, timeout, deadline) {
         results[[done]] <- take(slots[[index]], jobs[[done]], input)
         slot <- slots[[index]]
         slots[[index]] <- NULL
-        release(slot, exchanged(input, results[[done]]))
+        release(slot)
         if (!is.null(bar))
             bar(length(jobs) - length(pending) - length(slots))
     }
     if (!is.null(bar))
         bar(NULL)
-    on.exit(if (!is.null(source)) release(source, Inf))
     results
 }
 
@@ -166,29 +185,39 @@ run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, t
     jobs <- jobs_of(python_scripts_paths, args, env)
     deadline <- check_timeout(timeout)
     server <- server_for(python)
-    with_root(mount, function(root) {
-        slots <- list()
-        on.exit(for (slot in rev(slots)) discard(slot, server))
-        slots <- chain_stages(root, server, jobs)
-        start_stages(server, slots, jobs, input, root)
-        last <- length(slots)
-        bar <- progress(last)
-        for (stage in if (is.null(bar)) last else seq_len(last)) {
-            await(slots[stage], jobs[stage], server, timeout, deadline)
-            if (!is.null(bar))
-                bar(stage)
-        }
+    holder <- holder_of(initial_data, input, root_for(mount))
+    slots <- open_stages(mount, server, jobs, holder)
+    ended <- FALSE
+    on.exit(for (slot in rev(slots)) if (ended) release(slot, Inf) else discard(slot, server))
+    if (is.null(holder))
+        fill(slots[[1L]], initial_data, input)
+    await_stages(slots, jobs, server, timeout, deadline)
+    last <- length(slots)
+    if (!isTRUE(required_intermediate_results)) {
+        result <- take(slots[[last]], jobs[[last]], input, slots, jobs)
+        ended <- TRUE
+        return(result)
+    }
+    results <- vector("list", last)
+    names(results) <- names(jobs)
+    # The last one first: if it failed, it says why.
+    for (stage in rev(seq_len(last)))
+        results[[stage]] <- take(slots[[stage]], jobs[[stage]], input, slots, jobs)
+    ended <- TRUE
+    results
+}
+
+# R waits for the last stage only; with a bar to show, for one after the other.
+await_stages <- function(slots, jobs, server, timeout, deadline) {
+    last <- length(slots)
+    bar <- progress(last)
+    for (stage in if (is.null(bar)) last else seq_len(last)) {
+        await(slots[stage], jobs[stage], server, timeout, deadline)
         if (!is.null(bar))
-            bar(NULL)
-        wanted <- if (isTRUE(required_intermediate_results)) seq_len(last) else last
-        results <- lapply(rev(wanted), function(i) take(slots[[i]], jobs[[i]], input, slots, jobs))
-        on.exit(for (slot in rev(slots)) release(slot, Inf))
-        if (!isTRUE(required_intermediate_results))
-            return(results[[1L]])
-        results <- rev(results)
-        names(results) <- names(jobs)
-        results
-    })
+            bar(stage)
+    }
+    if (!is.null(bar))
+        bar(NULL)
 }
 
 # A slot for each stage, each with the one before it as its source.
@@ -201,21 +230,32 @@ chain_stages <- function(root, server, jobs) {
         slots <- c(slots, slot)
         if (length(slots) > 1L)
             chain(slot, slots[[length(slots) - 1L]]$path, "result.bin")
+        else
+            empty(slot)
     }
     made <- TRUE
     slots
 }
 
-# One round through all stages: the workers wait for their turn in the filesystem.
-start_stages <- function(server, slots, jobs, input, root) {
-    holder <- holder_of(input, root)
-    for (i in seq_along(slots)[-1L])
-        .Call(C_child_send, server, run_line(slots[[i]], jobs[[i]]))
-    head <- slots[[1L]]
-    if (is.null(holder)) {
-        fill(head, input, server, run_line(head, jobs[[1L]]))
-    } else {
-        chain(head, holder, "data.bin")
-        .Call(C_child_send, server, run_line(head, jobs[[1L]]))
-    }
+# Stages with a worker each, which wait for their turn in the filesystem. The first one's round is begun, unless its input
+# is another slot's, holder's.
+open_stages <- function(mount, server, jobs, holder) {
+    force(jobs)
+    force(server)
+    with_root(mount, function(root) {
+        slots <- chain_stages(root, server, jobs)
+        started <- FALSE
+        on.exit(if (!started) for (slot in rev(slots)) discard(slot, server))
+        for (i in seq_along(slots)[-1L])
+            start(slots[[i]], jobs[[i]], server)
+        head <- slots[[1L]]
+        if (is.null(holder)) {
+            begin(head, server, run_line(head, jobs[[1L]]))
+        } else {
+            chain(head, holder, "data.bin")
+            start(head, jobs[[1L]], server)
+        }
+        started <- TRUE
+        slots
+    })
 }

@@ -16,6 +16,8 @@ session_reset <- function() {
     session$roots <- list()
     session$private <- NULL
     session$jobs <- new.env(parent = emptyenv())
+    # Slots of pipelines whose worker was killed, as the server told it.
+    session$died <- character()
 }
 
 # The order matters: slots lie on the mount.

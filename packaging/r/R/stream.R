@@ -1,32 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 # pyrmap_pipeline: a pipeline that stays, for streams of inputs.
+#
+# Every input gives exactly one result at the last stage, in order, and each takes one round of every stage: an exception
+# travels through the stages as a result of its own, marked by a token that no data can hold by chance. Only a worker that is
+# killed breaks this. The server tells it before any later input can pass; what was under way is then run again, one by one.
 
 pyrmap_pipeline <- function(script_paths, dtype = NULL, args = NULL, timeout = Inf, python = NULL, mount = NULL,
                             env = NULL) {
     session_check()
-    jobs <- jobs_of(script_paths, args, env)
-    check_timeout(timeout)
-    server <- server_for(python)
     stream <- new.env(parent = emptyenv())
-    stream$jobs <- jobs
-    stream$server <- server
+    stream$jobs <- jobs_of(script_paths, args, env)
+    check_timeout(timeout)
+    stream$server <- server_for(python)
     stream$timeout <- timeout
     stream$dtype <- dtype
     stream$pid <- Sys.getpid()
+    urandom <- file("/dev/urandom", "rb", raw = TRUE)
+    stream$token <- paste(readBin(urandom, "raw", 16L), collapse = "")
+    close(urandom)
+    stream$mark <- charToRaw(paste0(stream$token, "\n"))
     with_root(mount, function(root) {
         stream$root <- root
-        stream$slots <- chain_stages(root, server, jobs)
+        stream_declare(stream)
     })
+    # Inputs whose results are not fetched yet, and results (or conditions) that are not pulled yet.
+    stream$inputs <- list()
     stream$queue <- list()
-    stream$pushed <- 0
-    stream$pulled <- 0
     stream$open <- TRUE
     reg.finalizer(stream, stream_close, onexit = TRUE)
     structure(list(push = function(data) stream_push(stream, data),
                    pull = function(timeout = stream$timeout) stream_pull(stream, timeout),
                    close = function() stream_close(stream),
-                   pending = function() stream$pushed - stream$pulled,
-                   stages = names(jobs)),
+                   pending = function() stream_pending(stream),
+                   slots = function() stream_slots(stream),
+                   stages = names(stream$jobs)),
               class = "pyrmap_pipeline")
 }
 
@@ -35,55 +42,158 @@ stream_check <- function(stream) {
         stop("this pipeline is closed", call. = FALSE)
 }
 
+stream_pending <- function(stream) {
+    length(stream$inputs) + length(stream$queue)
+}
+
+stream_slots <- function(stream) {
+    vapply(stream$slots, `[[`, "", "path")
+}
+
+# New slots for the stages. Each is idle: it begins with the round that it is in.
+stream_declare <- function(stream) {
+    stream$slots <- chain_stages(stream$root, stream$server, stream$jobs)
+    stream$rounds <- vapply(stream$slots, function(slot) .Call(C_slot_state, slot$handle)[2L], 0)
+}
+
+stream_discard <- function(stream) {
+    slots <- stream$slots
+    stream$slots <- list()
+    for (slot in rev(slots))
+        discard(slot, stream$server)
+}
+
 last_slot <- function(stream) {
     stream$slots[[length(stream$slots)]]
 }
 
-# What the last stage has ready goes into the queue as list(result) or list(condition): it is pulled later.
-stream_fetch <- function(stream) {
+stream_await <- function(stream, slots, timeout, deadline) {
+    tryCatch(await(slots, stream$jobs[length(stream$jobs)], stream$server, timeout, deadline, news = TRUE),
+             pyrmap_timeout = function(condition) {
+                 stop_with("pyrmap_timeout",
+                           paste0("the pipeline gave no result within ", format(timeout),
+                                  " s: pull() again to wait longer, or close() it"), timeout = timeout)
+             })
+}
+
+# Whether a worker of this pipeline was killed. News of others is kept for them.
+stream_broken <- function(stream) {
+    news <- .Call(C_child_news, stream$server)
+    if (nzchar(news)) {
+        slots <- regmatches(news, gregexpr("/r-[0-9]+-[0-9]+\"", news))[[1L]]
+        session$died <- c(session$died, gsub("[/\"]", "", slots))
+    }
+    own <- basename(stream_slots(stream))
+    broken <- any(own %in% session$died)
+    session$died <- setdiff(session$died, own)
+    broken
+}
+
+# One input into the first stage, and a worker at each stage for the round that is its.
+stream_send <- function(stream, input) {
+    more <- paste0(", \"errors\": \"", stream$token, "\"")
+    line <- function(i) run_line(stream$slots[[i]], stream$jobs[[i]], more)
+    begin(stream$slots[[1L]], stream$server, line(1L))
+    fill(stream$slots[[1L]], input$data, input)
+    for (i in seq_along(stream$slots)[-1L]) {
+        parts <- line(i)
+        .Call(C_child_send, stream$server, paste0(parts[1L], format(stream$rounds[i], scientific = FALSE), parts[2L]))
+    }
+    stream$rounds <- stream$rounds + 1
+}
+
+# The outcome of the last stage: list(result), list(condition) from whichever stage, and whether the round failed.
+stream_outcome <- function(stream, input) {
     count <- length(stream$slots)
-    outcome <- tryCatch(list(result = take(last_slot(stream), stream$jobs[[count]], stream$input, stream$slots,
-                                           stream$jobs)),
-                        pyrmap_error = function(condition) list(condition = condition))
+    failed <- TRUE
+    outcome <- tryCatch({
+        result <- take(stream$slots[[count]], stream$jobs[[count]], input, stream$slots, stream$jobs)
+        failed <- FALSE
+        size <- length(stream$mark)
+        if (is.raw(result) && length(result) > size && identical(result[seq_len(size)], stream$mark))
+            stream_error(stream, rawToChar(result[-seq_len(size)]))
+        list(result = result)
+    }, pyrmap_error = function(condition) list(condition = condition))
+    outcome$failed <- failed
+    outcome
+}
+
+# text: the path of the slot that failed, and what its error file would say.
+stream_error <- function(stream, text) {
+    Encoding(text) <- "UTF-8"
+    slot <- match(sub("\n.*", "", text), stream_slots(stream))
+    stop_failed(sub("^[^\n]*\n", "", text), stream$jobs[[if (is.na(slot)) 1L else slot]])
+}
+
+# Moves the outcome of the oldest input into the queue: it is pulled later. Whether the round failed.
+stream_resolve <- function(stream) {
+    outcome <- stream_outcome(stream, stream$inputs[[1L]])
+    stream$inputs <- stream$inputs[-1L]
     stream$queue <- c(stream$queue, list(outcome))
+    outcome$failed
+}
+
+stream_fetch <- function(stream) {
+    if (stream_broken(stream) || stream_resolve(stream))
+        stream_mend(stream)
+}
+
+# After a failed round the stages no longer are at rounds of the same input, and whose it was may not be known: each input
+# that is under way runs alone, through slots that are as new.
+stream_mend <- function(stream) {
+    failed <- TRUE
+    repeat {
+        if (failed) {
+            stream_discard(stream)
+            stream_declare(stream)
+        }
+        if (!length(stream$inputs))
+            return(invisible())
+        stream_send(stream, stream$inputs[[1L]])
+        await(list(last_slot(stream)), stream$jobs[length(stream$jobs)], stream$server, Inf, Inf)
+        failed <- stream_resolve(stream)
+    }
+}
+
+# Waits until one of slots has an outcome; its index. After a death everything is mended, and 0 is the answer.
+stream_wait <- function(stream, slots, timeout, deadline) {
+    repeat {
+        index <- stream_await(stream, slots, timeout, deadline)
+        if (!is.na(index))
+            return(index)
+        if (stream_broken(stream)) {
+            stream_mend(stream)
+            return(0L)
+        }
+    }
 }
 
 # The first stage is free once it has handed over its result. While it is not, results are fetched from the other end: the
 # stages may all be waiting for that.
 stream_push <- function(stream, data) {
     stream_check(stream)
-    input <- input_of(data, stream$dtype)
-    stream$input <- input
+    input <- c(list(data = data), input_of(data, stream$dtype))
     deadline <- check_timeout(stream$timeout)
-    head <- stream$slots[[1L]]
     single <- length(stream$slots) == 1L
-    while (stream$pushed > 0 && .Call(C_slot_state, head$handle)[1L] == 0) {
-        ends <- if (single) list(head) else list(head, last_slot(stream))
-        index <- await(ends, stream$jobs[c(1L, length(stream$slots))], stream$server, stream$timeout, deadline)
-        if (index == 2L)
+    while (length(stream$inputs) && (single || .Call(C_slot_state, stream$slots[[1L]]$handle)[1L] == 0)) {
+        ends <- if (single) list(last_slot(stream)) else list(last_slot(stream), stream$slots[[1L]])
+        if (stream_wait(stream, ends, stream$timeout, deadline) == 1L)
             stream_fetch(stream)
     }
-    if (single && stream$pushed > stream$pulled + length(stream$queue))
-        stream_fetch(stream)
-    for (i in seq_along(stream$slots)[-1L])
-        .Call(C_child_send, stream$server, run_line(stream$slots[[i]], stream$jobs[[i]]))
-    fill(head, input, stream$server, run_line(head, stream$jobs[[1L]]))
-    stream$pushed <- stream$pushed + 1
-    invisible(stream$pushed - stream$pulled)
+    stream_send(stream, input)
+    stream$inputs <- c(stream$inputs, list(input))
+    invisible(stream_pending(stream))
 }
 
 stream_pull <- function(stream, timeout) {
     stream_check(stream)
-    if (stream$pulled == stream$pushed)
+    if (stream_pending(stream) == 0L)
         stop("there is nothing to pull: push first", call. = FALSE)
-    if (!length(stream$queue)) {
-        deadline <- check_timeout(timeout)
-        await(list(last_slot(stream)), stream$jobs[length(stream$jobs)], stream$server, timeout, deadline)
+    deadline <- check_timeout(timeout)
+    if (!length(stream$queue) && stream_wait(stream, list(last_slot(stream)), timeout, deadline) == 1L)
         stream_fetch(stream)
-    }
     outcome <- stream$queue[[1L]]
     stream$queue <- stream$queue[-1L]
-    stream$pulled <- stream$pulled + 1
     if (!is.null(outcome$condition))
         stop(outcome$condition)
     outcome$result
@@ -93,9 +203,8 @@ stream_close <- function(stream) {
     if (!stream$open || stream$pid != Sys.getpid())
         return(invisible())
     stream$open <- FALSE
-    for (slot in rev(stream$slots))
-        discard(slot, stream$server)
-    stream$queue <- list()
+    stream_discard(stream)
+    stream$inputs <- stream$queue <- list()
     invisible()
 }
 

@@ -243,18 +243,32 @@ SEXP pyrmap_child_ready(SEXP pointer, SEXP timeout)
     return answer;
 }
 
-SEXP pyrmap_child_send(SEXP pointer, SEXP line)
+bool child_send(struct child *child, const char *text)
 {
-    struct child *child = child_get(pointer);
-    const char *text = CHAR(STRING_ELT(line, 0));
+    if (!child || child->command < 0)
+        return false;
     size_t size = strlen(text);
-    for (size_t sent = 0; child && child->command >= 0 && sent < size;) {
+    for (size_t sent = 0; sent < size;) {
         ssize_t got = send(child->command, text + sent, size - sent, MSG_NOSIGNAL);
         if (got < 0 && errno != EINTR)
-            return Rf_ScalarLogical(FALSE);
+            return false;
         sent += got > 0 ? (size_t)got : 0;
     }
-    return Rf_ScalarLogical(child != NULL);
+    return true;
+}
+
+SEXP pyrmap_child_send(SEXP pointer, SEXP line)
+{
+    return Rf_ScalarLogical(child_send(child_get(pointer), CHAR(STRING_ELT(line, 0))));
+}
+
+SEXP pyrmap_child_news(SEXP pointer)
+{
+    const struct child *child = child_get(pointer);
+    static char text[TEXT_MAX];
+    ssize_t got = child && child->command >= 0 ? recv(child->command, text, TEXT_MAX - 1, MSG_DONTWAIT) : 0;
+    text[got > 0 ? got : 0] = '\0';
+    return Rf_mkString(text);
 }
 
 SEXP pyrmap_child_relay(SEXP pointer)

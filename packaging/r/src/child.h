@@ -29,6 +29,9 @@ struct child *child_get(SEXP pointer);
 /* Passes on to R's console what arrived. Whether anything can still arrive. */
 bool child_relay(struct child *child);
 
+/* Sends text to its standard input. Whether all of it went. */
+bool child_send(struct child *child, const char *text);
+
 /* Whether it still runs. */
 bool child_alive(struct child *child);
 
@@ -41,6 +44,8 @@ SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal);
  * kept in text. */
 SEXP pyrmap_child_ready(SEXP child, SEXP timeout);
 SEXP pyrmap_child_send(SEXP child, SEXP line);
+/* What it wrote to its standard input's other direction since the last call: a string, "" if nothing. */
+SEXP pyrmap_child_news(SEXP child);
 SEXP pyrmap_child_relay(SEXP child);
 SEXP pyrmap_child_alive(SEXP child);
 /* Closes its input or sends the signal, waits up to two seconds, kills it. Its exit status, or NA. */

@@ -14,6 +14,8 @@
 #include "vector.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { SMALL = 32768, REGION = 2048 };
@@ -111,14 +113,41 @@ static int map_large(struct filling *filling)
     return filling->address ? 0 : -errno;
 }
 
-static void fill(struct filling *filling, const struct slot *slot, SEXP server, SEXP line)
+static void run(const struct slot *slot, SEXP server, SEXP line)
 {
+    uint64_t round;
+    int error = slot_round(slot, &round);
+    if (error)
+        raise_system(-error, "read the record of", slot->path);
+    const char *before = CHAR(STRING_ELT(line, 0)), *after = CHAR(STRING_ELT(line, 1));
+    size_t size = strlen(before) + strlen(after) + 24;
+    char *text = R_alloc(size, 1);
+    snprintf(text, size, "%s%llu%s", before, (unsigned long long)round, after);
+    child_send(child_get(server), text);
+}
+
+SEXP pyrmap_slot_run(SEXP pointer, SEXP server, SEXP line)
+{
+    run(slot_get(pointer), server, line);
+    return R_NilValue;
+}
+
+SEXP pyrmap_slot_begin(SEXP pointer, SEXP server, SEXP line)
+{
+    struct slot *slot = slot_get(pointer);
     char path[SLOT_PATH_MAX];
-    filling->fd = open(slot_file(slot, "data.bin", path), O_RDWR | O_CLOEXEC);
-    if (filling->fd < 0)
+    slot_file(slot, "data.bin", path);
+    if (slot->data_fd < 0)
+        slot->data_fd = open(path, O_RDWR | O_CLOEXEC);
+    if (slot->data_fd < 0)
         raise_system(errno, "open for writing", path);
     if (line != R_NilValue)
-        pyrmap_child_send(server, line);
+        run(slot, server, line);
+    return R_NilValue;
+}
+
+static void fill(struct filling *filling, const struct slot *slot)
+{
     if (filling->size > SMALL) {
         filling->error = map_large(filling);
         if (!filling->error)
@@ -128,10 +157,10 @@ static void fill(struct filling *filling, const struct slot *slot, SEXP server, 
     }
     fill_end(filling, FALSE);
     if (filling->error)
-        raise_system(-filling->error, "fill", path);
+        raise_system(-filling->error, "fill data.bin of", slot->path);
 }
 
-SEXP pyrmap_slot_fill(SEXP pointer, SEXP x, SEXP type, SEXP dtype, SEXP server, SEXP line)
+SEXP pyrmap_slot_fill(SEXP pointer, SEXP x, SEXP type, SEXP dtype)
 {
     struct slot *slot = slot_get(pointer);
     struct filling filling = {
@@ -139,11 +168,14 @@ SEXP pyrmap_slot_fill(SEXP pointer, SEXP x, SEXP type, SEXP dtype, SEXP server, 
         .type = (enum source_type)Rf_asInteger(type),
         .dtype = Rf_asInteger(dtype),
         .count = (size_t)XLENGTH(x),
-        .fd = -1,
+        .fd = slot->data_fd,
     };
+    if (filling.fd < 0)
+        Rf_error("no round was begun in %s", slot->path);
     filling.size = filling.count * record_dtype_size(filling.dtype);
     filling.values = ALTREP(x) ? DATAPTR_OR_NULL(x) : DATAPTR_RO(x);
-    fill(&filling, slot, server, line);
+    slot->data_fd = -1;
+    fill(&filling, slot);
     if (filling.done < filling.count) {
         pyrmap_slot_reset(pointer);
         return Rf_ScalarReal((double)filling.done + 1);

@@ -8,10 +8,19 @@
 #include "slot.h"
 
 /*
- * Fills data.bin and publishes it. type: enum source_type; dtype: enum record_dtype. line, if not NULL, is
- * sent to the server once the round is begun: the worker starts while R still fills. Returns NULL; or, if a
- * value does not fit, its index (from 1), the round is then undone.
+ * Begins a round: opens data.bin for writing. line, if not NULL, is then sent as by pyrmap_slot_run: the
+ * worker starts while R still fills.
  */
-SEXP pyrmap_slot_fill(SEXP slot, SEXP x, SEXP type, SEXP dtype, SEXP server, SEXP line);
+SEXP pyrmap_slot_begin(SEXP slot, SEXP server, SEXP line);
+
+/*
+ * Fills data.bin of the round that was begun and publishes it. type: enum source_type; dtype: enum
+ * record_dtype. Returns NULL; or, if a value does not fit, its index (from 1), the round is then undone.
+ */
+SEXP pyrmap_slot_fill(SEXP slot, SEXP x, SEXP type, SEXP dtype);
+
+/* Has the server run a worker for the round that the slot is in. line: what the command is before the number
+ * of the round, and what after it. */
+SEXP pyrmap_slot_run(SEXP slot, SEXP server, SEXP line);
 
 #endif

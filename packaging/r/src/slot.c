@@ -83,6 +83,18 @@ int slot_outcome(const struct slot *slot, struct record *record)
     return 0;
 }
 
+int slot_round(const struct slot *slot, uint64_t *round)
+{
+    struct record record;
+    if (slot->live) {
+        *round = __atomic_load_n(&slot->page->round, __ATOMIC_ACQUIRE);
+        return 0;
+    }
+    int error = slot_read_record(slot, &record);
+    *round = error ? 0 : record.round;
+    return error;
+}
+
 int slot_publish(struct slot *slot, int32_t dtype, R_xlen_t length, int ndim, const int *dim)
 {
     struct record record = {
@@ -111,6 +123,9 @@ static int slot_close(struct slot *slot)
         munmap((void *)slot->page, RECORD_SIZE);
         slot->page = NULL;
     }
+    if (slot->data_fd >= 0)
+        close(slot->data_fd);
+    slot->data_fd = -1;
     if (slot->record_fd >= 0) {
         close(slot->record_fd);
         slot->record_fd = -1;
@@ -178,6 +193,7 @@ SEXP pyrmap_slot_new(SEXP mount, SEXP live)
         raise_system(ENOMEM, "create a slot in", root);
     slot->creator = getpid();
     slot->record_fd = -1;
+    slot->data_fd = -1;
     slot->live = Rf_asLogical(live) == TRUE;
     int error = 0;
     do {

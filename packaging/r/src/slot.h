@@ -18,6 +18,7 @@
 struct slot {
     pid_t creator;             /* a forked child leaves its parent's slots alone */
     int record_fd;             /* metadata.bin, -1 once removed */
+    int data_fd;               /* data.bin of a round that was begun and is not published yet, else -1 */
     const struct record *page; /* live view of the record */
     bool live;                 /* futex wakes arrive on the page (passthrough); else poll and pread */
     bool running;              /* this session published its round: flag -1 means cancelled */
@@ -39,6 +40,9 @@ int slot_read_record(const struct slot *slot, struct record *record);
 
 /* The record of a slot that was seen in DONE or FAILED; no request where the page is live. 0 or -errno. */
 int slot_outcome(const struct slot *slot, struct record *record);
+
+/* The round that the slot is in. 0 or -errno. */
+int slot_round(const struct slot *slot, uint64_t *round);
 
 /*
  * Publishes the input that data.bin holds: one write of the whole record. ndim 0: a plain vector.

@@ -11,6 +11,7 @@
 #include <R_ext/Utils.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,13 +24,14 @@
 #define FUTEX_S       0.005
 #define FUTEX_STEP_NS 1000000
 #define GONE_S        1.0
-enum { INTERRUPT_MS = 250 };
+enum { INTERRUPT_MS = 250, SERVER_FDS = 3 };
 
 struct waiting {
     struct slot **slots;
-    struct pollfd *polls; /* metadata.bin of each slot, then the two outputs */
+    struct pollfd *polls; /* metadata.bin of each slot, then the server's two outputs and its news */
     int count;
     struct child *server;
+    bool news; /* whether they end the wait */
     double deadline;
 };
 
@@ -40,7 +42,7 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-enum outcome { PENDING, SETTLED, CANCELLED };
+enum outcome { PENDING, SETTLED, CANCELLED, NEWS };
 
 static enum outcome judge(const struct slot *slot, int32_t flag, uint64_t round)
 {
@@ -87,6 +89,19 @@ static int look(struct waiting *waiting, enum outcome *outcome)
     return 0;
 }
 
+static int server_fd(const struct waiting *waiting, int i)
+{
+    if (!waiting->server || (i == 2 && !waiting->news))
+        return -1;
+    return i < 2 ? waiting->server->output[i] : waiting->server->command;
+}
+
+static bool has_news(const struct child *server)
+{
+    char byte;
+    return recv(server->command, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
 static int wait_poll(struct waiting *waiting, enum outcome *outcome)
 {
     bool gone = false;
@@ -98,12 +113,11 @@ static int wait_poll(struct waiting *waiting, enum outcome *outcome)
         if (left <= 0)
             return gone ? -1 : 0;
         struct pollfd *outputs = waiting->polls + waiting->count;
-        for (int i = 0; i < 2; i++)
-            outputs[i] =
-                (struct pollfd){.fd = waiting->server ? waiting->server->output[i] : -1, .events = POLLIN};
+        for (int i = 0; i < SERVER_FDS; i++)
+            outputs[i] = (struct pollfd){.fd = server_fd(waiting, i), .events = POLLIN};
         int most = left * 1000 < INTERRUPT_MS ? (int)(left * 1000) + 1 : INTERRUPT_MS;
-        if (poll(waiting->polls, (nfds_t)waiting->count + 2, most) <= 0)
-            for (int i = 0; i < waiting->count + 2; i++)
+        if (poll(waiting->polls, (nfds_t)(waiting->count + SERVER_FDS), most) <= 0)
+            for (int i = 0; i < waiting->count + SERVER_FDS; i++)
                 waiting->polls[i].revents = 0;
         if (waiting->server && !child_relay(waiting->server) && !gone) {
             gone = true;
@@ -111,6 +125,10 @@ static int wait_poll(struct waiting *waiting, enum outcome *outcome)
             waiting->deadline = soon < waiting->deadline ? soon : waiting->deadline;
         }
         R_CheckUserInterrupt();
+        if (!gone && (outputs[2].revents & POLLIN) && has_news(waiting->server)) {
+            *outcome = NEWS;
+            return 0;
+        }
     }
 }
 
@@ -124,11 +142,12 @@ static int wait_all(struct waiting *waiting, enum outcome *outcome)
     return wait_poll(waiting, outcome);
 }
 
-SEXP pyrmap_wait(SEXP slots, SEXP server, SEXP timeout)
+SEXP pyrmap_wait(SEXP slots, SEXP server, SEXP timeout, SEXP news)
 {
-    struct waiting waiting = {.count = LENGTH(slots), .server = child_get(server)};
+    struct waiting waiting = {
+        .count = LENGTH(slots), .server = child_get(server), .news = Rf_asLogical(news) == TRUE};
     waiting.slots = (struct slot **)R_alloc((size_t)waiting.count, sizeof(struct slot *));
-    waiting.polls = (struct pollfd *)R_alloc((size_t)waiting.count + 2, sizeof(struct pollfd));
+    waiting.polls = (struct pollfd *)R_alloc((size_t)waiting.count + SERVER_FDS, sizeof(struct pollfd));
     for (int i = 0; i < waiting.count; i++) {
         waiting.slots[i] = slot_get(VECTOR_ELT(slots, i));
         /* The first look reads each record, which also arms poll. */
@@ -141,6 +160,8 @@ SEXP pyrmap_wait(SEXP slots, SEXP server, SEXP timeout)
     /* A worker flushes its output before it publishes: all of it is here by now. */
     if (waiting.server)
         child_relay(waiting.server);
+    if (outcome == NEWS)
+        return Rf_ScalarInteger(NA_INTEGER);
     return Rf_ScalarInteger(outcome == CANCELLED ? -1 - index : index);
 }
 

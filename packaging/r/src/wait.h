@@ -10,9 +10,10 @@
 /*
  * Waits until one of the slots (a list) is in DONE or FAILED with a round whose outcome was not taken.
  * Its index from 1; 0 after timeout seconds (may be Inf); -1: the server ended and nothing more will come; -2
- * - index: the round was cancelled from outside. R's interrupt leaves by longjmp.
+ * - index: the round was cancelled from outside; NA: there is news of the server, if that ends the wait (TRUE
+ * or FALSE). R's interrupt leaves by longjmp.
  */
-SEXP pyrmap_wait(SEXP slots, SEXP server, SEXP timeout);
+SEXP pyrmap_wait(SEXP slots, SEXP server, SEXP timeout, SEXP news);
 
 /* Processors that this process may run on. */
 SEXP pyrmap_cores(void);

@@ -23,7 +23,7 @@ def main() -> int:
         parser.error(f"no slot: give --slot or set {SLOT_VARIABLE}")
     script, _, function = options.script.partition("::")
     task = {"script": script, "function": function or None, "args": options.argument}
-    text = worker.run(os.path.abspath(options.slot), task)
+    text = worker.run(worker.Run(os.path.abspath(options.slot), task))
     sys.stderr.write(text)
     return 1 if text else 0
 

@@ -19,9 +19,13 @@ _MEANINGS = {
     errno.EFBIG: "the text is too long",
     errno.EACCES: "the slot belongs to another user",
     errno.ENOENT: "the slot was removed",
+    errno.ESTALE: "the slot was removed",
     errno.ENOTCONN: "the filesystem is gone; mount it again with `pyrmapfs MOUNTPOINT`",
 }
 
+
+# What a slot that was removed answers.
+GONE = (errno.ENOENT, errno.ESTALE)
 
 _PACKAGE = os.path.dirname(__file__)
 
@@ -46,7 +50,7 @@ class RoundFailed(RuntimeError):
 
 
 class RoundCancelled(RuntimeError):
-    """The round that was waited for was cancelled."""
+    """The round that was waited for was cancelled, is over, or went with its slot."""
 
 
 def read_state(slot: str) -> dict[str, str]:

@@ -63,6 +63,7 @@ CODES: dict[np.dtype[Any], int] = {dtype: code for code, dtype in DTYPES.items()
 
 _FLAG = struct.Struct("<i")
 _CHANGE = struct.Struct("<I")
+_ROUND = struct.Struct("<Q")
 _LAYOUT = struct.Struct("<iiqiiqQii4q4qII8x")
 assert _LAYOUT.size == RECORD_SIZE
 
@@ -120,6 +121,12 @@ def unpack_change(buffer: Buffer) -> int:
     """The futex word alone."""
     change: int = _CHANGE.unpack_from(buffer, RECORD_OFFSETS["change"])[0]
     return change
+
+
+def unpack_round(buffer: Buffer) -> int:
+    """The round alone."""
+    round_: int = _ROUND.unpack_from(buffer, RECORD_OFFSETS["round"])[0]
+    return round_
 
 
 def pack(record: Record) -> bytes:

@@ -57,7 +57,7 @@ def rehearse() -> None:
     argv, path, main = sys.argv, list(sys.path), sys.modules["__main__"]
     slot = os.environ.get(SLOT_VARIABLE)
     stage = Stage()
-    text = worker.run(stage.path, {"script": _SCRIPT, "args": []}, _CODE, stage)
+    text = worker.run(worker.Run(stage.path, {"script": _SCRIPT, "args": []}, 1), _CODE, stage)
     assert not text, text
     process.leave_slot()
     stage.close()

@@ -4,14 +4,20 @@
 It reads commands, one JSON object a line, from descriptor 0; what scripts print goes to 1 and 2:
 
     {"run": SLOT}               run the next round of SLOT in a process of its own, as SLOT/task says
-    {"run": SLOT, "task": {}}   the same, with the task in the command
-    {"cancel": SLOT}            kill the worker of SLOT
+    {"run": SLOT, "task": {}, "round": N, "errors": MARK}
+                                the same, with the task in the command; for this round only; failures are published
+                                as results: a uint8 vector of MARK, SLOT and the text, one a line. Later stages
+                                that have the same mark pass them on
+    {"cancel": SLOT}            kill the worker of SLOT, drop the runs that wait for it
     {"forget": SLOT}            SLOT is gone: close what is kept open of it
     {"preload": [MODULE]}       import modules now, so that later runs find them loaded
 
 Every run is a fork of this process, which has NumPy loaded and runs no user code; one child waits forked. End of file
-kills all children and ends the server. `run` may come before the input is published: the worker waits for it. Exit status: 0, or 3 if
-NumPy is missing.
+kills all children and ends the server. `run` may come before the input is published: the worker waits for it. A slot has
+one worker at a time, further runs wait for its end. If descriptor 0 is a socket the server says there when a worker of
+a run with "errors" died: {"died": SLOT, "round": N, "status": S}, S as from waitpid(2).
+
+Exit status: 0, or 3 if NumPy is missing.
 """
 from __future__ import annotations
 
@@ -39,6 +45,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 if TYPE_CHECKING:
     from pyrmap.slot import Handles
+    from pyrmap.worker import Run
 
 EXIT_NO_NUMPY = 3
 PRELOAD_VARIABLE = "PYRMAP_PRELOAD"
@@ -64,11 +71,12 @@ class Child:
         self.pid = pid
         self.channel = channel
         self.pidfd = os.pidfd_open(pid)
-        self.slot = ""
+        self.order: Optional[Run] = None
+        self.cancelled = False
 
-    def assign(self, slot: str, message: bytes, fds: list[int]) -> None:
+    def assign(self, order: Run, message: bytes, fds: list[int]) -> None:
         """Hands over a run. BrokenPipeError if the child is dead."""
-        self.slot = slot
+        self.order = order
         message = _LENGTH.pack(len(message)) + message
         with self.channel:
             sent = socket.send_fds(self.channel, [message], fds) if fds else 0
@@ -83,11 +91,12 @@ class Child:
         except ProcessLookupError:
             return
 
-    def reap(self) -> None:
-        """Waits for its end and closes what belonged to it."""
-        os.waitpid(self.pid, 0)
+    def reap(self) -> int:
+        """Waits for its end and closes what belonged to it. The status of waitpid(2)."""
+        _, status = os.waitpid(self.pid, 0)
         os.close(self.pidfd)
         self.channel.close()
+        return status
 
 
 class Server:
@@ -98,6 +107,8 @@ class Server:
 
         self.cache = scripts.ScriptCache()
         self.kept: dict[str, Handles] = {}
+        self.workers: dict[str, Child] = {}
+        self.waiting: dict[str, list[Run]] = {}
         self.idle: list[Child] = []
         self.children: dict[int, Child] = {}
         self.poll = select.poll()
@@ -116,9 +127,10 @@ class Server:
             if not events:
                 self.idle.append(self._fork())
             commands = events.pop(0, 0)
-            # The dead first: a child that a command starts may get the descriptor of one that is buried.
-            for fd in events:
-                self._bury(self.children[fd])
+            # The dead first: a child that is started may get the descriptor of one that is buried.
+            for child in [self.children[fd] for fd in events]:
+                if self.children.get(child.pidfd) is child:
+                    self._bury(child)
             if commands:
                 open_ended = not commands & select.POLLHUP and self._read_commands()
             if len(self.idle) >= _IDLE_CHILDREN:
@@ -142,10 +154,12 @@ class Server:
 
     def _obey(self, command: Any) -> None:
         if "run" in command:
-            self._run(str(command["run"]), command.get("task"))
+            self._take(order_of(command))
         elif "cancel" in command:
+            self.waiting.pop(command["cancel"], None)
             for child in self.children.values():
-                if child.slot == command["cancel"]:
+                if child.order is not None and child.order.slot == command["cancel"]:
+                    child.cancelled = True
                     child.kill()
         elif "forget" in command:
             handles = self.kept.pop(command["forget"], None)
@@ -153,29 +167,56 @@ class Server:
                 handles.close()
         elif "preload" in command:
             preload([str(module) for module in command["preload"]])
+            # They were forked without the modules; the loop buries them.
             for child in self.idle:
                 child.kill()
             self.idle.clear()
         else:
             raise KeyError("it has none of run, cancel, forget and preload")
 
-    def _run(self, slot: str, task: Any) -> None:
+    def _take(self, order: Run) -> None:
+        """Starts a run, or has it wait for the worker that the slot has."""
+        if order.slot in self.waiting or self._busy(order.slot):
+            self.waiting.setdefault(order.slot, []).append(order)
+        else:
+            self._start(order)
+
+    def _busy(self, slot: str) -> bool:
+        """Whether a slot's worker has not published yet. What it does after that concerns nobody."""
+        child = self.workers.get(slot)
+        if child is None:
+            return False
+        handles = self.kept.get(slot)
+        if handles is None or child.order is None or child.order.round is None:
+            return True
+        from pyrmap.record import RECORD_FLAG_RESULT
+
+        try:
+            record = handles.record.read()
+        except OSError:
+            return True
+        return not (record.round > child.order.round
+                    or record.round == child.order.round and record.flag == RECORD_FLAG_RESULT)
+
+    def _start(self, order: Run) -> None:
+        slot = order.slot
         handles = self.kept.pop(slot, None)
         fds = []
         if handles is not None:
             self.kept[slot] = handles
             fds = [handles.directory, handles.record.fd, handles.worker]
         passthrough = handles is not None and handles.record.passthrough
-        header = json.dumps({"slot": slot, "task": task, "passthrough": passthrough})
-        message = header.encode() + b"\n" + self._code(task)
+        message = json.dumps([order, passthrough]).encode() + b"\n" + self._code(order.task)
         assigned = False
         while not assigned:
             child = self.idle.pop(0) if self.idle else self._fork()
             try:
-                child.assign(slot, message, fds)
+                child.assign(order, message, fds)
                 assigned = True
             except BrokenPipeError:
+                child.order = None
                 self._bury(child)
+        self.workers[slot] = child
         if handles is None:
             self._keep(slot)
 
@@ -210,7 +251,20 @@ class Server:
             self.idle.remove(child)
         # Processes that it left behind go with it.
         child.kill()
-        child.reap()
+        status = child.reap()
+        if child.order is None:
+            return
+        if child.order.errors is not None and status and not child.cancelled:
+            report_death(child.order, status)
+        slot = child.order.slot
+        if self.workers.get(slot) is not child:
+            return
+        del self.workers[slot]
+        if slot in self.waiting:
+            following, *rest = self.waiting.pop(slot)
+            if rest:
+                self.waiting[slot] = rest
+            self._start(following)
 
     def _fork(self) -> Child:
         channel, command = socket.socketpair()
@@ -271,9 +325,10 @@ def _work(message: bytes, fds: list[int]) -> int:
     from pyrmap import slot, worker
 
     header, _, code = message.partition(b"\n")
-    run = json.loads(header)
-    handles = slot.Handles.adopt(run["slot"], fds, run["passthrough"]) if fds else None
-    text = worker.run(run["slot"], run["task"], marshal.loads(code) if code else None, handles)
+    fields, passthrough = json.loads(header)
+    order = worker.Run(*fields)
+    handles = slot.Handles.adopt(order.slot, fds, passthrough) if fds else None
+    text = worker.run(order, marshal.loads(code) if code else None, handles)
     # What is left to do should not compete with the next run.
     os.nice(19)
     # What an ordinary end of the interpreter does for a script, without taking the interpreter apart.
@@ -281,6 +336,32 @@ def _work(message: bytes, fds: list[int]) -> int:
     atexit._run_exitfuncs()
     slot.flush_output()
     return 1 if text else 0
+
+
+def order_of(command: Any) -> Run:
+    """A run from its command; TypeError if a field is not what it should be."""
+    from pyrmap.worker import Run
+
+    order = Run(command["run"], command.get("task"), command.get("round"), command.get("errors"))
+    if (not isinstance(order.slot, str) or not isinstance(order.round, (int, type(None)))
+            or not isinstance(order.errors, (str, type(None)))):
+        raise TypeError("run and errors are strings, round is a number")
+    return order
+
+
+def report_death(order: Run, status: int) -> None:
+    """Tells whoever sends the commands, if that is possible both ways."""
+    line = json.dumps({"died": order.slot, "round": order.round, "status": status}) + "\n"
+    try:
+        commands = socket.socket(fileno=0)
+    except OSError:
+        return
+    try:
+        commands.send(line.encode(), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+    except OSError:
+        return
+    finally:
+        commands.detach()
 
 
 def complain(text: str) -> None:

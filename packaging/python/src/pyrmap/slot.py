@@ -20,12 +20,12 @@ import sys
 import warnings
 import weakref
 from types import TracebackType
-from typing import NamedTuple, Optional, Union, overload
+from typing import Callable, NamedTuple, Optional, Union, overload
 
 import numpy as np
 
 from pyrmap import convert, mapping
-from pyrmap.errors import NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
+from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
 from pyrmap.record import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
                            RECORD_ORDER_INPUT_F, Array, Extent, Record, Shape, input_extent, input_step,
                            pack_flag, result_extent, result_step)
@@ -84,7 +84,10 @@ class Handles:
         return os.open(name, flags | os.O_CLOEXEC, dir_fd=self.directory)
 
     def bind_worker(self) -> None:
-        """Names this process as the one that computes: should it die, the round fails and nobody waits for it."""
+        """Names this process as the one that computes: should it die, the round fails and nobody waits for it.
+
+        Before the input is published that goes for the coming round.
+        """
         self.open_worker()
         os.pwrite(self.worker, b"self", 0)
 
@@ -135,6 +138,8 @@ class Slot:
         self._read_fds: list[int] = []
         self._input: Optional[Array] = None
         self._taken: Optional[Record] = None
+        self._awaited: Optional[int] = None
+        self._bound = False
         self._pending: dict[str, _Pending] = {}
         self._produced = False
 
@@ -230,7 +235,7 @@ class Slot:
         """The input of this round, as a read-only array mapped from data.bin; waits for it.
 
         Also names this process as the round's worker. The same array again until the round is published or failed.
-        timeout: seconds; None: for ever. TimeoutError.
+        timeout: seconds; None: for ever. TimeoutError. RoundCancelled if the slot is removed meanwhile.
         """
         if self._input is None:
             fd, record = self._open_input(timeout)
@@ -240,11 +245,36 @@ class Slot:
         return self._input
 
     def bind(self) -> None:
-        """Names this process as the slot's worker; input() does it too. SlotError if that is refused."""
+        """Names this process as the slot's worker before there is an input; input() does it too, once it has one.
+
+        Should this process die, the round fails, or the coming one if there is no input yet. SlotError if it is refused.
+        """
         try:
-            self._handles.bind_worker()
+            try:
+                self._handles.bind_worker()
+            except OSError as error:
+                if error.errno not in GONE or not self._inherited:
+                    raise
+                # There may be a new slot of the same name.
+                self._handles = Handles(self.path)
+                self._handles.bind_worker()
         except OSError as error:
             raise refused(error, "become the worker", self.path) from error
+        self._inherited = False
+        self._bound = True
+
+    def unbind(self) -> None:
+        """Undoes bind(): the coming round does not depend on this process. Nothing happens if the slot is gone."""
+        self._bound = False
+        try:
+            os.unlink("worker", dir_fd=self._handles.directory)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise refused(error, "give up being the worker", self.path) from error
+
+    def expect(self, round_: int) -> None:
+        """From now on input() and a worker's wait() are about this round: RoundCancelled if it is over."""
+        self._awaited = round_
 
     def empty_result(self, shape: Union[int, Shape], dtype: object = np.float64,
                      order: Optional[str] = None) -> Array:
@@ -263,6 +293,7 @@ class Slot:
     def fail(self, message: str) -> None:
         """Fails the round: the producer gets RoundFailed with this text (at most 64 KiB of it)."""
         self._abandon(_RESULT)
+        self._check_round()
         try:
             write_text(shorten(message or "failed", ERROR_MAX), "error", self._handles.directory)
         except OSError as error:
@@ -304,7 +335,7 @@ class Slot:
         if self._produced:
             self._wait_result(deadline)
         else:
-            self._wait_flag((RECORD_FLAG_INPUT,), deadline)
+            self._wait_input(deadline)
 
     def close(self) -> None:
         """Closes the slot's handles; arrays that were taken from it stay valid. Idempotent."""
@@ -337,16 +368,37 @@ class Slot:
         except OSError as error:
             raise refused(error, action, self.path) from error
 
-    def _wait_flag(self, flags: tuple[int, ...], deadline: Deadline) -> int:
+    def _wait(self, ready: Callable[[int, int], bool], deadline: Deadline) -> tuple[int, int]:
         try:
-            return self._handles.record.wait_flag(flags, deadline)
+            return self._handles.record.wait(ready, deadline)
         except TimeoutError:
             raise
         except OSError as error:
+            if error.errno in GONE:
+                raise self._removed() from None
             raise refused(error, "wait for a change", self.path) from error
 
+    def _wait_input(self, deadline: Deadline) -> int:
+        """Waits for an input, that of the round that this program is about if there is one. The round."""
+        wanted = self._taken.round if self._taken is not None else self._awaited
+
+        # A failed round is not over: its input may be published once more.
+        def ready(flag: int, round_: int) -> bool:
+            if wanted is None or round_ == wanted:
+                return flag == RECORD_FLAG_INPUT or (flag == RECORD_FLAG_RESULT and wanted is not None)
+            return round_ > wanted
+
+        flag, round_ = self._wait(ready, deadline)
+        if flag != RECORD_FLAG_INPUT or wanted not in (None, round_):
+            raise RoundCancelled(f"round {wanted} in {self.path} is over")
+        return round_
+
+    def _removed(self) -> RoundCancelled:
+        return RoundCancelled(f"{self.path} was removed")
+
     def _wait_result(self, deadline: Deadline) -> None:
-        flag = self._wait_flag((RECORD_FLAG_RESULT, RECORD_FLAG_FAILED, RECORD_FLAG_NONE), deadline)
+        ends = (RECORD_FLAG_RESULT, RECORD_FLAG_FAILED, RECORD_FLAG_NONE)
+        flag, _ = self._wait(lambda flag, _: flag in ends, deadline)
         if flag != RECORD_FLAG_RESULT:
             code = errno.EIO if flag == RECORD_FLAG_FAILED else errno.ECANCELED
             raise self._round_ended(OSError(code, os.strerror(code)))
@@ -363,34 +415,38 @@ class Slot:
         return refused(error, "open the result", self.path)
 
     def _open_input(self, timeout: Optional[float]) -> tuple[int, Record]:
-        """Opens data.bin of a published round.
+        """Opens data.bin of a published round and names this process as its worker.
 
-        With no time limit the open itself waits, in the daemon: one request. It may find the last round's data,
-        which the record then tells.
+        With no time limit the open itself waits, in the daemon: one request. It may find an earlier round's data: the
+        round before and after the open tells.
         """
         deadline = Deadline(timeout)
-        parked = timeout is None
+        parked = timeout is None and (self._awaited is None or self._awaited == self._handles.record.read_round())
         while True:
-            if not parked:
-                self._wait_flag((RECORD_FLAG_INPUT,), deadline)
-            fd = -1
+            round_ = self._handles.record.read_round() if parked else self._wait_input(deadline)
             try:
-                # Bound first: a wait inside open() is over the moment there is work.
-                self._handles.bind_worker()
                 fd = self._handles.open(_DATA, os.O_RDONLY | (0 if parked else os.O_NONBLOCK))
-                record = self.record
-                if record.flag == RECORD_FLAG_INPUT and _holds(fd, input_extent(record)):
-                    return fd, record
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ESTALE) and self._inherited:
-                    self._inherited = False
-                    self._handles = Handles(self.path)
-                elif error.errno not in (errno.ECANCELED, errno.EIO, errno.EAGAIN):
+                if error.errno in GONE:
+                    raise self._removed() from None
+                if error.errno not in (errno.ECANCELED, errno.EIO, errno.EAGAIN):
                     raise refused(error, "open the input", self.path) from error
-            # Not reached with an input: a round that is over, or was cancelled before it could be read.
-            if fd >= 0:
+            else:
+                record = self.record
+                if record.flag == RECORD_FLAG_INPUT and record.round == round_ and _holds(fd, input_extent(record)):
+                    return self._own(fd), record
                 os.close(fd)
             parked = False
+
+    def _own(self, fd: int) -> int:
+        """Makes this process the worker of the round whose input fd is."""
+        if not self._bound:
+            try:
+                self.bind()
+            except SlotError:
+                os.close(fd)
+                raise
+        return fd
 
     def _map_read(self, fd: int, extent: Extent) -> Array:
         if not extent.size:
@@ -400,10 +456,17 @@ class Slot:
         return mapping.Mapping(fd, extent.size, mapping.READ).array(extent)
 
     def _open_new(self, name: str) -> int:
+        if name == _RESULT:
+            self._check_round()
         try:
             return self._handles.open(name, os.O_RDWR)
         except OSError as error:
             raise refused(error, f"open {name} for writing", self.path) from error
+
+    def _check_round(self) -> None:
+        """A worker whose round was cancelled must not give its result, or its failure, to the next one."""
+        if self._taken is not None and self._handles.record.read_round() != self._taken.round:
+            raise RoundCancelled(f"round {self._taken.round} in {self.path} was cancelled")
 
     def _map_new(self, name: str, extent: Extent) -> Array:
         fd = self._open_new(name)
@@ -521,6 +584,8 @@ class Slot:
     def _forget_round(self) -> None:
         self._input = None
         self._taken = None
+        self._awaited = None
+        self._bound = False
         for fd in self._read_fds:
             os.close(fd)
         self._read_fds.clear()

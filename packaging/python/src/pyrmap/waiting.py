@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import select
 import time
-from typing import Optional
+from typing import Callable, Optional
 
 from pyrmap import mapping
-from pyrmap.record import RECORD_OFFSETS, RECORD_SIZE, Record, unpack, unpack_change, unpack_flag
+from pyrmap.record import RECORD_OFFSETS, RECORD_SIZE, Record, unpack, unpack_change, unpack_flag, unpack_round
 from pyrmap.texts import read_text
 
 _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98, "ppc64le": 221}
@@ -99,28 +100,33 @@ class RecordFile:
         """One step of the handshake. OSError if it is refused."""
         os.pwrite(self.fd, step, 0)
 
-    def wait_flag(self, flags: tuple[int, ...], deadline: Deadline) -> int:
-        """Waits until the flag is one of flags, and returns it. TimeoutError; Ctrl-C works."""
-        while True:
-            page = self._page
-            if page is None:
-                flag = unpack_flag(os.pread(self.fd, RECORD_SIZE, 0))
-                if flag in flags:
-                    return flag
-                assert self._poll is not None
-                self._poll.poll(deadline.left() * 1000)
-                continue
-            change = unpack_change(page)
-            flag = unpack_flag(page)
-            if flag in flags:
-                return flag
-            self._futex_wait(change, deadline.left())
+    def read_round(self) -> int:
+        """The round now."""
+        return unpack_round(self._page if self._page is not None else os.pread(self.fd, RECORD_SIZE, 0))
 
-    def _futex_wait(self, change: int, seconds: float) -> None:
+    def wait(self, ready: Callable[[int, int], bool], deadline: Deadline) -> tuple[int, int]:
+        """Waits until ready(flag, round) and returns both. TimeoutError; OSError if the slot is gone; Ctrl-C works."""
+        while True:
+            page = self._page if self._page is not None else os.pread(self.fd, RECORD_SIZE, 0)
+            # Before the rest: a change that comes after this read ends the wait.
+            change = unpack_change(page)
+            flag, round_ = unpack_flag(page), unpack_round(page)
+            if ready(flag, round_):
+                return flag, round_
+            left = deadline.left()
+            if self._poll is not None:
+                self._poll.poll(left * 1000)
+            elif not self._futex_wait(change, left):
+                # Nothing came for a while: does the slot still exist?
+                os.pread(self.fd, RECORD_SIZE, 0)
+
+    def _futex_wait(self, change: int, seconds: float) -> bool:
+        """Whether there may have been a change."""
         assert self._mapping is not None and _FUTEX is not None
         whole = int(seconds)
         limit = _Timespec(whole, int((seconds - whole) * 1e9))
-        # Woken, interrupted, out of time, or changed already: the caller looks again in every case. Python runs
+        # Woken, interrupted, or changed already: the caller looks again in every case. Python runs
         # its signal handlers, hence KeyboardInterrupt, as soon as the call is back.
-        _syscall(_FUTEX, self._mapping.address + RECORD_OFFSETS["change"], _FUTEX_WAIT, change,
-                 ctypes.byref(limit), None, 0)
+        result = _syscall(_FUTEX, self._mapping.address + RECORD_OFFSETS["change"], _FUTEX_WAIT, change,
+                          ctypes.byref(limit), None, 0)
+        return bool(result == 0) or ctypes.get_errno() != errno.ETIMEDOUT

@@ -8,11 +8,13 @@ import sys
 from types import CodeType
 from typing import Any, Mapping, NamedTuple, Optional
 
+import numpy as np
+
 from pyrmap import process, scripts
-from pyrmap.errors import failure_text
-from pyrmap.record import RECORD_FLAG_INPUT, RECORD_FLAG_NONE
+from pyrmap.errors import GONE, RoundCancelled, failure_text
+from pyrmap.record import RECORD_FLAG_FAILED, RECORD_FLAG_RESULT
 from pyrmap.slot import SLOT_VARIABLE, Handles, Slot, flush_output
-from pyrmap.texts import read_text
+from pyrmap.texts import ERROR_MAX, encode, read_text, shorten
 
 _UNPUBLISHED = ("RuntimeError: the script ended without publishing a result: end it with "
                 "`if __name__ == \"__main__\": f()`, f being decorated with process_via_mmap, "
@@ -57,36 +59,65 @@ def read_task(slot: str) -> object:
     return json.loads(text)
 
 
-def run(path: str, content: object, code: Optional[CodeType] = None, handles: Optional[Handles] = None) -> str:
+class Run(NamedTuple):
+    """One run of a slot, as a server is told about it."""
+
+    slot: str
+    task: object = None  # its JSON value; None: what the slot's `task` says
+    round: Optional[int] = None  # the round to take; None: the next one that is published
+    errors: Optional[str] = None  # failures are published as results that begin with this
+
+
+def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] = None) -> str:
     """Runs one round of a slot. Returns why it failed, which is in the slot's `error` then, or "".
 
-    content: the task's JSON value; None: what the slot's `task` says. code: of the task's script, if it is compiled.
-    handles: of that slot, if they are open already.
-    Nothing is raised. What goes wrong after the round was published is only printed.
+    code: of the task's script, if it is compiled. handles: of that slot, if they are open already.
+    Nothing is raised. A round that is cancelled before its input came is no failure. What goes wrong after the round was
+    published is only printed.
     """
-    os.environ[SLOT_VARIABLE] = path
+    os.environ[SLOT_VARIABLE] = order.slot
     ended_before = Slot.rounds_ended
     try:
-        slot = Slot(path, handles)
-        round_before = slot.record.round
+        slot = Slot(order.slot, handles)
+        if order.round is not None:
+            slot.expect(order.round)
+        slot.bind()
+        first = order.round if order.round is not None else _coming(slot)
     except OSError as error:
-        print(f"pyrmap: {error}", file=sys.stderr)
+        if error.errno not in GONE:
+            print(f"pyrmap: {error}", file=sys.stderr)
         return str(error)
     process.use_slot(slot)
     try:
-        _execute(slot, parse_task(read_task(path) if content is None else content), code)
+        if order.errors is None or not _passed_on(slot, order.errors):
+            _execute(slot, parse_task(read_task(order.slot) if order.task is None else order.task), code)
     except BaseException as error:
+        if isinstance(error, RoundCancelled) and slot.finished:
+            return ""
+        if isinstance(error, KeyboardInterrupt) and slot.finished:
+            slot.unbind()
+            return failure_text(error, order.slot)
         failed = not (isinstance(error, SystemExit) and error.code in (None, 0))
-        text = failure_text(error, path) if failed else ""
+        text = failure_text(error, order.slot) if failed else ""
     else:
         text = ""
     flush_output()
     if Slot.rounds_ended != ended_before:
         sys.stderr.write(text)
         return ""
-    if not text and _over(slot, round_before):
+    if not text and _over(slot, first):
         return ""
-    return _fail(slot, text or _UNPUBLISHED)
+    return _fail(slot, text or _UNPUBLISHED, order)
+
+
+def _passed_on(slot: Slot, mark: str) -> bool:
+    """Whether the input is a failure of an earlier stage: it then is the result."""
+    value = slot.input()
+    head = f"{mark}\n".encode()
+    if value.dtype != np.uint8 or value[:len(head)].tobytes() != head:
+        return False
+    slot.publish(value)
+    return True
 
 
 def _execute(slot: Slot, task: Task, code: Optional[CodeType]) -> None:
@@ -106,17 +137,39 @@ def _execute(slot: Slot, task: Task, code: Optional[CodeType]) -> None:
     slot.publish(function(slot.input(), *task.args, **task.kwargs))
 
 
-def _over(slot: Slot, round_before: int) -> bool:
+def _coming(slot: Slot) -> int:
+    """The round that is under way or will be next."""
+    record = slot.record
+    return record.round + (record.flag == RECORD_FLAG_RESULT)
+
+
+def _over(slot: Slot, round_: int) -> bool:
     """Whether the round ended by other means than this package, by plain reads and writes of the slot's files."""
     record = slot.record
-    return record.round != round_before or record.flag not in (RECORD_FLAG_NONE, RECORD_FLAG_INPUT)
+    ended = record.flag in (RECORD_FLAG_RESULT, RECORD_FLAG_FAILED)
+    return record.round > round_ or (record.round == round_ and ended)
 
 
-def _fail(slot: Slot, text: str) -> str:
+def _fail(slot: Slot, text: str, order: Run) -> str:
     """Fails the round, which may not have been published yet: only then does it accept an error."""
     try:
         slot.wait()
+        if order.errors is not None and _publish_failure(slot, text, order):
+            return ""
         slot.fail(text)
+    except RoundCancelled:
+        return ""
     except OSError as error:
         sys.stderr.write(f"{text}pyrmap: {error}\n")
     return text
+
+
+def _publish_failure(slot: Slot, text: str, order: Run) -> bool:
+    """Publishes a failure as the result. False if that is refused."""
+    lines = f"{order.errors}\n{order.slot}\n{shorten(text, ERROR_MAX)}"
+    try:
+        slot.input()
+        slot.publish(np.frombuffer(encode(lines), np.uint8))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_chain.c - which slots can be chained, what a source delivers and when, and what its failure does.
+ */
+#include "chain.h"
+
+#include "exchange_fixture.h"
+#include "suite.h"
+#include "text.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COUNT = 3 };
+
+static struct slot *follow(struct world *world, const char *name, struct slot *source, enum record_side side)
+{
+    struct slot *slot = world_slot(world, name);
+
+    ck_assert_int_eq(world_link(world, slot, source, side), 0);
+    world_check(world);
+    return slot;
+}
+
+static void expect_text(struct world *world, const struct slot *slot, const char *expected)
+{
+    static char text[WORLD_TEXT_MAX];
+
+    world_text(world, slot, SLOT_ERROR, text);
+    ck_assert_str_eq(text, expected);
+}
+
+/* --- links --- */
+
+START_TEST(test_links)
+{
+    static const int results[HANDSHAKE_STATES] = {
+        [STATE_FILLING] = -EBUSY, [STATE_READY] = -EBUSY, [STATE_COMPUTING] = -EBUSY};
+    struct slot *a, *b, *c;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    for (int state = 0; state < HANDSHAKE_STATES; state++) {
+        struct slot *slot = world_slot_in(&world, "slot", (enum handshake_state)state);
+
+        ck_assert_int_eq(world_link(&world, slot, a, RECORD_SIDE_RESULT), results[state]);
+        if (results[state])
+            expect_refusal(slot, EBUSY, "on its way");
+        expect_state(slot, (enum handshake_state)state, 1);
+        world_check(&world);
+        exchange_remove(world.exchange, slot);
+    }
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    c = follow(&world, "c", b, RECORD_SIDE_INPUT);
+    ck_assert_int_eq(world_link(&world, b, c, RECORD_SIDE_RESULT), -EEXIST);
+    ck_assert_int_eq(world_link(&world, a, a, RECORD_SIDE_RESULT), -ELOOP);
+    ck_assert_int_eq(world_link(&world, a, b, RECORD_SIDE_INPUT), -ELOOP);
+    ck_assert_int_eq(world_link(&world, a, c, RECORD_SIDE_RESULT), -ELOOP);
+    expect_refusal(a, ELOOP, "close on itself");
+    ck_assert_uint_eq(a->source, 0);
+    chain_unlink(world.exchange, c);
+    chain_unlink(world.exchange, c); /* has none: nothing */
+    ck_assert_int_eq(world_link(&world, a, c, RECORD_SIDE_RESULT), 0);
+    ck_assert_int_eq(world_link(&world, c, b, RECORD_SIDE_RESULT), -ELOOP);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_targets)
+{
+    static const struct {
+        const char *target;
+        int result;
+        enum record_side side;
+    } rows[] = {
+        {"../a/result.bin", 0, RECORD_SIDE_RESULT},
+        {"../a/data.bin", 0, RECORD_SIDE_INPUT},
+        {"/mnt/x/a/data.bin", 0, RECORD_SIDE_INPUT},
+        {"../none/data.bin", -ENOENT, 0},
+        {"../a/data.txt", -EINVAL, 0},
+        {"../a/data.bin/", -EINVAL, 0},
+        {"../a/data.bin2", -EINVAL, 0},
+        {"../a//data.bin", -EINVAL, 0},
+        {"..//data.bin", -EINVAL, 0},
+        {"../a", -EINVAL, 0},
+        {"../", -EINVAL, 0},
+        {"", -EINVAL, 0},
+        {"a/data.bin", -EINVAL, 0},
+        {"/mnt/xx/a/data.bin", -EINVAL, 0},
+        {"/mnt/x", -EINVAL, 0},
+        {"/mnt/x/", -EINVAL, 0},
+        {"/etc/passwd", -EINVAL, 0},
+        {"../../a/data.bin", -EINVAL, 0},
+        {"../.pyrmap/data.bin", -ENOENT, 0},
+    };
+    char name[SLOT_NAME_MAX + 2], target[CHAIN_TARGET_MAX], expected[CHAIN_TARGET_MAX];
+    struct world world;
+    struct slot *a, *b, *found;
+    enum record_side side;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    a = world_slot(&world, "a");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        ck_assert_msg(chain_parse_target(world.exchange, "/mnt/x", rows[i].target, &found, &side) ==
+                          rows[i].result,
+                      "%s", rows[i].target);
+        if (rows[i].result == 0) {
+            ck_assert_ptr_eq(found, a);
+            ck_assert_int_eq(side, rows[i].side);
+        }
+    }
+    /* The longest name that a slot has, and one byte more. */
+    memset(name, 'n', sizeof(name));
+    name[SLOT_NAME_MAX] = '\0';
+    a = world_slot(&world, name);
+    b = follow(&world, "b", a, RECORD_SIDE_INPUT);
+    chain_target(world.exchange, b, target);
+    snprintf(expected, sizeof(expected), "../%s/data.bin", name);
+    ck_assert_str_eq(target, expected);
+    ck_assert_int_eq(chain_parse_target(world.exchange, "/mnt/x", target, &found, &side), 0);
+    ck_assert_ptr_eq(found, a);
+    snprintf(target, sizeof(target), "../%sn/data.bin", name);
+    ck_assert_int_eq(chain_parse_target(world.exchange, "/mnt/x", target, &found, &side), -EINVAL);
+    slot_rename(world.slots, a, "short");
+    chain_target(world.exchange, b, target);
+    ck_assert_str_eq(target, "../short/data.bin");
+    world_end(&world);
+}
+END_TEST
+
+/* --- deliveries --- */
+
+START_TEST(test_result_becomes_input)
+{
+    struct parked *parked;
+    struct world world;
+    struct record record;
+    struct slot *a, *b;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    parked = world_park_open(&world, b, SLOT_DATA_BIN);
+    world_publish(&world, a, 6, 1);
+    expect_state(b, STATE_IDLE, 1);
+    world_put(&world, a, SLOT_RESULT_BIN, 6, 2);
+    record = a->record;
+    record.flag = RECORD_FLAG_RESULT;
+    record.result_dtype = RECORD_INT64;
+    record.result_ndim = 2;
+    record.result_shape[0] = 3;
+    record.result_shape[1] = 2;
+    record.order = RECORD_ORDER_RESULT_F;
+    ck_assert_int_eq(world_write(&world, a, &record, sizeof(record), 0), 0);
+    /* When the publisher is answered, all has happened. */
+    expect_state(b, STATE_READY, 1);
+    ck_assert_int_eq(b->record.input_length, 6);
+    ck_assert_int_eq(b->record.dtype, RECORD_INT64);
+    ck_assert_int_eq(b->record.input_ndim, 2);
+    ck_assert_int_eq(b->record.input_shape[0], 3);
+    ck_assert_uint_eq(b->record.order, RECORD_ORDER_INPUT_F);
+    ck_assert_int_eq(b->record.result_length, -1);
+    ck_assert_ptr_eq(b->segments[RECORD_SIDE_INPUT], a->segments[RECORD_SIDE_RESULT]);
+    ck_assert_int_eq(world.arrivals, 1);
+    /* On the page-cache path the inode is the source's, and the name is looked up again. */
+    expect_ended(parked, world.exchange->data_path == DATA_PATH_PASSTHROUGH ? 0 : -ESTALE);
+    world_expect(&world, b, SLOT_DATA_BIN, 6, 2);
+
+    /* An intermediate result stays until the next round. */
+    world_finish(&world, b, 1, 3);
+    world_expect(&world, a, SLOT_RESULT_BIN, 6, 2);
+    world_expect(&world, b, SLOT_DATA_BIN, 6, 2);
+    world_publish(&world, a, 1, 4);
+    world_expect(&world, b, SLOT_DATA_BIN, 6, 2);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_shared_input)
+{
+    struct world world;
+    struct slot *a, *b, *c;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = follow(&world, "b", a, RECORD_SIDE_INPUT);
+    c = follow(&world, "c", a, RECORD_SIDE_INPUT);
+    world_publish(&world, a, COUNT, 1);
+    expect_state(b, STATE_READY, 1);
+    expect_state(c, STATE_READY, 1);
+    world_finish(&world, c, 1, 4);
+    world_finish(&world, a, 1, 2);
+    world_finish(&world, b, 1, 3);
+    world_expect(&world, b, SLOT_DATA_BIN, COUNT, 1);
+    world_expect(&world, a, SLOT_RESULT_BIN, 1, 2);
+    world_expect(&world, b, SLOT_RESULT_BIN, 1, 3);
+    world_expect(&world, c, SLOT_RESULT_BIN, 1, 4);
+    world_publish(&world, a, 1, 5);
+    expect_state(b, STATE_READY, 2);
+    expect_state(c, STATE_READY, 2);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_late_link)
+{
+    static const struct {
+        enum handshake_state source;
+        enum record_side side;
+        enum handshake_state follower;
+    } rows[] = {
+        {STATE_IDLE, RECORD_SIDE_INPUT, STATE_IDLE},       {STATE_FILLING, RECORD_SIDE_INPUT, STATE_IDLE},
+        {STATE_READY, RECORD_SIDE_INPUT, STATE_READY},     {STATE_COMPUTING, RECORD_SIDE_INPUT, STATE_READY},
+        {STATE_DONE, RECORD_SIDE_INPUT, STATE_READY},      {STATE_FAILED, RECORD_SIDE_INPUT, STATE_READY},
+        {STATE_IDLE, RECORD_SIDE_RESULT, STATE_IDLE},      {STATE_READY, RECORD_SIDE_RESULT, STATE_IDLE},
+        {STATE_COMPUTING, RECORD_SIDE_RESULT, STATE_IDLE}, {STATE_DONE, RECORD_SIDE_RESULT, STATE_READY},
+        {STATE_FAILED, RECORD_SIDE_RESULT, STATE_FAILED},
+    };
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct slot *a = world_slot_in(&world, "a", rows[i].source);
+        struct slot *b = follow(&world, "b", a, rows[i].side);
+
+        expect_state(b, rows[i].follower, 1);
+        if (rows[i].follower == STATE_READY)
+            world_expect(&world, b, SLOT_DATA_BIN, WORLD_COUNT, rows[i].side == RECORD_SIDE_INPUT ? 1 : 2);
+        exchange_remove(world.exchange, b);
+        exchange_remove(world.exchange, a);
+    }
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_empty_result)
+{
+    struct world world;
+    struct slot *a, *b;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    world_publish(&world, a, 0, 0);
+    world_finish(&world, a, 0, 0);
+    expect_state(b, STATE_READY, 1);
+    ck_assert_int_eq(b->record.input_length, 0);
+    world_expect(&world, b, SLOT_DATA_BIN, 0, 0);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_nothing_else_feeds_it)
+{
+    struct handle *handle;
+    struct world world;
+    struct slot *a, *b;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    ck_assert_int_eq(world_try_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES, &handle), -EBUSY);
+    expect_refusal(b, EBUSY, "chained");
+    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 8), -EBUSY);
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), -EBUSY);
+    world_publish(&world, a, 1, 1);
+    world_finish(&world, a, 1, 2);
+
+    /* Its own failure can be tried again; a dropped input does not come back. */
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_FAILED), 0);
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), 0);
+    expect_state(b, STATE_READY, 1);
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_NONE), 0);
+    expect_state(b, STATE_IDLE, 2);
+    expect_state(a, STATE_DONE, 1);
+    world_publish(&world, a, 1, 3);
+    world_finish(&world, a, 1, 4);
+    expect_state(b, STATE_READY, 2);
+    world_expect(&world, b, SLOT_DATA_BIN, 1, 4);
+    world_end(&world);
+}
+END_TEST
+
+/* --- failures --- */
+
+START_TEST(test_failure_is_passed_on)
+{
+    struct parked *input, *result;
+    struct slot *a, *b, *c, *shares;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    c = follow(&world, "c", b, RECORD_SIDE_RESULT);
+    shares = follow(&world, "shares", a, RECORD_SIDE_INPUT);
+    input = world_park_open(&world, b, SLOT_DATA_BIN);
+    result = world_park_open(&world, c, SLOT_RESULT_BIN);
+    world_publish(&world, a, COUNT, 1);
+    ck_assert_int_eq(exchange_fail(world.exchange, a, &world.caller, "no luck\n", 8), 0);
+    expect_state(b, STATE_FAILED, 1);
+    expect_state(c, STATE_FAILED, 1);
+    expect_text(&world, b, "source a failed: no luck\n");
+    expect_text(&world, c, "source b failed: source a failed: no luck\n");
+    expect_ended(input, -EIO);
+    expect_ended(result, -EIO);
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), -EBUSY); /* it has nothing to try again */
+
+    /* Who shares the input has nothing to do with it. */
+    expect_state(shares, STATE_READY, 1);
+    world_finish(&world, shares, 1, 1);
+    world_check(&world);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_retry_brings_it_back)
+{
+    struct slot *a, *b, *c;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot_in(&world, "a", STATE_FAILED);
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    c = follow(&world, "c", b, RECORD_SIDE_INPUT);
+    expect_state(b, STATE_FAILED, 1);
+    expect_state(c, STATE_FAILED, 1);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_INPUT), 0);
+    expect_state(b, STATE_IDLE, 1);
+    expect_state(c, STATE_IDLE, 1);
+    expect_text(&world, b, "");
+    world_finish(&world, a, COUNT, 2);
+    expect_state(b, STATE_READY, 1);
+    world_expect(&world, c, SLOT_DATA_BIN, COUNT, 2);
+
+    /* A round later: the follower's own has begun and ends with the failure. */
+    world_finish(&world, b, 1, 3);
+    world_finish(&world, c, 1, 3);
+    world_expect(&world, b, SLOT_RESULT_BIN, 1, 3);
+    world_expect(&world, c, SLOT_RESULT_BIN, 1, 3);
+    world_publish(&world, a, 1, 1);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_FAILED), 0);
+    expect_state(b, STATE_FAILED, 2);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_INPUT), 0);
+    expect_state(b, STATE_IDLE, 2);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_FAILED), 0);
+    expect_state(b, STATE_FAILED, 2);
+    world_publish(&world, a, 1, 1);
+    expect_state(a, STATE_READY, 2 + 1);
+    world_finish(&world, a, COUNT, 5);
+    expect_state(b, STATE_READY, 2);
+    world_expect(&world, b, SLOT_DATA_BIN, COUNT, 5);
+    world_end(&world);
+}
+END_TEST
+
+/* A reader of the failed follower's empty data.bin does not see the next input being written. */
+START_TEST(test_retry_drops_what_a_failed_follower_had)
+{
+    struct handle *reader, *writer;
+    struct slot *a, *b;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot_in(&world, "a", STATE_FAILED);
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    reader = world_open(&world, b, SLOT_DATA_BIN, HANDLE_READS);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_INPUT), 0);
+    expect_state(b, STATE_IDLE, 1);
+    chain_unlink(world.exchange, b);
+    writer = world_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES);
+    ck_assert_ptr_ne(writer->segment, reader->segment);
+    world_close(&world, reader);
+    world_close(&world, writer);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_failure_waits_for_its_turn)
+{
+    struct slot *a, *b;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot_in(&world, "a", STATE_DONE);
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    world_publish(&world, a, 1, 1);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_FAILED), 0);
+    expect_state(b, STATE_READY, 1); /* is at work on the result before */
+    world_finish(&world, b, 1, 3);
+    expect_state(b, STATE_DONE, 1);
+    world_expect(&world, b, SLOT_RESULT_BIN, 1, 3);
+    expect_state(b, STATE_FAILED, 2);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_long_texts_are_cut)
+{
+    static char big[60000], text[WORLD_TEXT_MAX];
+    struct slot *a, *b, *c;
+    struct world world;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    memset(big, '.', sizeof(big));
+    memcpy(big, "first line\n", 11);
+    memcpy(big + sizeof(big) - 10, "last line\n", 10);
+    a = world_slot_in(&world, "a", STATE_READY);
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    c = follow(&world, "c", b, RECORD_SIDE_RESULT);
+    ck_assert_int_eq(exchange_fail(world.exchange, a, &world.caller, big, sizeof(big)), 0);
+    ck_assert_uint_eq(text_size(a, SLOT_ERROR), sizeof(big));
+    ck_assert_uint_lt(text_size(b, SLOT_ERROR), sizeof(big) / 2);
+    ck_assert_uint_eq(text_size(b, SLOT_ERROR), text_size(c, SLOT_ERROR));
+    world_text(&world, c, SLOT_ERROR, text);
+    ck_assert_int_eq(strncmp(text, "source b failed: source a failed: first line\n.", 46), 0);
+    ck_assert_ptr_nonnull(strstr(text, ".\n[...]\n."));
+    ck_assert_str_eq(text + strlen(text) - 11, ".last line\n");
+    world_end(&world);
+}
+END_TEST
+
+/* --- the end of a chain --- */
+
+START_TEST(test_unlink)
+{
+    struct slot *a, *b, *idle;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    idle = follow(&world, "idle", b, RECORD_SIDE_RESULT);
+    world_publish(&world, a, COUNT, 1);
+    world_finish(&world, a, COUNT, 2);
+    chain_unlink(world.exchange, b);
+    chain_unlink(world.exchange, idle);
+    expect_state(b, STATE_READY, 1);
+    expect_state(idle, STATE_IDLE, 1);
+    world_expect(&world, b, SLOT_DATA_BIN, COUNT, 2);
+    world_finish(&world, b, 1, 3);
+    world_publish(&world, b, 1, 4); /* a slot like any other */
+    world_publish(&world, idle, 1, 4);
+    world_publish(&world, a, 1, 5);
+    world_finish(&world, a, 1, 6);
+    expect_state(b, STATE_READY, 2);
+    world_expect(&world, b, SLOT_DATA_BIN, 1, 4);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_source_is_removed)
+{
+    static const enum handshake_state states[] = {STATE_READY, STATE_COMPUTING, STATE_DONE, STATE_FAILED};
+    struct slot *a, *b, *c;
+    struct parked *parked;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    for (int i = 0; i < 4; i++) {
+        a = world_slot_in(&world, "a", STATE_DONE);
+        b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+        if (states[i] == STATE_COMPUTING)
+            world_put(&world, b, SLOT_RESULT_BIN, 1, 3);
+        else if (states[i] == STATE_DONE)
+            world_finish(&world, b, 1, 3);
+        else if (states[i] == STATE_FAILED)
+            ck_assert_int_eq(exchange_fail(world.exchange, b, &world.caller, "mine", 4), 0);
+        exchange_remove(world.exchange, a);
+        expect_state(b, states[i], 1);
+        world_expect(&world, b, SLOT_DATA_BIN, WORLD_COUNT, 2);
+        expect_text(&world, b, states[i] == STATE_FAILED ? "mine" : "");
+        ck_assert_uint_eq(b->source, 0);
+        exchange_remove(world.exchange, b);
+    }
+    a = world_slot(&world, "a");
+    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    c = follow(&world, "c", b, RECORD_SIDE_INPUT);
+    parked = world_park_open(&world, c, SLOT_DATA_BIN);
+    exchange_remove(world.exchange, a);
+    expect_state(b, STATE_FAILED, 1);
+    expect_text(&world, b, "source a was removed\n");
+    expect_text(&world, c, "source b failed: source a was removed\n");
+    expect_ended(parked, -EIO);
+    world_publish(&world, b, 1, 7);
+    expect_state(b, STATE_READY, 2);
+    world_expect(&world, c, SLOT_DATA_BIN, 1, 7);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_followers_are_removed)
+{
+    struct slot *a, *followers[5];
+    struct world world;
+
+    for (int first = 0; first < 5; first++) {
+        world_begin(&world, (enum exchange_data_path)_i);
+        a = world_slot(&world, "a");
+        for (int i = 0; i < 5; i++)
+            followers[i] = follow(&world, (const char[]){(char)('p' + i), '\0'}, a, RECORD_SIDE_RESULT);
+        for (int i = 0; i < 5; i++) {
+            exchange_remove(world.exchange, followers[(first + 2 * i) % 5]);
+            world_check(&world);
+        }
+        ck_assert_uint_eq(a->first_follower, 0);
+        world_publish(&world, a, 1, 1);
+        world_finish(&world, a, 1, 2);
+        world_end(&world);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("chain");
+    TCase *tests = tcase_create("both data paths");
+
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, test_links, 0, DATA_PATHS);
+    tcase_add_test(tests, test_targets);
+    tcase_add_loop_test(tests, test_result_becomes_input, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_shared_input, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_late_link, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_empty_result, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_nothing_else_feeds_it, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_failure_is_passed_on, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_retry_brings_it_back, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_retry_drops_what_a_failed_follower_had, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_failure_waits_for_its_turn, 0, DATA_PATHS);
+    tcase_add_test(tests, test_long_texts_are_cut);
+    tcase_add_loop_test(tests, test_unlink, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_source_is_removed, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_followers_are_removed, 0, DATA_PATHS);
+    suite_add_tcase(suite, tests);
+    return suite_run(suite);
+}
