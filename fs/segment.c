@@ -314,8 +314,8 @@ bool segment_has_writers(struct arena *arena, struct segment *segment)
 
 bool segment_is_blank(struct arena *arena, struct segment *segment, uint64_t from)
 {
-    enum { LOOKED_AT = 65536 }; /* who wrote more than that meant it */
-    static const char zeros[4096];
+    enum { LOOKED_AT = 4 << 20 }; /* one byte makes a huge page of zeros; who wrote more than that meant it */
+    static const char zeros[16384];
     int fd = backing_open(&arena->store, entry_of(segment)->backing, O_RDONLY);
     off_t at = (off_t)from;
     char bytes[sizeof(zeros)];

@@ -105,11 +105,14 @@ class Daemon:
         argv.append(str(self.path))
         return argv if self.user is None else as_user(self.user) + argv
 
-    def start(self) -> "Daemon":
-        """Mount, and return once the mount answers. With -f the daemon prints "ready" on stdout."""
+    def start(self, stderr: int | None = None) -> "Daemon":
+        """Mount, and return once the mount answers. With -f the daemon prints "ready" on stdout.
+
+        stderr: a descriptor that gets the log instead of the file `log`.
+        """
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.PIPE, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                            stderr=log if stderr is None else stderr, start_new_session=True)
         _running.add(self)
         assert self.process.stdout is not None
         answers, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)

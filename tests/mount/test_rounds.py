@@ -157,7 +157,8 @@ def watch(slot: Slot, finished: Any, seen: Any) -> None:
 def test_nothing_is_torn_or_mixed_up(slot: Slot) -> None:
     """Producer, consumer and two bystanders, each a process, at full speed."""
     fork, rounds = multiprocessing.get_context("fork"), 400
-    finished, seen = fork.Event(), [fork.Value("i") for _ in range(2)]
+    finished = fork.Event()
+    seen: list[Any] = [fork.Value("i") for _ in range(2)]
     workers = [fork.Process(target=consume, args=(slot, rounds)),
                fork.Process(target=produce, args=(slot, rounds, random.Random(5)))]
     bystanders = [fork.Process(target=watch, args=(slot, finished, count)) for count in seen]

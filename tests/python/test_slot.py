@@ -172,8 +172,8 @@ def test_a_block_that_raises_fails_the_round(producer: Slot, job: Path) -> None:
     producer.produce([1])
     producer.publish()
     with pytest.raises(ZeroDivisionError), Slot(job) as slot:
-        slot.publish(slot.input() / len([]))
-    with pytest.raises(RoundFailed, match="^ZeroDivisionError: division by zero\nTraceback"):
+        slot.publish(slot.input()[0].item() // len([]))
+    with pytest.raises(RoundFailed, match="^ZeroDivisionError: integer division or modulo by zero\nTraceback"):
         producer.wait(1)
 
 
@@ -319,3 +319,76 @@ def test_a_full_arena_is_an_error_before_it_is_a_signal() -> None:
             slot.produce(np.zeros((64 << 20) // 8))
         slot.produce([1])
         slot.publish()
+
+
+def test_a_round_that_is_over_is_not_waited_for(producer: Slot, worker: Slot) -> None:
+    begin(producer, worker)
+    worker.publish(0)
+    for attempt in (worker.input, worker.wait):
+        worker.expect(1)
+        with pytest.raises(RoundCancelled, match="round 1 in .* is over"):
+            attempt()
+
+
+def test_the_round_that_is_expected_and_no_other(producer: Slot, worker: Slot, job: Path) -> None:
+    begin(producer, worker)
+    worker.publish(0)
+    worker.expect(2)
+    # Round 1 is done: its data.bin would open at once.
+    with pytest.raises(TimeoutError):
+        worker.input(0.02)
+    taken: list[object] = []
+    thread = threading.Thread(target=lambda: taken.append(worker.input().tolist()))
+    thread.start()
+    producer.produce([7])
+    producer.publish()
+    thread.join(20)
+    assert taken == [[7]]
+    worker.publish(8)
+
+
+def test_a_worker_whose_round_was_cancelled_leaves_the_next_one_alone(producer: Slot, worker: Slot, job: Path) -> None:
+    for finish in (lambda: worker.publish([1, 2]), lambda: worker.fail("late"), lambda: worker.empty_result(3)):
+        begin(producer, worker)
+        producer.cancel()
+        producer.produce([5])
+        producer.publish()
+        with pytest.raises(RoundCancelled, match="was cancelled"):
+            finish()
+        assert producer.record.flag == 0
+        worker.close()
+        worker = Slot(job)
+        assert worker.input().tolist() == [5]
+        worker.publish(6)
+        assert producer.result().tolist() == [6]
+
+
+@pytest.mark.parametrize("timeout", [None, 30])
+def test_a_slot_that_is_removed_ends_the_wait_for_its_input(producer: Slot, job: Path, timeout: float | None) -> None:
+    raised: list[str] = []
+
+    def wait() -> None:
+        with Slot(job) as waiting, pytest.raises(RoundCancelled) as cancelled:
+            opened.set()
+            waiting.input(timeout)
+        raised.append(str(cancelled.value))
+
+    opened = threading.Event()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert opened.wait(20)
+    if timeout is None:
+        eventually(lambda: "waiting=" in (job / "metadata.txt").read_text(), "the worker waits")
+    job.rmdir()
+    thread.join(20)
+    assert raised == [f"{job} was removed"]
+
+
+def test_a_worker_that_leaves_before_there_is_an_input(producer: Slot, worker: Slot, job: Path) -> None:
+    worker.bind()
+    assert (job / "worker").read_text() == f"{os.getpid()}\n"
+    worker.unbind()
+    assert (job / "worker").read_text() == ""
+    begin(producer, worker)
+    assert (job / "worker").read_text() == f"{os.getpid()}\n"
+    worker.publish(1)

@@ -89,13 +89,13 @@ test_that("Ctrl-C stops the worker and removes the slot", {
                 answer("sleep_and_tell"), pid_file),
         "slots <- list.files(Sys.getenv('PYRMAP_MOUNT'), paste0('^r-', Sys.getpid(), '-'))",
         sprintf("after <- run_python(1, '%s')", answer("plus_one")),
-        sprintf("writeLines(c(interrupted, length(slots), after), '%s.part')", done),
+        sprintf("writeLines(paste(interrupted, length(slots), after), '%s.part')", done),
         sprintf("invisible(file.rename('%s.part', '%s'))", done, done)))
     expect_true(eventually(function() file.exists(pid_file)))
     worker <- as.integer(readLines(pid_file, warn = FALSE))
     tools::pskill(session, tools::SIGINT)
     expect_true(eventually(function() file.exists(done)))
-    expect_identical(readLines(done), c("TRUE", "0", "2"))
+    expect_identical(readLines(done), "TRUE 0 2")
     expect_true(eventually(function() !process_exists(worker)))
     expect_true(eventually(function() !process_exists(session)))
 })
@@ -123,11 +123,26 @@ test_that("slots that vanish between two calls are made again", {
 
 test_that("a server that is killed is started again", {
     works()
-    server <- getFromNamespace("session", "pyrmap")$servers[[1]]
-    children <- system2("pgrep", c("-P", Sys.getpid()), stdout = TRUE)
-    # The pgrep itself is among them, and gone.
-    children <- children[file.exists(file.path("/proc", children, "comm"))]
-    names <- vapply(children, function(pid) readLines(file.path("/proc", pid, "comm")), "")
-    tools::pskill(as.integer(children[grepl("python", names)]), tools::SIGKILL)
+    children <- as.integer(system2("pgrep", c("-P", Sys.getpid()), stdout = TRUE))
+    name_of <- function(pid) tryCatch(suppressWarnings(readLines(file.path("/proc", pid, "comm"))), error = function(e) "")
+    server <- children[grepl("python", vapply(children, name_of, ""))]
+    expect_length(server, 1)
+    tools::pskill(server, tools::SIGKILL)
+    expect_true(eventually(function() !process_exists(server)))
     works()
+})
+
+test_that("a server that is killed in the middle is named", {
+    pid_file <- tempfile()
+    session <- start_session(c(
+        sprintf("outcome <- tryCatch(run_python(1, '%s', args = list('%s')), error = function(e) class(e)[1])",
+                answer("sleep_and_tell"), pid_file),
+        sprintf("writeLines(c(outcome, run_python(1, '%s')))", answer("plus_one"))))
+    expect_true(eventually(function() file.exists(pid_file)))
+    worker <- as.integer(readLines(pid_file, warn = FALSE))
+    server <- as.integer(system2("ps", c("-o", "ppid=", "-p", worker), stdout = TRUE))
+    tools::pskill(server, tools::SIGKILL)
+    expect_true(eventually(function() !process_exists(session)))
+    expect_identical(readLines(attr(session, "log")), c("pyrmap_worker_died", "2"))
+    expect_true(eventually(function() !process_exists(worker)))
 })

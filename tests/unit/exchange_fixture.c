@@ -130,6 +130,7 @@ static uint64_t index_bytes(struct world *world)
 
 void world_end(struct world *world)
 {
+    struct arena_usage usage;
     struct slot *slot;
 
     world_check(world);
@@ -138,7 +139,9 @@ void world_end(struct world *world)
     ck_assert_uint_eq(slots_count(world->slots), 0);
     ck_assert_uint_eq(world->exchange->waiters, 0);
     bench_settle_down(&world->bench);
-    ck_assert_uint_eq(bench_usage(&world->bench).used, index_bytes(world));
+    usage = bench_usage(&world->bench);
+    ck_assert_uint_eq(usage.files, index_bytes(world));
+    ck_assert_uint_eq(usage.used, world->bench.options.kind == ARENA_TMPFS ? 0 : usage.files);
     ck_assert_uint_eq(world_charged(world, world->caller.uid), 0);
     end(world);
     bench_close(&world->bench);
@@ -547,4 +550,12 @@ void expect_ended(struct parked *parked, int result)
 int world_link(struct world *world, struct slot *slot, struct slot *source, enum record_side side)
 {
     return chain_link(world->exchange, slot, source, side, &world->caller);
+}
+
+struct slot *world_follow(struct world *world, const char *name, struct slot *source, enum record_side side)
+{
+    struct slot *slot = world_slot(world, name);
+
+    ck_assert_int_eq(world_link(world, slot, source, side), 0);
+    return slot;
 }

@@ -124,5 +124,7 @@ void expect_ended(struct parked *parked, int result);
 /* --- chains --- */
 
 int world_link(struct world *world, struct slot *slot, struct slot *source, enum record_side side);
+/* A fresh slot that is chained from the beginning. */
+struct slot *world_follow(struct world *world, const char *name, struct slot *source, enum record_side side);
 
 #endif

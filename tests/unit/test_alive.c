@@ -121,6 +121,28 @@ START_TEST(test_worker_of_a_follower)
 }
 END_TEST
 
+/* Its own account of the failure stands, and the input is there for another try. */
+START_TEST(test_worker_exits_after_failing)
+{
+    char text[WORLD_TEXT_MAX];
+    struct world world;
+    struct slot *slot;
+    pid_t pid;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = with_worker(&world, &pid);
+    world_publish(&world, slot, COUNT, 1);
+    ck_assert_int_eq(exchange_fail(world.exchange, slot, &world.caller, "ValueError: no", 14), 0);
+    end_worker(&world, slot);
+    expect_state(slot, STATE_FAILED, 1);
+    world_text(&world, slot, SLOT_ERROR, text);
+    ck_assert_str_eq(text, "ValueError: no");
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    world_expect(&world, slot, SLOT_DATA_BIN, COUNT, 1);
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(test_worker_dies_when_done)
 {
     struct world world;
@@ -344,6 +366,7 @@ int main(void)
     tcase_add_loop_test(workers, test_worker_dies_at_work, 0, 2 * DATA_PATHS);
     tcase_add_loop_test(workers, test_worker_dies_too_early, 0, 2);
     tcase_add_loop_test(workers, test_worker_of_a_follower, 0, 2);
+    tcase_add_test(workers, test_worker_exits_after_failing);
     tcase_add_test(workers, test_worker_dies_when_done);
     tcase_add_loop_test(workers, test_worker_of_many_rounds, 0, 3);
     tcase_add_loop_test(workers, test_worker_of_the_next_round, 0, 2);

@@ -249,15 +249,22 @@ START_TEST(test_holes)
     ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     client_fill(fd, 0, 3 * MIB, 1);
 
-    /* What does not fit is cut off again, and nothing that was given before. */
+    /* What does not fit and is blank is cut off again, and nothing that was given before. */
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_GROW, 4 * KIB), 0);
-    ck_assert_int_eq(pwrite(fd, "x", 1, 20 * (off_t)MIB), 1);
+    ck_assert_int_eq(pwrite(fd, "", 1, 20 * (off_t)MIB), 1);
     ck_assert(exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
-    ck_assert_int_eq(fill_holes(&world, slot), -ENOSPC);
+    ck_assert_int_eq(fill_holes(&world, slot), 0);
+    expect_refusal(slot, ENOSPC, "do not fit");
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 3 * MIB + 1);
     ck_assert_uint_eq(client_differs(fd, 3 * MIB, 1), 3 * MIB);
+
+    /* Where data was written, the size stays and whoever asks for it is told. */
+    ck_assert_int_eq(pwrite(fd, "x", 1, 20 * (off_t)MIB), 1);
+    ck_assert_int_eq(fill_holes(&world, slot), -ENOSPC);
+    ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 20 * MIB + 1);
     close(fd);
     world_close(&world, handle);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), -EINVAL); /* no whole number of elements */
 
     /* Published bytes are nobody's to change, and have none. */
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 800), 0);

@@ -14,15 +14,6 @@
 
 enum { COUNT = 3 };
 
-static struct slot *follow(struct world *world, const char *name, struct slot *source, enum record_side side)
-{
-    struct slot *slot = world_slot(world, name);
-
-    ck_assert_int_eq(world_link(world, slot, source, side), 0);
-    world_check(world);
-    return slot;
-}
-
 static void expect_text(struct world *world, const struct slot *slot, const char *expected)
 {
     static char text[WORLD_TEXT_MAX];
@@ -52,8 +43,8 @@ START_TEST(test_links)
         world_check(&world);
         exchange_remove(world.exchange, slot);
     }
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
-    c = follow(&world, "c", b, RECORD_SIDE_INPUT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    c = world_follow(&world, "c", b, RECORD_SIDE_INPUT);
     ck_assert_int_eq(world_link(&world, b, c, RECORD_SIDE_RESULT), -EEXIST);
     ck_assert_int_eq(world_link(&world, a, a, RECORD_SIDE_RESULT), -ELOOP);
     ck_assert_int_eq(world_link(&world, a, b, RECORD_SIDE_INPUT), -ELOOP);
@@ -115,7 +106,7 @@ START_TEST(test_targets)
     memset(name, 'n', sizeof(name));
     name[SLOT_NAME_MAX] = '\0';
     a = world_slot(&world, name);
-    b = follow(&world, "b", a, RECORD_SIDE_INPUT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_INPUT);
     chain_target(world.exchange, b, target);
     snprintf(expected, sizeof(expected), "../%s/data.bin", name);
     ck_assert_str_eq(target, expected);
@@ -141,7 +132,7 @@ START_TEST(test_result_becomes_input)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot(&world, "a");
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     parked = world_park_open(&world, b, SLOT_DATA_BIN);
     world_publish(&world, a, 6, 1);
     expect_state(b, STATE_IDLE, 1);
@@ -185,8 +176,8 @@ START_TEST(test_shared_input)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot(&world, "a");
-    b = follow(&world, "b", a, RECORD_SIDE_INPUT);
-    c = follow(&world, "c", a, RECORD_SIDE_INPUT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_INPUT);
+    c = world_follow(&world, "c", a, RECORD_SIDE_INPUT);
     world_publish(&world, a, COUNT, 1);
     expect_state(b, STATE_READY, 1);
     expect_state(c, STATE_READY, 1);
@@ -223,7 +214,7 @@ START_TEST(test_late_link)
     world_begin(&world, (enum exchange_data_path)_i);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct slot *a = world_slot_in(&world, "a", rows[i].source);
-        struct slot *b = follow(&world, "b", a, rows[i].side);
+        struct slot *b = world_follow(&world, "b", a, rows[i].side);
 
         expect_state(b, rows[i].follower, 1);
         if (rows[i].follower == STATE_READY)
@@ -242,7 +233,7 @@ START_TEST(test_empty_result)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot(&world, "a");
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     world_publish(&world, a, 0, 0);
     world_finish(&world, a, 0, 0);
     expect_state(b, STATE_READY, 1);
@@ -260,7 +251,7 @@ START_TEST(test_nothing_else_feeds_it)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot(&world, "a");
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     ck_assert_int_eq(world_try_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES, &handle), -EBUSY);
     expect_refusal(b, EBUSY, "chained");
     ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 8), -EBUSY);
@@ -293,9 +284,9 @@ START_TEST(test_failure_is_passed_on)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot(&world, "a");
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
-    c = follow(&world, "c", b, RECORD_SIDE_RESULT);
-    shares = follow(&world, "shares", a, RECORD_SIDE_INPUT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    c = world_follow(&world, "c", b, RECORD_SIDE_RESULT);
+    shares = world_follow(&world, "shares", a, RECORD_SIDE_INPUT);
     input = world_park_open(&world, b, SLOT_DATA_BIN);
     result = world_park_open(&world, c, SLOT_RESULT_BIN);
     world_publish(&world, a, COUNT, 1);
@@ -323,8 +314,8 @@ START_TEST(test_retry_brings_it_back)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot_in(&world, "a", STATE_FAILED);
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
-    c = follow(&world, "c", b, RECORD_SIDE_INPUT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    c = world_follow(&world, "c", b, RECORD_SIDE_INPUT);
     expect_state(b, STATE_FAILED, 1);
     expect_state(c, STATE_FAILED, 1);
     ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_INPUT), 0);
@@ -365,7 +356,7 @@ START_TEST(test_retry_drops_what_a_failed_follower_had)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot_in(&world, "a", STATE_FAILED);
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     reader = world_open(&world, b, SLOT_DATA_BIN, HANDLE_READS);
     ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_INPUT), 0);
     expect_state(b, STATE_IDLE, 1);
@@ -385,7 +376,7 @@ START_TEST(test_failure_waits_for_its_turn)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot_in(&world, "a", STATE_DONE);
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     world_publish(&world, a, 1, 1);
     ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_FAILED), 0);
     expect_state(b, STATE_READY, 1); /* is at work on the result before */
@@ -408,8 +399,8 @@ START_TEST(test_long_texts_are_cut)
     memcpy(big, "first line\n", 11);
     memcpy(big + sizeof(big) - 10, "last line\n", 10);
     a = world_slot_in(&world, "a", STATE_READY);
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
-    c = follow(&world, "c", b, RECORD_SIDE_RESULT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    c = world_follow(&world, "c", b, RECORD_SIDE_RESULT);
     ck_assert_int_eq(exchange_fail(world.exchange, a, &world.caller, big, sizeof(big)), 0);
     ck_assert_uint_eq(text_size(a, SLOT_ERROR), sizeof(big));
     ck_assert_uint_lt(text_size(b, SLOT_ERROR), sizeof(big) / 2);
@@ -431,8 +422,8 @@ START_TEST(test_unlink)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot(&world, "a");
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
-    idle = follow(&world, "idle", b, RECORD_SIDE_RESULT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    idle = world_follow(&world, "idle", b, RECORD_SIDE_RESULT);
     world_publish(&world, a, COUNT, 1);
     world_finish(&world, a, COUNT, 2);
     chain_unlink(world.exchange, b);
@@ -461,7 +452,7 @@ START_TEST(test_source_is_removed)
     world_begin(&world, (enum exchange_data_path)_i);
     for (int i = 0; i < 4; i++) {
         a = world_slot_in(&world, "a", STATE_DONE);
-        b = follow(&world, "b", a, RECORD_SIDE_RESULT);
+        b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
         if (states[i] == STATE_COMPUTING)
             world_put(&world, b, SLOT_RESULT_BIN, 1, 3);
         else if (states[i] == STATE_DONE)
@@ -476,8 +467,8 @@ START_TEST(test_source_is_removed)
         exchange_remove(world.exchange, b);
     }
     a = world_slot(&world, "a");
-    b = follow(&world, "b", a, RECORD_SIDE_RESULT);
-    c = follow(&world, "c", b, RECORD_SIDE_INPUT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    c = world_follow(&world, "c", b, RECORD_SIDE_INPUT);
     parked = world_park_open(&world, c, SLOT_DATA_BIN);
     exchange_remove(world.exchange, a);
     expect_state(b, STATE_FAILED, 1);
@@ -500,7 +491,7 @@ START_TEST(test_followers_are_removed)
         world_begin(&world, (enum exchange_data_path)_i);
         a = world_slot(&world, "a");
         for (int i = 0; i < 5; i++)
-            followers[i] = follow(&world, (const char[]){(char)('p' + i), '\0'}, a, RECORD_SIDE_RESULT);
+            followers[i] = world_follow(&world, (const char[]){(char)('p' + i), '\0'}, a, RECORD_SIDE_RESULT);
         for (int i = 0; i < 5; i++) {
             exchange_remove(world.exchange, followers[(first + 2 * i) % 5]);
             world_check(&world);

@@ -58,14 +58,6 @@ static void expect_names(struct world *world, const struct nodeids *nodeids, con
     }
 }
 
-static struct slot *linked(struct world *world, const char *name, struct slot *source, enum record_side side)
-{
-    struct slot *slot = world_slot(world, name);
-
-    ck_assert_int_eq(world_link(world, slot, source, side), 0);
-    return slot;
-}
-
 /* --- one name, one nodeid --- */
 
 START_TEST(test_round_trip)
@@ -78,8 +70,8 @@ START_TEST(test_round_trip)
     for (int i = 0; i < 20; i++) {
         name[1] = (char)('0' + i / 10);
         name[2] = (char)('0' + i % 10);
-        slots[i] =
-            i % 4 == 1 ? linked(&world, name, slots[i - 1], RECORD_SIDE_RESULT) : world_slot(&world, name);
+        slots[i] = i % 4 == 1 ? world_follow(&world, name, slots[i - 1], RECORD_SIDE_RESULT)
+                              : world_slot(&world, name);
     }
     for (int i = 0; i < 20; i++) {
         for (int file = 0; file < SLOT_FILES; file++) {
@@ -135,7 +127,7 @@ START_TEST(test_unknown_nodeids)
 
     world_begin(&world, (enum exchange_data_path)_i);
     slot = world_slot(&world, "a");
-    linked(&world, "b", slot, RECORD_SIDE_INPUT);
+    world_follow(&world, "b", slot, RECORD_SIDE_INPUT);
     expect_stale(&world, 0);
     expect_stale(&world, UINT64_MAX);
     base = inode_of(world.exchange, slot, SLOT_DIRECTORY);
@@ -237,7 +229,7 @@ START_TEST(test_source)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot(&world, "a");
-    b = linked(&world, "b", a, RECORD_SIDE_RESULT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     nodeid = inode_of(world.exchange, b, SLOT_SOURCE);
     expect_inode(&world, nodeid, b, SLOT_SOURCE);
     chain_unlink(world.exchange, b);
@@ -279,7 +271,7 @@ START_TEST(test_chained_result)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot(&world, "a");
-    b = linked(&world, "b", a, RECORD_SIDE_RESULT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     ck_assert_uint_ne(number_of(&world, a, SLOT_RESULT_BIN), number_of(&world, b, SLOT_DATA_BIN));
     world_publish(&world, a, 2, 1);
     world_finish(&world, a, 2, 2);
@@ -312,8 +304,8 @@ START_TEST(test_shared_input)
 
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot(&world, "a");
-    b = linked(&world, "b", a, RECORD_SIDE_INPUT);
-    c = linked(&world, "c", b, RECORD_SIDE_INPUT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_INPUT);
+    c = world_follow(&world, "c", b, RECORD_SIDE_INPUT);
     world_publish(&world, a, 2, 1);
     expect_state(c, STATE_READY, 1);
     expect_shared(&world, a, SLOT_DATA_BIN, b);
@@ -430,8 +422,8 @@ START_TEST(test_unique_nodeids)
         char name[4] = {'s', (char)('a' + i), '\0'};
 
         slots[i] = i % 3 == 0 ? world_slot(&world, name)
-                              : linked(&world, name, slots[(unsigned)i / 2],
-                                       i % 3 == 1 ? RECORD_SIDE_RESULT : RECORD_SIDE_INPUT);
+                              : world_follow(&world, name, slots[(unsigned)i / 2],
+                                             i % 3 == 1 ? RECORD_SIDE_RESULT : RECORD_SIDE_INPUT);
     }
     for (int step = 0; step < STEPS; step++) {
         struct slot *slot = slots[(random_next(&random) >> 20) % SLOTS];

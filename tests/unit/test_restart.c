@@ -7,8 +7,8 @@
 #include "store.h"
 #include "suite.h"
 #include "text.h"
-#include <dirent.h>
 #include <errno.h>
+#include <glob.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -181,13 +181,14 @@ END_TEST
 
 static int files_in(const struct world *world)
 {
-    DIR *directory = opendir(world->bench.directory);
-    int count = 0;
+    char pattern[80];
+    glob_t found = {0};
+    int count;
 
-    ck_assert_ptr_nonnull(directory);
-    while (readdir(directory))
-        count++;
-    closedir(directory);
+    snprintf(pattern, sizeof(pattern), "%s/*", world->bench.directory);
+    ck_assert_int_eq(glob(pattern, 0, NULL, &found), 0);
+    count = (int)found.gl_pathc;
+    globfree(&found);
     return count;
 }
 

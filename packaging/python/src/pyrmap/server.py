@@ -198,6 +198,21 @@ class Server:
         return not (record.round > child.order.round
                     or record.round == child.order.round and record.flag == RECORD_FLAG_RESULT)
 
+    def _unfinished(self, order: Run) -> bool:
+        """Whether the round of a worker that is dead is still to come, or to be failed."""
+        from pyrmap.record import RECORD_FLAG_INPUT, RECORD_FLAG_NONE
+
+        handles = self.kept.get(order.slot)
+        if handles is None or order.round is None:
+            return False
+        try:
+            record = handles.record.read()
+        except OSError:
+            return False
+        if record.round != order.round:
+            return record.round < order.round
+        return record.flag in (RECORD_FLAG_NONE, RECORD_FLAG_INPUT)
+
     def _start(self, order: Run) -> None:
         slot = order.slot
         handles = self.kept.pop(slot, None)
@@ -260,7 +275,11 @@ class Server:
         if self.workers.get(slot) is not child:
             return
         del self.workers[slot]
-        if slot in self.waiting:
+        # The filesystem fails a round that has an input when its worker dies; of an earlier death only this server knows.
+        if status and not child.cancelled and not child.order.errors and not child.order.failure and self._unfinished(child.order):
+            text = f"worker {child.pid} exited before it published the result of round {child.order.round}\n"
+            self._start(child.order._replace(failure=text))
+        elif slot in self.waiting:
             following, *rest = self.waiting.pop(slot)
             if rest:
                 self.waiting[slot] = rest

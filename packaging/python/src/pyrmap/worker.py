@@ -66,6 +66,7 @@ class Run(NamedTuple):
     task: object = None  # its JSON value; None: what the slot's `task` says
     round: Optional[int] = None  # the round to take; None: the next one that is published
     errors: Optional[str] = None  # failures are published as results that begin with this
+    failure: Optional[str] = None  # nothing is to be run: the round fails with this text
 
 
 def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] = None) -> str:
@@ -87,6 +88,8 @@ def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] 
         if error.errno not in GONE:
             print(f"pyrmap: {error}", file=sys.stderr)
         return str(error)
+    if order.failure is not None:
+        return _fail(slot, order.failure, order)
     process.use_slot(slot)
     try:
         if order.errors is None or not _passed_on(slot, order.errors):
