@@ -252,6 +252,16 @@ void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum reco
     slot_fresh_array(exchange->slots, slot, side);
 }
 
+/* One inode has one owner and one mode: only names that agree in these can share it. */
+static bool have_one_face(const struct slot *a, enum record_side a_side, const struct slot *b,
+                          enum record_side b_side)
+{
+    static const enum slot_file files[] = {
+        [RECORD_SIDE_INPUT] = SLOT_DATA_BIN, [RECORD_SIDE_RESULT] = SLOT_RESULT_BIN};
+
+    return a->uid == b->uid && a->gid == b->gid && a->modes[files[a_side]] == b->modes[files[b_side]];
+}
+
 void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side,
                     const struct slot *from, enum record_side from_side)
 {
@@ -266,7 +276,7 @@ void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_si
         exchange->hooks.array_arrived(exchange->hooks.context, slot);
     }
     slot->arrays[side].number = from->arrays[from_side].number;
-    if (from_side == RECORD_SIDE_RESULT) {
+    if (from_side == RECORD_SIDE_RESULT && segment && have_one_face(slot, side, from, from_side)) {
         slot->arrays[side].home = from->arrays[from_side].home;
         slot->arrays[side].home_side = from->arrays[from_side].home_side;
     }
@@ -381,8 +391,8 @@ int exchange_mkdir(struct exchange *exchange, const char *name, const struct cal
 
 void exchange_remove(struct exchange *exchange, struct slot *slot)
 {
+    exchange_end_waiters(slot, -ECANCELED); /* before the chain, or its publisher would be let in */
     chain_slot_removed(exchange, slot);
-    exchange_end_waiters(slot, -ECANCELED);
     exchange->hooks.slot_removing(exchange->hooks.context, slot);
     while (slot->handles)
         handle_delist(slot->handles);
@@ -572,8 +582,8 @@ int exchange_init(struct exchange **out, struct slots *slots, struct arena *aren
         exchange_deinit(exchange);
         return result;
     }
+    *out = exchange; /* the hooks that restore calls may want it */
     restore(exchange);
-    *out = exchange;
     return 0;
 }
 

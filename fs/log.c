@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <syslog.h>
@@ -31,6 +32,23 @@ static void make_printable(char *line)
     }
 }
 
+/* A reader that does not read must not stop the filesystem: into a full pipe goes nothing, and later how much
+ * that was. */
+static void print_line(const char *level, const char *line)
+{
+    static unsigned dropped;
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    if (poll(&out, 1, 0) != 1 || !(out.revents & POLLOUT)) {
+        dropped++;
+        return;
+    }
+    if (dropped)
+        dprintf(STDERR_FILENO, "pyrmapfs: warning: %u lines were dropped\n", dropped);
+    dropped = 0;
+    dprintf(STDERR_FILENO, "pyrmapfs: %s: %s\n", level, line);
+}
+
 void log_line(enum log_level level, const char *format, ...)
 {
     static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
@@ -47,5 +65,5 @@ void log_line(enum log_level level, const char *format, ...)
     if (target == LOG_TO_SYSLOG)
         syslog(priorities[level], "%s", line);
     else
-        dprintf(STDERR_FILENO, "pyrmapfs: %s: %s\n", names[level], line);
+        print_line(names[level], line);
 }

@@ -207,8 +207,7 @@ static enum background_progress invalidate(struct background_job *job)
         fuse_lowlevel_notify_inval_inode(session, invalidation->nodeid, 0, 0);
         fuse_lowlevel_notify_inval_inode(session, invalidation->aside, 0, 0);
     } else {
-        fuse_lowlevel_notify_inval_entry(session, INODE_ROOT_ID, invalidation->name,
-                                         strlen(invalidation->name));
+        transport_expire_entry(invalidation->ops->transport, INODE_ROOT_ID, invalidation->name);
     }
     return BACKGROUND_DONE;
 }

@@ -262,8 +262,6 @@ void ops_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, 
         got = -ESTALE; /* the slot is gone */
     else
         got = control->read(ops->exchange, handle, ops_buffer, size, offset);
-    if (control->kind == CONTROL_RECORD && handle->slot)
-        stored_page_was_read(handle->slot, size, offset);
     if (got < 0)
         ops_reply(request, (int)got);
     else

@@ -105,8 +105,7 @@ void ops_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t m
     if (result == 0)
         result = exchange_mkdir(ops->exchange, name, &caller, mode, &made.slot);
     if (result < 0) {
-        if (result != -EEXIST && result != -ESTALE)
-            log_info("refused to make a slot for process %d: %s", (int)caller.thread, strerror(-result));
+        log_debug("refused to make a slot for process %d: %s", (int)caller.thread, strerror(-result));
         ops_reply(request, result);
         return;
     }

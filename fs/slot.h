@@ -116,9 +116,8 @@ struct slot {
     int32_t page_backing_id;
     uint64_t text_serial[2]; /* by enum record_side: of the array whose text has this size */
     off_t text_size[2];
-    uint32_t refreshing;        /* enum slot_refresh */
-    struct record page_as_read; /* page-cache path: what the kernel's page of metadata.bin began with */
-    pid_t filler;               /* the process that last opened data.bin for writing in this round */
+    uint32_t refreshing;   /* enum slot_refresh */
+    pid_t filler;          /* the process that last opened data.bin for writing in this round */
     uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
     int32_t settled[2];    /* how that ended: 0 or -errno */
     uint32_t sizing[2];    /* by enum record_side: reservations under way */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORDS = RECORD_SIZE / sizeof(uint32_t), PAGE = 4096 };
+enum { WORDS = RECORD_SIZE / sizeof(uint32_t) };
 
 union words {
     struct record record;
@@ -87,19 +87,14 @@ void stored_take(struct ops *ops, struct slot *slot, const struct caller *caller
 void stored_write_back(struct ops *ops, struct slot *slot, const struct caller *caller, const char *bytes,
                        size_t size, off_t offset)
 {
-    struct record page = slot->page_as_read;
+    struct record page;
 
-    if (offset < 0 || offset >= RECORD_SIZE)
+    /* The page tells its age: of an older one nobody knows what was stored and what is just old. */
+    if (offset != 0 || size < sizeof(page) ||
+        memcmp(bytes + offsetof(struct record, change), &slot->record.change, sizeof(page.change)) != 0) {
+        ops_refresh_record(ops, slot);
         return;
-    if (size > (size_t)(RECORD_SIZE - offset))
-        size = (size_t)(RECORD_SIZE - offset);
-    memcpy((char *)&page + offset, bytes, size);
-    stored_take(ops, slot, caller, &page, &slot->page_as_read);
-    slot->page_as_read = slot->record;
-}
-
-void stored_page_was_read(struct slot *slot, size_t size, off_t offset)
-{
-    if (offset == 0 && size >= PAGE)
-        slot->page_as_read = slot->record;
+    }
+    memcpy(&page, bytes, sizeof(page));
+    stored_take(ops, slot, caller, &page, &slot->record);
 }

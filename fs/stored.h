@@ -17,7 +17,4 @@ void stored_take(struct ops *ops, struct slot *slot, const struct caller *caller
 void stored_write_back(struct ops *ops, struct slot *slot, const struct caller *caller, const char *bytes,
                        size_t size, off_t offset);
 
-/* Page-cache path: a read of this size may have filled the kernel's page. */
-void stored_page_was_read(struct slot *slot, size_t size, off_t offset);
-
 #endif

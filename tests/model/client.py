@@ -234,7 +234,8 @@ class RemoteClient:
     def __init__(self, root: str) -> None:
         self.connection, theirs = Pipe()
         self.process = subprocess.Popen([sys.executable, __file__, str(theirs.fileno()), root],
-                                        pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+                                        pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                                        start_new_session=True)
         theirs.close()
         self.pid = self.process.pid
         self.answers: list[Any] = []  # of parked opens

@@ -25,7 +25,6 @@ Clients = Sequence["LocalClient | RemoteClient"]
 
 FULL_EVERY = 100
 PATIENCE = 10.0  # seconds until a parked open that should be answered is not
-LOCKING = {"truncate_record", "store_record"}  # want the inode of metadata.bin for themselves
 TEXT_VERBS = {"write_task", "write_error", "write_text", "unlink"}
 
 
@@ -93,7 +92,7 @@ class Run:
         if verb == "rename":
             # A parked open that finds a new inode is looked up again, by the name under which it was made.
             return arguments[0] not in model.slots or not model.slots[arguments[0]].waiters
-        if verb in LOCKING or (verb == "unlink" and arguments[1] == "metadata.bin"):
+        if wants_lock(verb, arguments):
             return not self.is_locked(arguments[0])
         if verb in ("park", "park_record"):
             return isinstance(self.clients[client], RemoteClient) and not model.is_waiting(arguments[0])
@@ -260,6 +259,13 @@ class Run:
                 os.rmdir(f"{self.root}/{name}")
         for client_number in self.parked.elements():
             self.clients[client_number].late(self.patience)
+
+
+def wants_lock(verb: str, arguments: Sequence[Any]) -> bool:
+    """Whether the kernel does this only when it has the inode of metadata.bin for itself."""
+    if verb == "write_record":
+        return arguments[1] + len(arguments[2]) > SIZE
+    return verb in ("truncate_record", "store_record") or (verb == "unlink" and arguments[1] == "metadata.bin")
 
 
 def described(side: str, dtype_key: str, array: Array) -> dict[str, str]:

@@ -378,10 +378,11 @@ def test_a_killed_server_leaves_no_worker(producer: Slot, job: Path, script: Pat
 
 
 def test_ctrl_c_is_for_others(server: Server, producer: Slot, job: Path, script: Path) -> None:
-    server.process.send_signal(signal.SIGINT)
-    publish(producer, [1])
-    server.run(job, script, "plus")
-    assert producer.result(20).tolist() == [2]
+    for _ in range(2):
+        publish(producer, [1])
+        server.run(job, script, "plus")
+        assert producer.result(20).tolist() == [2]
+        server.process.send_signal(signal.SIGINT)
 
 
 def test_without_numpy_it_says_what_to_do(tmp_path: Path) -> None:

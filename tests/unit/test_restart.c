@@ -114,7 +114,7 @@ END_TEST
 START_TEST(test_processes)
 {
     static const enum handshake_state states[] = {STATE_IDLE, STATE_READY, STATE_DONE};
-    char name[16], text[WORLD_TEXT_MAX];
+    char name[32], text[WORLD_TEXT_MAX];
     struct world world;
     struct slot *slot;
 

@@ -6,9 +6,11 @@
 #include "convert.h"
 #include "transpose.h"
 #include "vector.h"
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Whether int64 arrives as bit64's class or as double, exact or an error. */
 enum int64_as { INT64_AS_DOUBLE, INT64_AS_BIT64 };
@@ -80,6 +82,18 @@ static void set_dim(SEXP x, const struct record *record, Rboolean keep)
     UNPROTECT(1);
 }
 
+/*
+ * The next result of a chain's end is let in when a reader closed this one. On the page-cache path a mapping
+ * keeps its handle open: another handle says it.
+ */
+static void close_reader(const struct slot *slot)
+{
+    char path[SLOT_PATH_MAX];
+    int fd = open(slot_file(slot, "result.bin", path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+}
+
 SEXP pyrmap_slot_result(SEXP pointer, SEXP bit64, SEXP keep)
 {
     struct slot *slot = slot_get(pointer);
@@ -102,6 +116,8 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP bit64, SEXP keep)
     if (error)
         raise_system(-error, "map the result of", slot->path);
     slot->seen = record.round;
+    if (slot->chained && !slot->live && vector->address)
+        close_reader(slot);
     SEXP x = PROTECT(vector_wrap(holder, PROTECT(copied_values(vector, &record, int64))));
     if (vector->dtype == RECORD_INT64 && int64 == INT64_AS_BIT64)
         Rf_setAttrib(x, R_ClassSymbol, PROTECT(Rf_mkString("integer64")));

@@ -265,7 +265,7 @@ SEXP pyrmap_slot_read(SEXP pointer, SEXP name)
 
 SEXP pyrmap_slot_source(SEXP pointer, SEXP target)
 {
-    const struct slot *slot = slot_get(pointer);
+    struct slot *slot = slot_get(pointer);
     char path[SLOT_PATH_MAX];
     slot_file(slot, "source", path);
     if (target == R_NilValue) {
@@ -274,6 +274,7 @@ SEXP pyrmap_slot_source(SEXP pointer, SEXP target)
     } else if (symlink(CHAR(STRING_ELT(target, 0)), path) < 0) {
         raise_system(errno, "chain", path);
     }
+    slot->chained = target != R_NilValue;
     return R_NilValue;
 }
 

@@ -21,6 +21,7 @@ struct slot {
     int data_fd;               /* data.bin of a round that was begun and is not published yet, else -1 */
     const struct record *page; /* live view of the record */
     bool live;                 /* futex wakes arrive on the page (passthrough); else poll and pread */
+    bool chained;              /* it has a source */
     bool running;              /* this session published its round: flag -1 means cancelled */
     size_t capacity;           /* of the mount's arena, in bytes */
     uint64_t seen;             /* the last round whose outcome was taken */

@@ -81,6 +81,10 @@ def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] 
     try:
         slot = Slot(order.slot, handles)
         if order.round is not None:
+            record = slot.record
+            if (record.round, record.flag == RECORD_FLAG_RESULT) >= (order.round, True):
+                # Binding it would take the slot from the worker of the next round.
+                return ""
             slot.expect(order.round)
         slot.bind()
         first = order.round if order.round is not None else _coming(slot)
