@@ -263,12 +263,12 @@ uninstall:
 
 # Both are built from a copy, so that nothing is left in the tree.
 install-python:
-	rm -rf $(BUILD)/package-python && mkdir -p $(BUILD) && cp -r packaging/python $(BUILD)/package-python
+	rm -rf $(BUILD)/package-python && mkdir -p $(BUILD) && cp -rL packaging/python $(BUILD)/package-python
 	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-build-isolation --break-system-packages \
 	    --root-user-action=ignore --upgrade --target $(DESTDIR)$(PYTHON_SITE) $(BUILD)/package-python
 
 install-r:
-	rm -rf $(BUILD)/package-r && mkdir -p $(BUILD) && cp -r packaging/r $(BUILD)/package-r
+	rm -rf $(BUILD)/package-r && mkdir -p $(BUILD) && cp -rL packaging/r $(BUILD)/package-r
 	mkdir -p $(DESTDIR)$(R_LIBRARY) && R CMD INSTALL --library=$(DESTDIR)$(R_LIBRARY) $(BUILD)/package-r
 
 uninstall-python:

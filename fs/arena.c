@@ -153,8 +153,8 @@ void arena_usage(struct arena *arena, struct arena_usage *usage)
     warm_recheck(&arena->warm);
     usage->capacity = arena->capacity;
     usage->warm = warm_bytes(&arena->warm);
-    usage->used = counted_bytes(arena, STORE_ALL);
     usage->files = store_file_bytes(&arena->store, STORE_ALL);
+    usage->used = minus(counted_bytes(arena, STORE_CHANGED), usage->files);
     if (arena->store.kind == ARENA_TMPFS && fstatfs(arena->store.dirfd, &status) == 0 &&
         fstatfs(arena->store.filesfd, &files) == 0) {
         usage->used = minus(blocks_in_use(&status), usage->warm);

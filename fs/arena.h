@@ -61,7 +61,7 @@ struct arena_usage {
     uint64_t capacity;
     uint64_t used;  /* by segments in use, as the kernel counts blocks */
     uint64_t warm;  /* allocated, empty, ready for the next segment */
-    uint64_t files; /* index, texts, record pages: a tmpfs has room of its own for them, else part of used */
+    uint64_t files; /* index, texts, record pages, which only a tmpfs arena does not count in its capacity */
 };
 
 /*

@@ -331,6 +331,7 @@ void chain_unlink(struct exchange *exchange, struct slot *slot)
     slot->source = slot->next_follower = slot->previous_follower = 0;
     slot->source_taken = 0;
     slot->failed_by_source = 0;
+    exchange_unshare(exchange, slot);
     exchange_queue(exchange, source); /* its publisher may have waited for this slot */
     exchange_run(exchange);
 }

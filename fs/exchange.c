@@ -252,6 +252,21 @@ void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum reco
     slot_fresh_array(exchange->slots, slot, side);
 }
 
+static void own_inode(struct exchange *exchange, struct slot *slot)
+{
+    slot->arrays[RECORD_SIDE_INPUT].home = slot_index(exchange->slots, slot);
+    slot->arrays[RECORD_SIDE_INPUT].home_side = RECORD_SIDE_INPUT;
+}
+
+void exchange_unshare(struct exchange *exchange, struct slot *slot)
+{
+    struct slot *follower = slot_at(exchange->slots, slot->first_follower);
+
+    own_inode(exchange, slot);
+    for (; follower; follower = slot_at(exchange->slots, follower->next_follower))
+        own_inode(exchange, follower);
+}
+
 /* One inode has one owner and one mode: only names that agree in these can share it. */
 static bool have_one_face(const struct slot *a, enum record_side a_side, const struct slot *b,
                           enum record_side b_side)
@@ -448,7 +463,7 @@ static void worker_exited(struct exchange *exchange, struct slot *slot)
     slot->worker = 0;
     slot_touch(slot, SLOT_WORKER);
     if (slot->worker_round < slot->record.round ||
-        handshake_judge(slot_state(slot), EVENT_WORKER_DIED, 0).next != STATE_FAILED)
+        handshake_judge(slot_state(slot), EVENT_WORKER_DIED, 0).next == slot_state(slot))
         return;
     size = snprintf(text, sizeof(text), "worker %d exited before it published the result of round %llu\n",
                     (int)worker, (unsigned long long)slot->record.round);

@@ -102,6 +102,10 @@ uint64_t exchange_array_identity(const struct exchange *exchange, const struct s
 bool exchange_array_is_shared(const struct exchange *exchange, const struct slot *slot,
                               enum record_side side);
 
+/* Gives the slot's input, and that of those who follow it, an inode of their own: same pages, but not for the
+ * kernel. */
+void exchange_unshare(struct exchange *exchange, struct slot *slot);
+
 /* The arena tells that nobody has the segment any more. */
 void exchange_segment_freed(struct exchange *exchange, struct segment *segment);
 

@@ -125,8 +125,10 @@ static void set_owner_and_mode(struct ops *ops, const struct inode *inode, const
         else
             slot->modes[inode->file] = st->st_mode & 0777;
     }
-    if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE))
+    if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE)) {
+        exchange_unshare(ops->exchange, slot);
         ops_forget_attributes(ops, slot);
+    }
 }
 
 static int set_small_size(struct ops *ops, const struct inode *inode, off_t size)

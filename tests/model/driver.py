@@ -92,16 +92,9 @@ class Run:
         if verb == "rename":
             # A parked open that finds a new inode is looked up again, by the name under which it was made.
             return arguments[0] not in model.slots or not model.slots[arguments[0]].waiters
-        if wants_lock(verb, arguments):
-            return not self.is_locked(arguments[0])
         if verb in ("park", "park_record"):
             return isinstance(self.clients[client], RemoteClient) and not model.is_waiting(arguments[0])
         return True
-
-    def is_locked(self, name: str) -> bool:
-        """Whether a write of this slot's record is parked: the kernel then has its inode locked."""
-        slot = self.model.slots.get(name)
-        return slot is not None and any(waiter.proposed for waiter in slot.waiters.values())
 
     def step(self, operation: Operation) -> None:
         """Does the operation on both sides, unless it makes no sense, and compares what it may have touched."""
@@ -259,13 +252,6 @@ class Run:
                 os.rmdir(f"{self.root}/{name}")
         for client_number in self.parked.elements():
             self.clients[client_number].late(self.patience)
-
-
-def wants_lock(verb: str, arguments: Sequence[Any]) -> bool:
-    """Whether the kernel does this only when it has the inode of metadata.bin for itself."""
-    if verb == "write_record":
-        return arguments[1] + len(arguments[2]) > SIZE
-    return verb in ("truncate_record", "store_record") or (verb == "unlink" and arguments[1] == "metadata.bin")
 
 
 def described(side: str, dtype_key: str, array: Array) -> dict[str, str]:

@@ -34,7 +34,7 @@ VIEWS = {"metadata.txt", "data.txt", "result.txt", "data.npy", "result.npy"}
 ARRAYS = ("data.bin", "result.bin")
 TASK_MAX = 4096
 ERROR_MAX = 65536
-INHERITED_MAX, INHERITED_HEAD, INHERITED_GAP = 16384, 2048, b"\n[...]\n"
+INHERITED_MAX, INHERITED_HEAD, INHERITED_GAP = 4096, 1024, b"\n[...]\n"
 NAME_MAX = 255
 
 
@@ -159,8 +159,8 @@ class Model:
     def move(self, source: str, target: str) -> None:
         """rename source/result.bin to target/data.bin: the segment moves, not a byte is copied."""
         giver, taker = self.find(source), self.find(target)
-        if self.page_cache and taker.is_result and taker.input is giver.result:
-            return  # two names of one inode: to the kernel there is nothing to do
+        if self.is_one_inode(taker) and taker.input is giver.result:
+            return  # to the kernel there is nothing to do
         if giver.state != "DONE" or taker.state not in ("IDLE", "DONE", "FAILED") or taker.source:
             raise Refused("EBUSY")
         segment, described = giver.result, giver.record.result
@@ -249,7 +249,7 @@ class Model:
 
     def begin_writing(self, slot: Slot, file: str) -> Segment:
         """Takes the turn to write an array."""
-        if file == "data.bin" and slot.source:
+        if file == "data.bin" and (slot.source or self.is_one_inode(slot)):
             raise Refused("EBUSY")
         state = self.judge(slot, self.caller, "write-data" if file == "data.bin" else "write-result")
         if state == "FILLING" and slot.state in ("DONE", "FAILED"):
@@ -506,6 +506,10 @@ class Model:
     def empty(self, slot: Slot) -> None:
         slot.input, slot.result, slot.has_input, slot.is_result = Segment(), Segment(), False, False
         slot.record = replace(slot.record, input=Array(slot.record.input.dtype), result=Array(0))
+
+    def is_one_inode(self, slot: Slot) -> bool:
+        """Whether data.bin is the very inode of its source's result, as pages on this data path belong to one."""
+        return self.page_cache and slot.is_result and self.names(slot.input) > 1
 
     def names(self, segment: Segment) -> int:
         return sum(segment in (slot.input, slot.result) for slot in self.slots.values())

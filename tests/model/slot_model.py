@@ -50,7 +50,7 @@ class Slot:
     error: bytes = b""
     filler: int | None = None    # the client that data.bin belongs to while it is being written
     has_input: bool = False      # an input was published, or taken from the source, in this round
-    is_result: bool = False      # the input is a source's result: one inode on the page-cache path
+    is_result: bool = False      # the input was taken from a source's result.bin
     result_read: bool = False    # somebody opened and closed the result
     failure: Failure | None = None
     waiters: dict[object, Waiter] = field(default_factory=dict)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from agent import Agent
-from daemon import Daemon
+from daemon import PASSTHROUGH, Daemon
 from slots import ANSWER, DATA, FAILED, INPUT, NONE, RESULT, Slot, eventually, refused, usage, write_once
 
 PAGE = mmap.PAGESIZE
@@ -215,7 +215,9 @@ def test_same_pages(make: Callable[..., list[Slot]], mount: Daemon) -> None:
     sums = {int(view.sum()) for view in views}
     assert len(sums) == 1
     if os.geteuid() == 0:
-        frames = {tuple(physical(view.ctypes.data + at) for at in range(0, BIG.nbytes, PAGE)) for view in views}
+        # On the page-cache path a shared input is an inode of its own; a result and what follows it are one.
+        same = views if mount.data_path == PASSTHROUGH else views[:3]
+        frames = {tuple(physical(view.ctypes.data + at) for at in range(0, BIG.nbytes, PAGE)) for view in same}
         assert len(frames) == 1
     for slot in (a, *followers):
         os.rmdir(slot.path)

@@ -295,9 +295,9 @@ def test_a_slot_that_is_removed_is_no_failure(server: Server, mount: Path, scrip
     path.mkdir()
     server.run(path, script, "plus")
     eventually(lambda: "waiting=" in (path / "metadata.txt").read_text(), "the worker waits")
-    busy = len(children(server.process.pid))
+    worker = int((path / "worker").read_text())
     path.rmdir()
-    eventually(lambda: len(children(server.process.pid)) <= busy, "the worker ends")
+    eventually(lambda: not running(worker), "the worker ends")
     assert server.stop() == 0
     assert server.complaints == ""
 

@@ -130,7 +130,7 @@ void bench_settle_down(struct bench *bench)
     usage = bench_usage(bench);
     ck_assert_uint_le(usage.warm, bench->options.warm);
     if (bench->options.mounts)
-        ck_assert_uint_eq(usage.used + usage.warm, bench_kernel_used(bench));
+        ck_assert_uint_eq(usage.used + usage.warm + usage.files, bench_kernel_used(bench));
 }
 
 struct segment *bench_segment(struct bench *bench, uint64_t hint)

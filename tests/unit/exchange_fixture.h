@@ -117,6 +117,8 @@ struct parked {
 /* An open, or a flag, that has to wait. */
 struct parked *world_park_open(struct world *world, struct slot *slot, enum slot_file file);
 struct parked *world_park_flag(struct world *world, struct slot *slot, int32_t flag);
+/* A flag that the background has to work for first. */
+struct parked *world_park_working(struct world *world, struct slot *slot, int32_t flag);
 void expect_parked(const struct parked *parked);
 /* It has ended with this result; gives it back, with the handle it may have. */
 void expect_ended(struct parked *parked, int result);

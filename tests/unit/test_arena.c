@@ -65,7 +65,7 @@ START_TEST(test_named_files)
     ck_assert_int_eq(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     ck_assert_int_eq(arena_file_open(bench.arena, "index", O_RDWR | O_CREAT | O_EXCL), -EEXIST);
     ck_assert_int_eq(write(fd, "index", 5), 5);
-    ck_assert_uint_eq(bench_usage(&bench).used, 4 * KIB);
+    ck_assert_uint_eq(bench_usage(&bench).files, 4 * KIB);
 
     again = arena_file_open(bench.arena, "index", O_RDONLY);
     ck_assert_int_ge(again, 0);
@@ -109,7 +109,7 @@ START_TEST(test_named_files_count)
     ck_assert_int_ge(fd, 0);
     ck_assert_uint_eq(bench_usage(&bench).used, 0);
     ck_assert_int_eq(fallocate(fd, 0, 0, (off_t)(2 * MIB)), 0);
-    ck_assert_uint_eq(bench_usage(&bench).used, 2 * MIB);
+    ck_assert_uint_eq(bench_usage(&bench).files, 2 * MIB);
     /* On a tmpfs they have a place of their own, so that full segments leave them room. */
     ck_assert_int_eq(bench_reserve(&bench, bench_segment(&bench, 0), SEGMENT_RESIZE, 14 * MIB + 1),
                      _i == ARENA_TMPFS ? 0 : -ENOSPC);
@@ -118,7 +118,7 @@ START_TEST(test_named_files_count)
     bench_stop(&bench);
     bench_start(&bench);
     arena_sweep(bench.arena);
-    ck_assert_uint_eq(bench_usage(&bench).used, _i == ARENA_MEMFD ? 0 : 3 * MIB);
+    ck_assert_uint_eq(bench_usage(&bench).files, _i == ARENA_MEMFD ? 0 : 3 * MIB);
     bench_close(&bench);
 }
 END_TEST
@@ -138,7 +138,7 @@ START_TEST(test_many_named_files)
         ck_assert_int_eq(write(fd, &i, sizeof(i)), (ssize_t)sizeof(i));
         close(fd);
     }
-    ck_assert_uint_eq(bench_usage(&bench).used, 4000 * KIB);
+    ck_assert_uint_eq(bench_usage(&bench).files, 4000 * KIB);
     for (int i = 0; i < 1000; i += 7) {
         int fd, content = -1;
         snprintf(name, sizeof(name), "metadata.%d", i);

@@ -11,7 +11,8 @@ reticulate::use_python("/usr/bin/python3", required = TRUE)
 python <- new.env()
 reticulate::source_python(script, envir = python)
 
-x <- seq_len(elements) / 7
+# A plain vector would become a list for reticulate.
+x <- array(seq_len(elements) / 7)
 ours <- run_python(x, paste0(script, "::plus_one"))
 theirs <- python$plus_one(x)
 cat("the same result:", identical(as.vector(ours), as.vector(theirs)), "\n")

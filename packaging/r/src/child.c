@@ -213,6 +213,13 @@ static bool collect(int *fd, char text[TEXT_MAX], size_t *size)
     return got == 0 && *size < TEXT_MAX - 1;
 }
 
+/* A whole line: its end would otherwise be taken for output. */
+static bool is_ready(const char *output)
+{
+    const char *line = strncmp(output, "ready", 5) == 0 ? output : strstr(output, "\nready");
+    return line && strchr(line + 1, '\n');
+}
+
 SEXP pyrmap_child_ready(SEXP pointer, SEXP timeout)
 {
     struct child *child = child_get(pointer);
@@ -229,7 +236,7 @@ SEXP pyrmap_child_ready(SEXP pointer, SEXP timeout)
         R_CheckUserInterrupt();
         open = collect(&child->output[0], output, &output_size);
         collect(&child->output[1], error, &error_size);
-        ready = strncmp(output, "ready", 5) == 0 || strstr(output, "\nready");
+        ready = is_ready(output);
     }
     if (!ready)
         child_end(child, SIGKILL);

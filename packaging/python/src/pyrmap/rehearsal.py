@@ -18,6 +18,7 @@ from pyrmap.waiting import RecordFile
 
 _SCRIPT = os.path.join(os.path.dirname(__file__), "rehearsed.py")
 _CODE = scripts.compile_script(_SCRIPT)
+TASK = {"script": _SCRIPT, "args": []}
 _EXTENT = Extent(DTYPES[RECORD_FLOAT64], (), 10, "C")
 
 # How often the server itself plays it: the interpreter adapts a function's code to what it does in its first calls.
@@ -57,7 +58,7 @@ def rehearse() -> None:
     argv, path, main = sys.argv, list(sys.path), sys.modules["__main__"]
     slot = os.environ.get(SLOT_VARIABLE)
     stage = Stage()
-    text = worker.run(worker.Run(stage.path, {"script": _SCRIPT, "args": []}, 1), _CODE, stage)
+    text = worker.run(worker.Run(stage.path, TASK, 1), _CODE, stage)
     assert not text, text
     process.leave_slot()
     stage.close()

@@ -2,6 +2,7 @@
 """Running a script as it is on disk now, in a fresh module."""
 from __future__ import annotations
 
+import marshal
 import os
 import sys
 import time
@@ -27,16 +28,16 @@ class ScriptCache:
     """Compiled scripts by path, valid while a file's inode, time stamp and size stay what they were."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[tuple[int, int, int], CodeType]] = {}
+        self._known: dict[str, tuple[tuple[int, int, int], bytes]] = {}
 
-    def load(self, path: str) -> CodeType:
-        """The code of a script; errors as from compile_script()."""
+    def load(self, path: str) -> bytes:
+        """The marshalled code of a script; errors as from compile_script()."""
         status = os.stat(path)
         version = (status.st_ino, status.st_mtime_ns, status.st_size)
         known = self._known.get(path)
         if known is not None and known[0] == version:
             return known[1]
-        code = compile_script(path)
+        code = marshal.dumps(compile_script(path))
         if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
             self._known[path] = (version, code)
         return code

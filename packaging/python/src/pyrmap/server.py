@@ -114,6 +114,7 @@ class Server:
         self.poll = select.poll()
         self.partial = b""
         self.rehearse = rehearsal.rehearse
+        self.rehearsed = json.dumps({"run": "/rehearsal", "round": 1, "task": rehearsal.TASK})
         for _ in range(rehearsal.TIMES_TO_ADAPT):
             self.rehearse()
 
@@ -126,6 +127,8 @@ class Server:
             events = dict(self.poll.poll(pause))
             if not events:
                 self.idle.append(self._fork())
+                # The fork left every page of this process to be copied when it is next written to.
+                self._message(order_of(json.loads(self.rehearsed)), True)
             commands = events.pop(0, 0)
             # The dead first: a child that is started may get the descriptor of one that is buried.
             for child in [self.children[fd] for fd in events]:
@@ -221,7 +224,7 @@ class Server:
             self.kept[slot] = handles
             fds = [handles.directory, handles.record.fd, handles.worker]
         passthrough = handles is not None and handles.record.passthrough
-        message = json.dumps([order, passthrough]).encode() + b"\n" + self._code(order.task)
+        message = self._message(order, passthrough)
         assigned = False
         while not assigned:
             child = self.idle.pop(0) if self.idle else self._fork()
@@ -235,10 +238,13 @@ class Server:
         if handles is None:
             self._keep(slot)
 
+    def _message(self, order: Run, passthrough: bool) -> bytes:
+        return json.dumps([order, passthrough]).encode() + b"\n" + self._code(order.task)
+
     def _code(self, task: Any) -> bytes:
         """The compiled script of a task, if the command names one that compiles; else the worker sees to it."""
         try:
-            return marshal.dumps(self.cache.load(os.path.abspath(task["script"])))
+            return self.cache.load(os.path.abspath(task["script"]))
         except Exception:
             return b""
 

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples: what they compute and print."""
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daemon import BUILD, ROOT
+from pyrmap import Slot
+from serving import Server
+
+PYTHON = ROOT / "examples" / "python"
+SHELL = ROOT / "examples" / "shell"
+SLOW = 120.0
+
+
+def compute(server: Server, producer: Slot, script: str, value: object, *args: object) -> np.ndarray[Any, Any]:
+    """What an example makes of a value that R would send: matrices come column-major."""
+    path, _, function = script.partition("::")
+    producer.produce(np.asfortranarray(value))
+    producer.publish()
+    server.run(Path(producer.path), PYTHON / path, function or None, *args)
+    return producer.result(SLOW)
+
+
+def output(*command: object) -> str:
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, timeout=SLOW)
+    assert done.returncode == 0
+    return done.stdout
+
+
+def scikit_learn() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+
+@pytest.mark.parametrize("script, value, expected", [
+    ("sum/sum.py", [1.5, 2.5, 3.0], [7.0]),
+    ("sum/sum.py", np.arange(10, dtype="int32"), [45]),
+    ("num_plus_one/num_plus_one.py", [1, 2, 3], [2, 3, 4]),
+    ("num_plus_one/num_plus_one.py", [0.5], [1.5]),
+    ("shared/double.py", [1.0, 2.0], [2.0, 4.0]),
+    ("shared/half.py", [1, 2], [0.5, 1.0]),
+    ("shared/summary.py", [1.0, 2.0, 6.0], [1.0, 3.0, 6.0]),
+    ("performance/echo.py", np.arange(1e5), np.arange(1e5) + 1),
+    ("reticulate/plus_one.py::plus_one", [1.0, 2.0], [2.0, 3.0]),
+])
+def test_numbers(server: Server, producer: Slot, script: str, value: object, expected: object) -> None:
+    assert np.array_equal(compute(server, producer, script, value), np.array(expected))
+
+
+def test_pipeline(server: Server, producer: Slot) -> None:
+    table = np.array([[1.0, 10.0], [np.nan, 20.0], [3.0, 40.0], [5.0, 30.0]])
+    complete = compute(server, producer, "pipeline/clean.py", table)
+    assert np.array_equal(complete, table[[0, 2, 3]])
+    assert server.output == "clean: 3 of 4 rows are complete\n"
+    scaled = compute(server, producer, "pipeline/scale.py", complete)
+    assert np.allclose(scaled, [[-1, -1.0910894511799618], [0, 0.8728715609439694], [1, 0.21821789023599236]])
+    assert np.allclose(compute(server, producer, "pipeline/score.py", scaled), np.hypot(*scaled.T))
+
+
+def test_density(server: Server, producer: Slot) -> None:
+    points = np.random.default_rng(1).normal(size=(200, 2))
+    grid = compute(server, producer, "plot/density.py::density", points, 60.0)
+    assert grid.shape == (60, 60, 3) and grid.flags.f_contiguous
+    cell = (grid[1, 0, 0] - grid[0, 0, 0]) * (grid[0, 1, 1] - grid[0, 0, 1])
+    # What lies beyond the edges of the grid is missing.
+    assert 0.95 < grid[:, :, 2].sum() * cell <= 1
+
+
+@pytest.mark.time_limit(SLOW)
+def test_principal_components(server: Server, producer: Slot) -> None:
+    scikit_learn()
+    from sklearn.datasets import load_iris
+
+    flowers = load_iris().data
+    places = compute(server, producer, "sklearn_simple/iris_pca.py", flowers)
+    assert places.shape == (150, 2)
+    # Variances of R's prcomp(iris[, 1:4]).
+    assert np.allclose(places.std(axis=0, ddof=1), [2.0562689, 0.4926162], atol=2e-3)
+
+
+@pytest.mark.time_limit(SLOW)
+def test_digits(server: Server, producer: Slot) -> None:
+    scikit_learn()
+    table = compute(server, producer, "sklearn_complex/digits_classify.py", [0.001, 10.0])
+    assert table.shape == (10, 10) and table.dtype == np.int32
+    assert table.sum() == 1797 and np.trace(table) > 0.95 * 1797
+    assert server.output == "1797 digits of 64 pixels, gamma = 0.001, C = 10\n"
+
+
+@pytest.mark.time_limit(SLOW)
+def test_a_chain_of_two_stages(server: Server, mount: Path, producer: Slot, job: Path) -> None:
+    scikit_learn()
+    from sklearn.datasets import load_iris
+
+    follower = mount / f"{job.name}-follower"
+    follower.mkdir()
+    (follower / "source").symlink_to(f"../{job.name}/result.bin")
+    server.run(follower, PYTHON / "chain" / "cluster.py")
+    producer.produce(np.asfortranarray(load_iris().data))
+    producer.publish()
+    server.run(job, PYTHON / "chain" / "standardise.py")
+    with Slot(follower) as last:
+        last._produced = True
+        groups = eventually_result(last)
+    assert groups.dtype == np.int32 and groups[0] == 1 and sorted(set(groups.tolist())) == [1, 2, 3]
+    # The first species stands apart from the other two.
+    assert set(groups[:50].tolist()) & set(groups[50:].tolist()) == set()
+    subprocess.run(["rm", "-r", str(follower)], check=True)
+
+
+def eventually_result(slot: Slot) -> np.ndarray[Any, Any]:
+    """The open of result.bin waits for all the stages before it."""
+    return slot.result()
+
+
+def test_compression_by_shell(mount: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("to be or not to be\n" * 1000)
+    printed = output("sh", SHELL / "client.sh", mount / "squeeze", text)
+    before, after = re.fullmatch(r"(\d+) bytes became (\d+)\n", printed).groups()  # type: ignore[union-attr]
+    assert int(before) == 19000 and 0 < int(after) < 500
+    assert not (mount / "squeeze").exists()
+
+
+def test_r_and_a_shell_worker(mount: Path) -> None:
+    printed = output("Rscript", "--vanilla", SHELL / "client.R", mount / "total")
+    assert printed == "precip in 70 cities of the US: awk says 2442.0 inches, R says 2442.0\n"
+    assert not (mount / "total").exists()
+
+
+def test_r_and_a_worker_in_c(mount: Path) -> None:
+    program = Path(BUILD) / "examples" / "c" / "rolling_mean"
+    assert os.access(program, os.X_OK), "make clients builds it"
+    printed = output("Rscript", "--vanilla", ROOT / "examples" / "c" / "rolling_mean.R", mount / "means", program)
+    assert [line.rpartition(": ")[2] for line in printed.splitlines()] == ["TRUE", "TRUE"]
+    assert printed.startswith("Nile: 100 values, rolling mean from 763.2 to 1")
+    assert not (mount / "means").exists()
