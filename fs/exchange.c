@@ -536,7 +536,9 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     result = segment_restore(exchange->arena, array->segment_id, &slot->segments[side]);
     if (result < 0)
         return result;
-    if (segment_stat(exchange->arena, slot->segments[side], &size, &allocated) == 0)
+    /* A chained segment is on its maker's account, whose array still has its own number. */
+    if (segment_stat(exchange->arena, slot->segments[side], &size, &allocated) == 0 &&
+        (array->number == array->serial || !slot->segments[side]->charged))
         quota_charge(exchange->quota, slot->segments[side], slot->uid, size, 0);
     slot->segments[side]->published = true;
     slot->reserved[side] = size;

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, Callable
@@ -21,6 +22,7 @@ OPEN_FLAGS = {"r": os.O_RDONLY, "w": os.O_WRONLY, "t": os.O_WRONLY | os.O_CREAT 
 RENAME_FLAGS = {"": 0, "noreplace": 1, "exchange": 2}
 AT_FDCWD = -100
 ANSWER_SECONDS = 20
+CHANGE = slice(116, 120)  # of the record
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -109,8 +111,7 @@ class Client:
         self.mappings.pop(mapping).close()
 
     def read(self, name: str, file: str) -> bytes:
-        with open(os.open(self.path(name, file), os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as stream:
-            return stream.readall()
+        return load(self.path(name, file))
 
     def park(self, waiter: object, name: str, file: str) -> None:
         self.later(waiter, self.wait, self.path(name, file))
@@ -161,11 +162,21 @@ class Client:
         self.put(self.path(name, "metadata.bin"), OPEN_FLAGS["t"], 0, b"")
 
     def store_record(self, name: str, offset: int, data: bytes) -> None:
-        """Stores into a writable mapping of the record; the close makes it a step, or undoes it."""
+        """Stores into a writable mapping of the record; the close makes it a step, or undoes it.
+
+        `change` is left alone: it says which record the page shows, and only a store into the current one counts.
+        """
         descriptor = os.open(self.path(name, "metadata.bin"), os.O_RDWR)
         try:
             mapping = Mapping(descriptor, 128)
-            mapping.store(offset, data)
+            deadline = time.monotonic() + ANSWER_SECONDS
+            while mapping.load()[CHANGE] != os.pread(descriptor, 128, 0)[CHANGE]:
+                if time.monotonic() > deadline:
+                    raise Hang(f"a mapping of {name}/metadata.bin does not follow the record")
+            for begin, end in ((offset, min(offset + len(data), CHANGE.start)),
+                               (max(offset, CHANGE.stop), offset + len(data))):
+                if begin < end:
+                    mapping.store(begin, data[begin - offset:end - offset])
             mapping.close()
         finally:
             os.close(descriptor)
@@ -178,6 +189,18 @@ class Client:
 
     def write_error(self, name: str, text: bytes) -> None:
         self.put(self.path(name, "error"), os.O_WRONLY | os.O_APPEND, 0, text)
+
+
+def load(path: str) -> bytes:
+    """The whole content, with no request more than it takes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        content = b""
+        while piece := os.read(descriptor, 1 << 17):
+            content += piece
+        return content
+    finally:
+        os.close(descriptor)
 
 
 class Mapping:

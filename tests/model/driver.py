@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from client import Hang, LocalClient, RemoteClient
+from client import Hang, LocalClient, RemoteClient, load
 from model import ARRAYS, FLAG, Answer, Model
 from record_model import CHANGE_OFFSET, NAMES, SIZE, Array, Record, Refused, unpack
 from slot_model import Segment, Slot
@@ -206,7 +206,7 @@ class Run:
         expect("a segment keeps its inode", self.inodes[segment], inode)
 
     def text(self, name: str) -> str:
-        return Path(self.root, name, "metadata.txt").read_text()
+        return load(f"{self.root}/{name}/metadata.txt").decode()
 
     def check_texts(self, slot: Slot, path: str, text: str) -> None:
         lines = dict(line.split("=", 1) for line in text.splitlines())
@@ -217,13 +217,13 @@ class Run:
                     **described("result", "result_dtype", record.result)}
         expect(f"{slot.name}/metadata.txt", expected, {key: lines.get(key) for key in expected})
         for file, content in (("task", slot.task), ("error", slot.error)):
-            expect(f"{slot.name}/{file}", content, Path(path, file).read_bytes())
+            expect(f"{slot.name}/{file}", content, load(f"{path}/{file}"))
 
     def check_views(self, slot: Slot, path: str) -> None:
         shown = {"data": (slot.has_input, slot.record.input, slot.input),
                  "result": (slot.state == "DONE", slot.record.result, slot.result)}
         for name, (is_shown, array, segment) in shown.items():
-            text, npy = (Path(path, name + suffix).read_bytes() for suffix in (".txt", ".npy"))
+            text, npy = (load(f"{path}/{name}{suffix}") for suffix in (".txt", ".npy"))
             if not is_shown:
                 expect(f"{slot.name}: hidden views of {name}", (b"", b""), (text, npy))
                 continue

@@ -203,6 +203,8 @@ class Model:
         if slot.source:
             slot.source.followers.remove(slot)
             slot.source, slot.taken, slot.failed_by_source = None, None, False
+            for one in (slot, *slot.followers):
+                one.is_result = False  # names outside of a chain have inodes of their own
 
     def run(self) -> None:
         """Lets everything happen that can: deliveries along the chains, and answers to those who wait."""
@@ -230,7 +232,7 @@ class Model:
             self.next_round(slot)
         described = source.record.input if slot.source_file == "data.bin" else source.record.result
         slot.input, slot.result, slot.taken, slot.has_input = segment, Segment(), segment, True
-        slot.is_result = slot.source_file == "result.bin"
+        slot.is_result = slot.source_file == "result.bin" and segment.was_opened
         slot.record = replace(slot.record, input=described, result=Array(0))
         self.enter(slot, "READY")
 
@@ -257,7 +259,7 @@ class Model:
         segment = slot.segment(file)
         if segment.published and (segment.readers or self.names(segment) > 1):
             raise Refused("EBUSY")  # a result that was moved here: nobody's pages change under them
-        segment.published = False
+        segment.published, segment.was_opened = False, True
         self.enter(slot, state)
         return segment
 

@@ -13,6 +13,7 @@ class Segment:
     """The bytes behind an array in one round, and who has it open."""
     content: bytearray = field(default_factory=bytearray)
     published: bool = False
+    was_opened: bool = False  # for writing; of what never was, there are no pages
     readers: set[object] = field(default_factory=set)
     handles: dict[object, int] = field(default_factory=dict)   # writable handles: handle -> client
     mappings: dict[object, int] = field(default_factory=dict)  # writable mappings: mapping -> client
@@ -50,7 +51,7 @@ class Slot:
     error: bytes = b""
     filler: int | None = None    # the client that data.bin belongs to while it is being written
     has_input: bool = False      # an input was published, or taken from the source, in this round
-    is_result: bool = False      # the input was taken from a source's result.bin
+    is_result: bool = False      # on the page-cache path data.bin is the inode of the source's result.bin
     result_read: bool = False    # somebody opened and closed the result
     failure: Failure | None = None
     waiters: dict[object, Waiter] = field(default_factory=dict)

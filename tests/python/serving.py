@@ -82,8 +82,7 @@ class Server:
 
     def run(self, job: Path, script: Path | str, function: str | None = None, *args: object, **more: object) -> None:
         """Has the next round of a slot computed; the task travels in the command."""
-        task = {"script": str(script), "function": function, "args": list(args), **more}
-        self.send(run=str(job), task=task)
+        self.send(run=str(job), task={"script": str(script), "function": function, "args": list(args), **more})
 
     def stop(self) -> int:
         """Ends it by the end of its input and returns its exit status."""

@@ -31,7 +31,7 @@ def stored(value: object, prefer: str = "C") -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("source, target", TARGETS.items())
 @pytest.mark.parametrize("swapped", ["=", ">"])
-def test_every_numeric_type_has_its_counterpart(source: str, target: str, swapped: str) -> None:
+def test_every_numeric_type_has_its_counterpart(source: str, target: str, swapped: Any) -> None:
     values = np.array([0, 1, 1], dtype=source).astype(np.dtype(source).newbyteorder(swapped))
     result = stored(values)
     assert result.dtype == np.dtype(target)

@@ -58,7 +58,7 @@ def test_each_field_is_read_at_its_offset() -> None:
 
 _int32 = st.integers(-2**31, 2**31 - 1)
 _int64 = st.integers(-2**63, 2**63 - 1)
-_shape = st.lists(_int64, max_size=4).map(tuple)
+_shape = st.lists(_int64, max_size=4).map(lambda extents: tuple(extents))
 
 
 @given(st.builds(record.Record, flag=_int32, version=_int32, input_length=_int64, dtype=_int32, result_dtype=_int32,

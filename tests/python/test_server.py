@@ -90,9 +90,10 @@ def failure(producer: Slot) -> str:
 
 
 def test_functions_and_whole_scripts(server: Server, producer: Slot, job: Path, script: Path) -> None:
-    for function, args, more, expected in (("plus", (), {}, [2, 3]), ("plus", (2.5, 1), {}, [4.5, 5.5]),
-                                           ("plus", (), {"kwargs": {"times": 3}}, [6, 9]), (None, (), {}, [1, 2]),
-                                           (None, ("a", 1), {}, [3, 6])):
+    runs: list[tuple[str | None, tuple[object, ...], dict[str, object], list[float]]] = [
+        ("plus", (), {}, [2, 3]), ("plus", (2.5, 1), {}, [4.5, 5.5]), ("plus", (), {"kwargs": {"times": 3}}, [6, 9]),
+        (None, (), {}, [1, 2]), (None, ("a", 1), {}, [3, 6])]
+    for function, args, more, expected in runs:
         publish(producer, [1, 2])
         server.run(job, script, function, *args, **more)
         assert producer.result(20).tolist() == expected
@@ -322,7 +323,7 @@ def test_failures_as_results(server: Server, producer: Slot, job: Path, script: 
 
 def test_deaths_are_told_where_the_commands_come_from(producer: Slot, job: Path, script: Path) -> None:
     ours, theirs = socket.socketpair()
-    with subprocess.Popen([sys.executable, "-m", "pyrmap.server"], stdin=theirs, env=environment()) as process, ours:
+    with subprocess.Popen([sys.executable, "-m", "pyrmap.server"], stdin=theirs.fileno(), env=environment()) as process, ours:
         theirs.close()
         number = publish(producer, [1])
         run = {"run": str(job), "round": number, "errors": "mark", "task": {"script": str(script), "function": "die"}}

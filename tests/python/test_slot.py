@@ -232,7 +232,12 @@ def test_waiting_ends_with_its_timeout(producer: Slot, worker: Slot) -> None:
 def test_an_input_with_a_timeout_arrives_in_time(producer: Slot, worker: Slot) -> None:
     begin(producer, worker)
     worker.publish(0)
-    thread = threading.Timer(0.05, lambda: (producer.produce([8]), producer.publish()))
+
+    def begin_another() -> None:
+        producer.produce([8])
+        producer.publish()
+
+    thread = threading.Timer(0.05, begin_another)
     thread.start()
     assert worker.input(20).tolist() == [8]
     worker.publish(9)

@@ -111,6 +111,73 @@ test_that("a stream goes on after a failure, and names it where it belongs", {
     pipeline$close()
 })
 
+test_that("exceptions in a stream are in their places, whichever stage they come from", {
+    pipeline <- pyrmap_pipeline(c(answer("fail_above"), answer("plus_one"), answer("fail_above")),
+                                args = list(list(20), NULL, list(10)), timeout = 60)
+    items <- c(30, 1, 10, 2, 3, 40, 50, 11, 4)
+    for (item in items)
+        pipeline$push(item)
+    for (item in items) {
+        seen <- tryCatch(pipeline$pull(), pyrmap_python_error = function(condition) condition$python_message)
+        expect_identical(seen, if (item > 20) paste(item, "is above 20")
+                               else if (item >= 10) paste(item + 1, "is above 10") else item + 1)
+    }
+    pipeline$close()
+})
+
+test_that("a worker of a stream that is killed is named where it belongs; the others have their results", {
+    stages <- list(c(answer("plus_one"), answer("die_at"), answer("scaled")), answer("die_at"),
+                   c(answer("die_at"), answer("same")), c(answer("same"), answer("die_at")))
+    arguments <- list(list(NULL, list(4, 7, 8), list(1)), list(list(3, 6, 7)),
+                      list(list(3, 6, 7), NULL), list(NULL, list(3, 6, 7)))
+    for (i in seq_along(stages)) {
+        pipeline <- pyrmap_pipeline(stages[[i]], args = arguments[[i]], timeout = 60)
+        for (item in 1:9)
+            pipeline$push(item + 0)
+        expect_identical(run_python(1, answer("plus_one")), 2)
+        for (item in 1:9) {
+            seen <- tryCatch(pipeline$pull(), pyrmap_worker_died = function(condition) "died")
+            expect_identical(seen, if (item %in% c(3, 6, 7)) "died" else item + (i == 1))
+        }
+        expect_identical(pipeline$pending(), 0L)
+        pipeline$push(20)
+        expect_identical(pipeline$pull(), 20 + (i == 1))
+        pipeline$close()
+    }
+})
+
+test_that("a stream survives what others do to its slots", {
+    pipeline <- pyrmap_pipeline(c(answer("plus_one"), answer("sleep")), args = list(NULL, list(60)), timeout = 60)
+    pipeline$push(1)
+    expect_true(eventually(function() readBin(file.path(pipeline$slots()[2], "metadata.bin"), "integer") == 0L))
+    cat("stopped by hand", file = file.path(pipeline$slots()[2], "error"))
+    expect_error(pipeline$pull(), "stopped by hand", class = "pyrmap_python_error")
+    pipeline$close()
+})
+
+test_that("a pull that took too long can be repeated", {
+    file <- tempfile()
+    pipeline <- pyrmap_pipeline(c(answer("wait_for"), answer("plus_one")), args = list(list(file), NULL))
+    pipeline$push(1)
+    expect_error(pipeline$pull(timeout = 0.1), "pull\\(\\) again", class = "pyrmap_timeout")
+    file.create(file)
+    expect_identical(pipeline$pull(), 2)
+    pipeline$close()
+})
+
+test_that("an input that cannot be pushed leaves the stream as it was", {
+    pipeline <- pyrmap_pipeline(c(answer("plus_one"), answer("total")), dtype = "int32", timeout = 60)
+    pipeline$push(c(1, 2))
+    expect_error(pipeline$push(1.5), class = "pyrmap_loss")
+    expect_error(pipeline$push("a"), class = "pyrmap_type_error")
+    pipeline$push(3)
+    expect_identical(as.numeric(pipeline$pull()), 5)
+    expect_error(pipeline$push(2^40), class = "pyrmap_loss")
+    expect_identical(as.numeric(pipeline$pull()), 4)
+    expect_identical(pipeline$pending(), 0L)
+    pipeline$close()
+})
+
 test_that("a stream that is forgotten leaves nothing", {
     pyrmap_stop()
     pipeline <- pyrmap_pipeline(rep(answer("plus_one"), 3))

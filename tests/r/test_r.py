@@ -21,6 +21,17 @@ outcome <- testthat::test_file("{suite}", reporter = testthat::MultiReporter$new
 """
 
 
+# Workers in other languages: the command, with the slot's path, and what it prints.
+PLAIN = {
+    "c": (["Rscript", "c/rolling_mean.R", "{slot}", "{build}/examples/c/rolling_mean"],
+          "Nile: 100 values, rolling mean from 707.8 to 1218.0, R agrees: TRUE\n"
+          "lynx: 114 values, rolling mean from 81.6 to 4479.8, R agrees: TRUE\n"),
+    "shell": (["Rscript", "shell/client.R", "{slot}"],
+              "precip in 70 cities of the US: awk says 2442.0 inches, R says 2442.0\n"),
+    "bytes": (["shell/client.sh", "{slot}", "{root}/examples/r/chain/chain.R"], "{size} bytes became [0-9]+\n"),
+}
+
+
 def environment(mount: Path) -> dict[str, str]:
     """What R needs to find the packages as make built them, and this mount."""
     paths = {"R_LIBS": BUILD / "r-library", "PYTHONPATH": BUILD / "python"}
@@ -58,3 +69,18 @@ def test_example(path: str, example: str, tmp_path: Path) -> None:
     assert ran.stdout == expected, "\n".join(difference)
     if arguments:
         assert re.match(rb"\x89PNG", Path(arguments[0]).read_bytes())
+
+
+@pytest.mark.parametrize("example", PLAIN)
+@pytest.mark.parametrize("path", PATHS)
+def test_other_languages(path: str, example: str) -> None:
+    command, expected = PLAIN[example]
+    with mounted(path) as daemon:
+        names = {"slot": daemon.path / "job", "build": BUILD.resolve(), "root": ROOT}
+        ran = subprocess.run([word.format_map(names) for word in command], cwd=ROOT / "examples", text=True,
+                             stdin=subprocess.DEVNULL, capture_output=True)
+        left = list(daemon.path.glob("job"))
+    assert ran.returncode == 0, ran.stderr
+    size = (ROOT / "examples" / "r" / "chain" / "chain.R").stat().st_size
+    assert re.fullmatch(expected.replace("{size}", str(size)), ran.stdout), ran.stdout
+    assert not left

@@ -397,7 +397,8 @@ class Slot:
         return RoundCancelled(f"{self.path} was removed")
 
     def _wait_result(self, deadline: Deadline) -> None:
-        ends = (RECORD_FLAG_RESULT, RECORD_FLAG_FAILED, RECORD_FLAG_NONE)
+        # Without an input of this program's own, no input is no news.
+        ends = (RECORD_FLAG_RESULT, RECORD_FLAG_FAILED, *((RECORD_FLAG_NONE,) if self._produced else ()))
         flag, _ = self._wait(lambda flag, _: flag in ends, deadline)
         if flag != RECORD_FLAG_RESULT:
             code = errno.EIO if flag == RECORD_FLAG_FAILED else errno.ECANCELED

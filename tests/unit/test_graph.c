@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_graph.c - chains as pictures: what they say, and that no name and no chain is too much for them.
+ */
+#include "graph.h"
+
+#include "exchange_fixture.h"
+#include "suite.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { LONG = 2000 };
+
+static char *draw(struct world *world, void (*graph)(struct exchange *exchange, FILE *out))
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    ck_assert_ptr_nonnull(out);
+    graph(world->exchange, out);
+    fclose(out);
+    return text;
+}
+
+static void expect_drawn(struct world *world, void (*graph)(struct exchange *exchange, FILE *out),
+                         const char *expected)
+{
+    char *text = draw(world, graph);
+
+    ck_assert_str_eq(text, expected);
+    free(text);
+}
+
+START_TEST(test_nothing)
+{
+    struct world world;
+    char *text;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    expect_drawn(&world, graph_tree, "");
+    world_slot(&world, "alone");
+    expect_drawn(&world, graph_tree, "");
+    text = draw(&world, graph_dot);
+    ck_assert_ptr_nonnull(strstr(text, "[label=\"alone\", xlabel=\"IDLE 1\", fillcolor=white];\n"));
+    ck_assert_ptr_null(strstr(text, "->"));
+    free(text);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_forest)
+{
+    struct slot *a, *b, *c, *other;
+    struct world world;
+    char *text;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    a = world_slot(&world, "a");
+    c = world_follow(&world, "c", a, RECORD_SIDE_INPUT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    world_follow(&world, "d", b, RECORD_SIDE_RESULT);
+    world_slot(&world, "alone");
+    other = world_slot(&world, "other");
+    world_follow(&world, "last", other, RECORD_SIDE_RESULT);
+    world_publish(&world, a, 1, 1);
+    world_finish(&world, a, 1, 2);
+    world_finish(&world, c, 1, 3);
+    expect_drawn(&world, graph_tree,
+                 "a  DONE, round 1\n"
+                 "`-> b  READY, round 1\n"
+                 "    `-> d  IDLE, round 1\n"
+                 "`=> c  DONE, round 1\n"
+                 "other  IDLE, round 1\n"
+                 "`-> last  IDLE, round 1\n");
+    text = draw(&world, graph_dot);
+    ck_assert_int_eq(strncmp(text, "digraph pyrmapfs {\n", 19), 0);
+    ck_assert_str_eq(text + strlen(text) - 3, "\n}\n");
+    ck_assert_ptr_nonnull(strstr(text, "    n1 -> n3;\n"));
+    ck_assert_ptr_nonnull(strstr(text, "    n1 -> n2 [style=dashed, label=\"data.bin\"];\n"));
+    ck_assert_ptr_nonnull(strstr(text, "[label=\"b\", xlabel=\"READY 1\", fillcolor=gold];\n"));
+    free(text);
+    world_end(&world);
+}
+END_TEST
+
+/* Names are any bytes; they end no string and begin no line. */
+START_TEST(test_names)
+{
+    struct world world;
+    struct slot *slot;
+    char *text;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = world_slot(&world, "q\"\\\n\x7f\xff}");
+    world_follow(&world, "a b", slot, RECORD_SIDE_RESULT);
+    expect_drawn(&world, graph_tree,
+                 "q\\x22\\x5c\\x0a\\x7f\\xff}  IDLE, round 1\n"
+                 "`-> a\\x20b  IDLE, round 1\n");
+    text = draw(&world, graph_dot);
+    ck_assert_ptr_nonnull(strstr(text, "[label=\"q\\\\x22\\\\x5c\\\\x0a\\\\x7f\\\\xff}\", xlabel="));
+    free(text);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_long_chain)
+{
+    struct world_options options = world_defaults();
+    struct world world;
+    struct slot *slot;
+    size_t lines = 0;
+    char *text;
+
+    options.slots_max = LONG;
+    ck_assert(world_try_begin(&world, &options));
+    slot = world_slot(&world, "c");
+    for (int i = 1; i < LONG; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "c%d", i);
+        slot = world_follow(&world, name, slot, RECORD_SIDE_RESULT);
+    }
+    text = draw(&world, graph_tree);
+    for (const char *at = text; *at; at++)
+        lines += *at == '\n';
+    ck_assert_uint_eq(lines, LONG);
+    ck_assert_uint_lt(strlen(text), LONG * 200); /* grows with the chain and not with its square */
+    free(text);
+    world_end(&world);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("graph");
+    TCase *tests = tcase_create("graph");
+
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, test_nothing);
+    tcase_add_test(tests, test_forest);
+    tcase_add_test(tests, test_names);
+    tcase_add_test(tests, test_long_chain);
+    suite_add_tcase(suite, tests);
+    return suite_run(suite);
+}

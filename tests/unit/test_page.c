@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_page.c - the page of metadata.bin as clients have it mapped: always the record, and it wakes who
+ * waits.
+ */
+#include "page.h"
+
+#include "descriptors.h"
+#include "exchange_fixture.h"
+#include "suite.h"
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A client's mapping of the open page. */
+static struct record *map_page(const struct slot *slot, int flags, int protection)
+{
+    char link[32];
+    void *map;
+    int fd;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", slot->page_fd);
+    fd = open(link, flags | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    map = mmap(NULL, RECORD_SIZE, protection, MAP_SHARED, fd, 0);
+    ck_assert_ptr_ne(map, MAP_FAILED);
+    close(fd);
+    return map;
+}
+
+static struct slot *open_page(struct world *world)
+{
+    struct slot *slot = world_slot(world, "job");
+
+    ck_assert_int_eq(page_open(world->bench.arena, slot), 0);
+    return slot;
+}
+
+static void expect_current(const struct record *page, const struct slot *slot)
+{
+    ck_assert_mem_eq(page, &slot->record, sizeof(*page));
+}
+
+/* A round, with a look at the page after each step. */
+static void look_at_a_round(struct world *world, struct slot *slot, const struct record *page)
+{
+    expect_current(page, slot);
+    world_put(world, slot, SLOT_DATA_BIN, 3, 1);
+    expect_current(page, slot);
+    ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_RESULT), -EPROTO);
+    expect_current(page, slot);
+    ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_INPUT), 0);
+    expect_current(page, slot);
+    world_finish(world, slot, 2, 2);
+    ck_assert_int_eq(page->flag, RECORD_FLAG_RESULT);
+    expect_current(page, slot);
+}
+
+START_TEST(test_page_is_the_record)
+{
+    struct record *page;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = open_page(&world);
+    page = map_page(slot, O_RDONLY, PROT_READ);
+    look_at_a_round(&world, slot, page);
+
+    /* The mapping needs no handle. */
+    page_close(slot);
+    ck_assert_uint_eq(slot->page_handles, 0);
+    look_at_a_round(&world, slot, page);
+    ck_assert_int_eq(page_open(world.bench.arena, slot), 0);
+    ck_assert_int_eq(page_open(world.bench.arena, slot), 0);
+    page_close(slot);
+    look_at_a_round(&world, slot, page);
+    page_close(slot);
+    page_close(slot); /* has none: nothing */
+    ck_assert_uint_eq(slot->page_handles, 0);
+    munmap(page, RECORD_SIZE);
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_stores)
+{
+    struct record *page, copy;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = open_page(&world);
+    page = map_page(slot, O_RDWR, PROT_READ | PROT_WRITE);
+    page->flag = RECORD_FLAG_RESULT;
+    page->dtype = RECORD_INT32;
+    ck_assert_int_eq(page_read(slot, &copy), 0);
+    ck_assert_int_eq(copy.flag, RECORD_FLAG_RESULT);
+    ck_assert_int_eq(copy.dtype, RECORD_INT32);
+    expect_state(slot, STATE_IDLE, 1); /* a request and no more */
+    page_update(world.bench.arena, slot);
+    expect_current(page, slot);
+    munmap(page, RECORD_SIZE);
+    page_close(slot);
+    world_end(&world);
+}
+END_TEST
+
+/* --- waking --- */
+
+struct sleeper {
+    struct record *page;
+    uint32_t seen;
+    pid_t thread;
+    int result;
+};
+
+static void *sleep_on_change(void *argument)
+{
+    const struct timespec patience = {.tv_sec = 20};
+    struct sleeper *sleeper = argument;
+
+    __atomic_store_n(&sleeper->thread, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+    if (syscall(SYS_futex, &sleeper->page->change, FUTEX_WAIT, sleeper->seen, &patience, NULL, 0) < 0)
+        sleeper->result = errno;
+    return NULL;
+}
+
+static bool is_asleep(void *context)
+{
+    const struct sleeper *sleeper = context;
+    pid_t thread = __atomic_load_n(&sleeper->thread, __ATOMIC_ACQUIRE);
+    char path[64];
+    int number = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", thread);
+    file = thread ? fopen(path, "re") : NULL;
+    if (file) {
+        if (fscanf(file, "%d", &number) != 1)
+            number = 0;
+        fclose(file);
+    }
+    return number == SYS_futex;
+}
+
+START_TEST(test_waking)
+{
+    struct sleeper sleeper = {0};
+    struct world world;
+    struct slot *slot;
+    pthread_t thread;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = open_page(&world);
+    sleeper.page = map_page(slot, O_RDONLY, PROT_READ);
+    if (_i)
+        page_close(slot);
+    for (int round = 0; round < 3; round++) {
+        sleeper.seen = sleeper.page->change;
+        sleeper.thread = 0;
+        ck_assert_int_eq(pthread_create(&thread, NULL, sleep_on_change, &sleeper), 0);
+        loop_until(world.loop, is_asleep, &sleeper);
+        world_publish(&world, slot, 1, 1);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert_int_eq(sleeper.result, 0);
+        ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
+    }
+    munmap(sleeper.page, RECORD_SIZE);
+    if (!_i)
+        page_close(slot);
+    world_end(&world);
+}
+END_TEST
+
+/* --- the end --- */
+
+START_TEST(test_removal)
+{
+    struct record *page, last;
+    struct world world;
+    struct slot *slot;
+    int descriptors;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    descriptors = descriptors_open();
+    slot = open_page(&world);
+    page = map_page(slot, O_RDONLY, PROT_READ);
+    world_publish(&world, slot, 1, 1);
+    last = *page;
+    exchange_remove(world.exchange, slot);
+    ck_assert_mem_eq(page, &last, sizeof(last)); /* no signal, and nobody else's record */
+    slot = open_page(&world);
+    ck_assert_mem_eq(page, &last, sizeof(last));
+    munmap(page, RECORD_SIZE);
+    page = map_page(slot, O_RDONLY, PROT_READ);
+    expect_current(page, slot);
+    munmap(page, RECORD_SIZE);
+    page_remove(world.bench.arena, slot);
+    page_remove(world.bench.arena, slot);
+    ck_assert_uint_eq(slot->page_handles, 0);
+    exchange_remove(world.exchange, slot);
+    ck_assert_int_le(descriptors_open(), descriptors + 1); /* the index of a memfd arena */
+    world_end(&world);
+}
+END_TEST
+
+START_TEST(test_no_descriptors)
+{
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = world_slot(&world, "job");
+    descriptors_limit(0);
+    ck_assert_int_eq(page_open(world.bench.arena, slot), -EMFILE);
+    ck_assert_uint_eq(slot->page_handles, 0);
+    descriptors_unlimit();
+    ck_assert_int_eq(page_open(world.bench.arena, slot), 0);
+    page_close(slot);
+    world_end(&world);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("page");
+    TCase *tests = tcase_create("page");
+
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, test_page_is_the_record);
+    tcase_add_test(tests, test_stores);
+    tcase_add_loop_test(tests, test_waking, 0, 2);
+    tcase_add_test(tests, test_removal);
+    tcase_add_test(tests, test_no_descriptors);
+    suite_add_tcase(suite, tests);
+    return suite_run(suite);
+}
