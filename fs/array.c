@@ -152,9 +152,11 @@ int exchange_open_array(struct exchange *exchange, struct slot *slot, struct han
     handle->process = caller_process(caller);
     handle_enlist(handle, slot);
     if (handle->access == HANDLE_WRITES) {
-        if (side == RECORD_SIDE_INPUT && slot->filler != handle->process) {
+        if (side == RECORD_SIDE_INPUT)
             slot->filler = handle->process;
-            exchange_queue(exchange, slot); /* its own reader may be parked */
+        if (slot->waiters) {
+            exchange_queue(exchange,
+                           slot); /* its own reader may be parked, or a publisher that is too early now */
             exchange_run(exchange);
         }
     }

@@ -162,14 +162,17 @@ bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, e
 }
 
 /*
- * Free, and so are all with whom it will share the input. The publisher's own look at them, in this very
- * step, is as good: else a long chain of shared inputs would be walked once for each slot in it.
+ * Free, and so are those with whom it will share the input, unless they are at work on the one that it has:
+ * they take the next later, and this one takes none after that until they have. The publisher's own look at
+ * them, in this very step, is as good: else a long chain of shared inputs would be walked once for each slot
+ * in it.
  */
 static bool can_take(struct exchange *exchange, const struct slot *slot)
 {
     if (!is_free(exchange, slot))
         return false;
-    return slot->ready_stamp == exchange->ready_stamp || all_ready(exchange, slot, RECORD_SIDE_INPUT, 0);
+    return slot->ready_stamp == exchange->ready_stamp ||
+           chain_followers_ready(exchange, slot, RECORD_SIDE_INPUT);
 }
 
 /* Whether chain_pull would change anything. */

@@ -188,6 +188,7 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
     if (side == RECORD_SIDE_INPUT) {
         record_reset_side(&slot->record, RECORD_SIDE_RESULT);
         slot->has_input = 1;
+        slot->text_serial[RECORD_SIDE_INPUT] = 0; /* a retry may describe the same bytes otherwise */
     } else {
         slot->result_taken = 0;
         exchange->rounds++;

@@ -2,6 +2,7 @@
 """The parties of a stream, each a process of its own that can be stopped and killed at any time.
 
 stage.py compute SLOT SEED: adds one to each input that comes, at a speed that the seed varies.
+stage.py bound SLOT SEED: the same, as the slot's worker: its death fails the round.
 stage.py produce SLOT COUNT: pushes the numbers 0 to COUNT - 1, each as an array whose length depends on it.
 """
 from __future__ import annotations
@@ -64,10 +65,14 @@ class Party:
                 pages[:] = values.tobytes()
 
 
-def compute(slot: str, seed: int) -> None:
-    party, chance = Party(slot), random.Random(seed)
+def bound(slot: str, seed: int) -> None:
     with open(f"{slot}/worker", "w") as worker:
         worker.write("self")
+    compute(slot, seed)
+
+
+def compute(slot: str, seed: int) -> None:
+    party, chance = Party(slot), random.Random(seed)
     while True:
         if party.await_flag(INPUT, FAILED) == FAILED:
             retry(party)
@@ -97,4 +102,4 @@ def produce(slot: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    {"compute": compute, "produce": produce}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
+    {"compute": compute, "bound": bound, "produce": produce}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))

@@ -45,12 +45,15 @@ def report(mount: Daemon, clients: Clients, seed: int, history: list[Operation],
         again = replay(mount, clients, candidate)
         return again is not None and again.what == found.what
 
-    short = shrink(history, names_in, fails, SHRINK_SECONDS)
-    last = replay(mount, clients, short)
-    return "\n".join([f"seed {seed}, step {len(history)}: {found}", f"the last {SHOWN} operations were",
-                      *(f"    {show(operation)}" for operation in history[-SHOWN:]),
-                      f"these {len(short)} operations lead to: {last}",
-                      *(f"    {show(operation)}" for operation in short)])
+    lines = [f"seed {seed}, step {len(history)}: {found}", f"the last {SHOWN} operations were",
+             *(f"    {show(operation)}" for operation in history[-SHOWN:])]
+    try:
+        short = shrink(history, names_in, fails, SHRINK_SECONDS)
+        lines += [f"these {len(short)} operations lead to: {replay(mount, clients, short)}",
+                  *(f"    {show(operation)}" for operation in short)]
+    except Hang as hang:
+        lines.append(f"it could not be made shorter: {hang}")
+    return "\n".join(lines)
 
 
 def history_of(mount: Daemon, clients: Clients, seed: int, steps: int, outcomes: Counter[str]) -> None:

@@ -82,7 +82,8 @@ class Server:
 
     def run(self, job: Path, script: Path | str, function: str | None = None, *args: object, **more: object) -> None:
         """Has the next round of a slot computed; the task travels in the command."""
-        self.send(run=str(job), task={"script": str(script), "function": function, "args": list(args), **more})
+        task: dict[str, object] = {"script": str(script), "function": function, "args": list(args)}
+        self.send(run=str(job), task={**task, **more})
 
     def stop(self) -> int:
         """Ends it by the end of its input and returns its exit status."""

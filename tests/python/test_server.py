@@ -101,12 +101,14 @@ def test_functions_and_whole_scripts(server: Server, producer: Slot, job: Path, 
 
 
 def test_the_task_file_says_what_to_run(server: Server, producer: Slot, job: Path, script: Path) -> None:
-    (job / "task").write_text(json.dumps({"script": str(script), "function": "plus", "args": [10], "kwargs": {"times": 2}}))
+    task = {"script": str(script), "function": "plus", "args": [10], "kwargs": {"times": 2}}
+    (job / "task").write_text(json.dumps(task))
     for _ in range(2):
         publish(producer, [1])
         server.send(run=str(job))
         assert producer.result(20).tolist() == [22]
-    for text, words in (("", "ValueError: .*task is empty"), ("[1", "JSONDecodeError"), ("[]", "ValueError: the task is no JSON"),
+    for text, words in (("", "ValueError: .*task is empty"), ("[1", "JSONDecodeError"),
+                        ("[]", "ValueError: the task is no JSON"),
                         ('{"script": "a", "colour": 1}', "ValueError: unknown keys in the task: colour"),
                         ('{"script": "a", "kwargs": {"b": 1}}', "TypeError: named arguments need a function")):
         (job / "task").write_text(text)
@@ -144,7 +146,7 @@ def test_environment_and_directory(server: Server, producer: Slot, job: Path, sc
 
 
 def test_a_run_may_come_before_its_input(server: Server, producer: Slot, job: Path, script: Path) -> None:
-    for number in range(200):
+    for number in range(100):
         # The slot is DONE, or about to be filled: either way the next input is meant.
         if number % 2:
             server.run(job, script, "plus")
@@ -159,7 +161,7 @@ def test_a_run_may_come_before_its_input(server: Server, producer: Slot, job: Pa
 
 def test_a_run_takes_its_round_and_no_other(server: Server, producer: Slot, job: Path, script: Path) -> None:
     task = {"script": str(script), "function": "plus"}
-    for number in range(1, 200):
+    for number in range(1, 100):
         assert producer.record.round == max(1, number - 1)
         if number % 2:
             server.send(run=str(job), round=number, task=task)
@@ -216,10 +218,12 @@ def test_failures(server: Server, producer: Slot, job: Path, script: Path, funct
     ("x = 1", "^RuntimeError: the script ended without publishing a result"),
     ("import no_such_module", "^ModuleNotFoundError: No module named 'no_such_module'\nTraceback"),
     ("def f(:", r"(?s)^SyntaxError: .*script.py, line 1"),
-    ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"^worker \d+ exited before it published the result of round 1"),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+     r"^worker \d+ exited before it published the result of round 1"),
     ("import os; os._exit(0)", r"^worker \d+ exited before it published the result of round 1"),
 ])
-def test_scripts_that_do_not_get_far(server: Server, producer: Slot, job: Path, script: Path, text: str, words: str) -> None:
+def test_scripts_that_do_not_get_far(server: Server, producer: Slot, job: Path, script: Path, text: str,
+                                     words: str) -> None:
     script.write_text(text)
     publish(producer, [1])
     server.run(job, script)
@@ -323,7 +327,8 @@ def test_failures_as_results(server: Server, producer: Slot, job: Path, script: 
 
 def test_deaths_are_told_where_the_commands_come_from(producer: Slot, job: Path, script: Path) -> None:
     ours, theirs = socket.socketpair()
-    with subprocess.Popen([sys.executable, "-m", "pyrmap.server"], stdin=theirs.fileno(), env=environment()) as process, ours:
+    command = [sys.executable, "-m", "pyrmap.server"]
+    with subprocess.Popen(command, stdin=theirs.fileno(), env=environment()) as process, ours:
         theirs.close()
         number = publish(producer, [1])
         run = {"run": str(job), "round": number, "errors": "mark", "task": {"script": str(script), "function": "die"}}

@@ -68,7 +68,8 @@ class Value(NamedTuple):
         extent = self.extent
         if not extent.size:
             return memoryview(b"")
-        if array.dtype != extent.dtype or not (array.flags.f_contiguous if extent.order == "F" else array.flags.c_contiguous):
+        laid_out = array.flags.f_contiguous if extent.order == "F" else array.flags.c_contiguous
+        if array.dtype != extent.dtype or not laid_out:
             array = np.empty(extent.array_shape, extent.dtype, "F" if extent.order == "F" else "C")
             self.fill(array)
         return memoryview(array.reshape(-1, order="A")).cast("B")  # type: ignore[arg-type]
@@ -166,7 +167,8 @@ def _check_mixed(value: object) -> None:
             if not _fits(number):
                 raise TypeError(f"element {path}, {number}, {_TOO_BIG}")
             if int(float(number)) != number:
-                raise TypeError(f"element {path}, {number}, is an integer among floats that float64 cannot hold exactly")
+                raise TypeError(f"element {path}, {number}, is an integer among floats that float64 cannot hold "
+                                "exactly")
 
 
 def _fits(number: int) -> bool:

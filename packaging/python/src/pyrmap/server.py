@@ -13,9 +13,9 @@ It reads commands, one JSON object a line, from descriptor 0; what scripts print
     {"preload": [MODULE]}       import modules now, so that later runs find them loaded
 
 Every run is a fork of this process, which has NumPy loaded and runs no user code; one child waits forked. End of file
-kills all children and ends the server. `run` may come before the input is published: the worker waits for it. A slot has
-one worker at a time, further runs wait for its end. If descriptor 0 is a socket the server says there when a worker of
-a run with "errors" died: {"died": SLOT, "round": N, "status": S}, S as from waitpid(2).
+kills all children and ends the server. `run` may come before the input is published: the worker waits for it. A slot
+has one worker at a time, further runs wait for its end. If descriptor 0 is a socket the server says there when a worker
+of a run with "errors" died: {"died": SLOT, "round": N, "status": S}, S as from waitpid(2).
 
 Exit status: 0, or 3 if NumPy is missing.
 """
@@ -206,7 +206,7 @@ class Server:
         from pyrmap.record import RECORD_FLAG_INPUT, RECORD_FLAG_NONE
 
         handles = self.kept.get(order.slot)
-        if handles is None or order.round is None:
+        if handles is None or order.round is None or order.errors is not None or order.failure is not None:
             return False
         try:
             record = handles.record.read()
@@ -281,8 +281,9 @@ class Server:
         if self.workers.get(slot) is not child:
             return
         del self.workers[slot]
-        # The filesystem fails a round that has an input when its worker dies; of an earlier death only this server knows.
-        if status and not child.cancelled and not child.order.errors and not child.order.failure and self._unfinished(child.order):
+        # The filesystem fails a round that has an input when its worker dies; of an earlier death only this server
+        # knows.
+        if status and not child.cancelled and self._unfinished(child.order):
             text = f"worker {child.pid} exited before it published the result of round {child.order.round}\n"
             self._start(child.order._replace(failure=text))
         elif slot in self.waiting:

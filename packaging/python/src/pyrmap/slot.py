@@ -84,10 +84,7 @@ class Handles:
         return os.open(name, flags | os.O_CLOEXEC, dir_fd=self.directory)
 
     def bind_worker(self) -> None:
-        """Names this process as the one that computes: should it die, the round fails and nobody waits for it.
-
-        Before the input is published that goes for the coming round.
-        """
+        """Names this process as the one that computes: should it die, the round fails and nobody waits for it."""
         self.open_worker()
         os.pwrite(self.worker, b"self", 0)
 
@@ -247,7 +244,7 @@ class Slot:
     def bind(self) -> None:
         """Names this process as the slot's worker before there is an input; input() does it too, once it has one.
 
-        Should this process die, the round fails, or the coming one if there is no input yet. SlotError if it is refused.
+        Should this process die with an input published and no result, the round fails. SlotError if it is refused.
         """
         try:
             try:

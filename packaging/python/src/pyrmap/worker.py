@@ -73,8 +73,8 @@ def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] 
     """Runs one round of a slot. Returns why it failed, which is in the slot's `error` then, or "".
 
     code: of the task's script, if it is compiled. handles: of that slot, if they are open already.
-    Nothing is raised. A round that is cancelled before its input came is no failure. What goes wrong after the round was
-    published is only printed.
+    Nothing is raised. A round that is cancelled before its input came is no failure. What goes wrong after the round
+    was published is only printed.
     """
     os.environ[SLOT_VARIABLE] = order.slot
     ended_before = Slot.rounds_ended
