@@ -20,7 +20,7 @@
  * SLOTS_MOST is digits only, because the documentation quotes it. A path has to leave room for "path = " in
  * the 199 bytes that inih takes, or conf_print's output could not be read back.
  */
-#define SLOTS_MOST     1048576
+#define SLOTS_MOST     262142 /* what a nodeid of the filesystem has room for */
 #define PATH_MOST      190
 #define CAPACITY_LEAST (UINT64_C(1) << 20)
 #define SIZE_MOST      (UINT64_C(1) << 60)

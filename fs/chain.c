@@ -60,16 +60,6 @@ static struct offer offer_of(const struct slot *source, enum record_side side)
     return (struct offer){OFFER_NOTHING, 0};
 }
 
-bool chain_has_result_followers(struct exchange *exchange, const struct slot *slot)
-{
-    for (const struct slot *follower = first_follower(exchange, slot); follower;
-         follower = next_follower(exchange, follower)) {
-        if (follower->source_side == RECORD_SIDE_RESULT)
-            return true;
-    }
-    return false;
-}
-
 /* The result went where it belongs: to every follower, or at the end of a chain to a reader. */
 static bool result_was_taken(struct exchange *exchange, const struct slot *slot)
 {

@@ -28,9 +28,6 @@ void chain_pull(struct exchange *exchange, struct slot *slot);
 /* Queues the slot's followers, and its source if somebody waits there. */
 void chain_queue_neighbours(struct exchange *exchange, struct slot *slot);
 
-/* Whether the slot's own result has followers. */
-bool chain_has_result_followers(struct exchange *exchange, const struct slot *slot);
-
 /* The slot is going: followers are unchained, and fail if they wait for it. */
 void chain_slot_removed(struct exchange *exchange, struct slot *slot);
 

@@ -495,6 +495,7 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
                   const struct caller *caller)
 {
     struct watched **watched = role == ROLE_OWNER ? &slot->owner_watch : &slot->worker_watch;
+    uint32_t index = slot_index(exchange->slots, slot);
     uint64_t serial = slot->serial;
     struct watched *new = NULL;
     int result = pid ? watch_process(exchange->watch, pid, caller->uid, &new) : 0;
@@ -505,8 +506,9 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
                                result == -EPERM ? "the process belongs to another user" : "no such process");
     if (result < 0)
         return result;
-    if (slot->serial != serial) {
-        watch_release(exchange->watch, new); /* its former owner had this very pid */
+    /* Its former owner may have had this very pid, and then the slot is gone. */
+    if (slot_at(exchange->slots, index) != slot || slot->serial != serial) {
+        watch_release(exchange->watch, new);
         return -ESTALE;
     }
     watch_release(exchange->watch, *watched);

@@ -69,6 +69,8 @@ ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, 
     put = pwrite(fd, buffer, size, offset);
     if (put < 0)
         put = -errno;
+    else if ((size_t)put < size)
+        put = ftruncate(fd, (off_t)*current) < 0 ? -EIO : -ENOSPC; /* half a text is none */
     else if ((uint64_t)offset + (uint64_t)put > *current)
         *current = (uint32_t)(offset + put);
     close(fd);

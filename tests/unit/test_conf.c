@@ -363,9 +363,9 @@ static const struct {
      "'%s' is out of range: from 0 to 31536000",
      {"31536000.001", "18446744073709551", "18446744073709551.999", "18446744073709552",
       "99999999999999999999"}},
-    {"limits.slots=", "'%s' is out of range: from 1 to 1048576", {"0", "1048577", "4294967297"}},
+    {"limits.slots=", "'%s' is out of range: from 1 to 262142", {"0", "262143", "4294967297"}},
     {"limits.slots=", "'%s' is not a whole number", {"1K", "-1", "1.0", "50%"}},
-    {"limits.slots_per_user=", "'%s' is out of range: from 1 to 1048576", {"0", "1048577"}},
+    {"limits.slots_per_user=", "'%s' is out of range: from 1 to 262142", {"0", "262143"}},
     {"mount.allow_other=", "'%s' is not one of auto|yes|no", {"on", "ye", "yess", "yes|no", "|", "YES"}},
     {"arena.kind=", "'%s' is not one of auto|tmpfs|dir|memfd", {"Dir", "mem", "dir "}},
     {"arena.huge_pages=", "'%s' is not one of no|yes", {"1", "auto"}},
@@ -457,7 +457,7 @@ START_TEST(test_limits)
     char longest[256];
     const char *const rows[] = {"arena.path=/;#=:[x]",  longest,
                                 "arena.path=/a=b.c  d", "mount.root_mode=7777",
-                                "mount.root_mode=0",    "limits.slots=1048576",
+                                "mount.root_mode=0",    "limits.slots=262142",
                                 "limits.slots=1",       "limits.slots_per_user=1",
                                 "arena.warm=0",         "limits.bytes_per_user=1"};
     struct conf conf;

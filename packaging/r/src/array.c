@@ -55,8 +55,7 @@ SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
 
 static int end_filling(struct vector *vector, const struct slot *slot)
 {
-    char path[SLOT_PATH_MAX];
-    int fd = open(slot_file(slot, "data.bin", path), O_RDONLY | O_CLOEXEC);
+    int fd = slot_open_file(slot, "data.bin", O_RDONLY);
     if (fd < 0)
         return -errno;
     int error = segment_settle_map(vector->address, vector->size, fd);

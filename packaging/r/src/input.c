@@ -135,12 +135,10 @@ SEXP pyrmap_slot_run(SEXP pointer, SEXP server, SEXP line)
 SEXP pyrmap_slot_begin(SEXP pointer, SEXP server, SEXP line)
 {
     struct slot *slot = slot_get(pointer);
-    char path[SLOT_PATH_MAX];
-    slot_file(slot, "data.bin", path);
     if (slot->data_fd < 0)
-        slot->data_fd = open(path, O_RDWR | O_CLOEXEC);
+        slot->data_fd = slot_open_file(slot, "data.bin", O_RDWR);
     if (slot->data_fd < 0)
-        raise_system(errno, "open for writing", path);
+        raise_system(errno, "begin a round in", slot->path);
     if (line != R_NilValue)
         run(slot, server, line);
     return R_NilValue;

@@ -88,8 +88,7 @@ static void set_dim(SEXP x, const struct record *record, Rboolean keep)
  */
 static void close_reader(const struct slot *slot)
 {
-    char path[SLOT_PATH_MAX];
-    int fd = open(slot_file(slot, "result.bin", path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    int fd = slot_open_file(slot, "result.bin", O_RDONLY | O_NONBLOCK);
     if (fd >= 0)
         close(fd);
 }

@@ -44,12 +44,9 @@ struct slot *slot_get(SEXP pointer)
     return slot;
 }
 
-const char *slot_file(const struct slot *slot, const char *name, char buffer[SLOT_PATH_MAX])
+int slot_open_file(const struct slot *slot, const char *name, int flags)
 {
-    int length = snprintf(buffer, SLOT_PATH_MAX, "%s/%s", slot->path, name);
-    if (length < 0 || length >= SLOT_PATH_MAX)
-        raise_system(ENAMETOOLONG, "open", slot->path);
-    return buffer;
+    return openat(slot->directory, name, flags | O_CLOEXEC);
 }
 
 int slot_read_record(const struct slot *slot, struct record *record)
@@ -125,7 +122,9 @@ static int slot_close(struct slot *slot)
     }
     if (slot->data_fd >= 0)
         close(slot->data_fd);
-    slot->data_fd = -1;
+    if (slot->directory >= 0)
+        close(slot->directory);
+    slot->data_fd = slot->directory = -1;
     if (slot->record_fd >= 0) {
         close(slot->record_fd);
         slot->record_fd = -1;
@@ -148,8 +147,7 @@ static void finalize_slot(SEXP pointer)
 /* Creates SLOT/name's content in one write. 0 or -errno. */
 static int write_text(const struct slot *slot, const char *name, const char *text, size_t size)
 {
-    char path[SLOT_PATH_MAX];
-    int fd = open(slot_file(slot, name, path), O_WRONLY | O_TRUNC | O_CLOEXEC);
+    int fd = slot_open_file(slot, name, O_WRONLY | O_TRUNC);
     if (fd < 0)
         return -errno;
     int error = 0;
@@ -162,8 +160,10 @@ static int write_text(const struct slot *slot, const char *name, const char *tex
 
 static int slot_open(struct slot *slot)
 {
-    char path[SLOT_PATH_MAX];
-    slot->record_fd = open(slot_file(slot, "metadata.bin", path), O_RDWR | O_CLOEXEC);
+    slot->directory = open(slot->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (slot->directory < 0)
+        return -errno;
+    slot->record_fd = slot_open_file(slot, "metadata.bin", O_RDWR);
     if (slot->record_fd < 0)
         return -errno;
     void *page = mmap(NULL, RECORD_SIZE, PROT_READ, MAP_SHARED, slot->record_fd, 0);
@@ -192,8 +192,7 @@ SEXP pyrmap_slot_new(SEXP mount, SEXP live)
     if (!slot)
         raise_system(ENOMEM, "create a slot in", root);
     slot->creator = getpid();
-    slot->record_fd = -1;
-    slot->data_fd = -1;
+    slot->directory = slot->record_fd = slot->data_fd = -1;
     slot->live = Rf_asLogical(live) == TRUE;
     int error = 0;
     do {
@@ -242,10 +241,9 @@ SEXP pyrmap_slot_text(SEXP pointer, SEXP name, SEXP text)
 SEXP pyrmap_slot_read(SEXP pointer, SEXP name)
 {
     const struct slot *slot = slot_get(pointer);
-    char path[SLOT_PATH_MAX];
-    int fd = open(slot_file(slot, CHAR(STRING_ELT(name, 0)), path), O_RDONLY | O_CLOEXEC);
+    int fd = slot_open_file(slot, CHAR(STRING_ELT(name, 0)), O_RDONLY);
     if (fd < 0)
-        raise_system(errno, "read", path);
+        raise_system(errno, "read a text of", slot->path);
     static char text[TEXT_MAX];
     size_t size = 0;
     ssize_t got;
@@ -257,7 +255,7 @@ SEXP pyrmap_slot_read(SEXP pointer, SEXP name)
     int error = got < 0 ? errno : 0;
     close(fd);
     if (error)
-        raise_system(error, "read", path);
+        raise_system(error, "read a text of", slot->path);
     /* Untrusted text: a nul would be refused by R, and the encoding may be anything. */
     size = strnlen(text, size);
     return Rf_ScalarString(Rf_mkCharLenCE(text, (int)size, CE_UTF8));
@@ -266,13 +264,11 @@ SEXP pyrmap_slot_read(SEXP pointer, SEXP name)
 SEXP pyrmap_slot_source(SEXP pointer, SEXP target)
 {
     struct slot *slot = slot_get(pointer);
-    char path[SLOT_PATH_MAX];
-    slot_file(slot, "source", path);
     if (target == R_NilValue) {
-        if (unlink(path) < 0 && errno != ENOENT)
-            raise_system(errno, "unchain", path);
-    } else if (symlink(CHAR(STRING_ELT(target, 0)), path) < 0) {
-        raise_system(errno, "chain", path);
+        if (unlinkat(slot->directory, "source", 0) < 0 && errno != ENOENT)
+            raise_system(errno, "unchain", slot->path);
+    } else if (symlinkat(CHAR(STRING_ELT(target, 0)), slot->directory, "source") < 0) {
+        raise_system(errno, "chain", slot->path);
     }
     slot->chained = target != R_NilValue;
     return R_NilValue;

@@ -2,7 +2,7 @@
 /*
  * slot.h - one exchange slot of the mount, as this R session uses it.
  *
- * The files of a slot are opened by path for each use: a round gets fresh inodes for data.bin and result.bin.
+ * The files of a slot are opened anew for each use: a round gets fresh inodes for data.bin and result.bin.
  * Only metadata.bin stays open, for writing steps, for poll and for the live view.
  */
 #ifndef PYRMAP_SLOT_H
@@ -16,9 +16,10 @@
 #include <sys/types.h>
 
 struct slot {
-    pid_t creator;             /* a forked child leaves its parent's slots alone */
-    int record_fd;             /* metadata.bin, -1 once removed */
-    int data_fd;               /* data.bin of a round that was begun and is not published yet, else -1 */
+    pid_t creator; /* a forked child leaves its parent's slots alone */
+    int directory; /* O_PATH: a path from the root is looked up again where a round's files are new */
+    int record_fd; /* metadata.bin, -1 once removed */
+    int data_fd;   /* data.bin of a round that was begun and is not published yet, else -1 */
     const struct record *page; /* live view of the record */
     bool live;                 /* futex wakes arrive on the page (passthrough); else poll and pread */
     bool chained;              /* it has a source */
@@ -28,13 +29,11 @@ struct slot {
     char path[];
 };
 
-enum { SLOT_PATH_MAX = 4096 };
-
 /* The slot of an external pointer; raises an R error if it was removed. */
 struct slot *slot_get(SEXP pointer);
 
-/* SLOT/name in buffer, which it returns. */
-const char *slot_file(const struct slot *slot, const char *name, char buffer[SLOT_PATH_MAX]);
+/* Opens a file of the slot, not to be inherited. The descriptor, or -1 with errno set. */
+int slot_open_file(const struct slot *slot, const char *name, int flags);
 
 /* The record as the filesystem has it now. Re-arms poll. 0 or -errno. */
 int slot_read_record(const struct slot *slot, struct record *record);

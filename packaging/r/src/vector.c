@@ -229,8 +229,7 @@ void vector_register(DllInfo *info)
 
 int vector_map(struct vector *vector, const struct slot *slot, const char *name, enum map_mode mode)
 {
-    char path[SLOT_PATH_MAX];
-    int fd = open(slot_file(slot, name, path), (mode == MAP_FILL ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+    int fd = slot_open_file(slot, name, mode == MAP_FILL ? O_RDWR : O_RDONLY);
     if (fd < 0)
         return -errno;
     int error = 0;
