@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -106,9 +107,11 @@ static int clear_stale(const char *mountpoint)
 
 int mount_prepare(const char *mountpoint, char error[CONF_ERROR_MAX])
 {
+    struct statvfs filesystem;
     struct stat status;
 
-    if (stat(mountpoint, &status) < 0 && (errno == ENOTCONN || errno == ECONNABORTED) &&
+    /* Not stat: the kernel may know the attributes of a dead mount's root for an hour yet. */
+    if (statvfs(mountpoint, &filesystem) < 0 && (errno == ENOTCONN || errno == ECONNABORTED) &&
         is_own_mount(mountpoint)) {
         if (clear_stale(mountpoint) < 0) {
             snprintf(error, CONF_ERROR_MAX,

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -151,7 +152,7 @@ static int supervise(struct ops *ops, int launcher)
 static int launch(struct ops *ops)
 {
     char line[CONF_ERROR_MAX];
-    struct stat status;
+    struct statvfs filesystem;
     int word[2];
     pid_t supervisor = pipe2(word, O_CLOEXEC) < 0 ? -1 : fork();
 
@@ -173,7 +174,7 @@ static int launch(struct ops *ops)
         announce(line[0] ? line : "it ended at once: see the log", ops->mountpoint, -1);
         return 1;
     }
-    if (stat(ops->mountpoint, &status) < 0) {
+    if (statvfs(ops->mountpoint, &filesystem) < 0) {
         announce("mounted, but the mount does not answer: see the log", ops->mountpoint, -1);
         return 1;
     }
