@@ -200,9 +200,17 @@ uint64_t exchange_array_identity(const struct exchange *exchange, const struct s
 
 bool exchange_array_is_shared(const struct exchange *exchange, const struct slot *slot, enum record_side side)
 {
-    return exchange->data_path == DATA_PATH_PAGE_CACHE &&
-           slot->arrays[side].home_side == RECORD_SIDE_RESULT && slot->segments[side] &&
-           slot->segments[side]->names > 1;
+    const struct slot_array *array = &slot->arrays[side];
+    const struct slot *follower = slot_at(exchange->slots, slot->first_follower);
+
+    if (exchange->data_path != DATA_PATH_PAGE_CACHE || array->home_side != RECORD_SIDE_RESULT)
+        return false;
+    if (array->home != slot_index(exchange->slots, slot))
+        return true;
+    while (follower && (follower->arrays[RECORD_SIDE_INPUT].number != array->number ||
+                        follower->arrays[RECORD_SIDE_INPUT].home != array->home))
+        follower = slot_at(exchange->slots, follower->next_follower);
+    return follower;
 }
 
 enum handshake_state slot_state(const struct slot *slot)

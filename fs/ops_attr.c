@@ -32,6 +32,28 @@ static void reply_attributes_later(void *context, int result)
     free(parked);
 }
 
+/*
+ * There is data behind holes that cannot be filled. Who is about to map it must not, and gets the error;
+ * anybody else may look, open it and make it shorter.
+ */
+static void holes_filled(void *context, int result)
+{
+    struct parked *parked = context;
+    struct inode inode;
+
+    if (result < 0 && inode_decode(parked->ops->exchange, parked->nodeid, &inode) == 0) {
+        const struct handle *handle = inode.slot->handles;
+        pid_t process = caller_process(&parked->caller);
+
+        while (handle && !(handle->nodeid == parked->nodeid && handle->access == HANDLE_WRITES &&
+                           handle->process == process))
+            handle = handle->next;
+        if (!handle)
+            result = 0;
+    }
+    reply_attributes_later(context, result);
+}
+
 /* fstat of a file of an earlier round, or of a slot that is gone: what is open knows its size. */
 static int stale_attributes(struct ops *ops, uint64_t nodeid, struct stat *st)
 {
@@ -90,8 +112,7 @@ void ops_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *f
         exchange_has_holes(ops->exchange, inode.slot, slot_file_side(inode.file))) {
         parked = parked_new(ops, request, nodeid, NULL, 0);
         if (parked) {
-            exchange_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), reply_attributes_later,
-                                parked);
+            exchange_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), holes_filled, parked);
             return;
         }
     }

@@ -158,7 +158,7 @@ class Generator:
         return (self.client(), "symlink", slot.name, target)
 
     def publish_and_wait(self, slot: Slot) -> Operation | None:
-        if any(waiter.proposed for waiter in slot.waiters.values()):
+        if any(waiter.written for waiter in slot.waiters.values()):
             return None
         flag = struct.pack("<i", 0 if slot.state in ("IDLE", "FILLING", "FAILED") else 1)
         return (self.random.randrange(1, self.clients), "park_record", f"w{next(self.numbers)}", slot.name, flag)
@@ -346,7 +346,7 @@ def show_argument(argument: Any) -> str:
             return f"pattern({argument[0]}, {len(argument)})"
         if argument == argument[:1] * len(argument):
             return f"{argument[:1]!r} * {len(argument)}"
-    if isinstance(argument, str) and len(argument) > 99:
+    if isinstance(argument, str) and len(argument) > 99 and len(set(argument)) == 1:
         return f"{argument[0]!r} * {len(argument)}"
     return repr(argument)
 

@@ -359,7 +359,7 @@ class Model:
     def park_record(self, waiter: object, name: str, data: bytes) -> None:
         """A write of the record that waits until the followers can take what it publishes."""
         slot = self.find(name)
-        slot.waiters[waiter] = Waiter(self.caller, "metadata.bin", merge(slot.record, 0, data)[0])
+        slot.waiters[waiter] = Waiter(self.caller, "metadata.bin", data)
 
     # --- the record
 
@@ -523,8 +523,8 @@ class Model:
         waiting = len(slot.waiters)
         for name, waiter in list(slot.waiters.items()):
             try:
-                if waiter.proposed:
-                    self.propose(slot, waiter.proposed, True)
+                if waiter.written:
+                    self.propose(slot, *merge(slot.record, 0, waiter.written))
                 else:
                     self.judge(slot, waiter.client, "read-data" if waiter.file == "data.bin" else "read-result")
             except Refused as refusal:
@@ -540,7 +540,7 @@ class Model:
 
     def wake(self, slot: Slot, name: object, answer: str) -> None:
         waiter = slot.waiters.pop(name)
-        segment = None if waiter.proposed else slot.segment(waiter.file)
+        segment = None if waiter.written else slot.segment(waiter.file)
         if segment and answer == "ok":
             self.note_read(slot, segment)
         self.woken.append(Answer(waiter.client, name, answer, segment))

@@ -34,10 +34,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Waiter:
-    """A parked open of `file` for reading, or if there is a proposal, a parked write of the record."""
+    """A parked open of `file` for reading, or if there are bytes, a parked write of them to the record."""
     client: int
     file: str
-    proposed: Record | None = None
+    written: bytes = b""
 
 
 @dataclass(eq=False)

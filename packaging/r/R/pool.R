@@ -22,6 +22,19 @@ slot_new <- function(root) {
 
 # A slot for a job. One that ran it last is best: its task file says so already, for people to read.
 acquire <- function(root, job) {
+    slot <- pooled(root, job)
+    if (is.null(slot))
+        slot <- slot_new(root)
+    if (!is.null(job$task) && !identical(slot$task, job$task)) {
+        if (nchar(job$task, "bytes") <= 4096L)
+            .Call(C_slot_text, slot$handle, "task", job$task)
+        slot$task <- job$task
+    }
+    slot
+}
+
+# Takes a slot out of the pool: one with the job's task, or with anyone's if the pool is full; else NULL.
+pooled <- function(root, job, anyone = TRUE) {
     pool <- session$pools[[root$path]]
     count <- length(pool)
     index <- 0L
@@ -31,20 +44,12 @@ acquire <- function(root, job) {
             break
         }
     }
-    if (index == 0L && count == pool_max)
+    if (index == 0L && anyone && count == pool_max)
         index <- 1L
-    if (index == 0L) {
-        slot <- slot_new(root)
-    } else {
-        slot <- pool[[index]]
-        session$pools[[root$path]][[index]] <- NULL
-    }
-    if (!is.null(job$task) && !identical(slot$task, job$task)) {
-        if (nchar(job$task, "bytes") <= 4096L)
-            .Call(C_slot_text, slot$handle, "task", job$task)
-        slot$task <- job$task
-    }
-    slot
+    if (index == 0L)
+        return(NULL)
+    session$pools[[root$path]][[index]] <- NULL
+    pool[[index]]
 }
 
 # For the next call.
@@ -97,10 +102,16 @@ chain <- function(slot, source, file) {
     slot$idle <- FALSE
 }
 
-# Begins a round. The worker, if there is one, starts while R still fills.
-begin <- function(slot, server = NULL, line = NULL) {
+# Begins a round. The worker, if there is one, starts while R still fills. NULL, or the name of the errno.
+try_begin <- function(slot, server, line) {
     slot$idle <- FALSE
     .Call(C_slot_begin, slot$handle, server, line)
+}
+
+begin <- function(slot, server = NULL, line = NULL) {
+    error <- try_begin(slot, server, line)
+    if (!is.null(error))
+        stop_system("begin a round in", slot$path, error, error)
 }
 
 # Publishes the input of a round that was begun.

@@ -18,11 +18,11 @@ with_root <- function(mount, action) {
 check_timeout <- function(timeout) {
     if (!is.numeric(timeout) || length(timeout) != 1L || is.na(timeout) || timeout < 0)
         stop("timeout must be a number of seconds, Inf for none", call. = FALSE)
-    proc.time()[["elapsed"]] + timeout
+    if (timeout == Inf) Inf else proc.time()[["elapsed"]] + timeout
 }
 
 seconds_left <- function(deadline) {
-    if (is.finite(deadline)) max(0, deadline - proc.time()[["elapsed"]]) else Inf
+    if (deadline == Inf) Inf else max(0, deadline - proc.time()[["elapsed"]])
 }
 
 # Waits for one of the slots; its index. NA, if news is TRUE: there is some of the server.
@@ -65,10 +65,15 @@ first_cause <- function(text, job, slots, jobs) {
 # In what follows no function that has `data` or a result in its frame may make another function, or call tryCatch:
 # the frame would stay referenced, R would take the vector for shared, and would copy it whole at the next store.
 
-# A slot with a running job whose round was begun.
-open_round <- function(mount, server, job) {
-    force(job)
-    force(server)
+# A slot with a running job whose round was begun. The usual case, a slot that ran the job before, goes without tryCatch:
+# that costs as much as a request to the filesystem.
+open_round <- function(root, mount, server, job) {
+    slot <- pooled(root, job, anyone = FALSE)
+    if (!is.null(slot)) {
+        if (is.null(try_begin(slot, server, run_line(slot, job))))
+            return(slot)
+        discard(slot, server)
+    }
     with_root(mount, function(root) {
         slot <- acquire(root, job)
         begun <- FALSE
@@ -99,7 +104,7 @@ run_python <- function(data, python_script_path, dtype = NULL, args = NULL, time
     server <- server_for(python)
     root <- root_for(mount)
     holder <- holder_of(data, input, root)
-    slot <- if (is.null(holder)) open_round(mount, server, job) else follow(root, server, job, holder)
+    slot <- if (is.null(holder)) open_round(root, mount, server, job) else follow(root, server, job, holder)
     ended <- FALSE
     on.exit(if (ended) release(slot) else discard(slot, server))
     if (is.null(holder))

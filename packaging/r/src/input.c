@@ -138,7 +138,7 @@ SEXP pyrmap_slot_begin(SEXP pointer, SEXP server, SEXP line)
     if (slot->data_fd < 0)
         slot->data_fd = slot_open_file(slot, "data.bin", O_RDWR);
     if (slot->data_fd < 0)
-        raise_system(errno, "begin a round in", slot->path);
+        return Rf_mkString(strerrorname_np(errno));
     if (line != R_NilValue)
         run(slot, server, line);
     return R_NilValue;

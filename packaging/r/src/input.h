@@ -9,7 +9,7 @@
 
 /*
  * Begins a round: opens data.bin for writing. line, if not NULL, is then sent as by pyrmap_slot_run: the
- * worker starts while R still fills.
+ * worker starts while R still fills. Returns NULL, or the name of the errno.
  */
 SEXP pyrmap_slot_begin(SEXP slot, SEXP server, SEXP line);
 
