@@ -29,26 +29,10 @@ uint64_t inode_serial(uint64_t nodeid)
 /* The serial that a file's nodeid has now. */
 static uint64_t current_serial(const struct slot *slot, enum slot_file file)
 {
-    switch (file) {
-    case SLOT_DATA_BIN:
-    case SLOT_RESULT_BIN:
-    case SLOT_DATA_TXT:
-    case SLOT_RESULT_TXT:
-    case SLOT_DATA_NPY:
-    case SLOT_RESULT_NPY:
+    if (slot_file_has_side(file))
         return slot->arrays[slot_file_side(file)].serial;
-    case SLOT_SOURCE:
+    if (file == SLOT_SOURCE)
         return slot->source ? slot->source_serial : 0;
-    case SLOT_DIRECTORY:
-    case SLOT_METADATA_BIN:
-    case SLOT_METADATA_TXT:
-    case SLOT_TASK:
-    case SLOT_ERROR:
-    case SLOT_OWNER:
-    case SLOT_WORKER:
-    case SLOT_FILES:
-        break;
-    }
     return slot->serial;
 }
 

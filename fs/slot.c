@@ -367,28 +367,14 @@ void slot_touch(struct slot *slot, enum slot_file file)
     clock_gettime(CLOCK_REALTIME, &slot->changed[file]);
 }
 
+bool slot_file_has_side(enum slot_file file)
+{
+    return file >= SLOT_DATA_BIN && file <= SLOT_RESULT_NPY;
+}
+
 enum record_side slot_file_side(enum slot_file file)
 {
-    switch (file) {
-    case SLOT_RESULT_BIN:
-    case SLOT_RESULT_TXT:
-    case SLOT_RESULT_NPY:
-        return RECORD_SIDE_RESULT;
-    case SLOT_DIRECTORY:
-    case SLOT_METADATA_BIN:
-    case SLOT_METADATA_TXT:
-    case SLOT_DATA_BIN:
-    case SLOT_DATA_TXT:
-    case SLOT_DATA_NPY:
-    case SLOT_TASK:
-    case SLOT_ERROR:
-    case SLOT_OWNER:
-    case SLOT_WORKER:
-    case SLOT_SOURCE:
-    case SLOT_FILES:
-        break;
-    }
-    return RECORD_SIDE_INPUT;
+    return slot_file_has_side(file) && (file - SLOT_DATA_BIN) % 2 ? RECORD_SIDE_RESULT : RECORD_SIDE_INPUT;
 }
 
 void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side side)

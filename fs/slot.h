@@ -12,6 +12,7 @@
 #include "arena.h"
 #include "handshake.h"
 #include "record.h"
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
@@ -171,7 +172,10 @@ void slot_chmod(struct slot *slot, mode_t mode);
 /* Marks a file as changed now. */
 void slot_touch(struct slot *slot, enum slot_file file);
 
-/* data.bin, data.txt, data.npy -> input; result.* -> result. Only for those six. */
+/* Whether it is an array or a view of one; these six are in pairs, input and result. */
+bool slot_file_has_side(enum slot_file file);
+
+/* data.* -> input; result.* -> result. Only for those six. */
 enum record_side slot_file_side(enum slot_file file);
 
 /* A new inode for one array; it has no segment. */
