@@ -2,6 +2,8 @@
 /*
  * background.h - the one helper thread, for memory work that is too slow for the loop.
  *
+ * A job must never wait for a lock that a client can hold while it waits for another job.
+ *
  * The loop keeps the queues and hands out one job at a time through a pipe; the thread sends the pointer back
  * through another. A job therefore belongs to exactly one thread at any time, and there are no locks.
  */

@@ -489,11 +489,9 @@ static void process_exited(void *context, struct watched *watched)
         if (slot->worker_watch == watched)
             worker_exited(exchange, slot);
         if (slot->owner_watch == watched) {
-            char name[SLOT_NAME_MAX + 1];
-            strcpy(name, slot->name);
-            log_debug("%s: owner %d exited, the slot is removed", name, slot->owner);
+            log_debug("%s: owner %d exited, the slot is removed", slot->name, slot->owner);
+            exchange->hooks.slot_vanished(exchange->hooks.context, slot->name);
             exchange_remove(exchange, slot);
-            exchange->hooks.slot_vanished(exchange->hooks.context, name);
         }
     }
     exchange_run(exchange);

@@ -30,7 +30,8 @@ struct exchange_hooks {
     void (*record_changed)(void *context, struct slot *slot);
     /* A chain brought data.bin an array while its inode was known as an empty one. */
     void (*array_arrived)(void *context, struct slot *slot);
-    /* The daemon removed the slot, not a client: the kernel's entry is to be forgotten. */
+    /* The daemon is about to remove the slot, and no client: what the kernel knows of it is to be forgotten.
+     */
     void (*slot_vanished)(void *context, const char *name);
     /* The slot is about to go, its handles are still in it. */
     void (*slot_removing)(void *context, struct slot *slot);

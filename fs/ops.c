@@ -189,26 +189,23 @@ void ops_forget_attributes(struct ops *ops, struct slot *slot)
 
 /* --- what the exchange wants --- */
 
-/* Invalidations that may wait for a lock which a client holds during a request: sent by the helper thread. */
+/*
+ * Pages are dropped in the helper thread, because that can wait for a request. Nothing else is: a directory's
+ * entry, say, is locked by clients that wait for the helper thread's other jobs.
+ */
 struct invalidation {
     struct background_job job;
     struct ops *ops;
-    uint64_t nodeid; /* of pages, 0: of a name in the root */
-    uint64_t aside;  /* of the same file's other inode */
-    char name[SLOT_NAME_MAX + 1];
+    uint64_t nodeid;
+    uint64_t aside; /* the same file's other inode */
 };
 
 static enum background_progress invalidate(struct background_job *job)
 {
     const struct invalidation *invalidation = (const struct invalidation *)job;
-    struct fuse_session *session = invalidation->ops->session;
 
-    if (invalidation->nodeid) {
-        fuse_lowlevel_notify_inval_inode(session, invalidation->nodeid, 0, 0);
-        fuse_lowlevel_notify_inval_inode(session, invalidation->aside, 0, 0);
-    } else {
-        transport_expire_entry(invalidation->ops->transport, INODE_ROOT_ID, invalidation->name);
-    }
+    fuse_lowlevel_notify_inval_inode(invalidation->ops->session, invalidation->nodeid, 0, 0);
+    fuse_lowlevel_notify_inval_inode(invalidation->ops->session, invalidation->aside, 0, 0);
     return BACKGROUND_DONE;
 }
 
@@ -220,7 +217,7 @@ static void invalidated(struct background_job *job)
     struct inode inode;
 
     free(invalidation);
-    if (ops->closing || !nodeid || inode_decode(ops->exchange, nodeid, &inode) < 0)
+    if (ops->closing || inode_decode(ops->exchange, nodeid, &inode) < 0)
         return;
     if (inode.slot->refreshing == REFRESH_UNDER_WAY_AND_AGAIN) {
         inode.slot->refreshing = REFRESH_NOT;
@@ -230,7 +227,7 @@ static void invalidated(struct background_job *job)
     }
 }
 
-static void send_invalidation(struct ops *ops, uint64_t nodeid, uint64_t aside, const char *name)
+static void send_invalidation(struct ops *ops, uint64_t nodeid, uint64_t aside)
 {
     struct invalidation *invalidation = calloc(1, sizeof(*invalidation));
 
@@ -242,8 +239,6 @@ static void send_invalidation(struct ops *ops, uint64_t nodeid, uint64_t aside, 
     invalidation->ops = ops;
     invalidation->nodeid = nodeid;
     invalidation->aside = aside;
-    if (name)
-        strcpy(invalidation->name, name);
     background_submit(ops->background, &invalidation->job);
 }
 
@@ -258,7 +253,7 @@ void ops_refresh_record(struct ops *ops, struct slot *slot)
     }
     slot->refreshing = REFRESH_UNDER_WAY;
     send_invalidation(ops, inode_of(ops->exchange, slot, SLOT_METADATA_BIN),
-                      inode_aside(ops->exchange, slot, SLOT_METADATA_BIN), NULL);
+                      inode_aside(ops->exchange, slot, SLOT_METADATA_BIN));
 }
 
 static void record_changed(void *context, struct slot *slot)
@@ -287,9 +282,13 @@ static void array_arrived(void *context, struct slot *slot)
     fuse_lowlevel_notify_inval_inode(ops->session, inode_of(ops->exchange, slot, SLOT_DATA_BIN), -1, 0);
 }
 
+/* With its attributes gone the kernel asks at the next walk, hears ESTALE, and looks the name up again. */
 static void slot_vanished(void *context, const char *name)
 {
-    send_invalidation(context, 0, 0, name);
+    struct ops *ops = context;
+    struct slot *slot = slot_find(ops->exchange->slots, name);
+
+    fuse_lowlevel_notify_inval_inode(ops->session, inode_of(ops->exchange, slot, SLOT_DIRECTORY), -1, 0);
 }
 
 static void slot_removing(void *context, struct slot *slot)

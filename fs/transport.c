@@ -215,22 +215,6 @@ void transport_backing_close(struct transport *transport, int32_t backing_id)
         log_warning("backing id %d could not be closed: %s", backing_id, strerror(errno));
 }
 
-void transport_expire_entry(struct transport *transport, fuse_ino_t parent, const char *name)
-{
-    enum { EXPIRE_ONLY = 1 << 0 };
-    struct {
-        uint64_t parent;
-        uint32_t name_size, flags;
-    } entry = {.parent = parent, .name_size = (uint32_t)strlen(name), .flags = EXPIRE_ONLY};
-    struct fuse_out_header header = {.error = FUSE_NOTIFY_INVAL_ENTRY};
-    struct iovec pieces[] = {
-        {&header, sizeof(header)}, {&entry, sizeof(entry)}, {(void *)(uintptr_t)name, entry.name_size + 1}};
-
-    header.len = (uint32_t)(sizeof(header) + sizeof(entry) + entry.name_size + 1);
-    if (writev(transport->fd, pieces, 3) < 0 && errno != ENOENT && errno != ENODEV)
-        log_debug("an entry could not be expired: %s", strerror(errno));
-}
-
 int transport_reply_open(struct transport *transport, fuse_req_t request, const struct fuse_file_info *fi,
                          int32_t backing_id)
 {

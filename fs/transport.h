@@ -48,13 +48,6 @@ int transport_backing_open(struct transport *transport, int fd);
 void transport_backing_close(struct transport *transport, int32_t backing_id);
 
 /*
- * The kernel is to look this name up again at the next walk. To invalidate the entry would take a directory
- * of the same name that was made meanwhile from under those who are in it. Linux before 6.2 invalidates. Can
- * block: not for the loop.
- */
-void transport_expire_entry(struct transport *transport, fuse_ino_t parent, const char *name);
-
-/*
  * fuse_reply_open of a passthrough file: mapped, and unless fi->direct_io read and written, without the
  * daemon. Returns as fuse_reply_open does: -ENOENT if the opener is gone.
  */

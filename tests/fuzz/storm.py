@@ -12,6 +12,7 @@ import mmap
 import os
 import random
 import select
+import signal
 import stat
 import struct
 import sys
@@ -249,4 +250,5 @@ class Storm:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # a lease of ours that is broken
     print(Storm(sys.argv[1], int(sys.argv[2])).go(int(sys.argv[3])))
