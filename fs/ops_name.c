@@ -148,34 +148,18 @@ void ops_link(fuse_req_t request, fuse_ino_t nodeid, fuse_ino_t parent, const ch
 
 /* --- chains --- */
 
-static bool is_in_groups(fuse_req_t request, gid_t gid)
-{
-    gid_t groups[256];
-    int count = fuse_req_getgroups(request, (int)(sizeof(groups) / sizeof(groups[0])), groups);
-
-    if (fuse_req_ctx(request)->gid == gid)
-        return true;
-    if (count > (int)(sizeof(groups) / sizeof(groups[0])))
-        count = (int)(sizeof(groups) / sizeof(groups[0]));
-    for (int i = 0; i < count; i++) {
-        if (groups[i] == gid)
-            return true;
-    }
-    return false;
-}
-
 /* The kernel does not check a link's target: the caller must be allowed to enter the slot and to read the
  * file. */
 static bool may_read(fuse_req_t request, const struct slot *slot, enum slot_file file)
 {
-    uid_t uid = fuse_req_ctx(request)->uid;
+    const struct fuse_ctx *caller = fuse_req_ctx(request);
     unsigned shift = 0;
 
-    if (uid == 0)
+    if (caller->uid == 0)
         return true;
-    if (uid == slot->uid)
+    if (caller->uid == slot->uid)
         shift = 6;
-    else if (is_in_groups(request, slot->gid))
+    else if (caller->gid == slot->gid || watch_has_group(caller->pid, slot->gid))
         shift = 3;
     return slot->modes[SLOT_DIRECTORY] >> shift & 1 && slot->modes[file] >> shift & 4;
 }

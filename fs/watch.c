@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,12 +148,12 @@ static bool has_exited(int pidfd)
     return poll(&poll_fd, 1, 0) > 0;
 }
 
-/* The value of one "Key:" line of /proc/PID/status. Returns -1 if the process or the line is not there. */
-static long status_field(pid_t pid, const char *key)
+enum { STATUS_MAX = 16384 };
+
+/* Reads /proc/PID/status. Returns 0 or -1. */
+static int read_status(pid_t pid, char text[STATUS_MAX])
 {
     char path[64];
-    char text[4096];
-    const char *line;
     ssize_t got;
     int fd;
 
@@ -160,13 +161,38 @@ static long status_field(pid_t pid, const char *key)
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
-    got = read(fd, text, sizeof(text) - 1);
+    got = read(fd, text, STATUS_MAX - 1);
     close(fd);
-    if (got <= 0)
-        return -1;
-    text[got] = '\0';
-    line = strstr(text, key);
+    text[got > 0 ? got : 0] = '\0';
+    return got > 0 ? 0 : -1;
+}
+
+/* The number on one "Key:" line. Returns -1 if the process or the line is not there. */
+static long status_field(pid_t pid, const char *key)
+{
+    char text[STATUS_MAX];
+    const char *line = read_status(pid, text) == 0 ? strstr(text, key) : NULL;
+
     return line ? strtol(line + strlen(key), NULL, 10) : -1;
+}
+
+bool watch_has_group(pid_t pid, gid_t gid)
+{
+    static const char key[] = "\nGroups:";
+    char text[STATUS_MAX];
+    char *at = read_status(pid, text) == 0 ? strstr(text, key) : NULL;
+    char *end;
+
+    if (!at)
+        return false;
+    at += sizeof(key) - 1;
+    text[at - text + (ptrdiff_t)strcspn(at, "\n")] = '\0';
+    for (unsigned long group = strtoul(at, &end, 10); end != at; group = strtoul(at, &end, 10)) {
+        if (group == gid)
+            return true;
+        at = end;
+    }
+    return false;
 }
 
 int watch_process(struct watch *watch, pid_t pid, uid_t uid, struct watched **out)

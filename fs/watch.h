@@ -34,6 +34,9 @@ pid_t watched_pid(const struct watched *watched);
  */
 pid_t watch_process_of(pid_t thread);
 
+/* Whether this is one of the supplementary groups of a process or thread. */
+bool watch_has_group(pid_t pid, gid_t gid);
+
 /*
  * A deadline, embedded in whoever waits. All deadlines are set with the same delay, so they expire in the
  * order in which they were set.

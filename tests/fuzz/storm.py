@@ -12,7 +12,6 @@ import mmap
 import os
 import random
 import select
-import signal
 import stat
 import struct
 import sys
@@ -24,12 +23,18 @@ FILES = ("metadata.bin", "metadata.txt", "data.bin", "result.bin", "data.txt", "
 KEYS = ("flag", "dtype", "input_length", "input_shape", "input_order", "result_dtype", "result_length", "result_shape",
         "result_order", "state", "round", "change", "colour", "")
 NUMBERS = (-2**63, -2**31, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 127, 128, 2**31 - 1, 2**32, 2**40, 2**62, 2**63 - 1)
-DIRECTORY_IOCTLS = (0x5401, 0x80086601, 0xC0189436, 0x40086602, 0x8008E500, 0x4004E500)
+# None that asks for a file's flags: the kernel opens the file to answer that, and such an open may wait.
+IOCTLS = (0x5401, 0xC0189436, 0x8008E500, 0x4004E500)
 FIELDS = ((0, "<i"), (4, "<i"), (8, "<q"), (16, "<i"), (20, "<i"), (24, "<q"), (32, "<q"), (40, "<i"), (44, "<i"),
           (48, "<q"), (56, "<q"), (80, "<q"), (112, "<I"), (116, "<I"), (120, "<q"))
 HANDLES_MAX = 24
 
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Piece(ctypes.Structure):
+    """struct iovec"""
+    _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
 
 
 class Storm:
@@ -145,12 +150,14 @@ class Storm:
             self.unmap()
 
     def store(self) -> None:
-        """Only into a file's bytes that are there: beyond them is SIGBUS, on any filesystem."""
+        """Through the kernel: a file that another client cuts meanwhile costs an errno, not a SIGBUS."""
         mapping = self.random.choice(self.mappings)
-        end = min(mapping.size(), len(mapping))
-        if end:
-            at = self.random.randrange(end)
-            mapping[at:at + 1] = self.random.randbytes(1)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+        byte = ctypes.create_string_buffer(self.random.randbytes(1), 1)
+        local = Piece(ctypes.addressof(byte), 1)
+        remote = Piece(start + self.random.randrange(len(mapping)), 1)
+        if libc.process_vm_writev(os.getpid(), ctypes.byref(local), 1, ctypes.byref(remote), 1, 0) != 1:
+            raise OSError(ctypes.get_errno(), "store")
 
     def unmap(self) -> None:
         self.mappings.pop(self.random.randrange(len(self.mappings))).close()
@@ -164,7 +171,7 @@ class Storm:
         waiting.poll(0)
 
     def control(self) -> None:
-        fcntl.ioctl(self.handle(), self.random.choice((*DIRECTORY_IOCTLS, self.random.randrange(2**31))), bytes(64))
+        fcntl.ioctl(self.handle(), self.random.choice((*IOCTLS, self.random.randrange(2**31))), bytes(64))
 
     def make(self) -> None:
         makers: tuple[Callable[[], None], ...] = (
@@ -227,11 +234,8 @@ class Storm:
             raise OSError(ctypes.get_errno(), "fallocate")
 
     def lock(self) -> None:
-        if self.random.random() < 0.5:
-            fcntl.flock(self.handle(), self.random.choice((fcntl.LOCK_EX, fcntl.LOCK_SH)) | fcntl.LOCK_NB)
-        else:
-            kind = self.random.choice((fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK))
-            fcntl.fcntl(self.handle(), fcntl.F_SETLEASE, kind)
+        """No leases: whoever truncates then waits 45 seconds for their holder."""
+        fcntl.flock(self.handle(), self.random.choice((fcntl.LOCK_EX, fcntl.LOCK_SH)) | fcntl.LOCK_NB)
 
     def copy(self) -> None:
         self.random.choice((lambda: os.copy_file_range(self.handle(), self.handle(), 4096, 0, 0),
@@ -250,5 +254,4 @@ class Storm:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGIO, signal.SIG_IGN)  # a lease of ours that is broken
     print(Storm(sys.argv[1], int(sys.argv[2])).go(int(sys.argv[3])))

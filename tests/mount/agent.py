@@ -18,6 +18,7 @@ from daemon import as_user
 
 PRELUDE = """
 import errno, fcntl, mmap, os, select, signal, struct, sys
+from pages import Pages
 
 def interrupted(*_):
     raise InterruptedError(errno.EINTR, "a signal")

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from agent import Agent
 from daemon import Daemon
+from pages import Pages
 from paths import PATHS, check_data_path, mounted
 from slots import (ANSWER, DATA, INPUT, NONE, RESULT, Slot, eventually, metrics, number, refused, status, usage)
 
@@ -86,33 +87,19 @@ def test_enospc_comes_at_ftruncate(mount: Path, slot: Slot) -> None:
     assert slot.record.input_length == 1
 
 
-FILL = """
-pages = []
-def fill(path, size):
-    fd = os.open(path, os.O_RDWR)
-    os.ftruncate(fd, size)
-    pages.append(mmap.mmap(fd, size))
-    os.close(fd)
-"""
-
-
 def test_a_full_arena_never_kills_a_client(mount: Path, agents: Callable[[], Agent]) -> None:
     """Sizes are given until ENOSPC; then each page of each mapping can be stored to."""
     agent = agents()
-    agent.run(FILL)
+    agent.run("views = []")
     taken, size = 0, 3 * MB + 12345
     with refused(errno.ENOSPC):
         while True:
-            agent.run("fill(path, size)", path=Slot.make(mount, next(_names)) / "data.bin", size=size)
+            agent.run("views.append(Pages(path, size))", path=Slot.make(mount, next(_names)) / "data.bin", size=size)
             taken += size
     assert taken > CAPACITY * 0.7
-    agent.run("""
-for view in pages:
-    for offset in range(0, len(view), 4096):
-        view[offset] = 1
-""")
-    assert agent.run("sum(view[len(view) // 4096 * 4096] for view in pages)") == taken // size
-    agent.run("del view; [view.close() for view in pages]; None")
+    agent.run("for view in views:\n    view.touch()\n")
+    assert agent.run("sum(view.load().count(1) for view in views)") == taken // size * (size // 4096 + 1)
+    agent.run("for view in views:\n    view.close()\n")
 
 
 @pytest.mark.parametrize("how", ("write", "pwrite far", "posix_fallocate", "fallocate"))
@@ -320,19 +307,31 @@ def test_small_arrays_are_small(mount: Path) -> None:
 
 
 def test_pages_that_are_mapped_are_not_reused(mount: Path, slot: Slot) -> None:
-    """A reader of a removed slot keeps its bytes, however much others write."""
+    """A mapping alone, of a slot that is gone, keeps its bytes, however much others write."""
     slot.put("data.bin", b"\x5a" * (2 * MB))
     slot.write(flag=INPUT, dtype=5)
-    fd = os.open(slot / "data.bin", os.O_RDONLY)
-    view = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-    os.close(fd)
+    view = Pages(slot / "data.bin")
     slot.remove()
     for _ in range(20):
         passing = Slot.make(mount, next(_names))
         passing.put("data.bin", b"\xff" * (2 * MB))
         passing.remove()
-    assert view[:] == b"\x5a" * (2 * MB)
+    assert view.load() == b"\x5a" * (2 * MB)
     view.close()
+
+
+def test_pages_that_are_mapped_for_writing_are_not_reused(mount: Path, slot: Slot) -> None:
+    """Who keeps a writable mapping of a round that is over writes into nobody's data."""
+    late = Pages(slot / "data.bin", 2 * MB)
+    slot.remove()
+    for _ in range(20):
+        passing = Slot.make(mount, next(_names))
+        sized(passing, 2 * MB)
+        late.store(b"\xa5" * (2 * MB))
+        passing.write(flag=INPUT, dtype=5)
+        assert not any((passing / "data.bin").read_bytes())
+        passing.remove()
+    late.close()
 
 
 @pytest.mark.skipif("passthrough" not in PATHS, reason="needs passthrough")
@@ -342,9 +341,8 @@ def test_pages_outlive_the_mount(agents: Callable[[], Agent]) -> None:
     with mounted("passthrough") as daemon:
         check_data_path(daemon, "passthrough")
         Slot.make(daemon.path, "last").bring("DONE")
-        agent.run("fd = os.open(path, os.O_RDONLY)\nview = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)",
-                  path=daemon.path / "last" / "result.bin")
-    for source in ("bytes(view)", "os.pread(fd, 1000, 0)"):
+        agent.run("fd = os.open(path, os.O_RDONLY)\nview = Pages(path)", path=daemon.path / "last" / "result.bin")
+    for source in ("view.load()", "os.pread(fd, 1000, 0)"):
         assert agent.run(source).encode("latin-1") == ANSWER.tobytes()
 
 

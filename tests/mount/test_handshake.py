@@ -215,11 +215,8 @@ def test_publish_needs_close(slot: Slot, file: str, value: int, during: str, aft
 
 
 MAP = """
-fd = os.open(path, os.O_RDWR)
-os.ftruncate(fd, 40)
-pages = mmap.mmap(fd, 40, access=mmap.ACCESS_WRITE)
-os.close(fd)
-pages[:] = content
+pages = Pages(path, 40)
+pages.store(content)
 """
 
 

@@ -14,14 +14,8 @@ import numpy as np
 import pytest
 from agent import Agent
 from daemon import Daemon
+from pages import Pages
 from slots import ANSWER, DATA, FAILED, INPUT, NONE, RESULT, Slot, eventually, refused, usage
-
-
-def mapped(path: Path) -> mmap.mmap:
-    fd = os.open(path, os.O_RDONLY)
-    view = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-    os.close(fd)
-    return view
 
 
 def test_old_mappings_keep_their_round(slot: Slot) -> None:
@@ -30,11 +24,11 @@ def test_old_mappings_keep_their_round(slot: Slot) -> None:
     for count in range(6):
         slot.publish(DATA + count)
         slot.answer(ANSWER + count)
-        views += [mapped(slot / "data.bin"), mapped(slot / "result.bin")]
+        views += [Pages(slot / "data.bin"), Pages(slot / "result.bin")]
         contents += [(DATA + count).tobytes(), (ANSWER + count).tobytes()]
-        assert [view[:] for view in views] == contents
+        assert [view.load() for view in views] == contents
     slot.remove()
-    assert [view[:] for view in views] == contents
+    assert [view.load() for view in views] == contents
     for view in views:
         view.close()
 
@@ -50,16 +44,13 @@ def test_old_handles_keep_their_round(slot: Slot) -> None:
 
 def test_who_filled_a_dropped_round_writes_into_nothing(slot: Slot) -> None:
     """A handle or mapping that outlives flag -1 has the old pages; the next input knows nothing of it."""
-    fd = os.open(slot / "data.bin", os.O_RDWR)
-    os.ftruncate(fd, 40)
-    late = mmap.mmap(fd, 40)
-    os.close(fd)
+    late = Pages(slot / "data.bin", 40)
     slot.flag(NONE)
     slot.fill()
-    late[:] = b"!" * 40
+    late.store(b"!" * 40)
     assert os.stat(slot / "data.bin").st_size == 40
     slot.flag(INPUT)
-    late[:8] = b"????????"
+    late.store(b"????????")
     assert slot.data().tolist() == DATA.tolist()
     late.close()
     assert slot.data().tolist() == DATA.tolist()
@@ -68,13 +59,12 @@ def test_who_filled_a_dropped_round_writes_into_nothing(slot: Slot) -> None:
 def test_a_failed_worker_writes_into_nothing(slot: Slot, agent: Agent) -> None:
     """Retried, the round has a fresh result.bin: the first worker's mapping is not it, and hinders nobody."""
     slot.bring("READY")
-    agent.run("fd = os.open(path, os.O_RDWR); os.ftruncate(fd, 40); late = mmap.mmap(fd, 40)",
-              path=slot / "result.bin")
+    agent.run("late = Pages(path, 40)", path=slot / "result.bin")
     slot.flag(FAILED)
     slot.flag(INPUT)
-    agent.run("late[:] = b'!' * 40; None")
+    agent.run("late.store(b'!' * 40)")
     slot.answer()
-    agent.run("late[:] = b'?' * 40; late.close(); os.close(fd)")
+    agent.run("late.store(b'?' * 40)\nlate.close()")
     assert slot.result().tolist() == ANSWER.tolist()
 
 
