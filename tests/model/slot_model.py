@@ -90,7 +90,7 @@ class Slot:
             return all(f.taken is self.result for f in followers) if followers else self.result_read
         return self.state in ("IDLE", "FAILED")
 
-    def can_deliver(self, file: str, segment: Segment | Failure) -> bool:
+    def can_deliver(self, file: str, segment: Segment) -> bool:
         """Whether each follower of the array can take this one, with all who share its input, or has it."""
         return all(follower.taken is segment or (follower.is_free() and follower.can_deliver("data.bin", segment))
                    for follower in self.followers_of(file))
@@ -100,7 +100,8 @@ class Slot:
         offered = self.source.offer(self.source_file) if self.source else None
         if offered is None or offered is self.taken:
             return None
-        if not self.is_free() or not self.can_deliver("data.bin", offered):
+        # Who is at work on the input that this slot has takes the next one later, and no more come until then.
+        if not self.is_free() or not self.can_deliver("data.bin", self.input):
             return None
         return offered
 
