@@ -233,8 +233,8 @@ class Run:
             # Not np.load: it takes no empty array of which the other extents are beyond all bounds.
             stream = io.BytesIO(npy)
             expect(f"{slot.name}/{name}.npy: version", (1, 0), npy_format.read_magic(stream))
-            expect(f"{slot.name}/{name}.npy: header", (array.shape or (array.length,), len(array.shape) > 1 and array.fortran,
-                    dtype),
+            shape, fortran = array.shape or (array.length,), array.fortran and len(array.shape) > 1
+            expect(f"{slot.name}/{name}.npy: header", (shape, fortran, dtype),
                    npy_format.read_array_header_1_0(stream))
             expect(f"{slot.name}/{name}.npy: values", values.tobytes(), stream.read())
             parse = float if dtype.kind == "f" else int

@@ -31,10 +31,10 @@ def make(mount: Daemon) -> Callable[..., list[Slot]]:
 
 
 @pytest.fixture
-def people() -> Iterator[Callable[[str, str], Agent]]:
+def people() -> Iterator[Callable[[str | None, str], Agent]]:
     started: list[Agent] = []
 
-    def start(user: str, groups: str) -> Agent:
+    def start(user: str | None, groups: str) -> Agent:
         started.append(Agent(user, groups))
         return started[-1]
 
@@ -117,7 +117,7 @@ def test_chained_input_is_not_written(make: Callable[..., list[Slot]]) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
-def test_source_must_be_readable(mount: Daemon, people: Callable[[str, str], Agent]) -> None:
+def test_source_must_be_readable(mount: Daemon, people: Callable[[str | None, str], Agent]) -> None:
     ann, bob, eve = people("30001", "30100"), people("30002", "30100"), people("30003", "")
     root = str(mount.path)
     ann.run("(os.umask(0o027), os.mkdir(f'{root}/a'), os.chown(f'{root}/a', -1, 30100)) and None", root=root)
@@ -315,6 +315,35 @@ def test_trees(mount: Daemon, early: bool, seed: int) -> None:
         assert np.array_equal(slot.data(), inputs[number])
         slot.answer(inputs[number] + number + 1)
     assert all(slot.state == "DONE" for slot in slots)
+
+
+# --- a publisher that waits
+
+
+LOOKS = ["os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))", "os.chmod(path, 0o600)", "os.utime(path)",
+         "mmap.mmap(os.open(path, os.O_RDWR), 128).close()", "open(path, 'rb').read() and None"]
+
+
+def test_waiting_publisher_locks_nobody_out(make: Callable[..., list[Slot]],
+                                            people: Callable[[str | None, str], Agent]) -> None:
+    """The kernel holds the inode of metadata.bin while a write of it waits: that must not be everybody's inode."""
+    a, b = make("a", "b")
+    publisher, other = people(None, ""), people(None, "")
+    chain(b, "a")
+    a.bring("DONE")
+    a.publish()
+    a.put("result.bin", ANSWER)
+    publisher.start("os.write(os.open(path, os.O_WRONLY), struct.pack('<i', 1))", path=a / "metadata.bin")
+    eventually(a.waiters)
+    for look in LOOKS:
+        other.run(look, path=a / "metadata.bin")
+    with refused(errno.EPROTO):
+        other.run("os.write(os.open(path, os.O_WRONLY), struct.pack('<i', 0))", path=a / "metadata.bin")
+    assert not publisher.answered()
+    other.run("os.unlink(path)", path=a / "metadata.bin")
+    with refused(errno.ECANCELED):
+        publisher.result()
+    assert (a.state, b.state) == ("IDLE", "READY")
 
 
 # --- failure

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from agent import Agent
 from daemon import Daemon
-from pages import Pages
 from paths import PATHS, check_data_path, mounted
 from slots import (ANSWER, DATA, INPUT, NONE, RESULT, Slot, eventually, metrics, number, refused, status, usage)
 
@@ -306,32 +305,34 @@ def test_small_arrays_are_small(mount: Path) -> None:
     assert usage(mount)["used"] - before <= 200 * 4096 + MB
 
 
-def test_pages_that_are_mapped_are_not_reused(mount: Path, slot: Slot) -> None:
+def test_pages_that_are_mapped_are_not_reused(mount: Path, slot: Slot, agents: Callable[[], Agent]) -> None:
     """A mapping alone, of a slot that is gone, keeps its bytes, however much others write."""
+    agent = agents()
     slot.put("data.bin", b"\x5a" * (2 * MB))
     slot.write(flag=INPUT, dtype=5)
-    view = Pages(slot / "data.bin")
+    agent.run("view = Pages(path)", path=slot / "data.bin")
     slot.remove()
     for _ in range(20):
         passing = Slot.make(mount, next(_names))
         passing.put("data.bin", b"\xff" * (2 * MB))
         passing.remove()
-    assert view.load() == b"\x5a" * (2 * MB)
-    view.close()
+    assert agent.run("view.load().count(0x5a)") == 2 * MB
+    agent.kill()
 
 
-def test_pages_that_are_mapped_for_writing_are_not_reused(mount: Path, slot: Slot) -> None:
+def test_pages_that_are_mapped_for_writing_are_not_reused(mount: Path, slot: Slot, agents: Callable[[], Agent]) -> None:
     """Who keeps a writable mapping of a round that is over writes into nobody's data."""
-    late = Pages(slot / "data.bin", 2 * MB)
+    agent = agents()
+    agent.run("late = Pages(path, size)", path=slot / "data.bin", size=2 * MB)
     slot.remove()
     for _ in range(20):
         passing = Slot.make(mount, next(_names))
         sized(passing, 2 * MB)
-        late.store(b"\xa5" * (2 * MB))
+        agent.run("late.store(b'!' * size)")
         passing.write(flag=INPUT, dtype=5)
         assert not any((passing / "data.bin").read_bytes())
         passing.remove()
-    late.close()
+    agent.kill()
 
 
 @pytest.mark.skipif("passthrough" not in PATHS, reason="needs passthrough")

@@ -18,19 +18,19 @@ from pages import Pages
 from slots import ANSWER, DATA, FAILED, INPUT, NONE, RESULT, Slot, eventually, refused, usage
 
 
-def test_old_mappings_keep_their_round(slot: Slot) -> None:
+def test_old_mappings_keep_their_round(slot: Slot, agent: Agent) -> None:
     """A reader of round 1 sees round 1 for ever; also after the slot is gone."""
-    views, contents = [], []
+    contents: list[str] = []
+    agent.run("views = []\ndef load():\n    return [view.load().hex() for view in views]\n")
     for count in range(6):
         slot.publish(DATA + count)
         slot.answer(ANSWER + count)
-        views += [Pages(slot / "data.bin"), Pages(slot / "result.bin")]
-        contents += [(DATA + count).tobytes(), (ANSWER + count).tobytes()]
-        assert [view.load() for view in views] == contents
+        for file, array in (("data.bin", DATA), ("result.bin", ANSWER)):
+            agent.run("views.append(Pages(path))", path=slot / file)
+            contents.append((array + count).tobytes().hex())
+        assert agent.run("load()") == contents
     slot.remove()
-    assert [view.load() for view in views] == contents
-    for view in views:
-        view.close()
+    assert agent.run("load()") == contents
 
 
 def test_old_handles_keep_their_round(slot: Slot) -> None:
