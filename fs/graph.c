@@ -14,17 +14,15 @@ static const char *colour_of(const struct slot *slot)
 }
 
 /* Slot names are any bytes: what could end a DOT string or escape in it is written as \xHH. */
-static void print_quoted(const struct slot *slot, FILE *out)
+static void print_escaped(const char *name, FILE *out)
 {
-    putc('"', out);
-    for (const char *at = slot->name; *at; at++) {
+    for (const char *at = name; *at; at++) {
         unsigned char byte = (unsigned char)*at;
         if (byte < 0x20 || byte >= 0x7f || byte == '"' || byte == '\\')
             fprintf(out, "\\\\x%02x", byte);
         else
             putc(byte, out);
     }
-    putc('"', out);
 }
 
 void graph_dot(struct exchange *exchange, FILE *out)
@@ -37,9 +35,9 @@ void graph_dot(struct exchange *exchange, FILE *out)
           out);
     while ((slot = slot_after(exchange->slots, index))) {
         index = slot_index(exchange->slots, slot);
-        fprintf(out, "    n%u [label=", index);
-        print_quoted(slot, out);
-        fprintf(out, ", xlabel=\"%s %llu\", fillcolor=%s];\n", handshake_state_name(slot_state(slot)),
+        fprintf(out, "    n%u [label=\"", index);
+        print_escaped(slot->name, out);
+        fprintf(out, "\\n%s %llu\", fillcolor=%s];\n", handshake_state_name(slot_state(slot)),
                 (unsigned long long)slot->record.round, colour_of(slot));
         if (slot->source)
             fprintf(out, "    n%u -> n%u%s;\n", slot->source, index,
