@@ -158,7 +158,7 @@ class Generator:
         return (self.client(), "symlink", slot.name, target)
 
     def publish_and_wait(self, slot: Slot) -> Operation | None:
-        if any(waiter.written for waiter in slot.waiters.values()):
+        if any(waiter.change for waiter in slot.waiters.values()):
             return None
         flag = struct.pack("<i", 0 if slot.state in ("IDLE", "FILLING", "FAILED") else 1)
         return (self.random.randrange(1, self.clients), "park_record", f"w{next(self.numbers)}", slot.name, flag)

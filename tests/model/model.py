@@ -6,11 +6,10 @@ returns what the client sees, or raises Refused with the name of an errno and ha
 """
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
-from record_model import Array, Record, Refused, merge, merge_text
+from record_model import Array, Record, Refused, difference, merge, merge_text
 from slot_model import Failure, Handle, Segment, Slot, Waiter
 
 # The handshake. A cell is the state afterwards, or an errno, or "wait". The notes below name the conditions.
@@ -238,7 +237,7 @@ class Model:
 
     # --- arrays
 
-    def judge(self, slot: Slot, client: int, column: str) -> str:
+    def judge(self, slot: Slot, client: int | None, column: str) -> str:
         """The state after an open, or the refusal."""
         cell = TABLE[slot.state][column]
         if column == "read-data" and slot.state == "FILLING" and client == slot.filler:
@@ -359,7 +358,7 @@ class Model:
     def park_record(self, waiter: object, name: str, data: bytes) -> None:
         """A write of the record that waits until the followers can take what it publishes."""
         slot = self.find(name)
-        slot.waiters[waiter] = Waiter(self.caller, "metadata.bin", data)
+        slot.waiters[waiter] = Waiter(self.caller, "metadata.bin", lambda record: merge(record, 0, data))
 
     # --- the record
 
@@ -371,11 +370,14 @@ class Model:
         self.find(name)
 
     def store_record(self, name: str, offset: int, data: bytes) -> None:
-        """A store is a request: the close of the handle makes what differs a step, or undoes it."""
+        """A store is a request: the close of the handle makes what differs a step, which may wait, or undoes it."""
         slot = self.find(name)
-        with suppress(Refused):
-            proposed, _ = merge(slot.record, offset, data)
-            self.propose(slot, proposed, proposed.flag != slot.record.flag)
+        change = difference(slot.record, offset, data)
+        try:
+            self.propose(slot, *change(slot.record))
+        except Refused as refusal:
+            if str(refusal) == "EAGAIN":
+                slot.waiters[object()] = Waiter(None, "metadata.bin", change)
 
     def write_text(self, name: str, text: str) -> None:
         slot = self.find(name)
@@ -523,8 +525,8 @@ class Model:
         waiting = len(slot.waiters)
         for name, waiter in list(slot.waiters.items()):
             try:
-                if waiter.written:
-                    self.propose(slot, *merge(slot.record, 0, waiter.written))
+                if waiter.change:
+                    self.propose(slot, *waiter.change(slot.record))
                 else:
                     self.judge(slot, waiter.client, "read-data" if waiter.file == "data.bin" else "read-result")
             except Refused as refusal:
@@ -540,10 +542,11 @@ class Model:
 
     def wake(self, slot: Slot, name: object, answer: str) -> None:
         waiter = slot.waiters.pop(name)
-        segment = None if waiter.written else slot.segment(waiter.file)
+        segment = None if waiter.change else slot.segment(waiter.file)
         if segment and answer == "ok":
             self.note_read(slot, segment)
-        self.woken.append(Answer(waiter.client, name, answer, segment))
+        if waiter.client is not None:
+            self.woken.append(Answer(waiter.client, name, answer, segment))
 
 
 def inherited(source: Slot) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass, field, replace
+from typing import Callable
 
 LAYOUT = struct.Struct("<iiqiiqQii4q4qII8s")
 SIZE = 128
@@ -99,6 +100,21 @@ def merge(current: Record, offset: int, written: bytes) -> tuple[Record, bool]:
     image[offset:offset + len(written)] = written
     proposed = unpack(bytes(image))
     return replace(proposed, round=current.round), offset < 4 and len(written) > 0
+
+
+def difference(current: Record, offset: int, stored: bytes) -> Callable[[Record], tuple[Record, bool]]:
+    """What a store into the page changes, word by word, as a change of whatever record there is then."""
+    before = current.pack()
+    after = before[:offset] + stored + before[offset + len(stored):]
+    words = [at for at in range(0, SIZE, 4) if after[at:at + 4] != before[at:at + 4] and at != CHANGE_OFFSET]
+
+    def change(record: Record) -> tuple[Record, bool]:
+        image = bytearray(record.pack())
+        for at in words:
+            image[at:at + 4] = after[at:at + 4]
+        return replace(unpack(bytes(image)), round=record.round), 0 in words
+
+    return change
 
 
 def integer(text: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Iterator
+from typing import Callable, Iterator
 
 from record_model import Record
 
@@ -34,10 +34,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Waiter:
-    """A parked open of `file` for reading, or if there are bytes, a parked write of them to the record."""
-    client: int
+    """A parked open of `file` for reading, or if there is a change, a parked write of the record."""
+    client: int | None  # None: a store, whose outcome nobody is told
     file: str
-    written: bytes = b""
+    change: Callable[[Record], tuple[Record, bool]] | None = None
 
 
 @dataclass(eq=False)
