@@ -184,11 +184,10 @@ class Daemon:
 
     def __exit__(self, *exc: object) -> None:
         try:
-            if self.process is not None:
-                status = self.stop()
-                if exc[0] is None and (status != 0 or self.reports()):
-                    log = self.log.read_text(errors="replace")[-20000:]
-                    raise AssertionError(f"pyrmapfs ended with status {status}; its log:\n{log}")
+            status = self.stop() if self.process is not None else 0
+            if exc[0] is None and (status != 0 or self.reports()):
+                log = self.log.read_text(errors="replace")[-20000:]
+                raise AssertionError(f"pyrmapfs ended with status {status}; its log:\n{log}")
         finally:
             self.stop()
             shutil.rmtree(self.directory, ignore_errors=True)
