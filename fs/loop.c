@@ -2,20 +2,38 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BATCH = 32 };
 
+/*
+ * For so long after an event the next one is looked for without sleeping: requests come in rows, and to wake
+ * a processor that went to sleep takes longer than most of them. Alone on its processor the daemon would only
+ * keep its client from it.
+ */
+enum { LINGER_NS = 30000 };
+
 struct loop {
     int epoll;
+    bool lingers;
     bool stopped;
     int status;
     struct epoll_event events[BATCH]; /* the batch in hand: a source removed meanwhile is struck out */
     int count;
 };
+
+static bool has_company(void)
+{
+    cpu_set_t processors;
+
+    return sched_getaffinity(0, sizeof(processors), &processors) == 0 && CPU_COUNT(&processors) > 1;
+}
 
 int loop_init(struct loop **out)
 {
@@ -30,6 +48,7 @@ int loop_init(struct loop **out)
         free(loop);
         return error;
     }
+    loop->lingers = has_company();
     *out = loop;
     return 0;
 }
@@ -58,10 +77,28 @@ void loop_remove(struct loop *loop, struct loop_source *source)
     }
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static int wait_for_events(struct loop *loop)
+{
+    int64_t end = now_ns() + LINGER_NS;
+    int count = 0;
+
+    while (loop->lingers && count == 0 && now_ns() < end)
+        count = epoll_wait(loop->epoll, loop->events, BATCH, 0);
+    return count == 0 ? epoll_wait(loop->epoll, loop->events, BATCH, -1) : count;
+}
+
 int loop_run(struct loop *loop)
 {
     while (!loop->stopped) {
-        loop->count = epoll_wait(loop->epoll, loop->events, BATCH, -1);
+        loop->count = wait_for_events(loop);
         if (loop->count < 0) {
             if (errno == EINTR)
                 continue;
