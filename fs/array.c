@@ -149,6 +149,7 @@ int exchange_open_array(struct exchange *exchange, struct slot *slot, struct han
         return result;
     handle->segment = segment;
     handle->side = side;
+    handle->number = slot->arrays[side].number;
     handle->process = caller_process(caller);
     handle_enlist(handle, slot);
     if (handle->access == HANDLE_WRITES) {
@@ -429,9 +430,12 @@ int exchange_move_result(struct exchange *exchange, struct slot *from, struct sl
         segment_name(segment);
     }
     exchange_take_step(exchange, from, &take);
+    /* The kernel takes the inode to the new name. */
+    exchange_renew_inode(from, RECORD_SIDE_RESULT);
     if (from != to)
         exchange_announce(exchange, from, &take);
     exchange_take_step(exchange, to, &give);
+    exchange_renew_inode(to, RECORD_SIDE_INPUT);
     if (segment) {
         to->segments[RECORD_SIDE_INPUT] = segment;
         to->arrays[RECORD_SIDE_INPUT].segment_id = segment->id;

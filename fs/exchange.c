@@ -195,7 +195,7 @@ uint64_t exchange_array_identity(const struct exchange *exchange, const struct s
 {
     const struct slot_array *array = &slot->arrays[side];
 
-    return exchange->data_path == DATA_PATH_PAGE_CACHE ? array->number : array->serial;
+    return exchange->data_path == DATA_PATH_PAGE_CACHE ? array->number : array->inode;
 }
 
 bool exchange_array_is_shared(const struct exchange *exchange, const struct slot *slot, enum record_side side)
@@ -243,7 +243,7 @@ static void charge_follower(struct exchange *exchange, const struct slot *slot, 
         quota_charge(exchange->quota, segment, follower->uid, segment->charged, 0);
 }
 
-void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum record_side side)
+static void drop_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment = slot->segments[side];
 
@@ -257,7 +257,39 @@ void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum reco
             charge_follower(exchange, slot, segment);
         segment_unname(exchange->arena, segment);
     }
+}
+
+static const enum slot_file array_files[] = {
+    [RECORD_SIDE_INPUT] = SLOT_DATA_BIN, [RECORD_SIDE_RESULT] = SLOT_RESULT_BIN};
+
+static bool is_open(const struct slot *slot, enum slot_file file)
+{
+    const struct handle *handle = slot->handles;
+
+    while (handle && handle->file != file)
+        handle = handle->next;
+    return handle;
+}
+
+/*
+ * Where nobody has the file open its inode goes on: a new one would cost the next opener three requests more.
+ * On the page-cache path mappings hang on it.
+ */
+void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    uint64_t inode = slot->arrays[side].inode;
+
+    drop_segment(exchange, slot, side);
     slot_fresh_array(exchange->slots, slot, side);
+    if (exchange->data_path == DATA_PATH_PASSTHROUGH && !is_open(slot, array_files[side])) {
+        slot->arrays[side].inode = inode;
+        exchange->hooks.array_replaced(exchange->hooks.context, slot, array_files[side]);
+    }
+}
+
+void exchange_renew_inode(struct slot *slot, enum record_side side)
+{
+    slot->arrays[side].inode = slot->arrays[side].serial;
 }
 
 static void own_inode(struct exchange *exchange, struct slot *slot)
@@ -279,25 +311,16 @@ void exchange_unshare(struct exchange *exchange, struct slot *slot)
 static bool have_one_face(const struct slot *a, enum record_side a_side, const struct slot *b,
                           enum record_side b_side)
 {
-    static const enum slot_file files[] = {
-        [RECORD_SIDE_INPUT] = SLOT_DATA_BIN, [RECORD_SIDE_RESULT] = SLOT_RESULT_BIN};
-
-    return a->uid == b->uid && a->gid == b->gid && a->modes[files[a_side]] == b->modes[files[b_side]];
+    return a->uid == b->uid && a->gid == b->gid &&
+           a->modes[array_files[a_side]] == b->modes[array_files[b_side]];
 }
 
 void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side,
                     const struct slot *from, enum record_side from_side)
 {
     struct segment *segment = from->segments[from_side];
-    uint64_t serial = slot->arrays[side].serial;
-    bool was_empty = !slot->segments[side] && slot->arrays[side].number == serial;
 
     exchange_drop_array(exchange, slot, side);
-    if (was_empty) {
-        /* Nobody can have had it open, and who is parked in an open of this very inode gets it. */
-        slot->arrays[side].serial = serial;
-        exchange->hooks.array_arrived(exchange->hooks.context, slot);
-    }
     slot->arrays[side].number = from->arrays[from_side].number;
     if (from_side == RECORD_SIDE_RESULT && segment && have_one_face(slot, side, from, from_side)) {
         slot->arrays[side].home = from->arrays[from_side].home;
@@ -378,8 +401,13 @@ int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct c
     struct handshake_step step = handshake_judge(slot_state(slot), EVENT_UNLINK, 0);
 
     (void)caller;
-    if (step.next != slot_state(slot) || step.effects)
-        exchange_apply(exchange, slot, &step);
+    if (step.next != slot_state(slot) || step.effects) {
+        exchange_take_step(exchange, slot, &step);
+        /* For the kernel the old ones have no name any more. */
+        exchange_renew_inode(slot, RECORD_SIDE_INPUT);
+        exchange_renew_inode(slot, RECORD_SIDE_RESULT);
+        exchange_announce(exchange, slot, &step);
+    }
     exchange_run(exchange);
     return 0;
 }
@@ -419,8 +447,8 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
     exchange->hooks.slot_removing(exchange->hooks.context, slot);
     while (slot->handles)
         handle_delist(slot->handles);
-    exchange_drop_array(exchange, slot, RECORD_SIDE_INPUT);
-    exchange_drop_array(exchange, slot, RECORD_SIDE_RESULT);
+    drop_segment(exchange, slot, RECORD_SIDE_INPUT);
+    drop_segment(exchange, slot, RECORD_SIDE_RESULT);
     text_resize(exchange->arena, slot, SLOT_TASK, 0);
     text_resize(exchange->arena, slot, SLOT_ERROR, 0);
     page_remove(exchange->arena, slot);

@@ -28,8 +28,8 @@ enum exchange_data_path { DATA_PATH_PAGE_CACHE, DATA_PATH_PASSTHROUGH };
 struct exchange_hooks {
     /* The record changed: polls are answered, and on the page-cache path mappings are refreshed. */
     void (*record_changed)(void *context, struct slot *slot);
-    /* A chain brought data.bin an array while its inode was known as an empty one. */
-    void (*array_arrived)(void *context, struct slot *slot);
+    /* The file has another array under the inode that it had. */
+    void (*array_replaced)(void *context, struct slot *slot, enum slot_file file);
     /* The daemon is about to remove the slot, and no client: what the kernel knows of it is to be forgotten.
      */
     void (*slot_vanished)(void *context, const char *name);
@@ -90,8 +90,8 @@ int exchange_open_array(struct exchange *exchange, struct slot *slot, struct han
                         const struct caller *caller, uint64_t identity);
 
 /*
- * What an array's nodeid carries: its serial; on the page-cache path the number that it shares with all names
- * of its pages.
+ * What an array's nodeid carries: on the page-cache path the number that it shares with all names of its
+ * pages.
  */
 uint64_t exchange_array_identity(const struct exchange *exchange, const struct slot *slot,
                                  enum record_side side);
@@ -218,8 +218,10 @@ void exchange_end_waiters(struct slot *slot, int result);
 /* Gives the array the segment of another one (one name more). */
 void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side,
                     const struct slot *from, enum record_side from_side);
-/* Drops an array's segment and gives it a new inode. */
+/* Drops an array's segment; another array takes its place, empty. */
 void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum record_side side);
+/* Gives an array that was just made empty an inode of its own, whoever knows the old one. */
+void exchange_renew_inode(struct slot *slot, enum record_side side);
 enum handshake_state slot_state(const struct slot *slot);
 
 #endif

@@ -33,10 +33,12 @@ struct handle {
     pid_t process;
     struct segment *segment; /* data.bin, result.bin and their views */
     enum record_side side;   /* of segment */
+    uint64_t number;         /* st_ino of data.bin and result.bin */
 
     /* metadata.bin */
     uint32_t seen_change; /* what its last read showed */
     bool has_read;        /* before its first read a handle has seen nothing new */
+    int32_t backing_id;   /* passthrough: the page's */
 
     void *poll; /* whom to tell of a change; the layer above's */
 

@@ -29,6 +29,8 @@ uint64_t inode_serial(uint64_t nodeid)
 /* The serial that a file's nodeid has now. */
 static uint64_t current_serial(const struct slot *slot, enum slot_file file)
 {
+    if (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN)
+        return slot->arrays[slot_file_side(file)].inode;
     if (slot_file_has_side(file))
         return slot->arrays[slot_file_side(file)].serial;
     if (file == SLOT_SOURCE)

@@ -2,9 +2,9 @@
 /*
  * inode.h - from nodeids to slots and back, without a table.
  *
- * A nodeid is serial (42 bits) | file (4) | slot index (18). It stands for one name in one round: the serial
- * of data.bin and result.bin changes with each new array, so a nodeid of an earlier round decodes to -ESTALE
- * and the kernel looks the name up again. Forgetting one costs nothing.
+ * A nodeid is serial (42 bits) | file (4) | slot index (18). It stands for one name, and whoever has it open
+ * for one array: if anybody has, data.bin and result.bin get another serial with a new array, so that the old
+ * nodeid decodes to -ESTALE and the kernel looks the name up again. Forgetting one costs nothing.
  *
  * On the page-cache path pages belong to the nodeid, so all names of a chained segment have that of the array
  * in which it came to be (its home), for as long as any slot has it.
@@ -40,7 +40,7 @@ uint64_t inode_aside(struct exchange *exchange, struct slot *slot, enum slot_fil
 /* st_ino: the segment's number for data.bin and result.bin. */
 uint64_t inode_number(struct exchange *exchange, const struct inode *inode);
 
-/* Which array a nodeid of data.bin or result.bin was given for: its serial. */
+/* What a nodeid of data.bin or result.bin carries: see exchange_array_identity. */
 uint64_t inode_serial(uint64_t nodeid);
 
 #endif

@@ -275,11 +275,11 @@ static void record_changed(void *context, struct slot *slot)
         ops_refresh_record(ops, slot);
 }
 
-static void array_arrived(void *context, struct slot *slot)
+static void array_replaced(void *context, struct slot *slot, enum slot_file file)
 {
     struct ops *ops = context;
 
-    fuse_lowlevel_notify_inval_inode(ops->session, inode_of(ops->exchange, slot, SLOT_DATA_BIN), -1, 0);
+    fuse_lowlevel_notify_inval_inode(ops->session, inode_of(ops->exchange, slot, file), -1, 0);
 }
 
 /* With its attributes gone the kernel asks at the next walk, hears ESTALE, and looks the name up again. */
@@ -293,10 +293,7 @@ static void slot_vanished(void *context, const char *name)
 
 static void slot_removing(void *context, struct slot *slot)
 {
-    struct ops *ops = context;
-
-    transport_backing_close(ops->transport, slot->page_backing_id);
-    slot->page_backing_id = 0;
+    (void)context;
     for (struct handle *handle = slot->handles; handle; handle = handle->next) {
         if (handle->poll) {
             fuse_lowlevel_notify_poll(handle->poll);
@@ -308,7 +305,7 @@ static void slot_removing(void *context, struct slot *slot)
 
 const struct exchange_hooks ops_hooks = {
     .record_changed = record_changed,
-    .array_arrived = array_arrived,
+    .array_replaced = array_replaced,
     .slot_vanished = slot_vanished,
     .slot_removing = slot_removing,
 };

@@ -85,7 +85,7 @@ static int stale_attributes(struct ops *ops, uint64_t nodeid, struct stat *st)
         st->st_uid = handle->slot->uid;
         st->st_gid = handle->slot->gid;
     }
-    st->st_ino = ops_kind_of(handle) == CONTROL_ARRAY ? inode_serial(nodeid) : nodeid;
+    st->st_ino = ops_kind_of(handle) == CONTROL_ARRAY ? handle->number : nodeid;
     st->st_size = (off_t)size;
     st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
     return 0;

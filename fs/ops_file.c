@@ -63,6 +63,38 @@ static int array_backing(struct ops *ops, struct handle *handle, int32_t *backin
     return 0;
 }
 
+/* The kernel may still be about to act on the answer to another open: until the last handle goes it needs the
+ * id. */
+static void release_removed_record(struct ops *ops, const struct handle *handle)
+{
+    const struct handle *other = ops->open;
+
+    while (other && (other == handle || other->backing_id != handle->backing_id))
+        other = other->next_open;
+    if (!other)
+        transport_backing_close(ops->transport, handle->backing_id);
+}
+
+static void release_record(struct ops *ops, struct handle *handle, const struct caller *caller)
+{
+    struct slot *slot = handle->slot;
+    struct record page;
+
+    if (ops->exchange->data_path != DATA_PATH_PASSTHROUGH)
+        return;
+    if (!slot) {
+        release_removed_record(ops, handle);
+        return;
+    }
+    if (handle->access == HANDLE_WRITES && page_read(slot, &page) == 0)
+        stored_take(ops, slot, caller, &page, &slot->record);
+    page_close(slot);
+    if (slot->page_handles == 0) {
+        transport_backing_close(ops->transport, slot->page_backing_id);
+        slot->page_backing_id = 0;
+    }
+}
+
 static void reply_open(struct ops *ops, fuse_req_t request, struct fuse_file_info *fi, struct handle *handle,
                        int32_t backing_id)
 {
@@ -71,8 +103,12 @@ static void reply_open(struct ops *ops, fuse_req_t request, struct fuse_file_inf
     if (ops->open)
         ops->open->previous_open = handle;
     ops->open = handle;
-    if (transport_reply_open(ops->transport, request, fi, backing_id) == -ENOENT)
-        handle_free(ops, handle); /* the opener was killed meanwhile: no RELEASE will come */
+    if (transport_reply_open(ops->transport, request, fi, backing_id) != -ENOENT)
+        return;
+    /* The opener was killed meanwhile: no RELEASE will come. */
+    if (ops_kind_of(handle) == CONTROL_RECORD)
+        release_record(ops, handle, &(struct caller){.thread = handle->process, .process = handle->process});
+    handle_free(ops, handle);
 }
 
 /* The array is open: the last half of an open, at once or after waiting. */
@@ -193,6 +229,7 @@ static void open_small(struct ops *ops, fuse_req_t request, struct fuse_file_inf
         return;
     }
     handle->process = caller_process(&caller);
+    handle->backing_id = backing_id;
     handle_enlist(handle, slot);
     fi->direct_io = inode->file != SLOT_DATA_NPY && inode->file != SLOT_RESULT_NPY;
     reply_open(ops, request, fi, handle, backing_id);
@@ -343,22 +380,6 @@ void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t 
 }
 
 /* --- release --- */
-
-static void release_record(struct ops *ops, struct handle *handle, const struct caller *caller)
-{
-    struct slot *slot = handle->slot;
-    struct record page;
-
-    if (!slot || ops->exchange->data_path != DATA_PATH_PASSTHROUGH)
-        return;
-    if (handle->access == HANDLE_WRITES && page_read(slot, &page) == 0)
-        stored_take(ops, slot, caller, &page, &slot->record);
-    page_close(slot);
-    if (slot->page_handles == 0) {
-        transport_backing_close(ops->transport, slot->page_backing_id);
-        slot->page_backing_id = 0;
-    }
-}
 
 void ops_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
 {

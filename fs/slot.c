@@ -382,6 +382,7 @@ void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side s
     struct slot_array *array = &slot->arrays[side];
 
     array->serial = slots_serial(slots);
+    array->inode = array->serial;
     array->number = array->serial;
     array->segment_id = 0;
     array->backing_id = 0;

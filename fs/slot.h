@@ -43,7 +43,8 @@ enum slot_file {
 
 /* One array of the slot in this round: data.bin (RECORD_SIDE_INPUT) or result.bin (RECORD_SIDE_RESULT). */
 struct slot_array {
-    uint64_t serial;         /* of its nodeid: a new one is a new inode */
+    uint64_t serial;         /* fresh with each array */
+    uint64_t inode;          /* serial of its nodeid: that of the array before it if nobody has it open */
     uint64_t number;         /* st_ino; a chained input has its source's */
     uint64_t segment_id;     /* 0: none yet, the array is empty */
     int32_t backing_id;      /* the segment's, kept for a server that takes over */

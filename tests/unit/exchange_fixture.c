@@ -24,12 +24,12 @@ static void record_changed(void *context, struct slot *slot)
     ck_assert_int_eq(slot->record.flag, handshake_flag(slot_state(slot)));
 }
 
-static void array_arrived(void *context, struct slot *slot)
+static void array_replaced(void *context, struct slot *slot, enum slot_file file)
 {
     struct world *world = context;
 
-    world->arrivals++;
-    ck_assert_uint_ne(slot->source, 0);
+    (void)slot;
+    world->replaced[file == SLOT_DATA_BIN ? RECORD_SIDE_INPUT : RECORD_SIDE_RESULT]++;
 }
 
 static void slot_vanished(void *context, const char *name)
@@ -74,7 +74,7 @@ struct world_options world_defaults(void)
 
 static void begin(struct world *world, enum exchange_data_path data_path)
 {
-    const struct exchange_hooks hooks = {record_changed, array_arrived, slot_vanished, slot_removing, world};
+    const struct exchange_hooks hooks = {record_changed, array_replaced, slot_vanished, slot_removing, world};
     char error[ARENA_ERROR_MAX];
 
     ck_assert_int_eq(loop_init(&world->loop), 0);

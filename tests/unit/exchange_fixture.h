@@ -28,7 +28,7 @@ struct world {
 
     /* what the hooks were told */
     int changes;
-    int arrivals;
+    int replaced[2]; /* arrays, by enum record_side */
     int removals;
     char vanished[VANISHED_MAX][SLOT_NAME_MAX + 1];
     int vanished_count;

@@ -77,18 +77,21 @@ START_TEST(test_who_fills_may_read)
 }
 END_TEST
 
-/* A path that the kernel knows from an earlier round has to be looked up again. */
+/* A path that the kernel knows from an earlier round, where it is still open, has to be looked up again. */
 START_TEST(test_known_by_an_old_identity)
 {
     struct handle handle = {.file = SLOT_DATA_BIN, .access = HANDLE_WRITES};
+    struct handle *old;
     struct world world;
     struct slot *slot;
     uint64_t identity;
 
     world_begin(&world, (enum exchange_data_path)_i);
     slot = world_slot_in(&world, "job", STATE_DONE);
+    old = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS);
     identity = exchange_array_identity(world.exchange, slot, RECORD_SIDE_INPUT);
     ck_assert_int_eq(exchange_open_array(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
+    world_close(&world, old);
     expect_state(slot, STATE_FILLING, 2);
     ck_assert_ptr_null(handle.segment);
     ck_assert_int_eq(exchange_open_array(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);

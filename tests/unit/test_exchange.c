@@ -37,7 +37,8 @@ START_TEST(test_round)
 {
     struct world world;
     struct slot *slot;
-    uint64_t serials[2];
+    struct slot_array before[2];
+    int replaced[2];
     struct handle *old;
     double value;
 
@@ -63,10 +64,10 @@ START_TEST(test_round)
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), 0); /* stays */
     ck_assert_uint_eq(slot->record.change, 4);
 
-    /* The next one has inodes of its own; who has the old result open keeps it. */
+    /* The next one has arrays of its own, and an inode where somebody has the old one open, who keeps it. */
     old = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_READS);
-    for (int side = 0; side < 2; side++)
-        serials[side] = slot->arrays[side].serial;
+    memcpy(before, slot->arrays, sizeof(before));
+    memcpy(replaced, world.replaced, sizeof(replaced));
     slot->record.dtype = RECORD_INT64;
     world_put(&world, slot, SLOT_DATA_BIN, 2, 3.5);
     expect_state(slot, STATE_FILLING, 2);
@@ -74,8 +75,13 @@ START_TEST(test_round)
     ck_assert_int_eq(slot->record.result_length, -1);
     ck_assert_int_eq(slot->record.result_dtype, RECORD_DTYPE_SAME);
     ck_assert_int_eq(slot->record.dtype, RECORD_INT64);
-    for (int side = 0; side < 2; side++)
-        ck_assert_uint_ne(serials[side], slot->arrays[side].serial);
+    for (int side = 0; side < 2; side++) {
+        bool kept = side == RECORD_SIDE_INPUT && world.exchange->data_path == DATA_PATH_PASSTHROUGH;
+        ck_assert_uint_ne(before[side].serial, slot->arrays[side].serial);
+        ck_assert_uint_ne(before[side].number, slot->arrays[side].number);
+        ck_assert_int_eq(before[side].inode == slot->arrays[side].inode, kept);
+        ck_assert_int_eq(world.replaced[side] - replaced[side], kept);
+    }
     ck_assert_int_eq(segment_read(world.bench.arena, old->segment, &value, sizeof(value), 0), sizeof(value));
     ck_assert_double_eq(value, 2.5);
     world_close(&world, old);

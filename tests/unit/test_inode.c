@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_inode.c - nodeids: each stands for one name in one round, and shared pages for one nodeid where pages
- * belong to nodeids.
+ * test_inode.c - nodeids: each stands for one name, and while anybody has it open for one array; shared pages
+ * are one nodeid where pages belong to nodeids.
  */
 #include "inode.h"
 
@@ -56,6 +56,18 @@ static void expect_names(struct world *world, const struct nodeids *nodeids, con
         else
             expect_stale(world, nodeids->of[*files]);
     }
+}
+
+/* Other arrays are there. Their names keep their nodeids if nobody had them open; those of views are stale.
+ */
+static void expect_replaced(struct world *world, const struct nodeids *nodeids, const enum slot_file *names,
+                            const struct slot *slot)
+{
+    if (world->exchange->data_path == DATA_PATH_PASSTHROUGH)
+        expect_inode(world, nodeids->of[*names], slot, *names);
+    else
+        expect_stale(world, nodeids->of[*names]);
+    expect_names(world, nodeids, names + 1, NULL);
 }
 
 /* --- one name, one nodeid --- */
@@ -163,8 +175,8 @@ START_TEST(test_stale_after_a_round)
     world_publish(&world, slot, 3, 3);
     expect_state(slot, STATE_READY, 2);
     second = remember(&world, slot);
-    expect_names(&world, &first, input_names, NULL);
-    expect_names(&world, &first, result_names, NULL);
+    expect_replaced(&world, &first, input_names, slot);
+    expect_replaced(&world, &first, result_names, slot);
     expect_names(&world, &first, lasting_names, slot);
     expect_names(&world, &second, input_names, slot);
 
@@ -172,11 +184,54 @@ START_TEST(test_stale_after_a_round)
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_FAILED), 0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
     expect_names(&world, &second, input_names, slot);
-    expect_names(&world, &second, result_names, NULL);
+    expect_replaced(&world, &second, result_names, slot);
 
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
-    expect_names(&world, &second, input_names, NULL);
+    expect_replaced(&world, &second, input_names, slot);
     expect_names(&world, &second, lasting_names, slot);
+    world_end(&world);
+}
+END_TEST
+
+/* What somebody has open stays what it is, and the name gets another nodeid. */
+START_TEST(test_open_over_a_round)
+{
+    struct handle *input, *result;
+    struct nodeids first, second;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot_in(&world, "job", STATE_DONE);
+    input = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS);
+    result = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_READS);
+    first = remember(&world, slot);
+    world_publish(&world, slot, 3, 3);
+    expect_names(&world, &first, input_names, NULL);
+    expect_names(&world, &first, result_names, NULL);
+    second = remember(&world, slot);
+    world_close(&world, input);
+    world_close(&world, result);
+    expect_names(&world, &second, input_names, slot);
+    expect_names(&world, &second, result_names, slot);
+    expect_stale(&world, first.of[SLOT_DATA_BIN]);
+    world_end(&world);
+}
+END_TEST
+
+/* For the kernel an unlinked inode has no name, and none may come back under it. */
+START_TEST(test_stale_after_unlink)
+{
+    struct nodeids nodeids;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot_in(&world, "job", STATE_DONE);
+    nodeids = remember(&world, slot);
+    ck_assert_int_eq(exchange_unlink(world.exchange, slot, &world.caller), 0);
+    expect_names(&world, &nodeids, input_names, NULL);
+    expect_names(&world, &nodeids, result_names, NULL);
     world_end(&world);
 }
 END_TEST
@@ -266,6 +321,7 @@ static void expect_shared(struct world *world, struct slot *a, enum slot_file a_
 START_TEST(test_chained_result)
 {
     struct world world;
+    struct nodeids nodeids;
     struct slot *a, *b;
     uint64_t input;
 
@@ -294,9 +350,10 @@ START_TEST(test_chained_result)
     expect_inode(&world, input, b, SLOT_DATA_BIN);
     world_expect(&world, b, SLOT_DATA_BIN, 2, 2);
     world_finish(&world, b, 2, 4);
+    nodeids = remember(&world, b);
     expect_inode(&world, input, b, SLOT_DATA_BIN);
     ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_NONE), 0);
-    expect_stale(&world, input);
+    expect_replaced(&world, &nodeids, input_names, b);
     world_end(&world);
 }
 END_TEST
@@ -304,6 +361,7 @@ END_TEST
 START_TEST(test_shared_input)
 {
     struct world world;
+    struct nodeids nodeids;
     struct slot *a, *b, *c;
     uint64_t shared;
 
@@ -327,8 +385,9 @@ START_TEST(test_shared_input)
     ck_assert_uint_eq(inode_of(world.exchange, c, SLOT_DATA_BIN), shared);
     expect_inode(&world, shared, c, SLOT_DATA_BIN);
     world_expect(&world, c, SLOT_DATA_BIN, 2, 1);
+    nodeids = remember(&world, c);
     ck_assert_int_eq(world_flag(&world, c, RECORD_FLAG_NONE), 0);
-    expect_stale(&world, shared);
+    expect_replaced(&world, &nodeids, input_names, c);
     world_end(&world);
 }
 END_TEST
@@ -462,6 +521,8 @@ int main(void)
     tcase_add_loop_test(tests, test_root_and_daemon, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_unknown_nodeids, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_stale_after_a_round, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_open_over_a_round, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_stale_after_unlink, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_stale_after_removal, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_rename_keeps_nodeids, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_source, 0, DATA_PATHS);
