@@ -14,13 +14,17 @@
 
 /*
  * R's collector does not know of mapped bytes. It is asked to run when this share of the arena, or this many
- * mappings, were added since it last did.
+ * mappings, are in use beyond what it left when it was last asked.
  */
 enum { ARENA_SHARE = 8, MAPPINGS_BETWEEN = 4096, LIVE_MAX = 16384 };
 
-static size_t mapped_bytes;
-static unsigned mapped_count;
-static unsigned live_count;
+struct mapped {
+    size_t bytes;
+    unsigned count;
+};
+
+static struct mapped live;
+static struct mapped collected; /* what was live after the last collection */
 
 static R_altrep_class_t real_class;
 static R_altrep_class_t integer_class;
@@ -39,13 +43,16 @@ bool is_vector(SEXP x)
 
 void mapped_account(const struct slot *slot, size_t size)
 {
-    mapped_bytes += size;
-    mapped_count++;
-    if (mapped_bytes > slot->capacity / ARENA_SHARE || mapped_count > MAPPINGS_BETWEEN) {
-        mapped_bytes = 0;
-        mapped_count = 0;
+    if (live.bytes + size > collected.bytes + slot->capacity / ARENA_SHARE ||
+        live.count > collected.count + MAPPINGS_BETWEEN) {
         R_gc();
+        collected = live;
     }
+    /* What went without being asked for was garbage already. */
+    if (live.bytes < collected.bytes)
+        collected.bytes = live.bytes;
+    if (live.count < collected.count)
+        collected.count = live.count;
 }
 
 void vector_unmap(struct vector *vector)
@@ -54,7 +61,8 @@ void vector_unmap(struct vector *vector)
         return;
     segment_unmap(vector->address, vector->size);
     vector->address = NULL;
-    live_count--;
+    live.bytes -= vector->size;
+    live.count--;
 }
 
 static void finalize_vector(SEXP pointer)
@@ -237,10 +245,12 @@ int vector_map(struct vector *vector, const struct slot *slot, const char *name,
         error = -errno;
     if (!error && vector->size > 0) {
         vector->address = segment_map(fd, vector->size, mode);
-        if (vector->address)
-            live_count++;
-        else
+        if (vector->address) {
+            live.bytes += vector->size;
+            live.count++;
+        } else {
             error = -errno;
+        }
     }
     close(fd);
     return error;
@@ -248,5 +258,5 @@ int vector_map(struct vector *vector, const struct slot *slot, const char *name,
 
 bool mapped_enough(void)
 {
-    return live_count > LIVE_MAX;
+    return live.count > LIVE_MAX;
 }
