@@ -6,7 +6,12 @@ stop_with <- function(class, message, ..., call = NULL) {
                    list(message = message, call = call, ...)))
 }
 
-# Called from C. error: the symbolic errno.
+# Called from C, as the next one is.
+stop_round_lost <- function(path) {
+    stop_with("pyrmap_round_lost", paste0(path, " went on to another round before its result was read"))
+}
+
+# error: the symbolic errno.
 stop_system <- function(operation, path, error, reason) {
     remedy <- switch(error,
         ENOSPC = "the arena is full: drop results that are no longer needed, or give arena.capacity more",

@@ -37,11 +37,16 @@ await <- function(slots, jobs, server, timeout, deadline, news = FALSE) {
     stop_cancelled(jobs[[-1L - index]])
 }
 
-# The result of a slot that await() named. slots, jobs: those that an error may have come from.
-take <- function(slot, job, input, slots = list(slot), jobs = list(job)) {
-    result <- .Call(C_slot_result, slot$handle, has_bit64(), input$flat)
+# The result of a slot that await() named. slots, jobs: those that an error may have come from. round: its number, where
+# the next one may have begun.
+take <- function(slot, job, input, slots = list(slot), jobs = list(job), round = NULL) {
+    result <- .Call(C_slot_result, slot$handle, has_bit64(), input$flat, round)
     if (is.null(result)) {
-        cause <- first_cause(.Call(C_slot_read, slot$handle, "error"), job, slots, jobs)
+        text <- .Call(C_slot_read, slot$handle, "error")
+        # Still FAILED: else this was the text of another round, or none.
+        if (!is.null(round) && !identical(.Call(C_slot_state, slot$handle), c(2, round)))
+            stop_round_lost(slot$path)
+        cause <- first_cause(text, job, slots, jobs)
         stop_failed(cause$text, cause$job)
     }
     slot$bytes <- max(slot$bytes, 8 * length(result))

@@ -53,7 +53,9 @@ stream_slots <- function(stream) {
 # New slots for the stages. Each is idle: it begins with the round that it is in.
 stream_declare <- function(stream) {
     stream$slots <- chain_stages(stream$root, stream$server, stream$jobs)
+    # The next round of each stage, and that of the last one in which the oldest input comes out.
     stream$rounds <- vapply(stream$slots, function(slot) .Call(C_slot_state, slot$handle)[2L], 0)
+    stream$due <- stream$rounds[length(stream$slots)]
 }
 
 stream_discard <- function(stream) {
@@ -107,13 +109,17 @@ stream_outcome <- function(stream, input) {
     count <- length(stream$slots)
     failed <- TRUE
     outcome <- tryCatch({
-        result <- take(stream$slots[[count]], stream$jobs[[count]], input, stream$slots, stream$jobs)
+        result <- take(stream$slots[[count]], stream$jobs[[count]], input, stream$slots, stream$jobs, stream$due)
         failed <- FALSE
         size <- length(stream$mark)
         if (is.raw(result) && length(result) > size && identical(result[seq_len(size)], stream$mark))
             stream_error(stream, rawToChar(result[-seq_len(size)]))
         list(result = result)
-    }, pyrmap_error = function(condition) list(condition = condition))
+    }, pyrmap_error = function(condition) {
+        if (inherits(condition, "pyrmap_round_lost"))
+            stop(condition)
+        list(condition = condition)
+    })
     outcome$failed <- failed
     outcome
 }
@@ -128,13 +134,16 @@ stream_error <- function(stream, text) {
 # Moves the outcome of the oldest input into the queue: it is pulled later. Whether the round failed.
 stream_resolve <- function(stream) {
     outcome <- stream_outcome(stream, stream$inputs[[1L]])
+    stream$due <- stream$due + 1
     stream$inputs <- stream$inputs[-1L]
     stream$queue <- c(stream$queue, list(outcome))
     outcome$failed
 }
 
+# The last stage, when its worker was killed, may be at the next input before the server has told of the death.
 stream_fetch <- function(stream) {
-    if (stream_broken(stream) || stream_resolve(stream))
+    failed <- tryCatch(stream_broken(stream) || stream_resolve(stream), pyrmap_round_lost = function(condition) TRUE)
+    if (failed)
         stream_mend(stream)
 }
 

@@ -93,7 +93,7 @@ static void close_reader(const struct slot *slot)
         close(fd);
 }
 
-SEXP pyrmap_slot_result(SEXP pointer, SEXP bit64, SEXP keep)
+SEXP pyrmap_slot_result(SEXP pointer, SEXP bit64, SEXP keep, SEXP round)
 {
     struct slot *slot = slot_get(pointer);
     enum int64_as int64 = Rf_asLogical(bit64) == TRUE ? INT64_AS_BIT64 : INT64_AS_DOUBLE;
@@ -101,12 +101,15 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP bit64, SEXP keep)
     int error = slot_outcome(slot, &record);
     if (error)
         raise_system(-error, "read the record of", slot->path);
+    bool expected = round == R_NilValue || (double)record.round == Rf_asReal(round);
+    if (!expected || (record.flag != RECORD_FLAG_RESULT && record.flag != RECORD_FLAG_FAILED))
+        raise_in_r("stop_round_lost", Rf_list1(Rf_mkString(slot->path)));
     if (record.flag == RECORD_FLAG_FAILED) {
         slot->seen = record.round;
         return R_NilValue;
     }
-    if (record.flag != RECORD_FLAG_RESULT || record_dtype_size(record.result_dtype) == 0)
-        Rf_error("%s has no result", slot->path);
+    if (record_dtype_size(record.result_dtype) == 0)
+        Rf_error("%s has a result of an unknown dtype", slot->path);
     mapped_account(slot, (size_t)record.result_length * record_dtype_size(record.result_dtype));
     struct vector *vector = vector_new(slot, record.result_dtype, (R_xlen_t)record.result_length);
     SEXP holder = PROTECT(vector_pointer(vector, R_NilValue));

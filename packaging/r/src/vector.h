@@ -53,9 +53,11 @@ void mapped_account(const struct slot *slot, size_t size);
 /* So many mappings are in use (the kernel allows 65530) that the next results are better copied. */
 bool mapped_enough(void);
 
-/* The result of a slot in DONE, with its dim; NULL in FAILED. Either is taken then. keep: a 1-d array stays
- * one. */
-SEXP pyrmap_slot_result(SEXP slot, SEXP bit64, SEXP keep);
+/*
+ * The result of a slot in DONE, with its dim; NULL in FAILED. Either is taken then. keep: a 1-d array stays
+ * one. round: which one it has to be of, or NULL for any. Raises pyrmap_round_lost if the slot went on.
+ */
+SEXP pyrmap_slot_result(SEXP slot, SEXP bit64, SEXP keep, SEXP round);
 
 SEXP pyrmap_array_new(SEXP slot, SEXP dtype, SEXP dim);
 /*

@@ -385,10 +385,13 @@ class Slot:
                 return flag == RECORD_FLAG_INPUT or (flag == RECORD_FLAG_RESULT and wanted is not None)
             return round_ > wanted
 
-        flag, round_ = self._wait(ready, deadline)
-        if flag != RECORD_FLAG_INPUT or wanted not in (None, round_):
-            raise RoundCancelled(f"round {wanted} in {self.path} is over")
-        return round_
+        while True:
+            flag, round_ = self._wait(ready, deadline)
+            if flag == RECORD_FLAG_INPUT and wanted in (None, round_):
+                return round_
+            # In the page the flag of the last round may stand beside the number of the next for a moment.
+            if ready(*self._handles.record.read_state()):
+                raise RoundCancelled(f"round {wanted} in {self.path} is over")
 
     def _removed(self) -> RoundCancelled:
         return RoundCancelled(f"{self.path} was removed")

@@ -104,6 +104,11 @@ class RecordFile:
         """The round now."""
         return unpack_round(self._page if self._page is not None else os.pread(self.fd, RECORD_SIZE, 0))
 
+    def read_state(self) -> tuple[int, int]:
+        """Flag and round at one moment, asked of the daemon. OSError if the slot is gone."""
+        page = os.pread(self.fd, RECORD_SIZE, 0)
+        return unpack_flag(page), unpack_round(page)
+
     def wait(self, ready: Callable[[int, int], bool], deadline: Deadline) -> tuple[int, int]:
         """Waits until ready(flag, round) and returns both. TimeoutError; OSError if the slot is gone; Ctrl-C works."""
         while True:
