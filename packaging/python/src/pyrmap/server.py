@@ -57,6 +57,7 @@ _POOL_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
 _KEPT_SLOTS = 32
 _LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl
 
 # Children that wait, and how long (ms) the commands must pause before one is made: a fork takes longer than a
 # small run, and would compete with it.
@@ -295,6 +296,8 @@ class Server:
     def _fork(self) -> Child:
         channel, command = socket.socketpair()
         parent = os.getpid()
+        # Every child would draw the same numbers. It could see to that itself, but has to copy each page that it touches.
+        sys.modules["numpy"].random.seed()
         pid = os.fork()
         if pid == 0:
             channel.close()
@@ -315,7 +318,7 @@ class Server:
             for other in self.idle:
                 other.channel.close()
             os.setpgid(0, 0)
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(status)
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -323,8 +326,6 @@ class Server:
             os.dup2(nothing, 0)
             os.close(nothing)
             gc.enable()
-            # Every child would draw the same numbers: NumPy seeded its generator when it was loaded.
-            sys.modules["numpy"].random.seed()
             if not select.select([channel], [], [], 0)[0]:
                 self.rehearse()
             with channel:
