@@ -117,6 +117,22 @@ test_that("results save, compare, subset and model like ordinary vectors", {
     expect_identical(as.character(sum(b)), "65")
 })
 
+test_that("the sum of a large mapped vector is that of an ordinary one", {
+    values <- rep_len(c(0.5, -7, 3e10, 0.125), 2^25 + 3)
+    x <- pyrmap_array(length(values))
+    x[] <- values
+    expect_identical(sum(x), sum(values)) # no order of these would round
+    expect_identical(sum(x, 1), sum(values, 1))
+    x[c(5, 2^25 + 3)] <- c(NA, 1)
+    values[c(5, 2^25 + 3)] <- c(NA, 1)
+    expect_identical(sum(x), NA_real_)
+    expect_identical(sum(x, na.rm = TRUE), sum(values, na.rm = TRUE))
+    x[5] <- -Inf
+    expect_identical(sum(x), -Inf)
+    x[2^25 + 3] <- Inf
+    expect_true(is.nan(sum(x)))
+})
+
 test_that("ggplot takes a result", {
     skip_if_not_installed("ggplot2")
     y <- run_python(as.numeric(1:50), answer("plus_one"))

@@ -5,6 +5,7 @@
 #include "vector.h"
 
 #include "map.h"
+#include "sum.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <R_ext/Altrep.h>
@@ -185,6 +186,15 @@ static R_xlen_t real_region(SEXP x, R_xlen_t start, R_xlen_t count, double *buff
     return size;
 }
 
+/* NULL: R adds up itself. */
+static SEXP real_sum(SEXP x, Rboolean skip_na)
+{
+    const double *values = method_dataptr_or_null(x);
+    if (skip_na || !values || vector_of(x)->dtype != RECORD_FLOAT64 || vector_of(x)->length < SUM_LARGE)
+        return NULL;
+    return Rf_ScalarReal(sum_large(values, vector_of(x)->length));
+}
+
 static R_xlen_t integer_region(SEXP x, R_xlen_t start, R_xlen_t count, int *buffer)
 {
     R_xlen_t size = region_size(x, start, count);
@@ -225,6 +235,7 @@ void vector_register(DllInfo *info)
     register_methods(real_class);
     R_set_altreal_Elt_method(real_class, real_elt);
     R_set_altreal_Get_region_method(real_class, real_region);
+    R_set_altreal_Sum_method(real_class, real_sum);
     integer_class = R_make_altinteger_class("mapped_integer", "pyrmap", info);
     register_methods(integer_class);
     R_set_altinteger_Elt_method(integer_class, integer_elt);
