@@ -115,6 +115,16 @@ lossy <- function(x, dtype, index, pattern) {
     expect_match(conditionMessage(condition), pattern)
 }
 
+test_that("the first value that does not fit is named, wherever the parts of a large vector meet", {
+    x <- numeric(4e6 + 1) # converted in parts
+    for (places in list(1, 2e6, 2e6 + 1, 1e6 + 1, 4e6 + 1, c(3e6, 1e6), c(4e6 + 1, 2))) {
+        x[places] <- 0.5
+        lossy(x, "int32", min(places), "has a fraction")
+        x[places] <- places
+    }
+    expect_identical(run_python(x, answer("same"), dtype = "int32"), as.integer(x))
+})
+
 test_that("a value that does not fit is named, with a remedy", {
     lossy(c(1, 2, 1.5), "int32", 3, "data\\[3\\] = 1.5 has a fraction: use round")
     lossy(c(1, 2, 1.5), "int64", 3, "fraction")

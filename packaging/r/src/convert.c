@@ -7,6 +7,7 @@
  */
 #include "convert.h"
 
+#include "parallel.h"
 #include "record.h"
 #define R_NO_REMAP
 #include <float.h>
@@ -135,9 +136,42 @@ static conversion *const conversions[4][5] = {
     {raw_to_float32, raw_to_float64, raw_to_int32, raw_to_int64, raw_to_uint8},
 };
 
+struct converting {
+    conversion *convert;
+    const char *from;
+    char *to;
+    size_t from_size; /* of an element */
+    size_t to_size;
+    size_t begins[PARTS_MAX + 1];
+    size_t done[PARTS_MAX];
+};
+
+static void convert_part(void *context, int part)
+{
+    struct converting *converting = context;
+    size_t begin = converting->begins[part];
+    converting->done[part] = converting->convert(converting->from + begin * converting->from_size,
+                                                 converting->to + begin * converting->to_size,
+                                                 converting->begins[part + 1] - begin);
+}
+
 size_t convert(enum source_type type, int32_t dtype, const void *from, void *to, size_t count)
 {
-    return conversions[type - 1][dtype - 1](from, to, count);
+    struct converting converting = {
+        .convert = conversions[type - 1][dtype - 1],
+        .from = from,
+        .to = to,
+        .from_size = source_size(type),
+        .to_size = record_dtype_size(dtype),
+    };
+    int parts = parts_for(count * converting.from_size);
+    for (int part = 0; part <= parts; part++)
+        converting.begins[part] = part < parts ? count / (size_t)parts * (size_t)part : count;
+    in_parallel(parts, convert_part, &converting);
+    int part = 0;
+    while (part < parts - 1 && converting.begins[part] + converting.done[part] == converting.begins[part + 1])
+        part++;
+    return converting.begins[part] + converting.done[part];
 }
 
 size_t source_size(enum source_type type)

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sum.h"
 
+#include "parallel.h"
 #include <float.h>
 #include <R_ext/Arith.h>
-#include <R_ext/Utils.h>
 
-enum { LANES = 4, PIECE = 1 << 22 };
+enum { LANES = 4 };
+
+struct summing {
+    const double *values;
+    R_xlen_t count;
+    long double sums[PARTS_MAX][LANES];
+};
 
 static void add(const double *values, R_xlen_t count, long double sums[LANES])
 {
@@ -25,16 +31,21 @@ static void add(const double *values, R_xlen_t count, long double sums[LANES])
     sums[3] = d;
 }
 
+static void sum_part(void *context, int part)
+{
+    struct summing *summing = context;
+    R_xlen_t size = summing->count / PARTS_MAX, begin = size * part;
+    add(summing->values + begin, part < PARTS_MAX - 1 ? size : summing->count - begin, summing->sums[part]);
+}
+
 double sum_large(const double *values, R_xlen_t count)
 {
-    long double sums[LANES] = {0};
-    for (R_xlen_t done = 0; done < count; done += PIECE) {
-        R_xlen_t left = count - done;
-        add(values + done, left < PIECE ? left : PIECE, sums);
-        R_CheckUserInterrupt();
-    }
+    /* Always so many parts: the result does not depend on the number of processors. */
+    struct summing summing = {.values = values, .count = count};
+    in_parallel(PARTS_MAX, sum_part, &summing);
     long double total = 0;
-    for (int lane = 0; lane < LANES; lane++)
-        total += sums[lane];
+    for (int part = 0; part < PARTS_MAX; part++)
+        for (int lane = 0; lane < LANES; lane++)
+            total += summing.sums[part][lane];
     return total > DBL_MAX ? R_PosInf : total < -DBL_MAX ? R_NegInf : (double)total;
 }

@@ -5,11 +5,11 @@
 #include "wait.h"
 
 #include "child.h"
+#include "parallel.h"
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <R_ext/Utils.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -167,8 +167,5 @@ SEXP pyrmap_wait(SEXP slots, SEXP server, SEXP timeout, SEXP news)
 
 SEXP pyrmap_cores(void)
 {
-    cpu_set_t set;
-    int count =
-        sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    return Rf_ScalarInteger(count > 0 ? count : 1);
+    return Rf_ScalarInteger(processors());
 }

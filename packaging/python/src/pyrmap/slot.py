@@ -40,6 +40,9 @@ _RESULT = "result.bin"
 # pwrite(2) writes at most 2 GiB less a page in one call.
 _PIECE = 1 << 30
 
+# From so many bytes on several processors copy an array faster than one.
+_LARGE = 1 << 26
+
 _NOTHING = object()
 _flush_c_streams = ctypes.CDLL(None).fflush
 
@@ -490,9 +493,13 @@ class Slot:
         fd = self._open_new(name) if pending is None else pending.fd
         self._pending[name] = _Pending(fd, value.extent)
         try:
-            if pending is not None:
+            large = value.extent.size >= _LARGE and self._handles.record.passthrough
+            if large or pending is not None:
                 os.ftruncate(fd, value.extent.size)
-            _write_all(fd, value.memory())
+            if large:
+                mapping.store(fd, value.memory())
+            else:
+                _write_all(fd, value.memory())
         except OSError as error:
             self._abandon(name)
             raise refused(error, f"write {value.extent.size} bytes to {name}", self.path) from error
