@@ -6,6 +6,8 @@ what a small run costs. Playing the whole path once takes these copies out of th
 """
 from __future__ import annotations
 
+import json
+import marshal
 import os
 import sys
 
@@ -16,9 +18,11 @@ from pyrmap.record import DTYPES, RECORD_FLOAT64, RECORD_SIZE, Extent, input_ste
 from pyrmap.slot import SLOT_VARIABLE, Handles, Slot
 from pyrmap.waiting import RecordFile
 
+_PATH = "/rehearsal"
 _SCRIPT = os.path.join(os.path.dirname(__file__), "rehearsed.py")
-_CODE = scripts.compile_script(_SCRIPT)
 TASK = {"script": _SCRIPT, "args": []}
+_ORDER = json.dumps(worker.Run(_PATH, TASK, 1))
+_CODE = marshal.dumps(scripts.compile_script(_SCRIPT))
 _EXTENT = Extent(DTYPES[RECORD_FLOAT64], (), 10, "C")
 
 # How often the server itself plays it: the interpreter adapts a function's code to what it does in its first calls.
@@ -29,7 +33,7 @@ class Stage(Handles):
     """The handles of a slot that is made of anonymous files and holds an input of ten doubles."""
 
     def __init__(self) -> None:
-        self.path = "/rehearsal"
+        self.path = _PATH
         self.directory = -1
         self.worker = _file("worker", b"")
         ready = input_step(unpack(bytes(RECORD_SIZE))._replace(version=1, round=1), _EXTENT)
@@ -58,7 +62,7 @@ def rehearse() -> None:
     argv, path, main = sys.argv, list(sys.path), sys.modules["__main__"]
     slot = os.environ.get(SLOT_VARIABLE)
     stage = Stage()
-    text = worker.run(worker.Run(stage.path, TASK, 1), _CODE, stage)
+    text = worker.run(worker.Run(*json.loads(_ORDER)), marshal.loads(_CODE), stage)
     assert not text, text
     process.leave_slot()
     stage.close()
