@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# exchange.R METHOD ELEMENTS REPEATS DIRECTORY - a line `seconds S` for each exchange of that many doubles, then a line
-# `memory GROWTH`: by how many bytes the peak of this process's memory lies above what it had with the input made.
+# exchange.R METHOD ELEMENTS REPEATS PAUSE DIRECTORY - a line `seconds S` for each exchange of that many doubles, then a
+# line `memory GROWTH`: by how many bytes the peak of this process's memory lies above what it had with the input made.
+# PAUSE: seconds between two exchanges.
 #
 # METHOD: plain      a vector to Python, x + 1 comes back, R sums it
 #         in_place   the same, the sum computed straight into the result's pages
@@ -14,7 +15,8 @@ arguments <- commandArgs(trailingOnly = TRUE)
 method <- arguments[1]
 elements <- as.numeric(arguments[2])
 repeats <- as.integer(arguments[3])
-directory <- arguments[4]
+pause <- as.numeric(arguments[4])
+directory <- arguments[5]
 here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)))
 script <- file.path(here, "exchange.py")
 
@@ -74,8 +76,10 @@ exchange <- switch(method,
   files = function() sum(through_files(x))
 )
 
-# The result goes before the next one comes, as it would with another name.
+# A large result goes before the next one comes, as it would with another name.
 discard <- function() {
+  Sys.sleep(pause)
+  if (elements < 1e5) return(invisible())
   invisible(gc(full = TRUE))
   deadline <- Sys.time() + 30
   while (method == "hand_over" && warm_bytes() < 8 * elements && Sys.time() < deadline) Sys.sleep(0.005)

@@ -31,14 +31,15 @@ class Measured(NamedTuple):
     growth: float
 
 
-def measure(mount: Path, method: str, elements: int, repeats: int) -> Measured:
+def measure(mount: Path, method: str, elements: int, repeats: int, pause: float = 0) -> Measured:
     """Median seconds of an exchange and growth of R's peak memory in bytes, from an R process of its own."""
     build = Path(BUILD).resolve()
     environment = {**os.environ, "PYRMAP_MOUNT": str(mount), "PYRMAPFS": str(PYRMAPFS), "PYTHON": sys.executable,
                    "PYRMAP_PYTHON": sys.executable, "R_LIBS": str(build / "r-library"),
                    "PYTHONPATH": str(build / "python")}
     with tempfile.TemporaryDirectory(prefix="pyrmapfs-bench-", dir="/dev/shm") as directory:
-        done = subprocess.run(["Rscript", "--vanilla", PROGRAM, method, str(elements), str(repeats), directory],
+        done = subprocess.run(["Rscript", "--vanilla", PROGRAM, method, str(elements), str(repeats), str(pause),
+                               directory],
                               stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT, env=environment)
     lines = [line.split() for line in done.stdout.splitlines() if line]
     numbers = {key: [float(line[1]) for line in lines if line[0] == key] for key in ("seconds", "memory")}
@@ -55,12 +56,14 @@ def main() -> None:
     private_mounts()
     with Daemon({"arena.capacity": "8G", "arena.warm": "4G"}) as daemon:
         print(machine())
-        small = {"pyrmap, warm": measure(daemon.path, "plain", SMALL, 500), FILES: measure(daemon.path, "files", SMALL, 15)}
+        small = {"pyrmap, a call now and then": measure(daemon.path, "plain", SMALL, 100, 0.03),
+                 "pyrmap, calls in a loop": measure(daemon.path, "plain", SMALL, 500),
+                 FILES: measure(daemon.path, "files", SMALL, 15)}
         compare(f"10 doubles there, x + 1 back: milliseconds (times as fast as {FILES})", FILES, small, 1e3, 2)
 
-        large = {"pyrmap, result computed in place": measure(daemon.path, "in_place", LARGE, 5),
-                 "pyrmap, return x + 1": measure(daemon.path, "plain", LARGE, 5),
-                 "reticulate": measure(daemon.path, "reticulate", LARGE, 5),
+        large = {"pyrmap, result computed in place": measure(daemon.path, "in_place", LARGE, 11),
+                 "pyrmap, return x + 1": measure(daemon.path, "plain", LARGE, 11),
+                 "reticulate": measure(daemon.path, "reticulate", LARGE, 7),
                  FILES: measure(daemon.path, "files", LARGE, 3)}
         compare(f"800 MB of doubles there, x + 1 back, summed by R: seconds (times as fast as {FILES})",
                 FILES, large, 1, 2)
