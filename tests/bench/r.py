@@ -61,19 +61,19 @@ def main() -> None:
                  FILES: measure(daemon.path, "files", SMALL, 15)}
         compare(f"10 doubles there, x + 1 back: milliseconds (times as fast as {FILES})", FILES, small, 1e3, 2)
 
-        large = {"pyrmap, result computed in place": measure(daemon.path, "in_place", LARGE, 11),
-                 "pyrmap, return x + 1": measure(daemon.path, "plain", LARGE, 11),
-                 "reticulate": measure(daemon.path, "reticulate", LARGE, 7),
-                 FILES: measure(daemon.path, "files", LARGE, 3)}
-        compare(f"800 MB of doubles there, x + 1 back, summed by R: seconds (times as fast as {FILES})",
-                FILES, large, 1, 2)
-
         calls = {"8 MB": measure(daemon.path, "hand_over", MEDIUM, 31),
                  "800 MB": measure(daemon.path, "hand_over", LARGE, 31),
                  "800 MB, while the last result is zeroed": measure(daemon.path, "at_once", LARGE, 31)}
         table("An array that lives in a slot there, an empty_result back: milliseconds", ["", "time", "times 8 MB"],
               [[name, f"{row.seconds * 1e3:.2f}", f"{row.seconds / calls['8 MB'].seconds:.2f}"]
                for name, row in calls.items()])
+
+        large = {"pyrmap, result computed in place": measure(daemon.path, "in_place", LARGE, 11),
+                 "pyrmap, return x + 1": measure(daemon.path, "plain", LARGE, 11),
+                 "reticulate": measure(daemon.path, "reticulate", LARGE, 7),
+                 FILES: measure(daemon.path, "files", LARGE, 3)}
+        compare(f"800 MB of doubles there, x + 1 back, summed by R: seconds (times as fast as {FILES})",
+                FILES, large, 1, 2)
 
 
 if __name__ == "__main__":
