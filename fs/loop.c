@@ -13,15 +13,16 @@
 enum { BATCH = 32 };
 
 /*
- * For so long after an event the next one is looked for without sleeping: requests come in rows, and to wake
- * a processor that went to sleep takes longer than most of them. Alone on its processor the daemon would only
- * keep its client from it.
+ * Requests often come in rows, and to wake a processor that went to sleep takes longer than most of them.
+ * While each came within ROW_NS of the one before, the next is looked for without sleeping, for LINGER_NS.
+ * Alone on its processor the daemon would only keep its client from it.
  */
-enum { LINGER_NS = 30000 };
+enum { LINGER_NS = 30000, ROW_NS = 80000 };
 
 struct loop {
     int epoll;
-    bool lingers;
+    bool has_company; /* on another processor, that is */
+    bool in_row;
     bool stopped;
     int status;
     struct epoll_event events[BATCH]; /* the batch in hand: a source removed meanwhile is struck out */
@@ -48,7 +49,7 @@ int loop_init(struct loop **out)
         free(loop);
         return error;
     }
-    loop->lingers = has_company();
+    loop->has_company = has_company();
     *out = loop;
     return 0;
 }
@@ -87,12 +88,15 @@ static int64_t now_ns(void)
 
 static int wait_for_events(struct loop *loop)
 {
-    int64_t end = now_ns() + LINGER_NS;
+    int64_t begin = now_ns();
     int count = 0;
 
-    while (loop->lingers && count == 0 && now_ns() < end)
+    while (loop->in_row && count == 0 && now_ns() < begin + LINGER_NS)
         count = epoll_wait(loop->epoll, loop->events, BATCH, 0);
-    return count == 0 ? epoll_wait(loop->epoll, loop->events, BATCH, -1) : count;
+    if (count == 0)
+        count = epoll_wait(loop->epoll, loop->events, BATCH, -1);
+    loop->in_row = loop->has_company && now_ns() < begin + ROW_NS;
+    return count;
 }
 
 int loop_run(struct loop *loop)
