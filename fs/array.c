@@ -428,6 +428,7 @@ int exchange_move_result(struct exchange *exchange, struct slot *from, struct sl
         if (result < 0)
             return refuse(exchange, to, caller, EVENT_GIVE_INPUT, result, over_quota);
         segment_name(segment);
+        segment->published = true; /* an empty one has its pages from who opened it for reading */
     }
     exchange_take_step(exchange, from, &take);
     /* The kernel takes the inode to the new name. */

@@ -507,6 +507,27 @@ START_TEST(test_moved_pages_that_are_read)
 }
 END_TEST
 
+/* An empty result has a segment from who opens it, and that one moves, too. */
+START_TEST(test_moved_empty_result_that_is_read)
+{
+    struct handle *reader, *writer;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    world_publish(&world, slot, 3, 1);
+    ck_assert_int_eq(world_write(&world, slot, &(int64_t){0}, 8, offsetof(struct record, result_length)), 0);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), 0);
+    reader = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_READS);
+    ck_assert_int_eq(move(&world, slot, slot), 0);
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES, &writer), -EBUSY);
+    world_close(&world, reader);
+    world_put(&world, slot, SLOT_DATA_BIN, 1, 9);
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(test_move_refused)
 {
     struct world world;
@@ -551,6 +572,7 @@ int main(void)
     tcase_add_loop_test(tests, test_move, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_move_within_a_slot, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_moved_pages_that_are_read, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_moved_empty_result_that_is_read, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_move_refused, 0, DATA_PATHS);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
