@@ -51,7 +51,7 @@ static uint64_t size_hint(const struct exchange *exchange, const struct slot *sl
     return exchange->last_size[side]; /* slots come and go, jobs stay alike */
 }
 
-static int need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
+int exchange_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment;
     int result;
@@ -119,7 +119,7 @@ static int begin(struct exchange *exchange, struct slot *slot, enum record_side 
         result = writes ? reclaim_segment(exchange, slot, side) : 0;
         if (result < 0)
             return refuse(exchange, slot, caller, event, result, still_read);
-        result = need_segment(exchange, slot, side);
+        result = exchange_need_segment(exchange, slot, side);
         if (result < 0)
             return refuse(exchange, slot, caller, event, result,
                           result == -EDQUOT ? over_quota : "the arena is full");
@@ -129,8 +129,9 @@ static int begin(struct exchange *exchange, struct slot *slot, enum record_side 
         exchange_apply(exchange, slot, &step);
         exchange_run(exchange);
     }
-    return exchange_array_identity(exchange, slot, side) != identity ? -ESTALE
-                                                                     : need_segment(exchange, slot, side);
+    return exchange_array_identity(exchange, slot, side) != identity
+               ? -ESTALE
+               : exchange_need_segment(exchange, slot, side);
 }
 
 int exchange_open_array(struct exchange *exchange, struct slot *slot, struct handle *handle,

@@ -202,7 +202,7 @@ static void take_failure(struct exchange *exchange, struct slot *slot, const str
     free(text);
 }
 
-static void take_array(struct exchange *exchange, struct slot *slot, const struct slot *source,
+static void take_array(struct exchange *exchange, struct slot *slot, struct slot *source,
                        enum record_side side)
 {
     struct handshake_step step = {VERDICT_PROCEED, 0, STATE_READY, 0,

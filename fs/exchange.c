@@ -315,11 +315,15 @@ static bool have_one_face(const struct slot *a, enum record_side a_side, const s
            a->modes[array_files[a_side]] == b->modes[array_files[b_side]];
 }
 
-void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side,
-                    const struct slot *from, enum record_side from_side)
+void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, struct slot *from,
+                    enum record_side from_side)
 {
-    struct segment *segment = from->segments[from_side];
+    struct segment *segment;
 
+    /* An empty array, too, is one with its followers; without memory each opener gets one of his own. */
+    if (exchange_need_segment(exchange, from, from_side) == 0)
+        from->segments[from_side]->published = true;
+    segment = from->segments[from_side];
     exchange_drop_array(exchange, slot, side);
     slot->arrays[side].number = from->arrays[from_side].number;
     if (from_side == RECORD_SIDE_RESULT && segment && have_one_face(slot, side, from, from_side)) {

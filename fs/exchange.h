@@ -216,8 +216,10 @@ void exchange_set_failed(struct exchange *exchange, struct slot *slot, const cha
 /* Ends every wait in a slot with one result. */
 void exchange_end_waiters(struct slot *slot, int result);
 /* Gives the array the segment of another one (one name more). */
-void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side,
-                    const struct slot *from, enum record_side from_side);
+void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, struct slot *from,
+                    enum record_side from_side);
+/* Makes sure that the array has a segment, an empty one if it had none. -ENOSPC, -EDQUOT. */
+int exchange_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side);
 /* Drops an array's segment; another array takes its place, empty. */
 void exchange_drop_array(struct exchange *exchange, struct slot *slot, enum record_side side);
 /* Gives an array that was just made empty an inode of its own, whoever knows the old one. */

@@ -256,8 +256,6 @@ class Model:
         if state == "FILLING" and slot.state in ("DONE", "FAILED"):
             self.next_round(slot)
         segment = slot.segment(file)
-        if segment.published and not segment.was_opened and not segment.readers:
-            segment = slot.input = Segment()  # an empty result that was moved here: nobody has pages of it
         if segment.published and (segment.readers or self.names(segment) > 1):
             raise Refused("EBUSY")  # a result that was moved here: nobody's pages change under them
         segment.published, segment.was_opened = False, True
