@@ -19,7 +19,8 @@ from pyrmap import RoundFailed, Slot
 from serving import Server, children, environment, eventually, running
 
 SCRIPT = """
-import os, sys, signal, time
+import os, random, sys, signal, time
+import numpy as np
 import pyrmap
 
 count = 0
@@ -37,6 +38,9 @@ def pid(x):
 
 def path(x):
     return x
+
+def drawn(x):
+    return [np.random.random(), random.random()]
 
 def talk(x):
     print("to stdout")
@@ -133,6 +137,15 @@ def test_each_run_is_fresh(server: Server, producer: Slot, job: Path, script: Pa
         publish(producer, [0])
         server.run(job, script, "f")
         assert producer.result(20).tolist() == [number]
+
+
+def test_each_run_draws_numbers_of_its_own(server: Server, producer: Slot, job: Path, script: Path) -> None:
+    numbers = set()
+    for _ in range(4):
+        publish(producer, [0])
+        server.run(job, script, "drawn")
+        numbers.update(producer.result(20).tolist())
+    assert len(numbers) == 8
 
 
 def test_environment_and_directory(server: Server, producer: Slot, job: Path, script: Path, tmp_path: Path) -> None:
