@@ -69,7 +69,7 @@ say = $(if $(V),@:,@printf '  %-7s %s\n' $(1) $@)
 
 # ---- Build -----------------------------------------------------------------------------------------------------
 
-.PHONY: all clients tests unit deps demo check check-built check-sanitize lint torture fuzz fuzzers bench bench-fs bench-r \
+.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint torture fuzz fuzzers bench bench-fs bench-r \
         install uninstall install-r uninstall-r install-python uninstall-python packages clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -104,7 +104,7 @@ $(BUILD)/flags: FORCE
 	@mkdir -p $(@D) && printf '%s\n' "$$FLAGS" | cmp -s - $@ || printf '%s\n' "$$FLAGS" > $@
 $(BUILD)/flags: export FLAGS := $(FLAGS)
 
--include $(wildcard $(foreach dir,fs conf tests/unit tests/mount tests/bench tests/fuzz examples/c,$(BUILD)/$(dir)/*.d))
+-include $(wildcard $(foreach dir,fs conf packaging tests/unit tests/mount tests/bench tests/fuzz examples/c,$(BUILD)/$(dir)/*.d))
 
 clients: $(CLIENTS)
 tests: all clients $(UNIT_TESTS)
@@ -162,15 +162,24 @@ demo:
 	$(remake) all
 	@examples/demo/demo.sh
 
+# ---- What is written in one place and said in others ---------------------------------------------------------------
+
+$(BUILD)/generate: $(BUILD)/packaging/generate.o $(BUILD)/libpyrmapfs-core.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES))
+
+generate: $(BUILD)/generate
+	@packaging/generate $< $(VERSION)
+
 # ---- Lint ------------------------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard fs/*.[ch] conf/*.[ch] tests/*/*.[ch] examples/*/*.[ch] packaging/r/src/*.[ch])
+C_FILES := $(wildcard fs/*.[ch] conf/*.[ch] tests/*/*.[ch] examples/*/*.[ch] packaging/*.c packaging/r/src/*.[ch])
 SCRIPTS := $(shell grep -rlE --exclude-dir=.git --exclude-dir=build '^\#!.*/(env )?(ba|da)?sh\b' . | sed 's|^\./||')
 PYTHONS := $(shell find tests examples packaging -name '*.py' -not -path '*/build/*')
 MANUALS := $(wildcard packaging/man/*.[1-8])
 UNITS   := $(wildcard packaging/systemd/*.service)
 TIDY    := $(addprefix lint/,$(wildcard fs/*.c conf/*.c))
-LINTS   := format shell manual python r systemd
+LINTS   := format generated shell manual python r systemd
 
 .PHONY: $(addprefix lint-,$(LINTS)) lint-clang $(TIDY)
 # Everything is looked at before it fails; the other compiler's warnings count as well.
@@ -184,6 +193,10 @@ lint-clang:
 lint-format:
 	@echo '  LINT    $(words $(C_FILES)) C files: clang-format'
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
+
+lint-generated: $(BUILD)/generate
+	@echo '  LINT    files that make generate writes'
+	$(Q)packaging/generate $< $(VERSION) --check
 
 $(TIDY): lint/%: $(BUILD)/flags
 	@echo '  LINT    $*: clang-tidy'
@@ -295,5 +308,6 @@ help:
 #: make bench           tables of measurements; make bench-fs, make bench-r: one part
 #: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target
 #: make torture         the model test, STEPS=5000000 of it
+#: make generate        write the files that repeat the version and the table of keys
 #: make install         DESTDIR=, PREFIX=/usr/local; the packages: install-r, install-python; all with uninstall
 #: make clean
