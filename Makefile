@@ -123,7 +123,7 @@ remake = @$(MAKE) --no-print-directory -j$(JOBS)
 
 check: deps
 	$(remake) tests packages
-	@tests/run $(FS_SUITES) demo $(PACKAGE_SUITES)
+	@tests/run $(FS_SUITES) demo install $(PACKAGE_SUITES)
 
 # The same tests in builds of their own. What ThreadSanitizer can judge is the helper thread: the unit tests drive it.
 check-sanitize: deps

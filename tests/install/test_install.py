@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""make install into a folder: what lies there works from there, and uninstall leaves nothing but what was edited."""
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from daemon import BUILD, ROOT
+
+PREFIX = "/opt/pyrmapfs"
+TARGETS = ("install", "install-r", "install-python")
+
+
+def make(target: str, destination: Path) -> None:
+    """Runs make with the build that is there already, so that nothing is compiled but the R package."""
+    subprocess.run(["make", "-s", target, f"BUILD={BUILD}", f"DESTDIR={destination}", f"PREFIX={PREFIX}"], cwd=ROOT,
+                   check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                   env={name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")})
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root that everything was installed into."""
+    destination = tmp_path_factory.mktemp("root")
+    for target in TARGETS:
+        make(target, destination)
+    return destination
+
+
+@pytest.fixture
+def mount(installed: Path, tmp_path: Path) -> Iterator[Path]:
+    """A mount of the installed program, with the installed configuration."""
+    point = tmp_path / "mnt"
+    point.mkdir()
+    program = f"{installed}{PREFIX}/bin/pyrmapfs"
+    subprocess.run([program, "-c", installed / "etc/pyrmapfs.conf", "-o", "arena.capacity=64M", point], check=True)
+    yield point
+    subprocess.run(["umount", point], check=True)
+
+
+@pytest.mark.time_limit(300)
+def test_what_is_installed(installed: Path) -> None:
+    """Programs, manual pages and the unit, each where it belongs; the unit names the program's final place."""
+    present = files_below(installed)
+    prefix = PREFIX.lstrip("/")
+    pages = [f"{prefix}/share/man/man{page.suffix[1:]}/{page.name}" for page in (ROOT / "packaging/man").iterdir()]
+    for expected in [f"{prefix}/bin/pyrmapfs", "etc/pyrmapfs.conf", f"{prefix}/share/doc/pyrmapfs/README.md", *pages]:
+        assert expected in present
+    unit = (installed / prefix / "lib/systemd/system/pyrmapfs.service").read_text()
+    assert f"{PREFIX}/bin/pyrmapfs" in unit and "@" not in unit
+    for path in present:
+        content = (installed / path).read_bytes()
+        assert b"@BINDIR@" not in content, path
+        if not path.endswith((".rds", ".rdb", ".pyc")) and not content.startswith(b"\x7fELF"):
+            assert str(installed).encode() not in content, f"{path} names the folder that it was staged in"
+
+
+def test_version(installed: Path) -> None:
+    """The program and both packages say the same version: it is written once."""
+    program = subprocess.run([f"{installed}{PREFIX}/bin/pyrmapfs", "--version"], check=True, text=True,
+                             capture_output=True).stdout.split()[-1]
+    r_package = (installed / PREFIX.lstrip("/") / "lib/R/site-library/pyrmap/DESCRIPTION").read_text()
+    python_package = [path for path in files_below(installed) if path.endswith(".dist-info/METADATA")]
+    assert f"\nVersion: {program}\n" in r_package
+    assert len(python_package) == 1 and f"pyrmap-{program}.dist-info" in python_package[0]
+
+
+def test_exchange(installed: Path, mount: Path, tmp_path: Path) -> None:
+    """R and Python from the installed folders exchange through the installed program."""
+    script = tmp_path / "double.py"
+    script.write_text("def double(x):\n    return x * 2\n")
+    prefix = installed / PREFIX.lstrip("/")
+    python = next(prefix.glob("lib/python3*/dist-packages"))
+    environment = {**os.environ, "R_LIBS": f"{prefix}/lib/R/site-library", "PYTHONPATH": str(python),
+                   "PYRMAP_MOUNT": str(mount)}
+    call = f"cat(find.package('pyrmap'), pyrmap::run_python(c(1.5, 2), '{script}::double'))"
+    ran = subprocess.run(["Rscript", "-e", call],
+                         env=environment, text=True, capture_output=True, stdin=subprocess.DEVNULL)
+    assert ran.stdout == f"{prefix}/lib/R/site-library/pyrmap 3 4", ran.stderr
+
+
+@pytest.mark.time_limit(300)
+@pytest.mark.parametrize("edited", ["as installed", "edited"])
+def test_uninstall(tmp_path: Path, edited: str) -> None:
+    """Nothing is left, but a configuration that somebody edited."""
+    for target in TARGETS:
+        make(target, tmp_path)
+    configuration = tmp_path / "etc/pyrmapfs.conf"
+    if edited == "edited":
+        configuration.write_text("[arena]\ncapacity = 1G\n")
+        make("install", tmp_path)
+        assert configuration.read_text() == "[arena]\ncapacity = 1G\n"
+    for target in TARGETS:
+        make(f"un{target}", tmp_path)
+    assert files_below(tmp_path) == (["etc/pyrmapfs.conf"] if edited == "edited" else [])
