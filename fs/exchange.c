@@ -83,7 +83,7 @@ void exchange_run(struct exchange *exchange)
     exchange->ready_stamp++; /* the step is over */
 }
 
-static void deadline_expired(struct watch_deadline *deadline)
+static void deadline_expired(struct deadline *deadline)
 {
     struct waiter *waiter = (struct waiter *)deadline;
     struct caller caller = {.thread = waiter->process, .process = waiter->process};
@@ -106,17 +106,17 @@ void exchange_park(struct exchange *exchange, struct waiter *waiter, struct slot
 {
     waiter->exchange = exchange;
     waiter->slot = slot;
-    waiter->since_ms = watch_now_ms();
+    waiter->since_ms = deadline_now_ms();
     waiter->previous = NULL;
     waiter->next = slot->waiters;
     if (slot->waiters)
         slot->waiters->previous = waiter;
     slot->waiters = waiter;
     exchange->waiters++;
-    waiter->deadline.next = NULL;
+    waiter->deadline.set = NULL;
     waiter->deadline.expired = deadline_expired;
     if (exchange->limits.wait_timeout_ms)
-        watch_deadline_set(exchange->watch, &waiter->deadline, exchange->limits.wait_timeout_ms);
+        deadline_set(exchange->deadlines, &waiter->deadline, exchange->limits.wait_timeout_ms);
 }
 
 void exchange_unpark(struct waiter *waiter)
@@ -131,7 +131,7 @@ void exchange_unpark(struct waiter *waiter)
         waiter->slot->waiters = waiter->next;
     if (waiter->next)
         waiter->next->previous = waiter->previous;
-    watch_deadline_clear(exchange->watch, &waiter->deadline);
+    deadline_clear(&waiter->deadline);
     exchange->waiters--;
 }
 
@@ -148,7 +148,7 @@ void exchange_end_waiters(struct slot *slot, int result)
 static enum log_level refusal_level(struct exchange *exchange, int error)
 {
     enum { LINES_A_SECOND = 20 };
-    uint64_t second = watch_now_ms() / 1000;
+    uint64_t second = deadline_now_ms() / 1000;
 
     if (error == EAGAIN)
         return LOG_LEVEL_DEBUG;
@@ -456,8 +456,8 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
     text_resize(exchange->arena, slot, SLOT_TASK, 0);
     text_resize(exchange->arena, slot, SLOT_ERROR, 0);
     page_remove(exchange->arena, slot);
-    watch_release(exchange->watch, slot->owner_watch);
-    watch_release(exchange->watch, slot->worker_watch);
+    process_unbind(&slot->owner_bond);
+    process_unbind(&slot->worker_bond);
     quota_drop_slot(exchange->quota, slot->uid);
     /* Whatever the removal has set going is done before the entry can become another slot. */
     exchange_run(exchange);
@@ -482,6 +482,14 @@ void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid
 
 /* --- owner and worker --- */
 
+static struct slot *slot_of_bond(struct process_bond *bond, enum exchange_role role)
+{
+    size_t offset =
+        role == ROLE_OWNER ? offsetof(struct slot, owner_bond) : offsetof(struct slot, worker_bond);
+
+    return (struct slot *)((char *)bond - offset);
+}
+
 /* The round that is under way, or between two rounds the next one. */
 static uint64_t first_open_round(const struct slot *slot)
 {
@@ -492,14 +500,14 @@ static uint64_t first_open_round(const struct slot *slot)
 
 /* Its rounds are over with it; one that waits for an input, or that it never began, can have another worker.
  */
-static void worker_exited(struct exchange *exchange, struct slot *slot)
+static void worker_exited(void *context, struct process_bond *bond)
 {
+    struct exchange *exchange = context;
+    struct slot *slot = slot_of_bond(bond, ROLE_WORKER);
     pid_t worker = slot->worker;
     char text[128];
     int size;
 
-    watch_release(exchange->watch, slot->worker_watch);
-    slot->worker_watch = NULL;
     slot->worker = 0;
     slot_touch(slot, SLOT_WORKER);
     if (slot->worker_round < slot->record.round ||
@@ -508,49 +516,36 @@ static void worker_exited(struct exchange *exchange, struct slot *slot)
     size = snprintf(text, sizeof(text), "worker %d exited before it published the result of round %llu\n",
                     (int)worker, (unsigned long long)slot->record.round);
     exchange_set_failed(exchange, slot, text, (size_t)size);
+    exchange_run(exchange);
 }
 
-static void process_exited(void *context, struct watched *watched)
+static void owner_exited(void *context, struct process_bond *bond)
 {
     struct exchange *exchange = context;
-    struct slot *slot = NULL;
-    uint32_t index = 0;
+    struct slot *slot = slot_of_bond(bond, ROLE_OWNER);
 
-    while ((slot = slot_after(exchange->slots, index))) {
-        index = slot_index(exchange->slots, slot);
-        if (slot->worker_watch == watched)
-            worker_exited(exchange, slot);
-        if (slot->owner_watch == watched) {
-            log_debug("%s: owner %d exited, the slot is removed", slot->name, slot->owner);
-            exchange->hooks.slot_vanished(exchange->hooks.context, slot->name);
-            exchange_remove(exchange, slot);
-        }
-    }
-    exchange_run(exchange);
+    log_debug("%s: owner %d exited, the slot is removed", slot->name, slot->owner);
+    exchange->hooks.slot_vanished(exchange->hooks.context, slot->name);
+    exchange_remove(exchange, slot);
 }
 
 int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_role role, pid_t pid,
                   const struct caller *caller)
 {
-    struct watched **watched = role == ROLE_OWNER ? &slot->owner_watch : &slot->worker_watch;
-    uint32_t index = slot_index(exchange->slots, slot);
-    uint64_t serial = slot->serial;
-    struct watched *new = NULL;
-    int result = pid ? watch_process(exchange->watch, pid, caller->uid, &new) : 0;
+    struct process_bond *bond = role == ROLE_OWNER ? &slot->owner_bond : &slot->worker_bond;
+    int result = 0;
 
+    if (pid)
+        result = process_bind(exchange->processes, bond, pid, caller->uid,
+                              role == ROLE_OWNER ? owner_exited : worker_exited);
+    else
+        process_unbind(bond);
     if (result == -EPERM || result == -ESRCH)
         return exchange_refuse(exchange, slot, caller, role == ROLE_OWNER ? "set owner" : "set worker",
                                result,
                                result == -EPERM ? "the process belongs to another user" : "no such process");
     if (result < 0)
         return result;
-    /* Its former owner may have had this very pid, and then the slot is gone. */
-    if (slot_at(exchange->slots, index) != slot || slot->serial != serial) {
-        watch_release(exchange->watch, new);
-        return -ESTALE;
-    }
-    watch_release(exchange->watch, *watched);
-    *watched = new;
     if (role == ROLE_OWNER) {
         slot->owner = pid;
         slot_touch(slot, SLOT_OWNER);
@@ -634,7 +629,9 @@ int exchange_init(struct exchange **out, struct slots *slots, struct arena *aren
     exchange->hooks = *hooks;
     exchange->quota = quota_new();
     if (exchange->quota)
-        result = watch_init(&exchange->watch, loop, process_exited, exchange);
+        result = deadline_init(&exchange->deadlines, loop);
+    if (result == 0)
+        result = process_init(&exchange->processes, loop, exchange);
     if (result < 0) {
         exchange_deinit(exchange);
         return result;
@@ -651,11 +648,12 @@ void exchange_deinit(struct exchange *exchange)
 
     if (!exchange)
         return;
-    while (exchange->watch && (slot = slot_after(exchange->slots, index))) {
+    while (exchange->deadlines && (slot = slot_after(exchange->slots, index))) {
         index = slot_index(exchange->slots, slot);
         exchange_end_waiters(slot, -ECANCELED);
     }
-    watch_deinit(exchange->watch);
+    process_deinit(exchange->processes);
+    deadline_deinit(exchange->deadlines);
     quota_free(exchange->quota);
     free(exchange);
 }

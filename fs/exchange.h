@@ -11,10 +11,11 @@
 #define PYRMAPFS_EXCHANGE_H
 
 #include "arena.h"
+#include "caller.h"
+#include "deadline.h"
 #include "handle.h"
 #include "handshake.h"
 #include "slot.h"
-#include "watch.h"
 #include <stdint.h>
 
 enum {
@@ -47,7 +48,8 @@ struct exchange_limits {
 struct exchange {
     struct slots *slots;
     struct arena *arena;
-    struct watch *watch;
+    struct processes *processes;
+    struct deadlines *deadlines;
     struct quota *quota;
     enum exchange_data_path data_path;
     struct exchange_limits limits;
@@ -164,7 +166,7 @@ int exchange_fail(struct exchange *exchange, struct slot *slot, const struct cal
  * end(waiter, -ECANCELED), -EIO, -ETIMEDOUT come without a retry.
  */
 struct waiter {
-    struct watch_deadline deadline; /* first: expired() gets it back */
+    struct deadline deadline;       /* first: expired() gets it back */
     struct waiter *next, *previous; /* in slot->waiters */
     struct exchange *exchange;
     struct slot *slot;
@@ -186,7 +188,7 @@ void exchange_unpark(struct waiter *waiter);
 
 enum exchange_role { ROLE_OWNER, ROLE_WORKER };
 
-/* pid 0 clears it. -ESRCH, -EPERM as watch_process. */
+/* pid 0 clears it. -ESRCH, -EPERM as process_bind. */
 int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_role role, pid_t pid,
                   const struct caller *caller);
 

@@ -1,15 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "handle.h"
 
-#include "watch.h"
-
-pid_t caller_process(const struct caller *caller)
-{
-    pid_t process = caller->process ? caller->process : watch_process_of(caller->thread);
-
-    return process ? process : caller->thread;
-}
-
 void handle_enlist(struct handle *handle, struct slot *slot)
 {
     handle->slot = slot;

@@ -9,18 +9,6 @@
 #include "view.h"
 #include <stdbool.h>
 
-/* Who makes a request. The kernel names a thread; its process is looked up when somebody wants to know, and
- * only once. */
-struct caller {
-    uid_t uid;
-    gid_t gid;
-    pid_t thread;
-    pid_t process; /* 0: not looked up yet */
-};
-
-/* The process, or the thread's own id if that is gone. */
-pid_t caller_process(const struct caller *caller);
-
 enum handle_access { HANDLE_READS, HANDLE_WRITES };
 
 struct handle {

@@ -14,7 +14,8 @@
  *   control -> exchange (array, publish)     applies steps to slots and segments, wakes waiters
  *   exchange -> chain, page, quota, handle   pipelines, the mapped record, shares, open files
  *   exchange -> handshake                    state x event -> verdict, a pure function
- *   exchange -> slot, watch                  the table and its index; processes and deadlines
+ *   exchange -> slot, process, deadline      the table and its index; whose end matters; waits that end
+ *   exchange -> caller                       who makes a request
  *   slot -> arena -> background              segments; the helper thread
  *   record, conf, log, loop, sandbox         used by all
  */

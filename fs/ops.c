@@ -68,7 +68,7 @@ void ops_init(struct ops *ops)
     clock_gettime(CLOCK_REALTIME, &ops->started);
     ops->status.exchange = ops->exchange;
     ops->status.conf = ops->conf;
-    ops->status.started_ms = watch_now_ms();
+    ops->status.started_ms = deadline_now_ms();
     ops->status.request_names = names;
     ops->status.request_counts = ops->counts;
     ops->status.request_kinds = OPS_KINDS;

@@ -159,7 +159,7 @@ static bool may_read(fuse_req_t request, const struct slot *slot, enum slot_file
         return true;
     if (caller->uid == slot->uid)
         shift = 6;
-    else if (caller->gid == slot->gid || watch_has_group(caller->pid, slot->gid))
+    else if (caller->gid == slot->gid || process_has_group(caller->pid, slot->gid))
         shift = 3;
     return slot->modes[SLOT_DIRECTORY] >> shift & 1 && slot->modes[file] >> shift & 4;
 }

@@ -102,7 +102,7 @@ static enum slot_file file_of_event(enum handshake_event event)
 
 static void report_waiter(const struct slot *slot, const struct waiter *waiter, FILE *out)
 {
-    uint64_t waited = watch_now_ms() - waiter->since_ms;
+    uint64_t waited = deadline_now_ms() - waiter->since_ms;
 
     fprintf(out, "waiting=%d %s %llu.%03llus ", waiter->process,
             control_of(file_of_event(waiter->event))->name, (unsigned long long)(waited / 1000),

@@ -196,13 +196,13 @@ static int set_up(struct ops *ops)
 static bool finish_urgent_jobs(struct ops *ops)
 {
     enum { PATIENCE_MS = 15000 };
-    uint64_t end = watch_now_ms() + PATIENCE_MS;
+    uint64_t end = deadline_now_ms() + PATIENCE_MS;
     struct pollfd fds[] = {{.fd = fuse_session_fd(ops->session), .events = POLLIN},
                            {.fd = background_fd(ops->background), .events = POLLIN}};
 
     ops->closing = true;
     while (background_busy(ops->background, BACKGROUND_URGENT)) {
-        uint64_t now = watch_now_ms();
+        uint64_t now = deadline_now_ms();
 
         if (now >= end)
             return false;

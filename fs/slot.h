@@ -11,6 +11,7 @@
 
 #include "arena.h"
 #include "handshake.h"
+#include "process.h"
 #include "record.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -67,7 +68,6 @@ enum slot_refresh { REFRESH_NOT, REFRESH_UNDER_WAY, REFRESH_UNDER_WAY_AND_AGAIN 
 
 struct handle;
 struct waiter;
-struct watched;
 
 struct slot {
     uint64_t serial; /* of its nodeids; 0: the entry is free */
@@ -109,8 +109,8 @@ struct slot {
     struct segment *segments[2]; /* by enum record_side */
     struct handle *handles;
     struct waiter *waiters;
-    struct watched *owner_watch;
-    struct watched *worker_watch;
+    struct process_bond owner_bond;
+    struct process_bond worker_bond;
     void *page;  /* the daemon's mapping of metadata.bin's backing file while handles are open */
     int page_fd; /* and its descriptor */
     uint32_t page_handles;

@@ -47,7 +47,7 @@ static void print_status(const struct status *status, FILE *out)
 {
     const struct exchange *exchange = status->exchange;
     struct census census = count_slots(exchange);
-    uint64_t uptime = watch_now_ms() - status->started_ms;
+    uint64_t uptime = deadline_now_ms() - status->started_ms;
     struct arena_usage usage;
 
     arena_usage(exchange->arena, &usage);
@@ -120,7 +120,7 @@ static void print_metrics(const struct status *status, FILE *out)
     print_metric(out, "takeovers_total", "counter", "Times that a new server took the mount over.",
                  exchange->takeovers);
     print_head(out, "uptime_seconds", "gauge", "Since the mount.");
-    fprintf(out, "pyrmapfs_uptime_seconds %.3f\n", (double)(watch_now_ms() - status->started_ms) / 1000.0);
+    fprintf(out, "pyrmapfs_uptime_seconds %.3f\n", (double)(deadline_now_ms() - status->started_ms) / 1000.0);
 }
 
 static void print_config(const struct status *status, FILE *out)

@@ -13,7 +13,7 @@ struct status {
     struct exchange *exchange;
     const struct conf *conf;
     char data_path[200];              /* "passthrough", or "page cache (why)" */
-    uint64_t started_ms;              /* watch_now_ms() */
+    uint64_t started_ms;              /* deadline_now_ms() */
     const char *const *request_names; /* requests by kind */
     const uint64_t *request_counts;
     size_t request_kinds;

@@ -12,7 +12,7 @@
 #include "arena_fixture.h"
 #include "chain.h"
 #include "exchange.h"
-#include "watch_fixture.h"
+#include "process_fixture.h"
 
 enum { DATA_PATHS = 2, VANISHED_MAX = 16 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "watch_fixture.h"
+#include "process_fixture.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * watch_fixture.h - an event loop that runs until something holds, and processes to watch.
+ * process_fixture.h - an event loop that runs until something holds, and processes to watch.
  */
-#ifndef PYRMAPFS_WATCH_FIXTURE_H
-#define PYRMAPFS_WATCH_FIXTURE_H
+#ifndef PYRMAPFS_PROCESS_FIXTURE_H
+#define PYRMAPFS_PROCESS_FIXTURE_H
 
 #include "loop.h"
 #include <stdbool.h>
