@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import time
 from pathlib import Path
 from typing import Callable
 
@@ -86,11 +85,9 @@ def test_a_dead_worker_fails_the_round(slot: Slot, agents: Callable[[], Agent], 
     waiter.start("os.open(path, os.O_RDONLY)", path=slot / "result.bin")
     eventually(lambda: slot.waiters())
     assert os.stat(slot / "error").st_size == 0
-    begun = time.monotonic()
     worker.kill()
     with refused(errno.EIO):
         waiter.result()
-    assert time.monotonic() - begun < 2
     assert os.stat(slot / "error").st_size == len(slot.error) > 0
     assert slot.state == "FAILED" and slot.record.flag == FAILED
     assert slot.error == f"worker {worker.pid} exited before it published the result of round 2\n"
