@@ -6,13 +6,15 @@ arguments <- commandArgs(TRUE)
 slot <- arguments[[1]]
 width <- 5
 
+# What the filesystem refuses is a warning of writeLines() (cat() would say nothing): stop there.
+options(warn = 2)
 dir.create(slot)
 system2(arguments[[2]], c(slot, width, 2), wait = FALSE)
 
 for (name in c("Nile", "lynx")) {
     x <- as.double(get(name))
     writeBin(x, file.path(slot, "data.bin"))
-    cat("dtype=float64\nflag=0\n", file = file.path(slot, "metadata.txt"))
+    writeLines(c("dtype=float64", "flag=0"), file.path(slot, "metadata.txt"))
 
     # Opening result.bin waits for the worker.
     mean <- readBin(file.path(slot, "result.bin"), "double", length(x))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -206,11 +207,33 @@ close(data)
 result <- file(file.path(slot, "result.bin"), "wb")
 writeBin(as.integer(rev(values)), result)
 close(result)
-cat("result_dtype=int32\\nflag=1\\n", file = file.path(slot, "metadata.txt"))
+writeLines(c("result_dtype=int32", "flag=1"), file.path(slot, "metadata.txt"))
 cat(readLines(file.path(slot, "metadata.txt"), 1), scan(file.path(slot, "result.txt"), quiet = TRUE)[1:3])
 """, slot.path)
     assert told == "state=DONE 1000 999 998"
     assert slot.result().tolist() == list(range(1000, 0, -1)) and slot.record.result_dtype == INT32
+
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RECIPES = {"README.md": r"```r\n(options.*?)```", "packaging/man/pyrmapfs.8": r"R as producer.*?offset indent\n(.*?)\.Ed"}
+
+
+@needs_r
+@pytest.mark.parametrize("page", RECIPES)
+def test_r_recipes_stop_where_the_filesystem_refuses(slot: Slot, page: str) -> None:
+    """What the documentation tells R to type does not go on to wait for a result when publishing was refused."""
+    found = re.search(RECIPES[page], (ROOT / page).read_text(), re.DOTALL)
+    assert found is not None
+    recipe = found[1].replace(r"\en", r"\n")
+    recipe = re.sub("/mnt/pyrmap/[a-z]+", str(slot.path), recipe)
+    recipe = re.sub(r"dir.create\(.*?\)", "", recipe)
+    # The input is not closed: the filesystem refuses to publish it.
+    forgetful = re.sub(r"close\((out|con)\)", "", recipe, count=1)
+    assert forgetful != recipe
+    ran = subprocess.run(["Rscript", "-e", forgetful], capture_output=True, text=True, timeout=60,
+                         env={**os.environ, "LC_ALL": "C"})
+    assert ran.returncode != 0 and "Device or resource busy" in ran.stderr
+    assert "EBUSY" in slot.text["refused"]
 
 
 @needs_r
