@@ -31,7 +31,7 @@ SANITIZE ?=
 # ---- Sources ---------------------------------------------------------------------------------------------------
 
 # These talk to libfuse. Everything else is the core, which the unit tests link without it.
-FUSE_SOURCES := $(sort $(wildcard $(addprefix fs/,main.c ops*.c parked.c seek.c stored.c transport.c supervisor.c mount.c server.c)) \
+FUSE_SOURCES := $(sort $(wildcard $(addprefix fs/,main.c ops*.c request.c attributes.c notify.c parked.c seek.c stored.c transport.c supervisor.c mount.c server.c)) \
                        $(shell grep -ls '<fuse_lowlevel\.h>' fs/*.c))
 CORE_SOURCES := $(filter-out $(FUSE_SOURCES),$(wildcard fs/*.c conf/*.c))
 

@@ -346,7 +346,7 @@ void chain_slot_removed(struct exchange *exchange, struct slot *slot)
 void chain_target(struct exchange *exchange, const struct slot *slot, char target[CHAIN_TARGET_MAX])
 {
     snprintf(target, CHAIN_TARGET_MAX, "../%s/%s", source_of(exchange, slot)->name,
-             slot->source_side == RECORD_SIDE_INPUT ? "data.bin" : "result.bin");
+             slot_file_name(slot_file_of_side(slot->source_side)));
 }
 
 int chain_parse_target(struct exchange *exchange, const char *mountpoint, const char *target,
@@ -354,6 +354,7 @@ int chain_parse_target(struct exchange *exchange, const char *mountpoint, const 
 {
     size_t prefix = strlen(mountpoint);
     char name[SLOT_NAME_MAX + 1];
+    enum slot_file file;
     const char *end;
 
     if (strncmp(target, "../", 3) == 0)
@@ -365,12 +366,10 @@ int chain_parse_target(struct exchange *exchange, const char *mountpoint, const 
     end = strchr(target, '/');
     if (!end || end == target || end - target > SLOT_NAME_MAX)
         return -EINVAL;
-    if (strcmp(end, "/data.bin") == 0)
-        *side = RECORD_SIDE_INPUT;
-    else if (strcmp(end, "/result.bin") == 0)
-        *side = RECORD_SIDE_RESULT;
-    else
+    file = slot_file_find(end + 1);
+    if (file != SLOT_DATA_BIN && file != SLOT_RESULT_BIN)
         return -EINVAL;
+    *side = slot_file_side(file);
     memcpy(name, target, (size_t)(end - target));
     name[end - target] = '\0';
     *source = slot_find(exchange->slots, name);

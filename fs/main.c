@@ -5,13 +5,13 @@
  * The modules, from here downwards; an arrow never points up:
  *
  *   main -> supervisor -> mount, server      the mount point, the processes, the loop's parts
- *   server -> ops (_name, _file, _attr)      the kernel's requests: decode, call, one reply
- *   ops -> parked, seek, stored              requests that are answered later, or not at all
- *   ops -> transport                         passthrough, which libfuse does not know
- *   ops -> control -> report, view, text     the files of a slot, a table row each
- *   ops -> status -> graph                   the files of .pyrmap
- *   ops -> inode                             nodeid <-> slot and file
- *   control -> exchange (array, publish)     applies steps to slots and segments, wakes waiters
+ *   server -> ops -> ops_name, _attr, _file  the kernel's requests: the table, and a file for each kind
+ *   ops_* -> parked, seek, stored            requests that are answered later, or not at all
+ *   ops_* -> attributes, notify, nodeid      what stat shows; what we tell unasked; nodeid <-> slot and file
+ *   ops_* -> request -> transport            decode, one reply; passthrough, which libfuse does not know
+ *   request -> slot_files -> report, view    the files of a slot, a table row each; view -> number
+ *   request -> daemon_files -> graph         the files of .pyrmap
+ *   slot_files -> exchange (array, publish)  applies steps to slots and segments, wakes waiters
  *   exchange -> chain, page, quota, handle   pipelines, the mapped record, shares, open files
  *   exchange -> handshake                    state x event -> verdict, a pure function
  *   exchange -> slot, process, deadline      the table and its index; whose end matters; waits that end

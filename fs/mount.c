@@ -206,7 +206,8 @@ static int mount_quietly(struct fuse_session *session, const char *mountpoint, c
     return result;
 }
 
-struct fuse_session *mount_session(struct ops *ops, const char *mountpoint, char error[CONF_ERROR_MAX])
+struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoint,
+                                   char error[CONF_ERROR_MAX])
 {
     bool shared =
         ops->conf->allow_other == CONF_ON || (ops->conf->allow_other == CONF_AUTO && geteuid() == 0);

@@ -20,7 +20,8 @@ int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERR
 int mount_prepare(const char *mountpoint, char error[CONF_ERROR_MAX]);
 
 /* A session with ops as its userdata, mounted. NULL on failure. */
-struct fuse_session *mount_session(struct ops *ops, const char *mountpoint, char error[CONF_ERROR_MAX]);
+struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoint,
+                                   char error[CONF_ERROR_MAX]);
 
 /* Lazily: who has files open keeps them until the server ends. Harmless if it is unmounted already. */
 void mount_end(struct fuse_session *session);

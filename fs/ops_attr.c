@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * ops_attr.c - requests about attributes. A size can be a matter of waiting: pages are reserved in the
- * background.
- */
+#include "ops_attr.h"
+
+#include "attributes.h"
+#include "nodeid.h"
+#include "notify.h"
 #include "parked.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
 
-static void reply_attributes(struct ops *ops, fuse_req_t request, const struct inode *inode)
+static void reply_attributes(struct request_ops *ops, fuse_req_t request, const struct nodeid_target *inode)
 {
     struct stat st;
-    struct ops_timeouts timeouts = ops_attributes(ops, inode, &st);
+    struct attributes_timeouts timeouts = attributes_fill(ops, inode, &st);
 
     fuse_reply_attr(request, &st, timeouts.attributes);
 }
@@ -21,12 +22,12 @@ static void reply_attributes(struct ops *ops, fuse_req_t request, const struct i
 static void reply_attributes_later(void *context, int result)
 {
     struct parked *parked = context;
-    struct inode inode;
+    struct nodeid_target inode;
 
     if (result == 0)
-        result = inode_decode(parked->ops->exchange, parked->nodeid, &inode);
+        result = nodeid_decode(parked->ops->exchange, parked->nodeid, &inode);
     if (result < 0)
-        ops_reply(parked->request, result);
+        request_reply(parked->request, result);
     else
         reply_attributes(parked->ops, parked->request, &inode);
     free(parked);
@@ -39,9 +40,9 @@ static void reply_attributes_later(void *context, int result)
 static void holes_filled(void *context, int result)
 {
     struct parked *parked = context;
-    struct inode inode;
+    struct nodeid_target inode;
 
-    if (result < 0 && inode_decode(parked->ops->exchange, parked->nodeid, &inode) == 0) {
+    if (result < 0 && nodeid_decode(parked->ops->exchange, parked->nodeid, &inode) == 0) {
         const struct handle *handle = inode.slot->handles;
         pid_t process = caller_process(&parked->caller);
 
@@ -55,27 +56,27 @@ static void holes_filled(void *context, int result)
 }
 
 /* fstat of a file of an earlier round, or of a slot that is gone: what is open knows its size. */
-static int stale_attributes(struct ops *ops, uint64_t nodeid, struct stat *st)
+static int stale_attributes(struct request_ops *ops, uint64_t nodeid, struct stat *st)
 {
-    const struct handle *handle = ops_stale_handle(ops, nodeid);
+    const struct handle *handle = request_stale_handle(ops, nodeid);
     uint64_t size = 0, allocated = 0;
 
     if (!handle)
         return -ESTALE;
-    switch (ops_kind_of(handle)) {
-    case CONTROL_ARRAY:
+    switch (request_file_kind(handle)) {
+    case SLOT_FILES_ARRAY:
         if (segment_stat(ops->arena, handle->segment, &size, &allocated) < 0)
             return -ESTALE;
         break;
-    case CONTROL_VIEW:
-        size = (uint64_t)control_view_size(handle);
+    case SLOT_FILES_VIEW:
+        size = (uint64_t)slot_files_view_size(handle);
         break;
-    case CONTROL_RECORD:
+    case SLOT_FILES_RECORD:
         size = RECORD_SIZE;
         break;
-    case CONTROL_TEXT:
-    case CONTROL_DIRECTORY:
-    case CONTROL_LINK:
+    case SLOT_FILES_TEXT:
+    case SLOT_FILES_DIRECTORY:
+    case SLOT_FILES_LINK:
         size = handle->text_size;
         break;
     }
@@ -85,30 +86,30 @@ static int stale_attributes(struct ops *ops, uint64_t nodeid, struct stat *st)
         st->st_uid = handle->slot->uid;
         st->st_gid = handle->slot->gid;
     }
-    st->st_ino = ops_kind_of(handle) == CONTROL_ARRAY ? handle->number : nodeid;
+    st->st_ino = request_file_kind(handle) == SLOT_FILES_ARRAY ? handle->number : nodeid;
     st->st_size = (off_t)size;
     st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
     return 0;
 }
 
-void ops_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
+void ops_attr_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
 {
-    struct ops *ops = ops_of(request, OPS_GETATTR);
+    struct request_ops *ops = request_begin(request, REQUEST_GETATTR);
     struct parked *parked;
-    struct inode inode;
+    struct nodeid_target inode;
     struct stat st;
-    int result = inode_decode(ops->exchange, nodeid, &inode);
+    int result = nodeid_decode(ops->exchange, nodeid, &inode);
 
     (void)fi;
     if (result < 0) {
         result = stale_attributes(ops, nodeid, &st);
         if (result < 0)
-            ops_reply(request, result);
+            request_reply(request, result);
         else
             fuse_reply_attr(request, &st, 3600);
         return;
     }
-    if (inode.kind == INODE_SLOT && control_of(inode.file)->kind == CONTROL_ARRAY &&
+    if (inode.kind == NODEID_SLOT && slot_files_row(inode.file)->kind == SLOT_FILES_ARRAY &&
         exchange_has_holes(ops->exchange, inode.slot, slot_file_side(inode.file))) {
         parked = parked_new(ops, request, nodeid, NULL, 0);
         if (parked) {
@@ -119,9 +120,9 @@ void ops_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *f
     reply_attributes(ops, request, &inode);
 }
 
-static void set_times(const struct inode *inode, const struct stat *st, int mask)
+static void set_times(const struct nodeid_target *inode, const struct stat *st, int mask)
 {
-    struct timespec *changed = control_of(inode->file)->kind == CONTROL_ARRAY
+    struct timespec *changed = slot_files_row(inode->file)->kind == SLOT_FILES_ARRAY
                                    ? &inode->slot->arrays[slot_file_side(inode->file)].changed
                                    : &inode->slot->changed[inode->file];
 
@@ -131,7 +132,8 @@ static void set_times(const struct inode *inode, const struct stat *st, int mask
         *changed = st->st_mtim;
 }
 
-static void set_owner_and_mode(struct ops *ops, const struct inode *inode, const struct stat *st, int mask)
+static void set_owner_and_mode(struct request_ops *ops, const struct nodeid_target *inode,
+                               const struct stat *st, int mask)
 {
     struct slot *slot = inode->slot;
 
@@ -141,62 +143,63 @@ static void set_owner_and_mode(struct ops *ops, const struct inode *inode, const
     if (mask & FUSE_SET_ATTR_MODE) {
         if (inode->file == SLOT_DIRECTORY)
             slot_chmod(slot, st->st_mode);
-        else if (control_of(inode->file)->kind == CONTROL_VIEW)
+        else if (slot_files_row(inode->file)->kind == SLOT_FILES_VIEW)
             slot->modes[inode->file] = st->st_mode & 0444;
         else
             slot->modes[inode->file] = st->st_mode & 0777;
     }
     if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE)) {
         exchange_unshare(ops->exchange, slot);
-        ops_forget_attributes(ops, slot);
+        notify_attributes(ops, slot);
     }
 }
 
-static int set_small_size(struct ops *ops, const struct inode *inode, off_t size)
+static int set_small_size(struct request_ops *ops, const struct nodeid_target *inode, off_t size)
 {
-    const struct control *control = control_of(inode->file);
+    const struct slot_files_row *row = slot_files_row(inode->file);
 
-    if (control->kind == CONTROL_DIRECTORY)
+    if (row->kind == SLOT_FILES_DIRECTORY)
         return -EISDIR;
-    if (!control->write)
+    if (!row->write)
         return -EACCES;
-    if (control->resize)
-        return control->resize(ops->exchange, inode->slot, (uint64_t)size);
+    if (row->resize)
+        return row->resize(ops->exchange, inode->slot, inode->file, (uint64_t)size);
     return size == 0 ? 0 : -EINVAL;
 }
 
-void ops_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, int mask, struct fuse_file_info *fi)
+void ops_attr_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, int mask,
+                      struct fuse_file_info *fi)
 {
-    struct ops *ops = ops_of(request, OPS_SETATTR);
-    struct caller caller = ops_caller(request);
+    struct request_ops *ops = request_begin(request, REQUEST_SETATTR);
+    struct caller caller = request_caller(request);
     struct parked *parked;
-    struct inode inode;
-    int result = inode_decode(ops->exchange, nodeid, &inode);
+    struct nodeid_target inode;
+    int result = nodeid_decode(ops->exchange, nodeid, &inode);
 
-    if (result == 0 && inode.kind != INODE_SLOT)
+    if (result == 0 && inode.kind != NODEID_SLOT)
         result = -EPERM;
     if (result == 0 && mask & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) &&
-        control_of(inode.file)->kind == CONTROL_ARRAY &&
+        slot_files_row(inode.file)->kind == SLOT_FILES_ARRAY &&
         exchange_array_is_shared(ops->exchange, inode.slot, slot_file_side(inode.file)))
         result = -EPERM;
-    if (result == 0 && mask & FUSE_SET_ATTR_SIZE && control_of(inode.file)->kind != CONTROL_ARRAY)
+    if (result == 0 && mask & FUSE_SET_ATTR_SIZE && slot_files_row(inode.file)->kind != SLOT_FILES_ARRAY)
         result = set_small_size(ops, &inode, st->st_size);
     if (result < 0) {
-        ops_reply(request, result);
+        request_reply(request, result);
         return;
     }
     set_owner_and_mode(ops, &inode, st, mask);
     set_times(&inode, st, mask);
-    if (!(mask & FUSE_SET_ATTR_SIZE) || control_of(inode.file)->kind != CONTROL_ARRAY) {
+    if (!(mask & FUSE_SET_ATTR_SIZE) || slot_files_row(inode.file)->kind != SLOT_FILES_ARRAY) {
         reply_attributes(ops, request, &inode);
         return;
     }
     parked = parked_new(ops, request, nodeid, NULL, 0);
     if (!parked) {
-        ops_reply(request, -ENOMEM);
+        request_reply(request, -ENOMEM);
         return;
     }
-    exchange_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? ops_handle(fi) : NULL,
+    exchange_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? request_handle(fi) : NULL,
                     &caller, SEGMENT_RESIZE, (uint64_t)st->st_size, reply_attributes_later, parked);
 }
 
@@ -204,29 +207,29 @@ static void fallocated(void *context, int result)
 {
     struct parked *parked = context;
 
-    ops_reply(parked->request, result);
+    request_reply(parked->request, result);
     free(parked);
 }
 
-void ops_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t offset, off_t length,
-                   struct fuse_file_info *fi)
+void ops_attr_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t offset, off_t length,
+                        struct fuse_file_info *fi)
 {
-    struct ops *ops = ops_of(request, OPS_FALLOCATE);
-    struct caller caller = ops_caller(request);
-    struct handle *handle = ops_handle(fi);
+    struct request_ops *ops = request_begin(request, REQUEST_FALLOCATE);
+    struct caller caller = request_caller(request);
+    struct handle *handle = request_handle(fi);
     struct parked *parked;
 
-    if (ops_kind_of(handle) != CONTROL_ARRAY || (mode & ~FALLOC_FL_KEEP_SIZE) != 0) {
-        ops_reply(request, -EOPNOTSUPP);
+    if (request_file_kind(handle) != SLOT_FILES_ARRAY || (mode & ~FALLOC_FL_KEEP_SIZE) != 0) {
+        request_reply(request, -EOPNOTSUPP);
         return;
     }
     if (!handle->slot) {
-        ops_reply(request, -ESTALE);
+        request_reply(request, -ESTALE);
         return;
     }
     parked = parked_new(ops, request, nodeid, fi, 0);
     if (!parked) {
-        ops_reply(request, -ENOMEM);
+        request_reply(request, -ENOMEM);
         return;
     }
     exchange_resize(ops->exchange, handle->slot, handle->side, handle, &caller,

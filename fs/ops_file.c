@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * ops_file.c - requests about open files.
- */
+#include "ops_file.h"
+
 #include "log.h"
+#include "nodeid.h"
 #include "page.h"
 #include "parked.h"
 #include "seek.h"
@@ -15,19 +15,19 @@
 
 /* --- open --- */
 
-static void handle_free(struct ops *ops, struct handle *handle)
+static void handle_free(struct request_ops *ops, struct handle *handle)
 {
-    switch (ops_kind_of(handle)) {
-    case CONTROL_ARRAY:
+    switch (request_file_kind(handle)) {
+    case SLOT_FILES_ARRAY:
         exchange_close_array(ops->exchange, handle);
         break;
-    case CONTROL_RECORD:
-    case CONTROL_VIEW:
-    case CONTROL_TEXT:
-    case CONTROL_DIRECTORY:
-    case CONTROL_LINK:
+    case SLOT_FILES_RECORD:
+    case SLOT_FILES_VIEW:
+    case SLOT_FILES_TEXT:
+    case SLOT_FILES_DIRECTORY:
+    case SLOT_FILES_LINK:
         handle_delist(handle);
-        control_close(ops->exchange, handle);
+        slot_files_close(ops->exchange, handle);
         break;
     }
     if (handle->poll)
@@ -42,7 +42,7 @@ static void handle_free(struct ops *ops, struct handle *handle)
 }
 
 /* One backing id per segment for life: a second one would give EIO to who has it open under the first. */
-static int array_backing(struct ops *ops, struct handle *handle, int32_t *backing_id)
+static int array_backing(struct request_ops *ops, struct handle *handle, int32_t *backing_id)
 {
     struct segment *segment = handle->segment;
 
@@ -65,7 +65,7 @@ static int array_backing(struct ops *ops, struct handle *handle, int32_t *backin
 
 /* The kernel may still be about to act on the answer to another open: until the last handle goes it needs the
  * id. */
-static void release_removed_record(struct ops *ops, const struct handle *handle)
+static void release_removed_record(struct request_ops *ops, const struct handle *handle)
 {
     const struct handle *other = ops->open;
 
@@ -75,7 +75,7 @@ static void release_removed_record(struct ops *ops, const struct handle *handle)
         transport_backing_close(ops->transport, handle->backing_id);
 }
 
-static void release_record(struct ops *ops, struct handle *handle, const struct caller *caller)
+static void release_record(struct request_ops *ops, struct handle *handle, const struct caller *caller)
 {
     struct slot *slot = handle->slot;
     struct record page;
@@ -95,8 +95,8 @@ static void release_record(struct ops *ops, struct handle *handle, const struct 
     }
 }
 
-static void reply_open(struct ops *ops, fuse_req_t request, struct fuse_file_info *fi, struct handle *handle,
-                       int32_t backing_id)
+static void reply_open(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
+                       struct handle *handle, int32_t backing_id)
 {
     fi->fh = (uintptr_t)handle;
     handle->next_open = ops->open;
@@ -106,7 +106,7 @@ static void reply_open(struct ops *ops, fuse_req_t request, struct fuse_file_inf
     if (transport_reply_open(ops->transport, request, fi, backing_id) != -ENOENT)
         return;
     /* The opener was killed meanwhile: no RELEASE will come. */
-    if (ops_kind_of(handle) == CONTROL_RECORD)
+    if (request_file_kind(handle) == SLOT_FILES_RECORD)
         release_record(ops, handle, &(struct caller){.thread = handle->process, .process = handle->process});
     handle_free(ops, handle);
 }
@@ -119,7 +119,7 @@ static void finish_open(struct parked *parked, int result)
     if (result == 0)
         result = array_backing(parked->ops, parked->handle, &backing_id);
     if (result < 0) {
-        ops_reply(parked->request, result);
+        request_reply(parked->request, result);
         handle_free(parked->ops, parked->handle);
     } else {
         /* Pages stay valid from open to open: all changes pass through this inode. Passthrough has none to
@@ -156,11 +156,11 @@ static int retry_open(struct waiter *waiter)
     struct parked *parked = (struct parked *)waiter;
 
     return exchange_open_array(parked->ops->exchange, waiter->slot, parked->handle, &parked->caller,
-                               inode_serial(parked->nodeid));
+                               nodeid_serial(parked->nodeid));
 }
 
-static void open_array(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi,
-                       const struct inode *inode, struct handle *handle)
+static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t nodeid,
+                       struct fuse_file_info *fi, const struct nodeid_target *inode, struct handle *handle)
 {
     struct parked *parked = parked_new(ops, request, nodeid, fi, 0);
     bool writes = handle->access == HANDLE_WRITES;
@@ -168,7 +168,7 @@ static void open_array(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid, s
 
     if (!parked) {
         free(handle);
-        ops_reply(request, -ENOMEM);
+        request_reply(request, -ENOMEM);
         return;
     }
     parked->handle = handle;
@@ -178,14 +178,14 @@ static void open_array(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid, s
         parked->waiter.event = writes ? EVENT_OPEN_INPUT_WRITE : EVENT_OPEN_INPUT_READ;
     else
         parked->waiter.event = writes ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
-    result = exchange_open_array(ops->exchange, inode->slot, handle, &parked->caller, inode_serial(nodeid));
+    result = exchange_open_array(ops->exchange, inode->slot, handle, &parked->caller, nodeid_serial(nodeid));
     if (result == EXCHANGE_WAITS)
         parked_wait(parked, inode->slot, result, fi->flags);
     else
         end_open(&parked->waiter, result);
 }
 
-static int open_record_page(struct ops *ops, struct slot *slot, int32_t *backing_id)
+static int open_record_page(struct request_ops *ops, struct slot *slot, int32_t *backing_id)
 {
     int result = page_open(ops->arena, slot);
 
@@ -203,29 +203,29 @@ static int open_record_page(struct ops *ops, struct slot *slot, int32_t *backing
     return 0;
 }
 
-static void open_small(struct ops *ops, fuse_req_t request, struct fuse_file_info *fi,
-                       const struct inode *inode, struct handle *handle)
+static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
+                       const struct nodeid_target *inode, struct handle *handle)
 {
-    const struct control *control = control_of(inode->file);
-    struct caller caller = ops_caller(request);
+    const struct slot_files_row *row = slot_files_row(inode->file);
+    struct caller caller = request_caller(request);
     struct slot *slot = inode->slot;
     int32_t backing_id = 0;
     int result = 0;
 
-    if (handle->access == HANDLE_WRITES && !control->write)
+    if (handle->access == HANDLE_WRITES && !row->write)
         result = -EACCES; /* views; the kernel's own check lets root through */
-    if (result == 0 && control->open)
-        result = control->open(ops->exchange, slot, handle);
-    if (result == 0 && control->kind == CONTROL_RECORD && ops->exchange->data_path == DATA_PATH_PASSTHROUGH)
+    if (result == 0 && row->open)
+        result = row->open(ops->exchange, slot, handle);
+    if (result == 0 && row->kind == SLOT_FILES_RECORD && ops->exchange->data_path == DATA_PATH_PASSTHROUGH)
         result = open_record_page(ops, slot, &backing_id);
-    if (result == 0 && fi->flags & O_TRUNC && control->resize) {
-        result = control->resize(ops->exchange, slot, 0);
+    if (result == 0 && fi->flags & O_TRUNC && row->resize) {
+        result = row->resize(ops->exchange, slot, inode->file, 0);
         handle->text_size = 0;
     }
     if (result < 0) {
-        control_close(ops->exchange, handle);
+        slot_files_close(ops->exchange, handle);
         free(handle);
-        ops_reply(request, result);
+        request_reply(request, result);
         return;
     }
     handle->process = caller_process(&caller);
@@ -235,43 +235,43 @@ static void open_small(struct ops *ops, fuse_req_t request, struct fuse_file_inf
     reply_open(ops, request, fi, handle, backing_id);
 }
 
-static void open_daemon_file(struct ops *ops, fuse_req_t request, struct fuse_file_info *fi,
-                             const struct inode *inode, struct handle *handle)
+static void open_daemon_file(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
+                             const struct nodeid_target *inode, struct handle *handle)
 {
     if (handle->access == HANDLE_WRITES) {
         free(handle);
-        ops_reply(request, -EACCES);
+        request_reply(request, -EACCES);
         return;
     }
     handle->file = SLOT_METADATA_TXT; /* a text of its own kind, and of no slot */
-    handle->text = status_file_text(&ops->status, inode->number, &handle->text_size);
+    handle->text = daemon_files_text(&ops->files, inode->number, &handle->text_size);
     fi->direct_io = 1;
     reply_open(ops, request, fi, handle, 0);
 }
 
-void ops_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
+void ops_file_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
 {
-    struct ops *ops = ops_of(request, OPS_OPEN);
+    struct request_ops *ops = request_begin(request, REQUEST_OPEN);
     struct handle *handle;
-    struct inode inode;
-    int result = inode_decode(ops->exchange, nodeid, &inode);
+    struct nodeid_target inode;
+    int result = nodeid_decode(ops->exchange, nodeid, &inode);
 
     if (result < 0) {
-        ops_reply(request, result);
+        request_reply(request, result);
         return;
     }
     handle = calloc(1, sizeof(*handle));
     if (!handle) {
-        ops_reply(request, -ENOMEM);
+        request_reply(request, -ENOMEM);
         return;
     }
     handle->nodeid = nodeid;
     handle->file = inode.file;
     handle->access =
         (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC ? HANDLE_WRITES : HANDLE_READS;
-    if (inode.kind == INODE_DAEMON)
+    if (inode.kind == NODEID_DAEMON)
         open_daemon_file(ops, request, fi, &inode, handle);
-    else if (ops_kind_of(handle) == CONTROL_ARRAY)
+    else if (request_file_kind(handle) == SLOT_FILES_ARRAY)
         open_array(ops, request, nodeid, fi, &inode, handle);
     else
         open_small(ops, request, fi, &inode, handle);
@@ -279,36 +279,37 @@ void ops_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
 
 /* --- read and write --- */
 
-void ops_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, struct fuse_file_info *fi)
+void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset,
+                   struct fuse_file_info *fi)
 {
-    struct ops *ops = ops_of(request, OPS_READ);
-    struct handle *handle = ops_handle(fi);
-    const struct control *control = control_of(handle->file);
+    struct request_ops *ops = request_begin(request, REQUEST_READ);
+    struct handle *handle = request_handle(fi);
+    const struct slot_files_row *row = slot_files_row(handle->file);
     ssize_t got;
 
     (void)nodeid;
-    if (size > OPS_BUFFER_SIZE)
-        size = OPS_BUFFER_SIZE;
+    if (size > REQUEST_BUFFER_SIZE)
+        size = REQUEST_BUFFER_SIZE;
     if (handle->view.read && (handle->file == SLOT_DATA_TXT || handle->file == SLOT_RESULT_TXT)) {
         seek_and_read(ops, request, handle, size, offset);
         return;
     }
-    if (control->kind == CONTROL_ARRAY)
-        got = segment_read(ops->arena, handle->segment, ops_buffer, size, offset);
-    else if (!handle->slot && !handle->text && control->kind != CONTROL_VIEW)
+    if (row->kind == SLOT_FILES_ARRAY)
+        got = segment_read(ops->arena, handle->segment, request_buffer, size, offset);
+    else if (!handle->slot && !handle->text && row->kind != SLOT_FILES_VIEW)
         got = -ESTALE; /* the slot is gone */
     else
-        got = control->read(ops->exchange, handle, ops_buffer, size, offset);
+        got = row->read(ops->exchange, handle, request_buffer, size, offset);
     if (got < 0)
-        ops_reply(request, (int)got);
+        request_reply(request, (int)got);
     else
-        fuse_reply_buf(request, ops_buffer, (size_t)got);
+        fuse_reply_buf(request, request_buffer, (size_t)got);
 }
 
 static void reply_write(fuse_req_t request, int result, size_t size)
 {
     if (result < 0)
-        ops_reply(request, result);
+        request_reply(request, result);
     else
         fuse_reply_write(request, size);
 }
@@ -316,10 +317,10 @@ static void reply_write(fuse_req_t request, int result, size_t size)
 static int retry_write(struct waiter *waiter)
 {
     struct parked *parked = (struct parked *)waiter;
-    const struct control *control = control_of(parked->handle->file);
+    const struct slot_files_row *row = slot_files_row(parked->handle->file);
 
-    return control->write(parked->ops->exchange, parked->handle, &parked->caller, parked->bytes, parked->size,
-                          parked->offset);
+    return row->write(parked->ops->exchange, parked->handle, &parked->caller, parked->bytes, parked->size,
+                      parked->offset);
 }
 
 static void end_write(struct waiter *waiter, int result)
@@ -330,26 +331,26 @@ static void end_write(struct waiter *waiter, int result)
     free(parked);
 }
 
-void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t size, off_t offset,
-               struct fuse_file_info *fi)
+void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
 {
-    struct ops *ops = ops_of(request, OPS_WRITE);
-    struct caller caller = ops_caller(request);
-    struct handle *handle = ops_handle(fi);
-    const struct control *control = control_of(handle->file);
+    struct request_ops *ops = request_begin(request, REQUEST_WRITE);
+    struct caller caller = request_caller(request);
+    struct handle *handle = request_handle(fi);
+    const struct slot_files_row *row = slot_files_row(handle->file);
     struct parked *parked;
     ssize_t result;
 
-    if (control->kind == CONTROL_ARRAY) {
+    if (row->kind == SLOT_FILES_ARRAY) {
         result = exchange_write_array(ops->exchange, handle, &caller, bytes, size, offset);
         if (result < 0)
-            ops_reply(request, (int)result);
+            request_reply(request, (int)result);
         else
             fuse_reply_write(request, (size_t)result);
         return;
     }
     if (!handle->slot) {
-        ops_reply(request, -ESTALE);
+        request_reply(request, -ESTALE);
         return;
     }
     if (fi->writepage && handle->file == SLOT_METADATA_BIN) {
@@ -360,20 +361,20 @@ void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t 
         return;
     }
     if (fi->flags & O_APPEND && (handle->file == SLOT_TASK || handle->file == SLOT_ERROR))
-        offset = control->size(ops->exchange, handle->slot, handle->file);
-    result = control->write(ops->exchange, handle, &caller, bytes, size, offset);
+        offset = row->size(ops->exchange, handle->slot, handle->file);
+    result = row->write(ops->exchange, handle, &caller, bytes, size, offset);
     if (result <= 0) {
         reply_write(request, (int)result, size);
         return;
     }
     parked = parked_new(ops, request, nodeid, fi, size);
     if (!parked) {
-        ops_reply(request, -ENOMEM);
+        request_reply(request, -ENOMEM);
         return;
     }
     memcpy(parked->bytes, bytes, size);
     parked->offset = offset;
-    parked->waiter.event = control_write_event(handle, bytes, size, offset);
+    parked->waiter.event = slot_files_write_event(handle, bytes, size, offset);
     parked->waiter.retry = retry_write;
     parked->waiter.end = end_write;
     parked_wait(parked, handle->slot, (int)result, fi->flags);
@@ -381,22 +382,22 @@ void ops_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t 
 
 /* --- release --- */
 
-void ops_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
+void ops_file_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
 {
-    struct ops *ops = ops_of(request, OPS_RELEASE);
-    struct caller caller = ops_caller(request);
-    struct handle *handle = ops_handle(fi);
+    struct request_ops *ops = request_begin(request, REQUEST_RELEASE);
+    struct caller caller = request_caller(request);
+    struct handle *handle = request_handle(fi);
     struct slot *slot = handle->slot;
 
     (void)nodeid;
-    if (slot && handle->access == HANDLE_WRITES && ops_kind_of(handle) == CONTROL_ARRAY &&
+    if (slot && handle->access == HANDLE_WRITES && request_file_kind(handle) == SLOT_FILES_ARRAY &&
         slot->segments[handle->side] == handle->segment)
         clock_gettime(CLOCK_REALTIME, &slot->arrays[handle->side].changed);
-    if (ops_kind_of(handle) == CONTROL_RECORD) {
+    if (request_file_kind(handle) == SLOT_FILES_RECORD) {
         if (!caller.thread)
             caller.thread = handle->process; /* RELEASE often comes from nobody */
         release_record(ops, handle, &caller);
     }
     handle_free(ops, handle);
-    ops_reply(request, 0);
+    request_reply(request, 0);
 }

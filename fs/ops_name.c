@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * ops_name.c - requests that take names: lookup, the making and removing of slots, chains, renames, listings.
- */
+#include "ops_name.h"
+
+#include "attributes.h"
 #include "chain.h"
 #include "log.h"
-#include "ops.h"
+#include "nodeid.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,108 +14,110 @@
 
 static const char daemon_directory[] = ".pyrmap";
 
-static void reply_entry(fuse_req_t request, struct ops *ops, const struct inode *inode)
+static void reply_entry(fuse_req_t request, struct request_ops *ops, const struct nodeid_target *inode)
 {
     struct fuse_entry_param entry = {0};
-    struct ops_timeouts timeouts = ops_attributes(ops, inode, &entry.attr);
+    struct attributes_timeouts timeouts = attributes_fill(ops, inode, &entry.attr);
 
-    entry.ino = inode_encode(ops->exchange, inode);
-    if (inode->kind == INODE_SLOT && (inode->file == SLOT_METADATA_BIN || inode->file == SLOT_METADATA_TXT) &&
+    entry.ino = nodeid_encode(ops->exchange, inode);
+    if (inode->kind == NODEID_SLOT &&
+        (inode->file == SLOT_METADATA_BIN || inode->file == SLOT_METADATA_TXT) &&
         exchange_has_parked_step(inode->slot))
-        entry.ino = inode_aside(ops->exchange, inode->slot, inode->file);
+        entry.ino = nodeid_aside(ops->exchange, inode->slot, inode->file);
     entry.attr_timeout = timeouts.attributes;
     entry.entry_timeout = timeouts.entry;
     fuse_reply_entry(request, &entry);
 }
 
-static bool is_directory(const struct inode *inode)
+static bool is_directory(const struct nodeid_target *inode)
 {
     switch (inode->kind) {
-    case INODE_ROOT:
+    case NODEID_ROOT:
         return true;
-    case INODE_DAEMON:
+    case NODEID_DAEMON:
         return inode->number == 0;
-    case INODE_SLOT:
+    case NODEID_SLOT:
         break;
     }
     return inode->file == SLOT_DIRECTORY;
 }
 
 /* What a name in a directory stands for. Returns 0, -ENOENT, -ENAMETOOLONG or -ENOTDIR. */
-static int find(struct ops *ops, const struct inode *parent, const char *name, struct inode *child)
+static int find(struct request_ops *ops, const struct nodeid_target *parent, const char *name,
+                struct nodeid_target *child)
 {
-    *child = (struct inode){.kind = INODE_SLOT};
+    *child = (struct nodeid_target){.kind = NODEID_SLOT};
     if (!is_directory(parent))
         return -ENOTDIR;
     if (strlen(name) > SLOT_NAME_MAX)
         return -ENAMETOOLONG;
     switch (parent->kind) {
-    case INODE_ROOT:
+    case NODEID_ROOT:
         if (strcmp(name, daemon_directory) == 0) {
-            child->kind = INODE_DAEMON;
+            child->kind = NODEID_DAEMON;
             return 0;
         }
         child->slot = slot_find(ops->exchange->slots, name);
         child->file = SLOT_DIRECTORY;
         return child->slot ? 0 : -ENOENT;
-    case INODE_DAEMON:
-        child->kind = INODE_DAEMON;
-        child->number = status_file_find(name);
+    case NODEID_DAEMON:
+        child->kind = NODEID_DAEMON;
+        child->number = daemon_files_find(name);
         return child->number ? 0 : -ENOENT;
-    case INODE_SLOT:
+    case NODEID_SLOT:
         break;
     }
     child->slot = parent->slot;
-    child->file = control_find(name);
-    return control_exists(child->slot, child->file) ? 0 : -ENOENT;
+    child->file = slot_file_find(name);
+    return slot_file_exists(child->slot, child->file) ? 0 : -ENOENT;
 }
 
 /* Decodes the directory of a request. Returns 0 or -errno. */
-static int decode_directory(struct ops *ops, fuse_ino_t nodeid, struct inode *directory)
+static int decode_directory(struct request_ops *ops, fuse_ino_t nodeid, struct nodeid_target *directory)
 {
-    int result = inode_decode(ops->exchange, nodeid, directory);
+    int result = nodeid_decode(ops->exchange, nodeid, directory);
 
     return result < 0 ? result : is_directory(directory) ? 0 : -ENOTDIR;
 }
 
-void ops_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
+void ops_name_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
-    struct ops *ops = ops_of(request, OPS_LOOKUP);
-    struct inode directory, child;
+    struct request_ops *ops = request_begin(request, REQUEST_LOOKUP);
+    struct nodeid_target directory, child;
     int result = decode_directory(ops, parent, &directory);
 
     if (result == 0)
         result = find(ops, &directory, name, &child);
     if (result < 0)
-        ops_reply(request, result);
+        request_reply(request, result);
     else
         reply_entry(request, ops, &child);
 }
 
-void ops_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode)
+void ops_name_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode)
 {
-    struct ops *ops = ops_of(request, OPS_MKDIR);
-    struct caller caller = ops_caller(request);
-    struct inode directory;
-    struct inode made = {.kind = INODE_SLOT, .file = SLOT_DIRECTORY};
+    struct request_ops *ops = request_begin(request, REQUEST_MKDIR);
+    struct caller caller = request_caller(request);
+    struct nodeid_target directory;
+    struct nodeid_target made = {.kind = NODEID_SLOT, .file = SLOT_DIRECTORY};
     int result = decode_directory(ops, parent, &directory);
 
-    if (result == 0 && directory.kind != INODE_ROOT)
+    if (result == 0 && directory.kind != NODEID_ROOT)
         result = -EPERM;
     if (result == 0)
         result = exchange_mkdir(ops->exchange, name, &caller, mode, &made.slot);
     if (result < 0) {
         log_debug("refused to make a slot for process %d: %s", (int)caller.thread, strerror(-result));
-        ops_reply(request, result);
+        request_reply(request, result);
         return;
     }
     reply_entry(request, ops, &made);
 }
 
 /* A directory of this filesystem has no place for the name. */
-static int refuse_name(struct ops *ops, fuse_ino_t parent, const char *name)
+static int refuse_name(struct request_ops *ops, fuse_ino_t parent, const char *name)
 {
-    struct inode directory, child;
+    struct nodeid_target directory, child;
     int result = decode_directory(ops, parent, &directory);
 
     if (result == 0)
@@ -125,25 +127,25 @@ static int refuse_name(struct ops *ops, fuse_ino_t parent, const char *name)
     return result == -ENOENT ? -EPERM : result;
 }
 
-void ops_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
+void ops_name_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
 {
     (void)mode;
     (void)device;
-    ops_reply(request, refuse_name(ops_of(request, OPS_OTHER), parent, name));
+    request_reply(request, refuse_name(request_begin(request, REQUEST_OTHER), parent, name));
 }
 
-void ops_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
-                struct fuse_file_info *fi)
+void ops_name_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
+                     struct fuse_file_info *fi)
 {
     (void)mode;
     (void)fi;
-    ops_reply(request, refuse_name(ops_of(request, OPS_OTHER), parent, name));
+    request_reply(request, refuse_name(request_begin(request, REQUEST_OTHER), parent, name));
 }
 
-void ops_link(fuse_req_t request, fuse_ino_t nodeid, fuse_ino_t parent, const char *name)
+void ops_name_link(fuse_req_t request, fuse_ino_t nodeid, fuse_ino_t parent, const char *name)
 {
     (void)nodeid;
-    ops_reply(request, refuse_name(ops_of(request, OPS_OTHER), parent, name));
+    request_reply(request, refuse_name(request_begin(request, REQUEST_OTHER), parent, name));
 }
 
 /* --- chains --- */
@@ -164,16 +166,16 @@ static bool may_read(fuse_req_t request, const struct slot *slot, enum slot_file
     return slot->modes[SLOT_DIRECTORY] >> shift & 1 && slot->modes[file] >> shift & 4;
 }
 
-void ops_symlink(fuse_req_t request, const char *target, fuse_ino_t parent, const char *name)
+void ops_name_symlink(fuse_req_t request, const char *target, fuse_ino_t parent, const char *name)
 {
-    struct ops *ops = ops_of(request, OPS_SYMLINK);
-    struct caller caller = ops_caller(request);
-    struct inode directory;
+    struct request_ops *ops = request_begin(request, REQUEST_SYMLINK);
+    struct caller caller = request_caller(request);
+    struct nodeid_target directory;
     struct slot *source = NULL;
     enum record_side side = RECORD_SIDE_RESULT;
     int result = decode_directory(ops, parent, &directory);
 
-    if (result == 0 && (directory.kind != INODE_SLOT || control_find(name) != SLOT_SOURCE))
+    if (result == 0 && (directory.kind != NODEID_SLOT || slot_file_find(name) != SLOT_SOURCE))
         result = refuse_name(ops, parent, name);
     if (result == 0) {
         result = chain_parse_target(ops->exchange, ops->mountpoint, target, &source, &side);
@@ -189,24 +191,24 @@ void ops_symlink(fuse_req_t request, const char *target, fuse_ino_t parent, cons
     if (result == 0)
         result = chain_link(ops->exchange, directory.slot, source, side, &caller);
     if (result < 0) {
-        ops_reply(request, result);
+        request_reply(request, result);
         return;
     }
     directory.file = SLOT_SOURCE;
     reply_entry(request, ops, &directory);
 }
 
-void ops_readlink(fuse_req_t request, fuse_ino_t nodeid)
+void ops_name_readlink(fuse_req_t request, fuse_ino_t nodeid)
 {
-    struct ops *ops = ops_of(request, OPS_READLINK);
+    struct request_ops *ops = request_begin(request, REQUEST_READLINK);
     char target[CHAIN_TARGET_MAX];
-    struct inode inode;
-    int result = inode_decode(ops->exchange, nodeid, &inode);
+    struct nodeid_target inode;
+    int result = nodeid_decode(ops->exchange, nodeid, &inode);
 
-    if (result == 0 && (inode.kind != INODE_SLOT || inode.file != SLOT_SOURCE))
+    if (result == 0 && (inode.kind != NODEID_SLOT || inode.file != SLOT_SOURCE))
         result = -EINVAL;
     if (result < 0) {
-        ops_reply(request, result);
+        request_reply(request, result);
         return;
     }
     chain_target(ops->exchange, inode.slot, target);
@@ -215,44 +217,44 @@ void ops_readlink(fuse_req_t request, fuse_ino_t nodeid)
 
 /* --- removing and renaming --- */
 
-void ops_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
+void ops_name_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
-    struct ops *ops = ops_of(request, OPS_UNLINK);
-    struct caller caller = ops_caller(request);
-    struct inode directory, child;
+    struct request_ops *ops = request_begin(request, REQUEST_UNLINK);
+    struct caller caller = request_caller(request);
+    struct nodeid_target directory, child;
     int result = decode_directory(ops, parent, &directory);
 
     if (result == 0)
         result = find(ops, &directory, name, &child);
-    if (result == 0 && directory.kind == INODE_DAEMON)
+    if (result == 0 && directory.kind == NODEID_DAEMON)
         result = -EPERM;
     if (result == 0 && is_directory(&child))
         result = -EISDIR;
     if (result == 0) {
-        const struct control *control = control_of(child.file);
-        result = control->unlink ? control->unlink(ops->exchange, child.slot, &caller) : 0;
+        const struct slot_files_row *row = slot_files_row(child.file);
+        result = row->unlink ? row->unlink(ops->exchange, child.slot, child.file, &caller) : 0;
     }
-    ops_reply(request, result);
+    request_reply(request, result);
 }
 
-void ops_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
+void ops_name_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
-    struct ops *ops = ops_of(request, OPS_RMDIR);
-    struct inode directory, child;
+    struct request_ops *ops = request_begin(request, REQUEST_RMDIR);
+    struct nodeid_target directory, child;
     int result = decode_directory(ops, parent, &directory);
 
     if (result == 0)
         result = find(ops, &directory, name, &child);
     if (result == 0 && !is_directory(&child))
         result = -ENOTDIR;
-    if (result == 0 && child.kind != INODE_SLOT)
+    if (result == 0 && child.kind != NODEID_SLOT)
         result = -EPERM;
     if (result == 0)
         exchange_remove(ops->exchange, child.slot);
-    ops_reply(request, result);
+    request_reply(request, result);
 }
 
-static int rename_slot(struct ops *ops, struct slot *slot, const char *new_name, unsigned flags)
+static int rename_slot(struct request_ops *ops, struct slot *slot, const char *new_name, unsigned flags)
 {
     struct slot *other = slot_find(ops->exchange->slots, new_name);
     int result = slot_name_check(new_name);
@@ -268,12 +270,12 @@ static int rename_slot(struct ops *ops, struct slot *slot, const char *new_name,
     return 0;
 }
 
-void ops_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
-                const char *new_name, unsigned flags)
+void ops_name_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                     const char *new_name, unsigned flags)
 {
-    struct ops *ops = ops_of(request, OPS_RENAME);
-    struct caller caller = ops_caller(request);
-    struct inode from, to, moved;
+    struct request_ops *ops = request_begin(request, REQUEST_RENAME);
+    struct caller caller = request_caller(request);
+    struct nodeid_target from, to, moved;
     int result = decode_directory(ops, parent, &from);
 
     if (result == 0)
@@ -283,25 +285,25 @@ void ops_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse_in
     if (result == 0 && flags & ~(unsigned)RENAME_NOREPLACE)
         result = -EINVAL;
     if (result < 0) {
-        ops_reply(request, result);
+        request_reply(request, result);
         return;
     }
-    if (from.kind == INODE_ROOT && to.kind == INODE_ROOT && moved.kind == INODE_SLOT)
+    if (from.kind == NODEID_ROOT && to.kind == NODEID_ROOT && moved.kind == NODEID_SLOT)
         result = rename_slot(ops, moved.slot, new_name, flags);
-    else if (from.kind == INODE_SLOT && to.kind == INODE_SLOT && moved.file == SLOT_RESULT_BIN &&
-             control_find(new_name) == SLOT_DATA_BIN)
+    else if (from.kind == NODEID_SLOT && to.kind == NODEID_SLOT && moved.file == SLOT_RESULT_BIN &&
+             slot_file_find(new_name) == SLOT_DATA_BIN)
         result = flags & RENAME_NOREPLACE ? -EEXIST
                                           : exchange_move_result(ops->exchange, moved.slot, to.slot, &caller);
     else
         result = -EPERM;
-    ops_reply(request, result);
+    request_reply(request, result);
 }
 
 /* --- listings --- */
 
 /* One listing being put together. */
 struct listing {
-    struct ops *ops;
+    struct request_ops *ops;
     fuse_req_t request;
     char *buffer;
     size_t size;
@@ -310,7 +312,7 @@ struct listing {
 };
 
 /* Returns whether there was room. next is the offset behind this entry. */
-static bool add(struct listing *listing, const struct inode *inode, const char *name, off_t next)
+static bool add(struct listing *listing, const struct nodeid_target *inode, const char *name, off_t next)
 {
     struct fuse_entry_param entry = {0};
     size_t room = listing->size - listing->used;
@@ -318,18 +320,18 @@ static bool add(struct listing *listing, const struct inode *inode, const char *
     size_t needed;
 
     if (listing->kind == LISTING_WITH_ATTRIBUTES) {
-        struct ops_timeouts timeouts = ops_attributes(listing->ops, inode, &entry.attr);
+        struct attributes_timeouts timeouts = attributes_fill(listing->ops, inode, &entry.attr);
         entry.attr_timeout = timeouts.attributes;
         entry.entry_timeout = timeouts.entry;
         /* The kernel keeps no inode for the dots. */
         entry.ino =
-            name[0] == '.' && (!name[1] || name[1] == '.') ? 0 : inode_encode(listing->ops->exchange, inode);
+            name[0] == '.' && (!name[1] || name[1] == '.') ? 0 : nodeid_encode(listing->ops->exchange, inode);
         needed = fuse_add_direntry_plus(listing->request, at, room, name, &entry, next);
     } else {
-        entry.attr.st_ino = inode_number(listing->ops->exchange, inode);
-        entry.attr.st_mode = is_directory(inode)                                       ? S_IFDIR
-                             : inode->kind == INODE_SLOT && inode->file == SLOT_SOURCE ? S_IFLNK
-                                                                                       : S_IFREG;
+        entry.attr.st_ino = nodeid_number(listing->ops->exchange, inode);
+        entry.attr.st_mode = is_directory(inode)                                        ? S_IFDIR
+                             : inode->kind == NODEID_SLOT && inode->file == SLOT_SOURCE ? S_IFLNK
+                                                                                        : S_IFREG;
         needed = fuse_add_direntry(listing->request, at, room, name, &entry.attr, next);
     }
     if (needed > room)
@@ -344,7 +346,7 @@ enum { FIRST_PLACE = 2 };
 
 static void list_root(struct listing *listing, off_t offset)
 {
-    struct inode daemon = {.kind = INODE_DAEMON};
+    struct nodeid_target daemon = {.kind = NODEID_DAEMON};
     struct slot *slot;
     uint32_t index;
 
@@ -355,7 +357,7 @@ static void list_root(struct listing *listing, off_t offset)
     }
     for (index = (uint32_t)(offset - FIRST_PLACE - 1);
          (slot = slot_after(listing->ops->exchange->slots, index));) {
-        struct inode inode = {.kind = INODE_SLOT, .slot = slot, .file = SLOT_DIRECTORY};
+        struct nodeid_target inode = {.kind = NODEID_SLOT, .slot = slot, .file = SLOT_DIRECTORY};
         index = slot_index(listing->ops->exchange->slots, slot);
         if (!add(listing, &inode, slot->name, FIRST_PLACE + 1 + (off_t)index))
             return;
@@ -364,9 +366,9 @@ static void list_root(struct listing *listing, off_t offset)
 
 static void list_daemon(struct listing *listing, off_t offset)
 {
-    for (off_t number = offset - FIRST_PLACE + 1; status_file_name((unsigned)number); number++) {
-        struct inode inode = {.kind = INODE_DAEMON, .number = (unsigned)number};
-        if (!add(listing, &inode, status_file_name((unsigned)number), FIRST_PLACE + number))
+    for (off_t number = offset - FIRST_PLACE + 1; daemon_files_name((unsigned)number); number++) {
+        struct nodeid_target inode = {.kind = NODEID_DAEMON, .number = (unsigned)number};
+        if (!add(listing, &inode, daemon_files_name((unsigned)number), FIRST_PLACE + number))
             return;
     }
 }
@@ -374,41 +376,41 @@ static void list_daemon(struct listing *listing, off_t offset)
 static void list_slot(struct listing *listing, struct slot *slot, off_t offset)
 {
     for (off_t file = offset - FIRST_PLACE + 1; file < SLOT_FILES; file++) {
-        struct inode inode = {.kind = INODE_SLOT, .slot = slot, .file = (enum slot_file)file};
-        if (control_exists(slot, inode.file) &&
-            !add(listing, &inode, control_of(inode.file)->name, FIRST_PLACE + file))
+        struct nodeid_target inode = {.kind = NODEID_SLOT, .slot = slot, .file = (enum slot_file)file};
+        if (slot_file_exists(slot, inode.file) &&
+            !add(listing, &inode, slot_file_name(inode.file), FIRST_PLACE + file))
             return;
     }
 }
 
 static void list(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, enum listing_kind kind)
 {
-    struct ops *ops = ops_of(request, OPS_READDIR);
-    struct listing listing = {ops, request, ops_buffer, size, 0, kind};
-    struct inode directory;
+    struct request_ops *ops = request_begin(request, REQUEST_READDIR);
+    struct listing listing = {ops, request, request_buffer, size, 0, kind};
+    struct nodeid_target directory;
     int result = decode_directory(ops, nodeid, &directory);
 
-    if (size > OPS_BUFFER_SIZE)
-        listing.size = OPS_BUFFER_SIZE;
+    if (size > REQUEST_BUFFER_SIZE)
+        listing.size = REQUEST_BUFFER_SIZE;
     if (result == 0 && (offset < 0 || offset > INT32_MAX))
         result = -EINVAL;
     if (result < 0) {
-        ops_reply(request, result);
+        request_reply(request, result);
         return;
     }
     if (offset == 0 && add(&listing, &directory, ".", 1))
         offset = 1;
-    if (offset == 1 && add(&listing, &(struct inode){.kind = INODE_ROOT}, "..", FIRST_PLACE))
+    if (offset == 1 && add(&listing, &(struct nodeid_target){.kind = NODEID_ROOT}, "..", FIRST_PLACE))
         offset = FIRST_PLACE;
     if (offset >= FIRST_PLACE) {
         switch (directory.kind) {
-        case INODE_ROOT:
+        case NODEID_ROOT:
             list_root(&listing, offset);
             break;
-        case INODE_DAEMON:
+        case NODEID_DAEMON:
             list_daemon(&listing, offset);
             break;
-        case INODE_SLOT:
+        case NODEID_SLOT:
             list_slot(&listing, directory.slot, offset);
             break;
         }
@@ -416,14 +418,15 @@ static void list(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offse
     fuse_reply_buf(request, listing.buffer, listing.used);
 }
 
-void ops_readdir(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset, struct fuse_file_info *fi)
+void ops_name_readdir(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset,
+                      struct fuse_file_info *fi)
 {
     (void)fi;
     list(request, nodeid, size, offset, LISTING_NAMES);
 }
 
-void ops_readdirplus(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset,
-                     struct fuse_file_info *fi)
+void ops_name_readdirplus(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset,
+                          struct fuse_file_info *fi)
 {
     (void)fi;
     list(request, nodeid, size, offset, LISTING_WITH_ATTRIBUTES);

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-struct parked *parked_new(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid,
+struct parked *parked_new(struct request_ops *ops, fuse_req_t request, fuse_ino_t nodeid,
                           const struct fuse_file_info *fi, size_t size)
 {
     struct parked *parked = calloc(1, sizeof(*parked) + size);
@@ -14,12 +14,12 @@ struct parked *parked_new(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid
         return NULL;
     parked->ops = ops;
     parked->request = request;
-    parked->caller = ops_caller(request);
+    parked->caller = request_caller(request);
     parked->nodeid = nodeid;
     parked->size = size;
     if (fi) {
         parked->fi = *fi;
-        parked->handle = ops_handle(fi);
+        parked->handle = request_handle(fi);
     }
     return parked;
 }

@@ -6,11 +6,11 @@
 #ifndef PYRMAPFS_PARKED_H
 #define PYRMAPFS_PARKED_H
 
-#include "ops.h"
+#include "request.h"
 
 struct parked {
     struct waiter waiter; /* first: callbacks get it back */
-    struct ops *ops;
+    struct request_ops *ops;
     fuse_req_t request;
     struct caller caller;
     fuse_ino_t nodeid;
@@ -22,7 +22,7 @@ struct parked {
 };
 
 /* From malloc; whoever replies frees it. fi may be NULL. NULL if there is no memory. */
-struct parked *parked_new(struct ops *ops, fuse_req_t request, fuse_ino_t nodeid,
+struct parked *parked_new(struct request_ops *ops, fuse_req_t request, fuse_ino_t nodeid,
                           const struct fuse_file_info *fi, size_t size);
 
 /*

@@ -34,7 +34,7 @@ static void explain_misfit(const struct record *record, enum record_side side, u
     bool input = side == RECORD_SIDE_INPUT;
 
     snprintf(reason, capacity, "%s has %llu bytes, the record says %lld x %s",
-             input ? "data.bin" : "result.bin", (unsigned long long)size,
+             slot_file_name(slot_file_of_side(side)), (unsigned long long)size,
              (long long)(input ? record->input_length : record->result_length),
              record_dtype_name(input || record->result_dtype == RECORD_DTYPE_SAME ? record->dtype
                                                                                   : record->result_dtype));

@@ -2,33 +2,18 @@
 #include "report.h"
 
 #include "chain.h"
-#include "control.h"
 #include "record_text.h"
-#include <errno.h>
 #include <string.h>
 #include <time.h>
 
-const char *report_errno_name(int error)
+void report_errno(int error, FILE *out)
 {
-    static const struct {
-        int error;
-        const char *name;
-    } names[] = {
-        {EPERM, "EPERM"},           {ENOENT, "ENOENT"}, {ESRCH, "ESRCH"},
-        {EINTR, "EINTR"},           {EIO, "EIO"},       {EAGAIN, "EAGAIN"},
-        {ENOMEM, "ENOMEM"},         {EACCES, "EACCES"}, {EBUSY, "EBUSY"},
-        {EEXIST, "EEXIST"},         {EINVAL, "EINVAL"}, {EFBIG, "EFBIG"},
-        {ENOSPC, "ENOSPC"},         {EPROTO, "EPROTO"}, {ENAMETOOLONG, "ENAMETOOLONG"},
-        {ELOOP, "ELOOP"},           {EDQUOT, "EDQUOT"}, {ECANCELED, "ECANCELED"},
-        {ETIMEDOUT, "ETIMEDOUT"},   {ESTALE, "ESTALE"}, {ENOTEMPTY, "ENOTEMPTY"},
-        {EOPNOTSUPP, "EOPNOTSUPP"}, {EMFILE, "EMFILE"}, {ENFILE, "ENFILE"},
-    };
+    const char *name = strerrorname_np(error);
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (names[i].error == error)
-            return names[i].name;
-    }
-    return "?";
+    if (name)
+        fputs(name, out);
+    else
+        fprintf(out, "%d", error);
 }
 
 void report_name(const char *name, FILE *out)
@@ -67,7 +52,7 @@ static void report_handles(const struct slot *slot, FILE *out)
 
     for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
         if (++count <= LINES_OF_A_KIND)
-            fprintf(out, "open=%d %s %c\n", handle->process, control_of(handle->file)->name,
+            fprintf(out, "open=%d %s %c\n", handle->process, slot_file_name(handle->file),
                     handle->access == HANDLE_WRITES ? 'w' : 'r');
     }
     report_more("open_more", count, out);
@@ -104,9 +89,8 @@ static void report_waiter(const struct slot *slot, const struct waiter *waiter, 
 {
     uint64_t waited = deadline_now_ms() - waiter->since_ms;
 
-    fprintf(out, "waiting=%d %s %llu.%03llus ", waiter->process,
-            control_of(file_of_event(waiter->event))->name, (unsigned long long)(waited / 1000),
-            (unsigned long long)(waited % 1000));
+    fprintf(out, "waiting=%d %s %llu.%03llus ", waiter->process, slot_file_name(file_of_event(waiter->event)),
+            (unsigned long long)(waited / 1000), (unsigned long long)(waited % 1000));
     if (waiter->event == EVENT_FLAG_INPUT || waiter->event == EVENT_FLAG_RESULT)
         fprintf(out, "a follower has not taken the last one yet\n");
     else
@@ -130,8 +114,9 @@ static void report_refusal(const struct slot *slot, FILE *out)
 
     if (refusal->error) {
         report_time("refused=", &refusal->when, out);
-        fprintf(out, " %d %s %s %s\n", refusal->pid, refusal->operation, report_errno_name(refusal->error),
-                refusal->reason);
+        fprintf(out, " %d %s ", refusal->pid, refusal->operation);
+        report_errno(refusal->error, out);
+        fprintf(out, " %s\n", refusal->reason);
     }
     fprintf(out, "refusals=%llu\n", (unsigned long long)slot->refusals);
 }

@@ -10,8 +10,8 @@
 
 void report_slot(struct exchange *exchange, const struct slot *slot, FILE *out);
 
-/* The name of an errno as programmers know it, "EBUSY"; "?" for one that the filesystem does not use. */
-const char *report_errno_name(int error);
+/* An errno as programmers know it, "EBUSY"; one that has no name as a number, so that no two look alike. */
+void report_errno(int error, FILE *out);
 
 /* A slot's name with control characters, blanks and bytes that are not ASCII as \xHH. */
 void report_name(const char *name, FILE *out);

@@ -9,7 +9,7 @@
 /* One read on its way to its place. Its handle stays: the kernel sends no RELEASE during a read. */
 struct seek {
     struct seek *next;
-    struct seeks *seeks;
+    struct seek_queue *seeks;
     fuse_req_t request;
     struct handle *handle;
     struct view_cursor cursor;
@@ -17,18 +17,18 @@ struct seek {
     off_t offset;
 };
 
-struct seeks {
+struct seek_queue {
     struct loop_source
         source;         /* first: ready() gets it back; an eventfd that is readable while there is work */
     struct seek *first; /* in the order of their turns */
 };
 
-static void rouse(const struct seeks *seeks)
+static void rouse(const struct seek_queue *seeks)
 {
     eventfd_write(seeks->source.fd, 1);
 }
 
-static void append(struct seeks *seeks, struct seek *seek)
+static void append(struct seek_queue *seeks, struct seek *seek)
 {
     struct seek **end = &seeks->first;
 
@@ -45,12 +45,12 @@ enum { MOST_AT_ONCE = 65536 };
 static void reply(fuse_req_t request, struct handle *handle, size_t size, off_t offset)
 {
     size_t most = size < MOST_AT_ONCE ? size : MOST_AT_ONCE;
-    ssize_t got = view_text_read(&handle->view, &handle->cursor, ops_buffer, most, offset);
+    ssize_t got = view_text_read(&handle->view, &handle->cursor, request_buffer, most, offset);
 
     if (got < 0)
-        ops_reply(request, (int)got);
+        request_reply(request, (int)got);
     else
-        fuse_reply_buf(request, ops_buffer, (size_t)got);
+        fuse_reply_buf(request, request_buffer, (size_t)got);
 }
 
 static void step(struct seek *seek)
@@ -62,7 +62,7 @@ static void step(struct seek *seek)
         return;
     }
     if (result < 0) {
-        ops_reply(seek->request, result);
+        request_reply(seek->request, result);
     } else {
         seek->handle->cursor = seek->cursor;
         reply(seek->request, seek->handle, seek->size, seek->offset);
@@ -72,7 +72,7 @@ static void step(struct seek *seek)
 
 static void seeks_ready(struct loop_source *source)
 {
-    struct seeks *seeks = (struct seeks *)source;
+    struct seek_queue *seeks = (struct seek_queue *)source;
     struct seek *seek = seeks->first;
     eventfd_t count;
 
@@ -94,18 +94,19 @@ static void interrupted(fuse_req_t request, void *data)
         link = &(*link)->next;
     if (*link)
         *link = seek->next;
-    ops_reply(request, -EINTR);
+    request_reply(request, -EINTR);
     free(seek);
 }
 
-void seek_and_read(struct ops *ops, fuse_req_t request, struct handle *handle, size_t size, off_t offset)
+void seek_and_read(struct request_ops *ops, fuse_req_t request, struct handle *handle, size_t size,
+                   off_t offset)
 {
     struct view_cursor cursor = handle->cursor;
     struct seek *seek;
     int result = view_text_seek(&handle->view, &cursor, offset);
 
     if (result < 0) {
-        ops_reply(request, result);
+        request_reply(request, result);
         return;
     }
     if (result > 0) {
@@ -115,7 +116,7 @@ void seek_and_read(struct ops *ops, fuse_req_t request, struct handle *handle, s
     }
     seek = malloc(sizeof(*seek));
     if (!seek || fuse_req_interrupted(request)) {
-        ops_reply(request, seek ? -EINTR : -ENOMEM);
+        request_reply(request, seek ? -EINTR : -ENOMEM);
         free(seek);
         return;
     }
@@ -124,9 +125,9 @@ void seek_and_read(struct ops *ops, fuse_req_t request, struct handle *handle, s
     fuse_req_interrupt_func(request, interrupted, seek);
 }
 
-int seeks_init(struct seeks **out, struct loop *loop)
+int seek_queue_init(struct seek_queue **out, struct loop *loop)
 {
-    struct seeks *seeks = calloc(1, sizeof(*seeks));
+    struct seek_queue *seeks = calloc(1, sizeof(*seeks));
     int result;
 
     *out = NULL;
@@ -136,21 +137,21 @@ int seeks_init(struct seeks **out, struct loop *loop)
     seeks->source.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     result = seeks->source.fd < 0 ? -errno : loop_add(loop, &seeks->source);
     if (result < 0) {
-        seeks_deinit(seeks, loop);
+        seek_queue_deinit(seeks, loop);
         return result;
     }
     *out = seeks;
     return 0;
 }
 
-void seeks_deinit(struct seeks *seeks, struct loop *loop)
+void seek_queue_deinit(struct seek_queue *seeks, struct loop *loop)
 {
     if (!seeks)
         return;
     while (seeks->first) {
         struct seek *seek = seeks->first;
         seeks->first = seek->next;
-        ops_reply(seek->request, -ECANCELED);
+        request_reply(seek->request, -ECANCELED);
         free(seek);
     }
     if (seeks->source.fd >= 0) {

@@ -8,14 +8,15 @@
 #define PYRMAPFS_SEEK_H
 
 #include "loop.h"
-#include "ops.h"
+#include "request.h"
 
-int seeks_init(struct seeks **out, struct loop *loop);
-void seeks_deinit(struct seeks *seeks, struct loop *loop);
+int seek_queue_init(struct seek_queue **out, struct loop *loop);
+void seek_queue_deinit(struct seek_queue *seeks, struct loop *loop);
 
 /*
  * Answers a read of a text view, now if its place is near, else when it has been found.
  */
-void seek_and_read(struct ops *ops, fuse_req_t request, struct handle *handle, size_t size, off_t offset);
+void seek_and_read(struct request_ops *ops, fuse_req_t request, struct handle *handle, size_t size,
+                   off_t offset);
 
 #endif

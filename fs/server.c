@@ -2,6 +2,8 @@
 #include "server.h"
 
 #include "log.h"
+#include "notify.h"
+#include "ops.h"
 #include "sandbox.h"
 #include "seek.h"
 #include <errno.h>
@@ -25,7 +27,7 @@ struct server {
     struct loop_source signals;
     struct loop *loop;
     struct slots *slots;
-    struct ops *ops;
+    struct request_ops *ops;
     int ready_fd;
     bool orphaned; /* the supervisor is gone: nobody else unmounts */
     char error[CONF_ERROR_MAX];
@@ -60,7 +62,7 @@ static void requests_ready(struct loop_source *source)
             break;
         }
         log_info("mounted at %s, data path: %s, arena: %s", server.ops->mountpoint,
-                 server.ops->status.data_path, arena_kind_name(arena_kind(server.ops->arena)));
+                 server.ops->files.data_path, arena_kind_name(arena_kind(server.ops->arena)));
         report("ready");
         break;
     }
@@ -108,7 +110,7 @@ static enum arena_kind choose_arena(const struct conf *conf)
     return geteuid() == 0 ? ARENA_TMPFS : ARENA_MEMFD;
 }
 
-static int open_arena(struct ops *ops)
+static int open_arena(struct request_ops *ops)
 {
     const struct conf *conf = ops->conf;
     struct arena_options options = {
@@ -118,8 +120,8 @@ static int open_arena(struct ops *ops)
         .warm = conf->warm,
         .huge_pages = conf->huge_pages,
         .background = ops->background,
-        .forget_backing = ops_forget_backing,
-        .freed = ops_segment_freed,
+        .forget_backing = notify_forget_backing,
+        .freed = notify_segment_freed,
         .context = ops,
     };
     int result = arena_open(&ops->arena, &options, server.error);
@@ -131,7 +133,7 @@ static int open_arena(struct ops *ops)
     return result;
 }
 
-static enum transport_stacking stacking_of(struct ops *ops)
+static enum transport_stacking stacking_of(struct request_ops *ops)
 {
     struct statfs status;
 
@@ -149,14 +151,14 @@ static int watch_fd(struct loop_source *source, int fd, void (*ready)(struct loo
 }
 
 /* In the order of their dependence; tear_down undoes as much of it as was done. */
-static int set_up(struct ops *ops)
+static int set_up(struct request_ops *ops)
 {
     const struct exchange_limits limits = {
         .wait_timeout_ms = ops->conf->wait_timeout_ms,
         .slots_per_user = ops->conf->slots_per_user,
         .bytes_per_user = ops->conf->bytes_per_user,
     };
-    struct exchange_hooks hooks = ops_hooks;
+    struct exchange_hooks hooks = notify_hooks;
     int result = sandbox_drop_privileges(server.error);
 
     hooks.context = ops;
@@ -167,7 +169,7 @@ static int set_up(struct ops *ops)
     if (result == 0)
         result = watch_fd(&server.completions, background_fd(ops->background), completions_ready);
     if (result == 0)
-        result = seeks_init(&ops->seeks, server.loop);
+        result = seek_queue_init(&ops->seeks, server.loop);
     if (result == 0)
         result = open_arena(ops);
     if (result == 0)
@@ -185,7 +187,7 @@ static int set_up(struct ops *ops)
     if (result < 0 && !server.error[0])
         snprintf(server.error, sizeof(server.error), "cannot start: %s", strerror(-result));
     if (result == 0)
-        ops_init(ops);
+        request_init(ops);
     return result;
 }
 
@@ -193,7 +195,7 @@ static int set_up(struct ops *ops)
  * An invalidation in the helper thread can wait for the answer to a request: while such jobs end, the mount
  * is served. Whoever keeps it busy for longer than that is left alone with the consequences.
  */
-static bool finish_urgent_jobs(struct ops *ops)
+static bool finish_urgent_jobs(struct request_ops *ops)
 {
     enum { PATIENCE_MS = 15000 };
     uint64_t end = deadline_now_ms() + PATIENCE_MS;
@@ -214,14 +216,14 @@ static bool finish_urgent_jobs(struct ops *ops)
     return true;
 }
 
-static void tear_down(struct ops *ops)
+static void tear_down(struct request_ops *ops)
 {
     bool has_slots = server.slots && slots_count(server.slots) > 0;
 
     if (ops->exchange && !finish_urgent_jobs(ops))
         _exit(1);
     if (server.loop)
-        seeks_deinit(ops->seeks, server.loop);
+        seek_queue_deinit(ops->seeks, server.loop);
     exchange_deinit(ops->exchange);
     ops->exchange = NULL;
     slots_close(server.slots);
@@ -250,7 +252,7 @@ static void raise_file_limit(void)
     }
 }
 
-int server_run(struct ops *ops, int ready_fd)
+int server_run(struct request_ops *ops, int ready_fd)
 {
     int status = 1;
 

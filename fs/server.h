@@ -12,6 +12,6 @@
  * is filled in here. Writes one line into ready_fd: "ready", or what is wrong; closes it. Returns the
  * process's exit status.
  */
-int server_run(struct ops *ops, int ready_fd);
+int server_run(struct request_ops *ops, int ready_fd);
 
 #endif

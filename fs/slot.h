@@ -49,7 +49,7 @@ struct slot_array {
     uint64_t number;         /* st_ino; a chained input has its source's */
     uint64_t segment_id;     /* 0: none yet, the array is empty */
     int32_t backing_id;      /* the segment's, kept for a server that takes over */
-    uint32_t home;           /* index of the slot in which the array came to be: see inode.h */
+    uint32_t home;           /* index of the slot in which the array came to be: see nodeid.h */
     uint32_t home_side;      /* and its side there */
     struct timespec changed; /* while it has no segment */
 };
@@ -173,11 +173,21 @@ void slot_chmod(struct slot *slot, mode_t mode);
 /* Marks a file as changed now. */
 void slot_touch(struct slot *slot, enum slot_file file);
 
+/* "metadata.bin" and so on; "" for the slot's directory. */
+const char *slot_file_name(enum slot_file file);
+/* The file of that name, SLOT_FILES if a slot has no place for it. */
+enum slot_file slot_file_find(const char *name);
+/* Whether the slot has this file now: all but `source`, which only a chained one has. */
+bool slot_file_exists(const struct slot *slot, enum slot_file file);
+
 /* Whether it is an array or a view of one; these six are in pairs, input and result. */
 bool slot_file_has_side(enum slot_file file);
 
 /* data.* -> input; result.* -> result. Only for those six. */
 enum record_side slot_file_side(enum slot_file file);
+
+/* The array's own file. */
+enum slot_file slot_file_of_side(enum record_side side);
 
 /* A new inode for one array; it has no segment. */
 void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side side);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stored.h"
 
+#include "notify.h"
 #include "page.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ union words {
 
 struct stored {
     struct waiter waiter; /* first: callbacks get it back */
-    struct ops *ops;
+    struct request_ops *ops;
     struct caller caller;
     union words page;
     uint32_t changed; /* bit n: word n was stored into */
@@ -49,12 +50,12 @@ static void end(struct waiter *waiter, int result)
 
     (void)result;
     page_update(stored->ops->arena, waiter->slot);
-    ops_refresh_record(stored->ops, waiter->slot);
+    notify_record(stored->ops, waiter->slot);
     free(stored);
 }
 
-void stored_take(struct ops *ops, struct slot *slot, const struct caller *caller, const struct record *page,
-                 const struct record *base)
+void stored_take(struct request_ops *ops, struct slot *slot, const struct caller *caller,
+                 const struct record *page, const struct record *base)
 {
     struct stored *stored;
     union words before = {.record = *base};
@@ -84,15 +85,15 @@ void stored_take(struct ops *ops, struct slot *slot, const struct caller *caller
         end(&stored->waiter, result);
 }
 
-void stored_write_back(struct ops *ops, struct slot *slot, const struct caller *caller, const char *bytes,
-                       size_t size, off_t offset)
+void stored_write_back(struct request_ops *ops, struct slot *slot, const struct caller *caller,
+                       const char *bytes, size_t size, off_t offset)
 {
     struct record page;
 
     /* The page tells its age: of an older one nobody knows what was stored and what is just old. */
     if (offset != 0 || size < sizeof(page) ||
         memcmp(bytes + offsetof(struct record, change), &slot->record.change, sizeof(page.change)) != 0) {
-        ops_refresh_record(ops, slot);
+        notify_record(ops, slot);
         return;
     }
     memcpy(&page, bytes, sizeof(page));

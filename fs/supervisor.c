@@ -104,7 +104,7 @@ static void leave_terminal(void)
 }
 
 /* Mounts, forks the server, announces what came of it, and stays until the end. */
-static int supervise(struct ops *ops, int launcher)
+static int supervise(struct request_ops *ops, int launcher)
 {
     char line[CONF_ERROR_MAX] = "";
     sigset_t signals;
@@ -149,7 +149,7 @@ static int supervise(struct ops *ops, int launcher)
 
 /* Forks the supervisor and waits for its word. The mount is asked once itself: who returns from here can use
  * it. */
-static int launch(struct ops *ops)
+static int launch(struct request_ops *ops)
 {
     char line[CONF_ERROR_MAX];
     struct statvfs filesystem;
@@ -184,7 +184,7 @@ static int launch(struct ops *ops)
 int supervisor_run(const struct conf *conf, const char *mountpoint, enum supervisor_mode mode)
 {
     /* The operations' state: allocated before the fork, because the session is made with it. */
-    static struct ops ops;
+    static struct request_ops ops;
 
     ops.conf = conf;
     ops.mountpoint = mountpoint;

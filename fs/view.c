@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "view.h"
 
+#include "number.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,7 +9,7 @@
 
 enum {
     CHUNK_SIZE = 8192,
-    LINE_MAX = VIEW_NUMBER_MAX + 1,
+    LINE_MAX = NUMBER_TEXT_MAX + 1,
     NPY_ALIGN = 64,
     NPY_PREFIX = 10, /* magic, version, header length */
     NPY_HEADER_MAX = 4 * NPY_ALIGN,
@@ -81,7 +82,7 @@ static int chunk_line(struct chunk *chunk, int64_t element, char *line)
     error = chunk_element(chunk, element, &value);
     if (error)
         return error;
-    length = view_number(line, chunk->source->dtype, value);
+    length = number_text(line, chunk->source->dtype, value);
     line[length] = '\n';
     return length + 1;
 }

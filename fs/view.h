@@ -63,9 +63,4 @@ off_t view_text_size(const struct view_source *source);
 off_t view_npy_size(const struct view_source *source);
 ssize_t view_npy_read(const struct view_source *source, char *buffer, size_t size, off_t offset);
 
-/* One value as text; buffer of at least VIEW_NUMBER_MAX bytes; returns its length. No locale but "C" is
- * expected. */
-enum { VIEW_NUMBER_MAX = 40 };
-int view_number(char buffer[VIEW_NUMBER_MAX], int32_t dtype, const void *value);
-
 #endif

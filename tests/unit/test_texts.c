@@ -3,7 +3,7 @@
  * test_texts.c - views, task, error, owner, worker and source: what they show, and what writing, truncating
  * and unlinking them does.
  */
-#include "control_fixture.h"
+#include "slot_files_fixture.h"
 #include "suite.h"
 #include "text.h"
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 static int resize_file(struct world *world, struct slot *slot, enum slot_file file, uint64_t size)
 {
-    return control_of(file)->resize(world->exchange, slot, size);
+    return slot_files_row(file)->resize(world->exchange, slot, file, size);
 }
 
 /* --- views --- */
@@ -26,7 +26,7 @@ static void expect_npy(struct world *world, struct slot *slot, enum slot_file fi
     size_t size = read_file(world, slot, file, content);
     size_t header = size - count * sizeof(value);
 
-    ck_assert_int_eq(control_of(file)->size(world->exchange, slot, file), (off_t)size);
+    ck_assert_int_eq(slot_files_row(file)->size(world->exchange, slot, file), (off_t)size);
     ck_assert_uint_gt(size, count * sizeof(value));
     ck_assert_uint_eq(header % 64, 0);
     ck_assert_mem_eq(content, "\x93NUMPY\x01", 7);
@@ -331,16 +331,16 @@ START_TEST(test_source)
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     a = world_slot(&world, "a");
     b = world_slot(&world, "b");
-    ck_assert(!control_exists(b, SLOT_SOURCE));
+    ck_assert(!slot_file_exists(b, SLOT_SOURCE));
     ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_RESULT), 0);
-    ck_assert(control_exists(b, SLOT_SOURCE));
-    ck_assert_int_eq(control_of(SLOT_SOURCE)->size(world.exchange, b, SLOT_SOURCE),
+    ck_assert(slot_file_exists(b, SLOT_SOURCE));
+    ck_assert_int_eq(slot_files_row(SLOT_SOURCE)->size(world.exchange, b, SLOT_SOURCE),
                      strlen("../a/result.bin"));
     slot_rename(world.slots, a, "another");
-    ck_assert_int_eq(control_of(SLOT_SOURCE)->size(world.exchange, b, SLOT_SOURCE),
+    ck_assert_int_eq(slot_files_row(SLOT_SOURCE)->size(world.exchange, b, SLOT_SOURCE),
                      strlen("../another/result.bin"));
     ck_assert_int_eq(remove_file(&world, b, SLOT_SOURCE), 0);
-    ck_assert(!control_exists(b, SLOT_SOURCE));
+    ck_assert(!slot_file_exists(b, SLOT_SOURCE));
     world_publish(&world, b, 1, 1);
     world_end(&world);
 }

@@ -5,6 +5,7 @@
 #include "suite.h"
 #include "view.h"
 
+#include "number.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -66,11 +67,11 @@ static uint64_t random_next(void)
 
 static const char *number(int32_t dtype, const void *value)
 {
-    static char text[VIEW_NUMBER_MAX];
-    int length = view_number(text, dtype, value);
+    static char text[NUMBER_TEXT_MAX];
+    int length = number_text(text, dtype, value);
 
     ck_assert_int_gt(length, 0);
-    ck_assert_int_lt(length, VIEW_NUMBER_MAX);
+    ck_assert_int_lt(length, NUMBER_TEXT_MAX);
     text[length] = '\0';
     return text;
 }
@@ -172,7 +173,7 @@ START_TEST(test_number_integers)
     static const int32_t i32[] = {0, 7, -7, INT32_MAX, INT32_MIN};
     static const int64_t i64[] = {0, 10, -10, INT64_MAX, INT64_MIN};
     static const uint8_t u8[] = {0, 9, 255};
-    char expected[VIEW_NUMBER_MAX], text[VIEW_NUMBER_MAX];
+    char expected[NUMBER_TEXT_MAX], text[NUMBER_TEXT_MAX];
 
     for (size_t i = 0; i < 5; i++) {
         snprintf(expected, sizeof expected, "%" PRId32, i32[i]);
@@ -184,9 +185,9 @@ START_TEST(test_number_integers)
         snprintf(expected, sizeof expected, "%d", u8[i]);
         ck_assert_str_eq(number(RECORD_UINT8, &u8[i]), expected);
     }
-    ck_assert_int_eq(view_number(text, RECORD_DTYPE_SAME, u8), -EINVAL);
-    ck_assert_int_eq(view_number(text, 6, u8), -EINVAL);
-    ck_assert_int_eq(view_number(text, -1, u8), -EINVAL);
+    ck_assert_int_eq(number_text(text, RECORD_DTYPE_SAME, u8), -EINVAL);
+    ck_assert_int_eq(number_text(text, 6, u8), -EINVAL);
+    ck_assert_int_eq(number_text(text, -1, u8), -EINVAL);
 }
 END_TEST
 
@@ -211,7 +212,7 @@ static double parse(int32_t dtype, const char *text)
 /* The text of these bits reads back, and one digit less, rounded to nearest, does not. */
 static void expect_shortest(int32_t dtype, uint64_t bits)
 {
-    char shorter[VIEW_NUMBER_MAX];
+    char shorter[NUMBER_TEXT_MAX];
     const char *text;
     double value;
     int digits;
@@ -303,7 +304,7 @@ static size_t read_text(const struct view_source *source, char *buffer, size_t s
 }
 
 /* Long and short lines by turns, over several chunks. */
-enum { MIXED = 5000, MIXED_TEXT = MIXED * VIEW_NUMBER_MAX };
+enum { MIXED = 5000, MIXED_TEXT = MIXED * NUMBER_TEXT_MAX };
 
 static const double *mixed(void)
 {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_control.c - the small files of a slot: what they say, what writing them does, and that the text twins
- * do what the binary ones do.
+ * test_slot_files.c - the small files of a slot: what they say, what writing them does, and that the text
+ * twins do what the binary ones do.
  */
-#include "control.h"
+#include "slot_files.h"
 
-#include "control_fixture.h"
+#include "slot_files_fixture.h"
 #include "suite.h"
 #include "text.h"
 #include <errno.h>
@@ -20,42 +20,42 @@ START_TEST(test_table)
 {
     static const struct {
         const char *name;
-        enum control_kind kind;
+        enum slot_files_kind kind;
         bool writable;
     } rows[SLOT_FILES] = {
-        [SLOT_DIRECTORY] = {"", CONTROL_DIRECTORY, false},
-        [SLOT_METADATA_BIN] = {"metadata.bin", CONTROL_RECORD, true},
-        [SLOT_METADATA_TXT] = {"metadata.txt", CONTROL_TEXT, true},
-        [SLOT_DATA_BIN] = {"data.bin", CONTROL_ARRAY, false}, /* not through the table */
-        [SLOT_RESULT_BIN] = {"result.bin", CONTROL_ARRAY, false},
-        [SLOT_DATA_TXT] = {"data.txt", CONTROL_VIEW, false},
-        [SLOT_RESULT_TXT] = {"result.txt", CONTROL_VIEW, false},
-        [SLOT_DATA_NPY] = {"data.npy", CONTROL_VIEW, false},
-        [SLOT_RESULT_NPY] = {"result.npy", CONTROL_VIEW, false},
-        [SLOT_TASK] = {"task", CONTROL_TEXT, true},
-        [SLOT_ERROR] = {"error", CONTROL_TEXT, true},
-        [SLOT_OWNER] = {"owner", CONTROL_TEXT, true},
-        [SLOT_WORKER] = {"worker", CONTROL_TEXT, true},
-        [SLOT_SOURCE] = {"source", CONTROL_LINK, false},
+        [SLOT_DIRECTORY] = {"", SLOT_FILES_DIRECTORY, false},
+        [SLOT_METADATA_BIN] = {"metadata.bin", SLOT_FILES_RECORD, true},
+        [SLOT_METADATA_TXT] = {"metadata.txt", SLOT_FILES_TEXT, true},
+        [SLOT_DATA_BIN] = {"data.bin", SLOT_FILES_ARRAY, false}, /* not through the table */
+        [SLOT_RESULT_BIN] = {"result.bin", SLOT_FILES_ARRAY, false},
+        [SLOT_DATA_TXT] = {"data.txt", SLOT_FILES_VIEW, false},
+        [SLOT_RESULT_TXT] = {"result.txt", SLOT_FILES_VIEW, false},
+        [SLOT_DATA_NPY] = {"data.npy", SLOT_FILES_VIEW, false},
+        [SLOT_RESULT_NPY] = {"result.npy", SLOT_FILES_VIEW, false},
+        [SLOT_TASK] = {"task", SLOT_FILES_TEXT, true},
+        [SLOT_ERROR] = {"error", SLOT_FILES_TEXT, true},
+        [SLOT_OWNER] = {"owner", SLOT_FILES_TEXT, true},
+        [SLOT_WORKER] = {"worker", SLOT_FILES_TEXT, true},
+        [SLOT_SOURCE] = {"source", SLOT_FILES_LINK, false},
     };
     static const char *const unknown[] = {"", ".", "..", "data", "data.bin2", "DATA.BIN", "metadata.json",
                                           "x"};
     struct slot chained = {.source = 1}, slot = {0};
 
     for (int file = 0; file < SLOT_FILES; file++) {
-        const struct control *control = control_of((enum slot_file)file);
+        const struct slot_files_row *row = slot_files_row((enum slot_file)file);
 
-        ck_assert_str_eq(control->name, rows[file].name);
-        ck_assert_int_eq(control->kind, rows[file].kind);
-        ck_assert_int_eq(control->write != NULL, rows[file].writable);
+        ck_assert_str_eq(slot_file_name((enum slot_file)file), rows[file].name);
+        ck_assert_int_eq(row->kind, rows[file].kind);
+        ck_assert_int_eq(row->write != NULL, rows[file].writable);
         if (file != SLOT_DIRECTORY)
-            ck_assert_int_eq(control_find(rows[file].name), file);
-        ck_assert_int_eq(control_exists(&slot, (enum slot_file)file), file != SLOT_SOURCE);
-        ck_assert(control_exists(&chained, (enum slot_file)file));
+            ck_assert_int_eq(slot_file_find(rows[file].name), file);
+        ck_assert_int_eq(slot_file_exists(&slot, (enum slot_file)file), file != SLOT_SOURCE);
+        ck_assert(slot_file_exists(&chained, (enum slot_file)file));
     }
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
-        ck_assert_int_eq(control_find(unknown[i]), SLOT_FILES);
-    ck_assert(!control_exists(&slot, SLOT_FILES));
+        ck_assert_int_eq(slot_file_find(unknown[i]), SLOT_FILES);
+    ck_assert(!slot_file_exists(&slot, SLOT_FILES));
 }
 END_TEST
 
@@ -72,11 +72,11 @@ START_TEST(test_reading_changes_nothing)
         int changes = world.changes;
 
         for (int file = 0; file < SLOT_FILES; file++) {
-            const struct control *control = control_of((enum slot_file)file);
+            const struct slot_files_row *row = slot_files_row((enum slot_file)file);
 
-            if (!control->read)
+            if (!row->read)
                 continue;
-            control->size(world.exchange, slot, (enum slot_file)file);
+            row->size(world.exchange, slot, (enum slot_file)file);
             read_file(&world, slot, (enum slot_file)file, content);
         }
         ck_assert_mem_eq(&slot->record, &before.record, sizeof(before.record));
@@ -106,7 +106,7 @@ START_TEST(test_record)
 
     world_begin(&world, (enum exchange_data_path)_i);
     slot = world_slot_in(&world, "job", STATE_FILLING);
-    ck_assert_int_eq(control_of(SLOT_METADATA_BIN)->size(world.exchange, slot, SLOT_METADATA_BIN),
+    ck_assert_int_eq(slot_files_row(SLOT_METADATA_BIN)->size(world.exchange, slot, SLOT_METADATA_BIN),
                      RECORD_SIZE);
     handle = open_file(&world, slot, SLOT_METADATA_BIN, HANDLE_WRITES);
     ck_assert(!handle->has_read);
@@ -114,7 +114,7 @@ START_TEST(test_record)
     ck_assert_mem_eq(content, &slot->record, RECORD_SIZE);
     ck_assert(handle->has_read);
     ck_assert_uint_eq(handle->seen_change, slot->record.change);
-    ck_assert_int_eq(control_of(SLOT_METADATA_BIN)->read(world.exchange, handle, content, 10, 1000), 0);
+    ck_assert_int_eq(slot_files_row(SLOT_METADATA_BIN)->read(world.exchange, handle, content, 10, 1000), 0);
     close_file(&world, handle);
 
     ck_assert_int_eq(write_at(&world, slot, SLOT_METADATA_BIN, &version, sizeof(version), 4), -EINVAL);
@@ -304,10 +304,10 @@ START_TEST(test_write_event)
     slot = world_slot_in(&world, "job", STATE_FILLING);
     bin = open_file(&world, slot, SLOT_METADATA_BIN, HANDLE_WRITES);
     txt = open_file(&world, slot, SLOT_METADATA_TXT, HANDLE_WRITES);
-    ck_assert_int_eq(control_write_event(bin, (const char *)&flags[0], 4, 0), EVENT_FLAG_INPUT);
-    ck_assert_int_eq(control_write_event(bin, (const char *)&flags[1], 4, 0), EVENT_FLAG_RESULT);
-    ck_assert_int_eq(control_write_event(txt, "flag=0\n", 7, 0), EVENT_FLAG_INPUT);
-    ck_assert_int_eq(control_write_event(txt, "flag=1\n", 7, 3), EVENT_FLAG_RESULT);
+    ck_assert_int_eq(slot_files_write_event(bin, (const char *)&flags[0], 4, 0), EVENT_FLAG_INPUT);
+    ck_assert_int_eq(slot_files_write_event(bin, (const char *)&flags[1], 4, 0), EVENT_FLAG_RESULT);
+    ck_assert_int_eq(slot_files_write_event(txt, "flag=0\n", 7, 0), EVENT_FLAG_INPUT);
+    ck_assert_int_eq(slot_files_write_event(txt, "flag=1\n", 7, 3), EVENT_FLAG_RESULT);
     close_file(&world, bin);
     close_file(&world, txt);
     world_end(&world);
@@ -316,7 +316,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("control");
+    Suite *suite = suite_create("slot files");
     TCase *tests = tcase_create("record");
 
     tcase_set_timeout(tests, 60);

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * view_number.c - one value as the shortest text that reads back to the same bits.
- *
- * Integers and decimals of up to 15 digits, which is most of what people keep, take no trip through printf.
- * The rest is printed with more and more digits until it reads back.
- */
-#include "view.h"
+#include "number.h"
 
+#include "record.h"
 #include <errno.h>
 #include <float.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,12 +128,12 @@ static int put_shortest(char *buffer, const struct format *format, double value,
     int length;
 
     for (;; digits++) {
-        length = snprintf(buffer, VIEW_NUMBER_MAX - 1, "%.*g", digits, value);
+        length = snprintf(buffer, NUMBER_TEXT_MAX - 1, "%.*g", digits, value);
         if (digits >= format->digits_max || reads_back(format, value, buffer))
             return length;
         if (gaps == GAPS_EQUAL)
             continue;
-        length = snprintf(buffer, VIEW_NUMBER_MAX - 1, "%.*Lg", digits, value + value * format->eighth);
+        length = snprintf(buffer, NUMBER_TEXT_MAX - 1, "%.*Lg", digits, value + value * format->eighth);
         if (reads_back(format, value, buffer))
             return length;
     }
@@ -187,7 +183,7 @@ static int put_float(char *buffer, const struct format *format, double value, ui
     return length + put_positive(buffer + length, format, value, bits ^ sign);
 }
 
-int view_number(char buffer[VIEW_NUMBER_MAX], int32_t dtype, const void *value)
+int number_text(char buffer[NUMBER_TEXT_MAX], int32_t dtype, const void *value)
 {
     union {
         float f32;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "status.h"
+#include "daemon_files.h"
 
 #include "graph.h"
 #include "report.h"
@@ -43,16 +43,16 @@ static uint64_t free_bytes(const struct arena_usage *usage)
     return usage->capacity > usage->used ? usage->capacity - usage->used : 0;
 }
 
-static void print_status(const struct status *status, FILE *out)
+static void print_status(const struct daemon_files *files, FILE *out)
 {
-    const struct exchange *exchange = status->exchange;
+    const struct exchange *exchange = files->exchange;
     struct census census = count_slots(exchange);
-    uint64_t uptime = deadline_now_ms() - status->started_ms;
+    uint64_t uptime = deadline_now_ms() - files->started_ms;
     struct arena_usage usage;
 
     arena_usage(exchange->arena, &usage);
     fprintf(out, "version: %s\n", PYRMAPFS_VERSION);
-    fprintf(out, "data path: %s\n", status->data_path);
+    fprintf(out, "data path: %s\n", files->data_path);
     fprintf(out, "arena: %s\n", arena_kind_name(arena_kind(exchange->arena)));
     print_bytes(out, "capacity", usage.capacity);
     print_bytes(out, "used", usage.used);
@@ -82,9 +82,9 @@ static void print_metric(FILE *out, const char *name, const char *type, const ch
     fprintf(out, "pyrmapfs_%s %llu\n", name, (unsigned long long)value);
 }
 
-static void print_metrics(const struct status *status, FILE *out)
+static void print_metrics(const struct daemon_files *files, FILE *out)
 {
-    const struct exchange *exchange = status->exchange;
+    const struct exchange *exchange = files->exchange;
     struct census census = count_slots(exchange);
     const size_t errnos = sizeof(exchange->refusals_by_errno) / sizeof(exchange->refusals_by_errno[0]);
     struct arena_usage usage;
@@ -108,67 +108,69 @@ static void print_metrics(const struct status *status, FILE *out)
     print_metric(out, "rounds_total", "counter", "Published results.", exchange->rounds);
     print_head(out, "refusals_total", "counter", "Refused operations by errno.");
     for (size_t error = 0; error < errnos; error++) {
-        if (exchange->refusals_by_errno[error])
-            fprintf(out, "pyrmapfs_refusals_total{errno=\"%s\"} %llu\n", report_errno_name((int)error),
-                    (unsigned long long)exchange->refusals_by_errno[error]);
+        if (!exchange->refusals_by_errno[error])
+            continue;
+        fputs("pyrmapfs_refusals_total{errno=\"", out);
+        report_errno((int)error, out);
+        fprintf(out, "\"} %llu\n", (unsigned long long)exchange->refusals_by_errno[error]);
     }
     print_head(out, "requests_total", "counter", "Requests of the kernel by kind.");
-    for (size_t kind = 0; kind < status->request_kinds; kind++)
-        fprintf(out, "pyrmapfs_requests_total{op=\"%s\"} %llu\n", status->request_names[kind],
-                (unsigned long long)status->request_counts[kind]);
+    for (size_t kind = 0; kind < files->request_kinds; kind++)
+        fprintf(out, "pyrmapfs_requests_total{op=\"%s\"} %llu\n", files->request_names[kind],
+                (unsigned long long)files->request_counts[kind]);
     print_metric(out, "waiters", "gauge", "Parked requests.", exchange->waiters);
     print_metric(out, "takeovers_total", "counter", "Times that a new server took the mount over.",
                  exchange->takeovers);
     print_head(out, "uptime_seconds", "gauge", "Since the mount.");
-    fprintf(out, "pyrmapfs_uptime_seconds %.3f\n", (double)(deadline_now_ms() - status->started_ms) / 1000.0);
+    fprintf(out, "pyrmapfs_uptime_seconds %.3f\n", (double)(deadline_now_ms() - files->started_ms) / 1000.0);
 }
 
-static void print_config(const struct status *status, FILE *out)
+static void print_config(const struct daemon_files *files, FILE *out)
 {
-    conf_print(status->conf, out);
+    conf_print(files->conf, out);
 }
 
-static void print_graph(const struct status *status, FILE *out)
+static void print_graph(const struct daemon_files *files, FILE *out)
 {
-    graph_dot(status->exchange, out);
+    graph_dot(files->exchange, out);
 }
 
-static void print_chains(const struct status *status, FILE *out)
+static void print_chains(const struct daemon_files *files, FILE *out)
 {
-    graph_tree(status->exchange, out);
+    graph_tree(files->exchange, out);
 }
 
 static const struct {
     const char *name;
-    void (*print)(const struct status *status, FILE *out);
-} files[] = {
+    void (*print)(const struct daemon_files *files, FILE *out);
+} rows[] = {
     {"status", print_status}, {"metrics", print_metrics}, {"config", print_config},
     {"graph", print_graph},   {"chains", print_chains},
 };
 
-enum { FILES = sizeof(files) / sizeof(files[0]) };
+enum { FILES = sizeof(rows) / sizeof(rows[0]) };
 
-const char *status_file_name(unsigned number)
+const char *daemon_files_name(unsigned number)
 {
-    return number >= 1 && number <= FILES ? files[number - 1].name : NULL;
+    return number >= 1 && number <= FILES ? rows[number - 1].name : NULL;
 }
 
-unsigned status_file_find(const char *name)
+unsigned daemon_files_find(const char *name)
 {
     for (unsigned i = 0; i < FILES; i++) {
-        if (strcmp(files[i].name, name) == 0)
+        if (strcmp(rows[i].name, name) == 0)
             return i + 1;
     }
     return 0;
 }
 
-char *status_file_text(const struct status *status, unsigned number, size_t *size)
+char *daemon_files_text(const struct daemon_files *files, unsigned number, size_t *size)
 {
     char *text = NULL;
-    FILE *out = open_memstream(&text, size);
+    FILE *out = daemon_files_name(number) ? open_memstream(&text, size) : NULL;
 
     if (!out)
         return NULL;
-    files[number - 1].print(status, out);
+    rows[number - 1].print(files, out);
     return fclose(out) == 0 ? text : NULL;
 }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * status.h - the daemon's own files in .pyrmap, all read-only and made when they are opened.
+ * daemon_files.h - the daemon's own files in .pyrmap, all read-only and made when they are opened.
  */
-#ifndef PYRMAPFS_STATUS_H
-#define PYRMAPFS_STATUS_H
+#ifndef PYRMAPFS_DAEMON_FILES_H
+#define PYRMAPFS_DAEMON_FILES_H
 
 #include "conf.h"
 #include "exchange.h"
 
 /* Where the numbers come from. Owned by the caller. */
-struct status {
+struct daemon_files {
     struct exchange *exchange;
     const struct conf *conf;
     char data_path[200];              /* "passthrough", or "page cache (why)" */
@@ -20,11 +20,12 @@ struct status {
 };
 
 /* The name of the n-th file, from 1; NULL beyond the last. */
-const char *status_file_name(unsigned number);
+const char *daemon_files_name(unsigned number);
 /* 0 if there is none of that name. */
-unsigned status_file_find(const char *name);
+unsigned daemon_files_find(const char *name);
 
-/* The file's text from malloc, and its size in bytes; NULL if there is no memory. */
-char *status_file_text(const struct status *status, unsigned number, size_t *size);
+/* The file's text from malloc, and its size in bytes; NULL if there is no memory, or no file of that number.
+ */
+char *daemon_files_text(const struct daemon_files *files, unsigned number, size_t *size);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control.h"
+#include "slot_files.h"
 
 #include "chain.h"
 #include "record_text.h"
@@ -177,7 +177,7 @@ static off_t view_size(struct exchange *exchange, struct slot *slot, enum slot_f
     return slot->text_size[side];
 }
 
-off_t control_view_size(const struct handle *handle)
+off_t slot_files_view_size(const struct handle *handle)
 {
     return handle->view.read ? size_of_view(&handle->view, handle->file) : 0;
 }
@@ -268,26 +268,16 @@ static int error_write(struct exchange *exchange, struct handle *handle, const s
     return exchange_fail(exchange, slot, caller, bytes, size);
 }
 
-static int task_resize(struct exchange *exchange, struct slot *slot, uint64_t size)
+static int text_file_resize(struct exchange *exchange, struct slot *slot, enum slot_file file, uint64_t size)
 {
-    return text_resize(exchange->arena, slot, SLOT_TASK, size);
+    return text_resize(exchange->arena, slot, file, size);
 }
 
-static int error_resize(struct exchange *exchange, struct slot *slot, uint64_t size)
-{
-    return text_resize(exchange->arena, slot, SLOT_ERROR, size);
-}
-
-static int task_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+static int text_file_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
+                            const struct caller *caller)
 {
     (void)caller;
-    return text_resize(exchange->arena, slot, SLOT_TASK, 0);
-}
-
-static int error_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
-{
-    (void)caller;
-    return text_resize(exchange->arena, slot, SLOT_ERROR, 0);
+    return text_resize(exchange->arena, slot, file, 0);
 }
 
 /* --- owner and worker --- */
@@ -356,24 +346,15 @@ static int pid_write(struct exchange *exchange, struct handle *handle, const str
     return exchange_bind(exchange, handle->slot, role_of(handle->file), pid, caller);
 }
 
-static int owner_resize(struct exchange *exchange, struct slot *slot, uint64_t size)
+static int pid_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
+                      const struct caller *caller)
 {
-    return size ? -EINVAL : exchange_bind(exchange, slot, ROLE_OWNER, 0, &(struct caller){0});
+    return exchange_bind(exchange, slot, role_of(file), 0, caller);
 }
 
-static int worker_resize(struct exchange *exchange, struct slot *slot, uint64_t size)
+static int pid_resize(struct exchange *exchange, struct slot *slot, enum slot_file file, uint64_t size)
 {
-    return size ? -EINVAL : exchange_bind(exchange, slot, ROLE_WORKER, 0, &(struct caller){0});
-}
-
-static int owner_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
-{
-    return exchange_bind(exchange, slot, ROLE_OWNER, 0, caller);
-}
-
-static int worker_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
-{
-    return exchange_bind(exchange, slot, ROLE_WORKER, 0, caller);
+    return size ? -EINVAL : pid_unlink(exchange, slot, file, &(struct caller){0});
 }
 
 /* --- source --- */
@@ -387,8 +368,10 @@ static off_t link_size(struct exchange *exchange, struct slot *slot, enum slot_f
     return (off_t)strlen(target);
 }
 
-static int link_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+static int link_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
+                       const struct caller *caller)
 {
+    (void)file;
     (void)caller;
     chain_unlink(exchange, slot);
     return 0;
@@ -404,48 +387,41 @@ static off_t array_size(struct exchange *exchange, struct slot *slot, enum slot_
     return (off_t)size;
 }
 
+static int round_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
+                        const struct caller *caller)
+{
+    (void)file;
+    return exchange_unlink(exchange, slot, caller);
+}
+
 /* clang-format off */
-static const struct control controls[SLOT_FILES] = {
-    /*                     name            kind               size            open         read             write         resize         unlink */
-    [SLOT_DIRECTORY]    = {"",             CONTROL_DIRECTORY, NULL,           NULL,        NULL,            NULL,         NULL,          NULL},
-    [SLOT_METADATA_BIN] = {"metadata.bin", CONTROL_RECORD,    record_size,    NULL,        record_read,     record_write, NULL,          exchange_unlink},
-    [SLOT_METADATA_TXT] = {"metadata.txt", CONTROL_TEXT,      report_size,    report_open, snapshot_read,   report_write, NULL,          NULL},
-    [SLOT_DATA_BIN]     = {"data.bin",     CONTROL_ARRAY,     array_size,     NULL,        NULL,            NULL,         NULL,          exchange_unlink},
-    [SLOT_RESULT_BIN]   = {"result.bin",   CONTROL_ARRAY,     array_size,     NULL,        NULL,            NULL,         NULL,          exchange_unlink},
-    [SLOT_DATA_TXT]     = {"data.txt",     CONTROL_VIEW,      view_size,      view_open,   text_view_read,  NULL,         NULL,          NULL},
-    [SLOT_RESULT_TXT]   = {"result.txt",   CONTROL_VIEW,      view_size,      view_open,   text_view_read,  NULL,         NULL,          NULL},
-    [SLOT_DATA_NPY]     = {"data.npy",     CONTROL_VIEW,      view_size,      view_open,   npy_view_read,   NULL,         NULL,          NULL},
-    [SLOT_RESULT_NPY]   = {"result.npy",   CONTROL_VIEW,      view_size,      view_open,   npy_view_read,   NULL,         NULL,          NULL},
-    [SLOT_TASK]         = {"task",         CONTROL_TEXT,      text_file_size, NULL,        text_file_read,  task_write,   task_resize,   task_unlink},
-    [SLOT_ERROR]        = {"error",        CONTROL_TEXT,      text_file_size, NULL,        text_file_read,  error_write,  error_resize,  error_unlink},
-    [SLOT_OWNER]        = {"owner",        CONTROL_TEXT,      pid_size,       pid_open,    snapshot_read,   pid_write,    owner_resize,  owner_unlink},
-    [SLOT_WORKER]       = {"worker",       CONTROL_TEXT,      pid_size,       pid_open,    snapshot_read,   pid_write,    worker_resize, worker_unlink},
-    [SLOT_SOURCE]       = {"source",       CONTROL_LINK,      link_size,      NULL,        NULL,            NULL,         NULL,          link_unlink},
+static const struct slot_files_row rows[SLOT_FILES] = {
+    /*                     kind                  size            open         read            write         resize            unlink */
+    [SLOT_DIRECTORY]    = {SLOT_FILES_DIRECTORY, NULL,           NULL,        NULL,           NULL,         NULL,             NULL},
+    [SLOT_METADATA_BIN] = {SLOT_FILES_RECORD,    record_size,    NULL,        record_read,    record_write, NULL,             round_unlink},
+    [SLOT_METADATA_TXT] = {SLOT_FILES_TEXT,      report_size,    report_open, snapshot_read,  report_write, NULL,             NULL},
+    [SLOT_DATA_BIN]     = {SLOT_FILES_ARRAY,     array_size,     NULL,        NULL,           NULL,         NULL,             round_unlink},
+    [SLOT_RESULT_BIN]   = {SLOT_FILES_ARRAY,     array_size,     NULL,        NULL,           NULL,         NULL,             round_unlink},
+    [SLOT_DATA_TXT]     = {SLOT_FILES_VIEW,      view_size,      view_open,   text_view_read, NULL,         NULL,             NULL},
+    [SLOT_RESULT_TXT]   = {SLOT_FILES_VIEW,      view_size,      view_open,   text_view_read, NULL,         NULL,             NULL},
+    [SLOT_DATA_NPY]     = {SLOT_FILES_VIEW,      view_size,      view_open,   npy_view_read,  NULL,         NULL,             NULL},
+    [SLOT_RESULT_NPY]   = {SLOT_FILES_VIEW,      view_size,      view_open,   npy_view_read,  NULL,         NULL,             NULL},
+    [SLOT_TASK]         = {SLOT_FILES_TEXT,      text_file_size, NULL,        text_file_read, task_write,   text_file_resize, text_file_unlink},
+    [SLOT_ERROR]        = {SLOT_FILES_TEXT,      text_file_size, NULL,        text_file_read, error_write,  text_file_resize, text_file_unlink},
+    [SLOT_OWNER]        = {SLOT_FILES_TEXT,      pid_size,       pid_open,    snapshot_read,  pid_write,    pid_resize,       pid_unlink},
+    [SLOT_WORKER]       = {SLOT_FILES_TEXT,      pid_size,       pid_open,    snapshot_read,  pid_write,    pid_resize,       pid_unlink},
+    [SLOT_SOURCE]       = {SLOT_FILES_LINK,      link_size,      NULL,        NULL,           NULL,         NULL,             link_unlink},
 };
 /* clang-format on */
 
-const struct control *control_of(enum slot_file file)
+const struct slot_files_row *slot_files_row(enum slot_file file)
 {
-    return &controls[file];
+    return &rows[file];
 }
 
-enum slot_file control_find(const char *name)
+void slot_files_close(struct exchange *exchange, struct handle *handle)
 {
-    int file = SLOT_DIRECTORY + 1;
-
-    while (file < SLOT_FILES && strcmp(controls[file].name, name) != 0)
-        file++;
-    return (enum slot_file)file;
-}
-
-bool control_exists(const struct slot *slot, enum slot_file file)
-{
-    return file < SLOT_FILES && (file != SLOT_SOURCE || slot->source);
-}
-
-void control_close(struct exchange *exchange, struct handle *handle)
-{
-    if (controls[handle->file].kind == CONTROL_VIEW) {
+    if (rows[handle->file].kind == SLOT_FILES_VIEW) {
         if (handle->segment)
             segment_close(exchange->arena, handle->segment);
         handle->segment = NULL;
@@ -456,8 +432,8 @@ void control_close(struct exchange *exchange, struct handle *handle)
     handle->text = NULL;
 }
 
-enum handshake_event control_write_event(const struct handle *handle, const char *bytes, size_t size,
-                                         off_t offset)
+enum handshake_event slot_files_write_event(const struct handle *handle, const char *bytes, size_t size,
+                                            off_t offset)
 {
     struct record proposed = handle->slot->record;
     uint32_t touched;

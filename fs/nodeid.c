@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "inode.h"
+#include "nodeid.h"
 
+#include "daemon_files.h"
 #include <errno.h>
 
-enum { SLOT_BITS = 18, FILE_BITS = 4 };
+enum { SLOT_BITS = 18, FILE_BITS = 5 };
 
 static const uint64_t slot_mask = (UINT64_C(1) << SLOT_BITS) - 1;
 static const uint64_t file_mask = (UINT64_C(1) << FILE_BITS) - 1;
@@ -12,16 +13,16 @@ static const uint64_t file_mask = (UINT64_C(1) << FILE_BITS) - 1;
  */
 enum { DAEMON_SERIAL = 1 };
 
-/* The files of slots end at 13; these two take what is left of the four bits. */
-enum { ASIDE_BIN = 14, ASIDE_TXT = 15 };
-static_assert((int)SLOT_FILES <= (int)ASIDE_BIN, "a nodeid has four bits for the file");
+/* The last two codes of the five bits, behind all files of a slot. */
+enum { ASIDE_BIN = 30, ASIDE_TXT = 31 };
+static_assert((int)SLOT_FILES <= (int)ASIDE_BIN, "a nodeid has five bits for the file");
 
 static uint64_t pack(uint64_t slot, uint64_t file, uint64_t serial)
 {
     return serial << (SLOT_BITS + FILE_BITS) | file << SLOT_BITS | slot;
 }
 
-uint64_t inode_serial(uint64_t nodeid)
+uint64_t nodeid_serial(uint64_t nodeid)
 {
     return nodeid >> (SLOT_BITS + FILE_BITS);
 }
@@ -38,19 +39,14 @@ static uint64_t current_serial(const struct slot *slot, enum slot_file file)
     return slot->serial;
 }
 
-static enum slot_file array_file(enum record_side side)
-{
-    return side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN;
-}
-
-static int has_array(struct slot *slot, const struct slot_array *wanted, struct inode *inode)
+static int has_array(struct slot *slot, const struct slot_array *wanted, struct nodeid_target *inode)
 {
     for (int side = 0; slot && side < 2; side++) {
         const struct slot_array *array = &slot->arrays[side];
 
         if (array->number == wanted->number && array->home == wanted->home &&
             array->home_side == wanted->home_side) {
-            *inode = (struct inode){INODE_SLOT, slot, array_file((enum record_side)side), 0};
+            *inode = (struct nodeid_target){NODEID_SLOT, slot, slot_file_of_side((enum record_side)side), 0};
             return 1;
         }
     }
@@ -58,7 +54,8 @@ static int has_array(struct slot *slot, const struct slot_array *wanted, struct 
 }
 
 /* Page-cache path: any slot that has the array. Its home first, which moved on only if the chain is busy. */
-static int decode_shared(struct exchange *exchange, const struct slot_array *wanted, struct inode *inode)
+static int decode_shared(struct exchange *exchange, const struct slot_array *wanted,
+                         struct nodeid_target *inode)
 {
     struct slot *slot = slot_at(exchange->slots, wanted->home);
 
@@ -77,19 +74,19 @@ static int decode_shared(struct exchange *exchange, const struct slot_array *wan
     return -ESTALE;
 }
 
-int inode_decode(struct exchange *exchange, uint64_t nodeid, struct inode *inode)
+int nodeid_decode(struct exchange *exchange, uint64_t nodeid, struct nodeid_target *inode)
 {
     uint32_t index = (uint32_t)(nodeid & slot_mask);
     unsigned file = (unsigned)(nodeid >> SLOT_BITS & file_mask);
-    uint64_t serial = inode_serial(nodeid);
+    uint64_t serial = nodeid_serial(nodeid);
     struct slot *slot = slot_at(exchange->slots, index);
 
-    *inode = (struct inode){.kind = INODE_ROOT};
-    if (nodeid == INODE_ROOT_ID)
+    *inode = (struct nodeid_target){.kind = NODEID_ROOT};
+    if (nodeid == NODEID_ROOT_ID)
         return 0;
     if (index == 0) {
-        *inode = (struct inode){.kind = INODE_DAEMON, .number = file};
-        return serial == DAEMON_SERIAL ? 0 : -ESTALE;
+        *inode = (struct nodeid_target){.kind = NODEID_DAEMON, .number = file};
+        return serial == DAEMON_SERIAL && (file == 0 || daemon_files_name(file)) ? 0 : -ESTALE;
     }
     if (exchange->data_path == DATA_PATH_PAGE_CACHE && (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN))
         return decode_shared(exchange,
@@ -101,43 +98,43 @@ int inode_decode(struct exchange *exchange, uint64_t nodeid, struct inode *inode
         file = file == ASIDE_BIN ? SLOT_METADATA_BIN : SLOT_METADATA_TXT;
     if (!slot || file >= SLOT_FILES || current_serial(slot, (enum slot_file)file) != serial)
         return -ESTALE;
-    *inode = (struct inode){INODE_SLOT, slot, (enum slot_file)file, 0};
+    *inode = (struct nodeid_target){NODEID_SLOT, slot, (enum slot_file)file, 0};
     return 0;
 }
 
-uint64_t inode_aside(struct exchange *exchange, struct slot *slot, enum slot_file file)
+uint64_t nodeid_aside(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
     return pack(slot_index(exchange->slots, slot), file == SLOT_METADATA_BIN ? ASIDE_BIN : ASIDE_TXT,
                 slot->serial);
 }
 
-uint64_t inode_of(struct exchange *exchange, struct slot *slot, enum slot_file file)
+uint64_t nodeid_of(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
     if (exchange->data_path == DATA_PATH_PAGE_CACHE && (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN)) {
         enum record_side side = slot_file_side(file);
         const struct slot_array *array = &slot->arrays[side];
-        return pack(array->home, array_file((enum record_side)array->home_side),
+        return pack(array->home, slot_file_of_side((enum record_side)array->home_side),
                     exchange_array_identity(exchange, slot, side));
     }
     return pack(slot_index(exchange->slots, slot), file, current_serial(slot, file));
 }
 
-uint64_t inode_encode(struct exchange *exchange, const struct inode *inode)
+uint64_t nodeid_encode(struct exchange *exchange, const struct nodeid_target *inode)
 {
     switch (inode->kind) {
-    case INODE_ROOT:
-        return INODE_ROOT_ID;
-    case INODE_DAEMON:
+    case NODEID_ROOT:
+        return NODEID_ROOT_ID;
+    case NODEID_DAEMON:
         return pack(0, inode->number, DAEMON_SERIAL);
-    case INODE_SLOT:
+    case NODEID_SLOT:
         break;
     }
-    return inode_of(exchange, inode->slot, inode->file);
+    return nodeid_of(exchange, inode->slot, inode->file);
 }
 
-uint64_t inode_number(struct exchange *exchange, const struct inode *inode)
+uint64_t nodeid_number(struct exchange *exchange, const struct nodeid_target *inode)
 {
-    if (inode->kind == INODE_SLOT && (inode->file == SLOT_DATA_BIN || inode->file == SLOT_RESULT_BIN))
+    if (inode->kind == NODEID_SLOT && (inode->file == SLOT_DATA_BIN || inode->file == SLOT_RESULT_BIN))
         return inode->slot->arrays[slot_file_side(inode->file)].number;
-    return inode_encode(exchange, inode);
+    return nodeid_encode(exchange, inode);
 }

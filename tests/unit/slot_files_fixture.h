@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * control_fixture.h - the small files of a slot, opened, read and written as the kernel asks for it.
+ * slot_files_fixture.h - the small files of a slot, opened, read and written as the kernel asks for it.
  */
-#ifndef PYRMAPFS_CONTROL_FIXTURE_H
-#define PYRMAPFS_CONTROL_FIXTURE_H
+#ifndef PYRMAPFS_SLOT_FILES_FIXTURE_H
+#define PYRMAPFS_SLOT_FILES_FIXTURE_H
 
-#include "control.h"
 #include "exchange_fixture.h"
+#include "slot_files.h"
 
 enum { CONTENT_MAX = 70000 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control_fixture.h"
+#include "slot_files_fixture.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -8,15 +8,15 @@
 struct handle *open_file(struct world *world, struct slot *slot, enum slot_file file,
                          enum handle_access access)
 {
-    const struct control *control = control_of(file);
+    const struct slot_files_row *row = slot_files_row(file);
     struct handle *handle = calloc(1, sizeof(*handle));
 
     ck_assert_ptr_nonnull(handle);
     handle->file = file;
     handle->access = access;
     handle->process = world->caller.thread;
-    if (control->open)
-        ck_assert_int_eq(control->open(world->exchange, slot, handle), 0);
+    if (row->open)
+        ck_assert_int_eq(row->open(world->exchange, slot, handle), 0);
     handle_enlist(handle, slot);
     return handle;
 }
@@ -24,7 +24,7 @@ struct handle *open_file(struct world *world, struct slot *slot, enum slot_file 
 void close_file(struct world *world, struct handle *handle)
 {
     handle_delist(handle);
-    control_close(world->exchange, handle);
+    slot_files_close(world->exchange, handle);
     free(handle);
 }
 
@@ -34,7 +34,7 @@ size_t read_open(struct world *world, struct handle *handle, size_t step, char c
     ssize_t got;
 
     do {
-        got = control_of(handle->file)->read(world->exchange, handle, content + size, step, (off_t)size);
+        got = slot_files_row(handle->file)->read(world->exchange, handle, content + size, step, (off_t)size);
         ck_assert_int_ge(got, 0);
         size += (size_t)got;
         ck_assert_uint_lt(size + step, CONTENT_MAX);
@@ -58,14 +58,14 @@ void expect_content(struct world *world, struct slot *slot, enum slot_file file,
 
     ck_assert_uint_eq(read_file(world, slot, file, content), strlen(expected));
     ck_assert_str_eq(content, expected);
-    ck_assert_int_eq(control_of(file)->size(world->exchange, slot, file), (off_t)strlen(expected));
+    ck_assert_int_eq(slot_files_row(file)->size(world->exchange, slot, file), (off_t)strlen(expected));
 }
 
 int write_at(struct world *world, struct slot *slot, enum slot_file file, const void *bytes, size_t size,
              off_t offset)
 {
     struct handle *handle = open_file(world, slot, file, HANDLE_WRITES);
-    int result = control_of(file)->write(world->exchange, handle, &world->caller, bytes, size, offset);
+    int result = slot_files_row(file)->write(world->exchange, handle, &world->caller, bytes, size, offset);
 
     close_file(world, handle);
     world_check(world);
@@ -79,5 +79,5 @@ int write_text(struct world *world, struct slot *slot, enum slot_file file, cons
 
 int remove_file(struct world *world, struct slot *slot, enum slot_file file)
 {
-    return control_of(file)->unlink(world->exchange, slot, &world->caller);
+    return slot_files_row(file)->unlink(world->exchange, slot, file, &world->caller);
 }

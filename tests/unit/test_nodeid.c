@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_inode.c - nodeids: each stands for one name, and while anybody has it open for one array; shared pages
- * are one nodeid where pages belong to nodeids.
+ * test_nodeid.c - nodeids: each stands for one name, and while anybody has it open for one array; shared
+ * pages are one nodeid where pages belong to nodeids.
  */
-#include "inode.h"
+#include "nodeid.h"
 
+#include "daemon_files.h"
 #include "exchange_fixture.h"
 #include "record_samples.h"
 #include "suite.h"
@@ -26,23 +27,23 @@ static struct nodeids remember(struct world *world, struct slot *slot)
     struct nodeids nodeids;
 
     for (int file = 0; file < SLOT_FILES; file++)
-        nodeids.of[file] = inode_of(world->exchange, slot, (enum slot_file)file);
+        nodeids.of[file] = nodeid_of(world->exchange, slot, (enum slot_file)file);
     return nodeids;
 }
 
 static void expect_stale(struct world *world, uint64_t nodeid)
 {
-    struct inode inode;
+    struct nodeid_target inode;
 
-    ck_assert_int_eq(inode_decode(world->exchange, nodeid, &inode), -ESTALE);
+    ck_assert_int_eq(nodeid_decode(world->exchange, nodeid, &inode), -ESTALE);
 }
 
 static void expect_inode(struct world *world, uint64_t nodeid, const struct slot *slot, enum slot_file file)
 {
-    struct inode inode;
+    struct nodeid_target inode;
 
-    ck_assert_int_eq(inode_decode(world->exchange, nodeid, &inode), 0);
-    ck_assert_int_eq(inode.kind, INODE_SLOT);
+    ck_assert_int_eq(nodeid_decode(world->exchange, nodeid, &inode), 0);
+    ck_assert_int_eq(inode.kind, NODEID_SLOT);
     ck_assert_ptr_eq(inode.slot, slot);
     ck_assert_int_eq(inode.file, file);
 }
@@ -87,18 +88,18 @@ START_TEST(test_round_trip)
     }
     for (int i = 0; i < 20; i++) {
         for (int file = 0; file < SLOT_FILES; file++) {
-            struct inode inode = {INODE_SLOT, slots[i], (enum slot_file)file, 0};
-            uint64_t nodeid = inode_of(world.exchange, slots[i], inode.file);
+            struct nodeid_target inode = {NODEID_SLOT, slots[i], (enum slot_file)file, 0};
+            uint64_t nodeid = nodeid_of(world.exchange, slots[i], inode.file);
 
             if (file == SLOT_SOURCE && !slots[i]->source)
                 continue;
-            ck_assert_uint_eq(inode_encode(world.exchange, &inode), nodeid);
+            ck_assert_uint_eq(nodeid_encode(world.exchange, &inode), nodeid);
             expect_inode(&world, nodeid, slots[i], inode.file);
-            ck_assert_uint_gt(nodeid, INODE_ROOT_ID);
+            ck_assert_uint_gt(nodeid, NODEID_ROOT_ID);
         }
-        ck_assert_uint_eq(inode_serial(inode_of(world.exchange, slots[i], SLOT_DATA_BIN)),
+        ck_assert_uint_eq(nodeid_serial(nodeid_of(world.exchange, slots[i], SLOT_DATA_BIN)),
                           exchange_array_identity(world.exchange, slots[i], RECORD_SIDE_INPUT));
-        ck_assert_uint_eq(inode_serial(inode_of(world.exchange, slots[i], SLOT_RESULT_BIN)),
+        ck_assert_uint_eq(nodeid_serial(nodeid_of(world.exchange, slots[i], SLOT_RESULT_BIN)),
                           exchange_array_identity(world.exchange, slots[i], RECORD_SIDE_RESULT));
     }
     world_end(&world);
@@ -107,28 +108,44 @@ END_TEST
 
 START_TEST(test_root_and_daemon)
 {
-    struct inode inode = {.kind = INODE_ROOT};
+    struct nodeid_target inode = {.kind = NODEID_ROOT};
     struct world world;
+    unsigned last = 0;
 
     world_begin(&world, (enum exchange_data_path)_i);
-    ck_assert_uint_eq(inode_encode(world.exchange, &inode), INODE_ROOT_ID);
-    ck_assert_uint_eq(inode_number(world.exchange, &inode), INODE_ROOT_ID);
-    inode.kind = INODE_SLOT;
-    ck_assert_int_eq(inode_decode(world.exchange, INODE_ROOT_ID, &inode), 0);
-    ck_assert_int_eq(inode.kind, INODE_ROOT);
-    for (unsigned number = 0; number < INODE_DAEMON_FILES; number++) {
-        struct inode file = {.kind = INODE_DAEMON, .number = number};
-        uint64_t nodeid = inode_encode(world.exchange, &file);
+    ck_assert_uint_eq(nodeid_encode(world.exchange, &inode), NODEID_ROOT_ID);
+    ck_assert_uint_eq(nodeid_number(world.exchange, &inode), NODEID_ROOT_ID);
+    inode.kind = NODEID_SLOT;
+    ck_assert_int_eq(nodeid_decode(world.exchange, NODEID_ROOT_ID, &inode), 0);
+    ck_assert_int_eq(inode.kind, NODEID_ROOT);
+    for (unsigned number = 0; number == 0 || daemon_files_name(number); number++) {
+        struct nodeid_target file = {.kind = NODEID_DAEMON, .number = number};
+        uint64_t nodeid = nodeid_encode(world.exchange, &file);
 
-        ck_assert_uint_ne(nodeid, INODE_ROOT_ID);
-        ck_assert_uint_eq(inode_number(world.exchange, &file), nodeid);
-        ck_assert_int_eq(inode_decode(world.exchange, nodeid, &inode), 0);
-        ck_assert_int_eq(inode.kind, INODE_DAEMON);
+        ck_assert_uint_ne(nodeid, NODEID_ROOT_ID);
+        ck_assert_uint_eq(nodeid_number(world.exchange, &file), nodeid);
+        ck_assert_int_eq(nodeid_decode(world.exchange, nodeid, &inode), 0);
+        ck_assert_int_eq(inode.kind, NODEID_DAEMON);
         ck_assert_uint_eq(inode.number, number);
+        last = number;
+    }
+    ck_assert_uint_gt(last, 0);
+    for (unsigned number = last + 1; number < 32; number++) {
+        struct nodeid_target file = {.kind = NODEID_DAEMON, .number = number};
+
+        expect_stale(&world, nodeid_encode(world.exchange, &file));
     }
     world_end(&world);
 }
 END_TEST
+
+/* Whether it is the second nodeid of the file that it decodes to. */
+static bool is_aside(struct world *world, const struct nodeid_target *inode, uint64_t nodeid)
+{
+    return inode->kind == NODEID_SLOT &&
+           (inode->file == SLOT_METADATA_BIN || inode->file == SLOT_METADATA_TXT) &&
+           nodeid_aside(world->exchange, inode->slot, inode->file) == nodeid;
+}
 
 /* Whatever the kernel still asks about: it is stale, or it is the nodeid of what it decodes to. */
 START_TEST(test_unknown_nodeids)
@@ -142,15 +159,17 @@ START_TEST(test_unknown_nodeids)
     world_follow(&world, "b", slot, RECORD_SIDE_INPUT);
     expect_stale(&world, 0);
     expect_stale(&world, UINT64_MAX);
-    base = inode_of(world.exchange, slot, SLOT_DIRECTORY);
+    expect_inode(&world, nodeid_aside(world.exchange, slot, SLOT_METADATA_BIN), slot, SLOT_METADATA_BIN);
+    expect_inode(&world, nodeid_aside(world.exchange, slot, SLOT_METADATA_TXT), slot, SLOT_METADATA_TXT);
+    base = nodeid_of(world.exchange, slot, SLOT_DIRECTORY);
     for (int i = 0; i < 200000; i++) {
         uint64_t nodeid = random_next(&random);
-        struct inode inode;
+        struct nodeid_target inode;
 
         if (i % 2) /* near one that is */
             nodeid = base ^ (nodeid & nodeid >> 3 & 0xfffffff);
-        if (inode_decode(world.exchange, nodeid, &inode) == 0)
-            ck_assert_uint_eq(inode_encode(world.exchange, &inode), nodeid);
+        if (nodeid_decode(world.exchange, nodeid, &inode) == 0 && !is_aside(&world, &inode, nodeid))
+            ck_assert_uint_eq(nodeid_encode(world.exchange, &inode), nodeid);
     }
     world_end(&world);
 }
@@ -285,13 +304,13 @@ START_TEST(test_source)
     world_begin(&world, (enum exchange_data_path)_i);
     a = world_slot(&world, "a");
     b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
-    nodeid = inode_of(world.exchange, b, SLOT_SOURCE);
+    nodeid = nodeid_of(world.exchange, b, SLOT_SOURCE);
     expect_inode(&world, nodeid, b, SLOT_SOURCE);
     chain_unlink(world.exchange, b);
     expect_stale(&world, nodeid);
     ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_INPUT), 0);
     expect_stale(&world, nodeid); /* another symlink, and its text is another */
-    expect_inode(&world, inode_of(world.exchange, b, SLOT_SOURCE), b, SLOT_SOURCE);
+    expect_inode(&world, nodeid_of(world.exchange, b, SLOT_SOURCE), b, SLOT_SOURCE);
     world_end(&world);
 }
 END_TEST
@@ -300,9 +319,9 @@ END_TEST
 
 static uint64_t number_of(struct world *world, struct slot *slot, enum slot_file file)
 {
-    struct inode inode = {INODE_SLOT, slot, file, 0};
+    struct nodeid_target inode = {NODEID_SLOT, slot, file, 0};
 
-    return inode_number(world->exchange, &inode);
+    return nodeid_number(world->exchange, &inode);
 }
 
 /*
@@ -312,7 +331,7 @@ static uint64_t number_of(struct world *world, struct slot *slot, enum slot_file
 static void expect_shared(struct world *world, struct slot *a, enum slot_file a_file, struct slot *b)
 {
     bool pages_are_the_nodeids = world->exchange->data_path == DATA_PATH_PAGE_CACHE;
-    uint64_t one = inode_of(world->exchange, a, a_file), two = inode_of(world->exchange, b, SLOT_DATA_BIN);
+    uint64_t one = nodeid_of(world->exchange, a, a_file), two = nodeid_of(world->exchange, b, SLOT_DATA_BIN);
 
     ck_assert_uint_eq(number_of(world, a, a_file), number_of(world, b, SLOT_DATA_BIN));
     ck_assert_int_eq(one == two, pages_are_the_nodeids && a_file == SLOT_RESULT_BIN);
@@ -333,19 +352,19 @@ START_TEST(test_chained_result)
     world_finish(&world, a, 2, 2);
     expect_state(b, STATE_READY, 1);
     expect_shared(&world, a, SLOT_RESULT_BIN, b);
-    input = inode_of(world.exchange, b, SLOT_DATA_BIN);
+    input = nodeid_of(world.exchange, b, SLOT_DATA_BIN);
 
     /* The source goes on, and goes; what the follower has stays what it is. */
     world_publish(&world, a, 2, 3);
-    ck_assert_uint_eq(inode_of(world.exchange, b, SLOT_DATA_BIN), input);
+    ck_assert_uint_eq(nodeid_of(world.exchange, b, SLOT_DATA_BIN), input);
     expect_inode(&world, input, b, SLOT_DATA_BIN);
-    ck_assert_uint_ne(inode_of(world.exchange, a, SLOT_RESULT_BIN), input);
+    ck_assert_uint_ne(nodeid_of(world.exchange, a, SLOT_RESULT_BIN), input);
     exchange_remove(world.exchange, a);
     a = world_slot(&world, "a");
-    ck_assert_uint_ne(inode_of(world.exchange, a, SLOT_RESULT_BIN), input);
+    ck_assert_uint_ne(nodeid_of(world.exchange, a, SLOT_RESULT_BIN), input);
     if (world.exchange->data_path == DATA_PATH_PAGE_CACHE) { /* unchained it has one of its own */
         expect_stale(&world, input);
-        input = inode_of(world.exchange, b, SLOT_DATA_BIN);
+        input = nodeid_of(world.exchange, b, SLOT_DATA_BIN);
     }
     expect_inode(&world, input, b, SLOT_DATA_BIN);
     world_expect(&world, b, SLOT_DATA_BIN, 2, 2);
@@ -374,15 +393,15 @@ START_TEST(test_shared_input)
     expect_shared(&world, a, SLOT_DATA_BIN, b);
     expect_shared(&world, a, SLOT_DATA_BIN, c);
     expect_shared(&world, b, SLOT_DATA_BIN, c);
-    shared = inode_of(world.exchange, c, SLOT_DATA_BIN);
+    shared = nodeid_of(world.exchange, c, SLOT_DATA_BIN);
 
     /* Where the pages come from goes, and another slot takes its place. */
     exchange_remove(world.exchange, a);
     expect_inode(&world, shared, c, SLOT_DATA_BIN);
     a = world_slot(&world, "a");
-    ck_assert_uint_ne(inode_of(world.exchange, a, SLOT_DATA_BIN), shared);
+    ck_assert_uint_ne(nodeid_of(world.exchange, a, SLOT_DATA_BIN), shared);
     ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_NONE), 0);
-    ck_assert_uint_eq(inode_of(world.exchange, c, SLOT_DATA_BIN), shared);
+    ck_assert_uint_eq(nodeid_of(world.exchange, c, SLOT_DATA_BIN), shared);
     expect_inode(&world, shared, c, SLOT_DATA_BIN);
     world_expect(&world, c, SLOT_DATA_BIN, 2, 1);
     nodeids = remember(&world, c);
@@ -407,8 +426,8 @@ START_TEST(test_moved_result)
     ck_assert_int_eq(exchange_move_result(world.exchange, a, b, &world.caller), 0);
     ck_assert_uint_eq(number_of(&world, b, SLOT_DATA_BIN), number);
     ck_assert_uint_ne(number_of(&world, a, SLOT_RESULT_BIN), number);
-    expect_inode(&world, inode_of(world.exchange, b, SLOT_DATA_BIN), b, SLOT_DATA_BIN);
-    expect_inode(&world, inode_of(world.exchange, a, SLOT_RESULT_BIN), a, SLOT_RESULT_BIN);
+    expect_inode(&world, nodeid_of(world.exchange, b, SLOT_DATA_BIN), b, SLOT_DATA_BIN);
+    expect_inode(&world, nodeid_of(world.exchange, a, SLOT_RESULT_BIN), a, SLOT_RESULT_BIN);
     world_end(&world);
 }
 END_TEST
@@ -425,10 +444,10 @@ START_TEST(test_moved_within_a_slot)
     world_finish(&world, slot, 2, 2);
     before = remember(&world, slot);
     ck_assert_int_eq(exchange_move_result(world.exchange, slot, slot, &world.caller), 0);
-    ck_assert_uint_eq(number_of(&world, slot, SLOT_DATA_BIN), inode_serial(before.of[SLOT_RESULT_BIN]));
+    ck_assert_uint_eq(number_of(&world, slot, SLOT_DATA_BIN), nodeid_serial(before.of[SLOT_RESULT_BIN]));
     expect_names(&world, &before, input_names, NULL);
     expect_names(&world, &before, result_names, NULL);
-    expect_inode(&world, inode_of(world.exchange, slot, SLOT_DATA_BIN), slot, SLOT_DATA_BIN);
+    expect_inode(&world, nodeid_of(world.exchange, slot, SLOT_DATA_BIN), slot, SLOT_DATA_BIN);
     world_end(&world);
 }
 END_TEST
@@ -456,7 +475,7 @@ static void expect_unique(struct world *world)
     for (struct slot *slot = slot_after(world->slots, 0); slot;
          slot = slot_after(world->slots, slot_index(world->slots, slot))) {
         for (int file = 0; file < SLOT_FILES; file++)
-            names[count++] = (struct named){inode_of(world->exchange, slot, (enum slot_file)file), slot,
+            names[count++] = (struct named){nodeid_of(world->exchange, slot, (enum slot_file)file), slot,
                                             (enum slot_file)file};
     }
     qsort(names, count, sizeof(names[0]), by_nodeid);
@@ -513,7 +532,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("inode");
+    Suite *suite = suite_create("nodeid");
     TCase *tests = tcase_create("both data paths");
 
     tcase_set_timeout(tests, 60);

@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * control.h - the files of a slot, one table row each: it serves lookup, getattr, readdir, open, read, write
- * and unlink.
+ * slot_files.h - the files of a slot, one table row each: it serves lookup, getattr, readdir, open, read,
+ * write and unlink.
  */
-#ifndef PYRMAPFS_CONTROL_H
-#define PYRMAPFS_CONTROL_H
+#ifndef PYRMAPFS_SLOT_FILES_H
+#define PYRMAPFS_SLOT_FILES_H
 
 #include "exchange.h"
 
-enum control_kind {
-    CONTROL_DIRECTORY,
-    CONTROL_RECORD, /* metadata.bin: read and written as a record, mapped as a page */
-    CONTROL_ARRAY,  /* data.bin, result.bin: segments */
-    CONTROL_VIEW,   /* made on the fly from a segment */
-    CONTROL_TEXT,   /* small texts */
-    CONTROL_LINK,   /* source */
+enum slot_files_kind {
+    SLOT_FILES_DIRECTORY,
+    SLOT_FILES_RECORD, /* metadata.bin: read and written as a record, mapped as a page */
+    SLOT_FILES_ARRAY,  /* data.bin, result.bin: segments */
+    SLOT_FILES_VIEW,   /* made on the fly from a segment */
+    SLOT_FILES_TEXT,   /* small texts */
+    SLOT_FILES_LINK,   /* source */
 };
 
-struct control {
-    const char *name;
-    enum control_kind kind;
+struct slot_files_row {
+    enum slot_files_kind kind;
 
     /* Bytes, for st_size. */
     off_t (*size)(struct exchange *exchange, struct slot *slot, enum slot_file file);
@@ -39,29 +38,24 @@ struct control {
                  const char *bytes, size_t size, off_t offset);
 
     /* Truncation; NULL: to 0 is accepted and changes nothing, else -EINVAL. 0 or -errno. */
-    int (*resize)(struct exchange *exchange, struct slot *slot, uint64_t size);
+    int (*resize)(struct exchange *exchange, struct slot *slot, enum slot_file file, uint64_t size);
 
     /* unlink: what `rm` means for it; the name stays. NULL: nothing. 0 or -errno. */
-    int (*unlink)(struct exchange *exchange, struct slot *slot, const struct caller *caller);
+    int (*unlink)(struct exchange *exchange, struct slot *slot, enum slot_file file,
+                  const struct caller *caller);
 };
 
 /* Never NULL for a file below SLOT_FILES. */
-const struct control *control_of(enum slot_file file);
-
-/* The file of that name, SLOT_FILES if a slot has no place for it. */
-enum slot_file control_find(const char *name);
-
-/* Whether the slot has this file now: all but `source`, which only a chained one has. */
-bool control_exists(const struct slot *slot, enum slot_file file);
+const struct slot_files_row *slot_files_row(enum slot_file file);
 
 /* The size of what an open view shows, which may be of an earlier round. */
-off_t control_view_size(const struct handle *handle);
+off_t slot_files_view_size(const struct handle *handle);
 
 /* Gives back what open prepared. */
-void control_close(struct exchange *exchange, struct handle *handle);
+void slot_files_close(struct exchange *exchange, struct handle *handle);
 
 /* The event that a write of this handle stands for: what a waiter of it waits with. */
-enum handshake_event control_write_event(const struct handle *handle, const char *bytes, size_t size,
-                                         off_t offset);
+enum handshake_event slot_files_write_event(const struct handle *handle, const char *bytes, size_t size,
+                                            off_t offset);
 
 #endif

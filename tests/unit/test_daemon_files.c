@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_daemon_files.c - the files of .pyrmap: which there are, and what they say.
+ */
+#include "daemon_files.h"
+
+#include "exchange_fixture.h"
+#include "suite.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const request_names[] = {"one", "other"};
+static const uint64_t request_counts[] = {3, 4};
+
+static struct daemon_files files_of(struct world *world, const struct conf *conf)
+{
+    return (struct daemon_files){.exchange = world->exchange,
+                                 .conf = conf,
+                                 .request_names = request_names,
+                                 .request_counts = request_counts,
+                                 .request_kinds = 2};
+}
+
+static char *text_of(const struct daemon_files *files, const char *name)
+{
+    size_t size = 0;
+    char *text = daemon_files_text(files, daemon_files_find(name), &size);
+
+    ck_assert_ptr_nonnull(text);
+    ck_assert_uint_eq(size, strlen(text));
+    return text;
+}
+
+START_TEST(test_names)
+{
+    struct daemon_files files = {0};
+    unsigned number = 1;
+    size_t size = 0;
+
+    for (; daemon_files_name(number); number++)
+        ck_assert_uint_eq(daemon_files_find(daemon_files_name(number)), number);
+    ck_assert_uint_gt(number, 1);
+    ck_assert_ptr_null(daemon_files_name(0));
+    ck_assert_uint_eq(daemon_files_find("nothing"), 0);
+    ck_assert_ptr_null(daemon_files_text(&files, 0, &size));
+    ck_assert_ptr_null(daemon_files_text(&files, number, &size));
+    ck_assert_ptr_null(daemon_files_text(&files, UINT32_MAX, &size));
+}
+END_TEST
+
+/* Each sample has a name and labels that no other has: Prometheus refuses the whole text otherwise. */
+static void expect_distinct_samples(char *text)
+{
+    enum { MOST = 200 };
+    char *samples[MOST];
+    size_t count = 0;
+
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        if (*line == '#')
+            continue;
+        ck_assert_ptr_nonnull(strrchr(line, ' '));
+        *strrchr(line, ' ') = '\0';
+        for (size_t i = 0; i < count; i++)
+            ck_assert_str_ne(samples[i], line);
+        ck_assert_uint_lt(count, MOST);
+        samples[count++] = line;
+    }
+    ck_assert_uint_gt(count, 0);
+}
+
+START_TEST(test_errnos_without_a_name)
+{
+    static const int nameless[] = {41, 58}; /* numbers that Linux does not use */
+    struct conf conf;
+    struct daemon_files files;
+    struct world world;
+    char *text;
+
+    conf_init(&conf);
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    files = files_of(&world, &conf);
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_ptr_null(strerrorname_np(nameless[i]));
+        exchange_refuse(world.exchange, world_slot(&world, i ? "a" : "b"), &world.caller, "try it",
+                        -nameless[i], "a reason");
+    }
+    exchange_refuse(world.exchange, slot_find(world.slots, "a"), &world.caller, "try it", -EBUSY, "a reason");
+    text = text_of(&files, "metrics");
+    ck_assert_ptr_nonnull(strstr(text, "pyrmapfs_refusals_total{errno=\"41\"} 1\n"));
+    ck_assert_ptr_nonnull(strstr(text, "pyrmapfs_refusals_total{errno=\"58\"} 1\n"));
+    ck_assert_ptr_nonnull(strstr(text, "pyrmapfs_refusals_total{errno=\"EBUSY\"} 1\n"));
+    expect_distinct_samples(text);
+    free(text);
+    world_end(&world);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("daemon files");
+    TCase *tests = tcase_create("daemon files");
+
+    tcase_add_test(tests, test_names);
+    tcase_add_test(tests, test_errnos_without_a_name);
+    suite_add_tcase(suite, tests);
+    return suite_run(suite);
+}
