@@ -43,13 +43,13 @@ def test_copied_both_ways(producer: Slot, worker: Slot, dtype: str, shape: tuple
     values = np.array(bits(shape, dtype), order=order)
     received = send(producer, worker, values)
     assert same(received, values)
-    assert not received.flags.writeable
+    assert received.flags.writeable
     if order == "F" and len(shape) > 1:
         assert received.flags.f_contiguous
     worker.publish(received)
     result = producer.result()
     assert same(result, values)
-    assert not result.flags.writeable
+    assert result.flags.writeable
     assert result.flags.f_contiguous == received.flags.f_contiguous
 
 

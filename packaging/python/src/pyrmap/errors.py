@@ -95,9 +95,6 @@ def not_a_slot(path: str) -> NotASlot:
 
 def _hint(error: BaseException, slot: str) -> str:
     """A sentence for common mistakes in worker scripts; empty if there is nothing to say."""
-    if isinstance(error, ValueError) and "read-only" in str(error):
-        return ("the input is mapped read-only, and a result is read-only once it is published: "
-                "work on x.copy(), or fill pyrmap.empty_result(x.shape, x.dtype)")
     if isinstance(error, SlotError) or not isinstance(error, OSError):
         return ""
     name = error.filename if isinstance(error.filename, str) else ""

@@ -19,6 +19,14 @@ from pyrmap.record import Array, Extent
 READ = mmap.PROT_READ
 READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
+_MAP_FIXED = 0x10
+_MAP_NORESERVE = 0x4000
+
+SHARED = mmap.MAP_SHARED
+# A store copies its page first. The kernel reserves no memory for that: an input is seldom changed, and may be as large as
+# the machine's memory.
+COPY_ON_WRITE = mmap.MAP_PRIVATE | _MAP_NORESERVE
+
 # Below this a private copy is cheaper than asking the filesystem for another handle.
 COPY_LIMIT = 1 << 20
 
@@ -26,8 +34,6 @@ COPY_LIMIT = 1 << 20
 _PARTS_MAX = 4
 
 _HUGE_PAGE = 2 << 20
-_MAP_FIXED = 0x10
-_MAP_NORESERVE = 0x4000
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,20 +54,21 @@ def _map(address: int | None, length: int, protection: int, flags: int, fd: int)
 
 
 class Mapping:
-    """The first `length` bytes of a file, mapped shared; unmapped when the last array over it is gone.
+    """The first `length` bytes of a file; unmapped when the last array over it is gone.
 
     fd: borrowed, may be closed at once. length: bytes, at least 1. protection: READ or READ_WRITE (the
-    descriptor must allow it). OSError if the kernel refuses.
+    descriptor must allow it). flags: SHARED, or COPY_ON_WRITE, which may be written through a descriptor that may only
+    read, and never changes the file. OSError if the kernel refuses.
     """
 
     __slots__ = ("__weakref__", "address", "length", "protection")
 
-    def __init__(self, fd: int, length: int, protection: int) -> None:
+    def __init__(self, fd: int, length: int, protection: int, flags: int = SHARED) -> None:
         self.length = length
         self.protection = protection
         self.address = 0
         if length < _HUGE_PAGE:
-            self.address = _map(None, length, protection, mmap.MAP_SHARED, fd)
+            self.address = _map(None, length, protection, flags, fd)
             return
         # A FUSE file is not placed on a huge page boundary by the kernel, and then gets no huge pages.
         reserved = _map(None, length + _HUGE_PAGE, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
@@ -69,7 +76,7 @@ class Mapping:
         end = -(-(start + length) // mmap.PAGESIZE) * mmap.PAGESIZE
         reserved_end = reserved + -(-(length + _HUGE_PAGE) // mmap.PAGESIZE) * mmap.PAGESIZE
         try:
-            self.address = _map(start, length, protection, mmap.MAP_SHARED | _MAP_FIXED, fd)
+            self.address = _map(start, length, protection, flags | _MAP_FIXED, fd)
         except OSError:
             _munmap(reserved, reserved_end - reserved)
             raise

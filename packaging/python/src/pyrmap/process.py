@@ -44,9 +44,9 @@ def process_via_mmap(function: Callable[..., Result]) -> Callable[..., Optional[
     """Decorator: f() without arguments is one round of a worker, f(x, ...) is the plain function.
 
     f() waits for an input in the slot of PYRMAP_SLOT, calls the function with it and publishes what it returns. x is a
-    read-only NumPy array over the mapped data.bin, of the type and shape that the producer gave it, column-major if it
-    comes from R. Returned: whatever Slot.publish() takes. An exception fails the round, with its traceback as
-    the error text, and is raised again.
+    NumPy array over data.bin, mapped copy-on-write (`x += 1` changes no one else's), of the type and shape that the
+    producer gave it, column-major if it comes from R. Returned: whatever Slot.publish() takes. An exception fails the
+    round, with its traceback as the error text, and is raised again.
     """
 
     @functools.wraps(function)

@@ -8,8 +8,10 @@ The producer writes an input and takes the result, the worker takes the input an
     slot.wait()                       y = f(slot.input())
     y = slot.result()                 slot.publish(y)
 
-Arrays that a slot hands out are mapped from its files. Read-only ones stay valid for as long as they are referenced,
-through later rounds and the removal of the slot; writable ones until they are published.
+Arrays that a slot hands out are mapped from its files. An input or a result is mapped copy-on-write: reading it copies
+nothing, and a program that changes it (`x += 1`) changes its own copy of the pages, never what others see. It stays
+valid for as long as it is referenced, through later rounds and the removal of the slot; an array that is to be filled
+is writable until it is published.
 """
 from __future__ import annotations
 
@@ -199,7 +201,7 @@ class Slot:
         return None
 
     def result(self, timeout: Optional[float] = None) -> Array:
-        """The result, as a read-only array mapped from result.bin; waits for it.
+        """The result, as an array mapped copy-on-write from result.bin; waits for it.
 
         timeout: seconds; None: for ever. TimeoutError, RoundFailed with the text of `error`, RoundCancelled.
         """
@@ -232,9 +234,10 @@ class Slot:
     # -- the worker's side --------------------------------------------------------------------------------------
 
     def input(self, timeout: Optional[float] = None) -> Array:
-        """The input of this round, as a read-only array mapped from data.bin; waits for it.
+        """The input of this round, as an array mapped copy-on-write from data.bin; waits for it.
 
-        Also names this process as the round's worker. The same array again until the round is published or failed.
+        Also names this process as the round's worker. The same array again until the round is published or failed, with
+        what the program changed in it.
         timeout: seconds; None: for ever. TimeoutError. RoundCancelled if the slot is removed meanwhile.
         """
         if self._input is None:
@@ -454,10 +457,8 @@ class Slot:
 
     def _map_read(self, fd: int, extent: Extent) -> Array:
         if not extent.size:
-            array = np.empty(extent.array_shape, extent.dtype)
-            array.flags.writeable = False
-            return array
-        return mapping.Mapping(fd, extent.size, mapping.READ).array(extent)
+            return np.empty(extent.array_shape, extent.dtype)
+        return mapping.Mapping(fd, extent.size, mapping.READ_WRITE, mapping.COPY_ON_WRITE).array(extent)
 
     def _open_new(self, name: str) -> int:
         if name == _RESULT:
