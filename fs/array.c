@@ -205,7 +205,7 @@ struct sizing {
     uint32_t index;
     uint64_t serial; /* the array's */
     enum record_side side;
-    enum segment_reserve_mode mode;
+    enum reserve_mode mode;
     uint64_t size;
     uint64_t charged; /* before */
     bool fills_holes;
@@ -248,7 +248,7 @@ static void remember_reserved(struct exchange *exchange, struct slot *slot, cons
     uint64_t reserved = sizing->size;
     uint64_t size, allocated;
 
-    if (sizing->mode != SEGMENT_RESIZE) {
+    if (sizing->mode != RESERVE_RESIZE) {
         if (reserved < slot->reserved[sizing->side])
             reserved = slot->reserved[sizing->side];
         if (exchange_array_stat(exchange, slot, sizing->side, &size, &allocated) == 0 && reserved > size)
@@ -274,7 +274,7 @@ static void sizing_failed(struct sizing *sizing, struct slot *slot, int result, 
         return;
     }
     sizing->result = 0;
-    segment_reserve(exchange->arena, segment, SEGMENT_RESIZE, reserved, cut_back_done, sizing);
+    reserve_pages(exchange->arena, segment, RESERVE_RESIZE, reserved, cut_back_done, sizing);
 }
 
 static void sizing_done(void *context, int result)
@@ -282,7 +282,7 @@ static void sizing_done(void *context, int result)
     struct sizing *sizing = context;
     struct slot *slot = sizing_slot(sizing);
     struct exchange *exchange = sizing->exchange;
-    struct arena_usage usage;
+    struct ledger_usage usage;
     char reason[120];
 
     if (!slot) {
@@ -295,7 +295,7 @@ static void sizing_done(void *context, int result)
         return;
     }
     quota_charge(exchange->quota, slot->segments[sizing->side], slot->uid, sizing->charged, 0);
-    arena_usage(exchange->arena, &usage);
+    ledger_usage(exchange->arena, &usage);
     snprintf(reason, sizeof(reason), "%llu bytes do not fit: %llu of %llu are in use",
              (unsigned long long)sizing->size, (unsigned long long)usage.used,
              (unsigned long long)usage.capacity);
@@ -303,7 +303,7 @@ static void sizing_done(void *context, int result)
 }
 
 static void start_sizing(struct exchange *exchange, struct slot *slot, enum record_side side,
-                         enum segment_reserve_mode mode, uint64_t size, bool fills_holes,
+                         enum reserve_mode mode, uint64_t size, bool fills_holes,
                          void (*done)(void *context, int result), void *context)
 {
     struct segment *segment = slot->segments[side];
@@ -327,17 +327,17 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
                               .context = context};
     slot->sizing[side]++;
     /* Only a resize can make it smaller. */
-    if (mode != SEGMENT_RESIZE && segment->charged > size)
+    if (mode != RESERVE_RESIZE && segment->charged > size)
         charge = segment->charged;
     result = quota_charge(exchange->quota, segment, slot->uid, charge, exchange->limits.bytes_per_user);
     if (result < 0)
         sizing_failed(sizing, slot, result, over_quota);
     else
-        segment_reserve(exchange->arena, segment, mode, size, sizing_done, sizing);
+        reserve_pages(exchange->arena, segment, mode, size, sizing_done, sizing);
 }
 
 void exchange_resize(struct exchange *exchange, struct slot *slot, enum record_side side,
-                     struct handle *handle, const struct caller *caller, enum segment_reserve_mode mode,
+                     struct handle *handle, const struct caller *caller, enum reserve_mode mode,
                      uint64_t size, void (*done)(void *context, int result), void *context)
 {
     enum handshake_event event = side == RECORD_SIDE_INPUT ? EVENT_RESIZE_INPUT : EVENT_RESIZE_RESULT;
@@ -376,7 +376,7 @@ void exchange_fill_holes(struct exchange *exchange, struct slot *slot, enum reco
     if (result < 0)
         done(context, result);
     else
-        start_sizing(exchange, slot, side, SEGMENT_RESERVE, size, true, done, context);
+        start_sizing(exchange, slot, side, RESERVE_PAGES, size, true, done, context);
 }
 
 ssize_t exchange_write_array(struct exchange *exchange, struct handle *handle, const struct caller *caller,
@@ -441,7 +441,6 @@ int exchange_move_result(struct exchange *exchange, struct slot *from, struct sl
     if (segment) {
         to->segments[RECORD_SIDE_INPUT] = segment;
         to->arrays[RECORD_SIDE_INPUT].segment_id = segment->id;
-        to->arrays[RECORD_SIDE_INPUT].backing_id = segment->backing_id;
         to->arrays[RECORD_SIDE_INPUT].number = number;
         to->reserved[RECORD_SIDE_INPUT] = size;
     }

@@ -48,7 +48,7 @@ int backing_create(const struct store *store, uint64_t id, struct backing **back
     char name[STORE_NAME_MAX];
 
     *backing = NULL;
-    if (store->kind == ARENA_MEMFD)
+    if (!store->kind->has_names)
         return create_memfd(id, backing);
     *backing = new_backing(id, -1);
     if (!*backing)
@@ -69,7 +69,7 @@ int backing_find(const struct store *store, uint64_t id, struct backing **backin
     int error;
 
     *backing = NULL;
-    if (store->kind == ARENA_MEMFD)
+    if (!store->kind->has_names)
         return -ENOENT;
     *backing = new_backing(id, -1);
     if (!*backing)
@@ -87,7 +87,7 @@ int backing_open(const struct store *store, const struct backing *backing, int f
     char name[STORE_NAME_MAX];
     int fd;
 
-    if (store->kind == ARENA_MEMFD)
+    if (!store->kind->has_names)
         return store_reopen(backing->fd, flags);
     store_segment_name(name, backing->id);
     fd = openat(store->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
@@ -116,7 +116,7 @@ int backing_stat(const struct store *store, const struct backing *backing, uint6
     char name[STORE_NAME_MAX];
     struct stat status;
 
-    if (store->kind == ARENA_MEMFD)
+    if (!store->kind->has_names)
         return backing_measure(backing->fd, size, allocated);
     store_segment_name(name, backing->id);
     if (fstatat(store->dirfd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
@@ -131,7 +131,7 @@ int backing_rename(const struct store *store, struct backing *backing, uint64_t 
 {
     char from[STORE_NAME_MAX], to[STORE_NAME_MAX];
 
-    if (store->kind != ARENA_MEMFD) {
+    if (store->kind->has_names) {
         store_segment_name(from, backing->id);
         store_segment_name(to, id);
         if (renameat(store->dirfd, from, store->dirfd, to) < 0)
@@ -147,7 +147,7 @@ void backing_remove(const struct store *store, struct backing *backing)
 
     if (!backing)
         return;
-    if (store->kind != ARENA_MEMFD) {
+    if (store->kind->has_names) {
         store_segment_name(name, backing->id);
         unlinkat(store->dirfd, name, 0);
     }

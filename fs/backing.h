@@ -12,7 +12,7 @@ struct backing {
     struct backing *next; /* the list's that it is in */
     uint64_t id;
     uint64_t allocated; /* bytes, when last measured */
-    int fd;             /* ARENA_MEMFD: O_RDONLY and open for life; else -1 */
+    int fd;             /* without names: O_RDONLY and open for life; else -1 */
     bool keep;          /* on its way out: make it warm; else remove it */
 };
 

@@ -38,7 +38,7 @@ static void print_bytes(FILE *out, const char *key, uint64_t bytes)
     fprintf(out, "%s: %llu (%.*f %s)\n", key, (unsigned long long)bytes, unit ? 1 : 0, value, units[unit]);
 }
 
-static uint64_t free_bytes(const struct arena_usage *usage)
+static uint64_t free_bytes(const struct ledger_usage *usage)
 {
     return usage->capacity > usage->used ? usage->capacity - usage->used : 0;
 }
@@ -48,9 +48,9 @@ static void print_status(const struct daemon_files *files, FILE *out)
     const struct exchange *exchange = files->exchange;
     struct census census = count_slots(exchange);
     uint64_t uptime = deadline_now_ms() - files->started_ms;
-    struct arena_usage usage;
+    struct ledger_usage usage;
 
-    arena_usage(exchange->arena, &usage);
+    ledger_usage(exchange->arena, &usage);
     fprintf(out, "version: %s\n", PYRMAPFS_VERSION);
     fprintf(out, "data path: %s\n", files->data_path);
     fprintf(out, "arena: %s\n", arena_kind_name(arena_kind(exchange->arena)));
@@ -87,9 +87,9 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
     const struct exchange *exchange = files->exchange;
     struct census census = count_slots(exchange);
     const size_t errnos = sizeof(exchange->refusals_by_errno) / sizeof(exchange->refusals_by_errno[0]);
-    struct arena_usage usage;
+    struct ledger_usage usage;
 
-    arena_usage(exchange->arena, &usage);
+    ledger_usage(exchange->arena, &usage);
     print_head(out, "info", "gauge", "What serves this mount.");
     fprintf(out, "pyrmapfs_info{version=\"%s\",path=\"%s\",arena=\"%s\"} 1\n", PYRMAPFS_VERSION,
             exchange->data_path == DATA_PATH_PASSTHROUGH ? "passthrough" : "page cache",

@@ -336,7 +336,6 @@ void exchange_adopt(struct exchange *exchange, struct slot *slot, enum record_si
     segment_name(segment);
     slot->segments[side] = segment;
     slot->arrays[side].segment_id = segment->id;
-    slot->arrays[side].backing_id = segment->backing_id;
 }
 
 void exchange_take_step(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
@@ -565,7 +564,6 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     uint64_t size = 0, allocated = 0;
     int result;
 
-    array->backing_id = 0;
     if (!array->segment_id)
         return 0;
     result = segment_restore(exchange->arena, array->segment_id, &slot->segments[side]);
@@ -595,8 +593,7 @@ static void restore(struct exchange *exchange)
             log_warning("%s: its data is not in the arena any more, the slot is emptied", slot->name);
             exchange_unlink(exchange, slot, &(struct caller){0});
         }
-        slot->page_exists = 1; /* perhaps: whoever mapped it is gone */
-        page_remove(exchange->arena, slot);
+        page_discard(exchange->arena, slot);
     }
     index = 0;
     while ((slot = slot_after(exchange->slots, index))) {
@@ -609,7 +606,7 @@ static void restore(struct exchange *exchange)
             exchange_set_failed(exchange, slot, restarted, sizeof(restarted) - 1);
         slot->worker = 0;
     }
-    arena_sweep(exchange->arena);
+    segment_sweep(exchange->arena);
     exchange_run(exchange);
 }
 

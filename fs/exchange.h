@@ -124,7 +124,7 @@ ssize_t exchange_write_array(struct exchange *exchange, struct handle *handle, c
  * once. handle may be NULL (truncate by path).
  */
 void exchange_resize(struct exchange *exchange, struct slot *slot, enum record_side side,
-                     struct handle *handle, const struct caller *caller, enum segment_reserve_mode mode,
+                     struct handle *handle, const struct caller *caller, enum reserve_mode mode,
                      uint64_t size, void (*done)(void *context, int result), void *context);
 
 /* The array's size and allocated bytes; both 0 without a segment. */

@@ -33,7 +33,6 @@ struct handle {
     /* texts and views: a snapshot made at open, or the view's place */
     char *text;
     size_t text_size;
-    size_t text_room;
     bool changed; /* written or truncated through this handle */
     struct view_source view;
     struct view_cursor cursor;

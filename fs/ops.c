@@ -101,10 +101,10 @@ static void ops_statfs(fuse_req_t request, fuse_ino_t nodeid)
     struct request_ops *ops = request_begin(request, REQUEST_STATFS);
     struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = SLOT_NAME_MAX};
     uint32_t limit = slots_limit(ops->exchange->slots);
-    struct arena_usage usage;
+    struct ledger_usage usage;
 
     (void)nodeid;
-    arena_usage(ops->arena, &usage);
+    ledger_usage(ops->arena, &usage);
     st.f_blocks = usage.capacity / 4096;
     st.f_bfree = usage.capacity > usage.used ? (usage.capacity - usage.used) / 4096 : 0;
     st.f_bavail = st.f_bfree;

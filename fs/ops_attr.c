@@ -200,7 +200,7 @@ void ops_attr_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, in
         return;
     }
     exchange_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? request_handle(fi) : NULL,
-                    &caller, SEGMENT_RESIZE, (uint64_t)st->st_size, reply_attributes_later, parked);
+                    &caller, RESERVE_RESIZE, (uint64_t)st->st_size, reply_attributes_later, parked);
 }
 
 static void fallocated(void *context, int result)
@@ -233,6 +233,6 @@ void ops_attr_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t o
         return;
     }
     exchange_resize(ops->exchange, handle->slot, handle->side, handle, &caller,
-                    mode ? SEGMENT_RESERVE : SEGMENT_GROW, (uint64_t)offset + (uint64_t)length, fallocated,
+                    mode ? RESERVE_PAGES : RESERVE_GROW, (uint64_t)offset + (uint64_t)length, fallocated,
                     parked);
 }

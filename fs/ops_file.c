@@ -57,8 +57,6 @@ static int array_backing(struct request_ops *ops, struct handle *handle, int32_t
         }
         segment->backing_id = id;
     }
-    if (handle->slot)
-        handle->slot->arrays[handle->side].backing_id = segment->backing_id;
     *backing_id = segment->backing_id;
     return 0;
 }
@@ -145,7 +143,7 @@ static void end_open(struct waiter *waiter, int result)
         exchange_array_stat(parked->ops->exchange, handle->slot, handle->side, &size, &allocated) == 0 &&
         size > 0) {
         exchange_resize(parked->ops->exchange, handle->slot, handle->side, handle, &parked->caller,
-                        SEGMENT_RESIZE, 0, truncated_at_open, parked);
+                        RESERVE_RESIZE, 0, truncated_at_open, parked);
         return;
     }
     finish_open(parked, result);

@@ -83,8 +83,10 @@ int page_open(struct arena *arena, struct slot *slot)
             close(fd);
             return result;
         }
-        if (!slot->page_exists)
+        if (!slot->page_exists) {
             store(fd, &slot->record);
+            ledger_file_resized(arena, 0, RECORD_SIZE);
+        }
         slot->page_exists = 1;
         slot->page = map;
         slot->page_fd = fd;
@@ -139,11 +141,16 @@ int page_read(const struct slot *slot, struct record *copy)
     return got == sizeof(*copy) ? 0 : got < 0 ? -errno : -EIO;
 }
 
+void page_discard(struct arena *arena, const struct slot *slot)
+{
+    arena_file_unlink(arena, name_of(slot).text);
+}
+
 void page_remove(struct arena *arena, struct slot *slot)
 {
     if (slot->page_handles > 0)
         unmap(slot);
-    if (slot->page_exists)
-        arena_file_unlink(arena, name_of(slot).text);
+    if (slot->page_exists && arena_file_unlink(arena, name_of(slot).text) == 0)
+        ledger_file_resized(arena, RECORD_SIZE, 0);
     slot->page_exists = 0;
 }

@@ -22,6 +22,9 @@ int page_read(const struct slot *slot, struct record *copy);
 /* The record changed: stores it, `change` last, and wakes futex waiters on that. */
 void page_update(struct arena *arena, struct slot *slot);
 
+/* Removes a file that an earlier server may have left; nobody of now has it. */
+void page_discard(struct arena *arena, const struct slot *slot);
+
 /* The slot is going: removes the file. */
 void page_remove(struct arena *arena, struct slot *slot);
 

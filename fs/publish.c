@@ -40,7 +40,7 @@ static void explain_misfit(const struct record *record, enum record_side side, u
                                                                                   : record->result_dtype));
 }
 
-/* slot->settling: what is quickly done calls back before segment_settle returns, in the middle of a step. */
+/* slot->settling: what is quickly done calls back before reserve_settle returns, in the middle of a step. */
 enum { SETTLING_NOT, SETTLING_STARTS, SETTLING };
 
 /* One segment's work in the background before it is published. */
@@ -81,7 +81,7 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
     if (slot->settling[side])
         return EXCHANGE_WORKS;
     slot->settled[side] = 0;
-    if (result < 0 || !segment || segment_settled(exchange->arena, segment))
+    if (result < 0 || !segment || reserve_settled(exchange->arena, segment))
         return result;
     settling = malloc(sizeof(*settling));
     if (!settling)
@@ -89,7 +89,7 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
     *settling =
         (struct settling){exchange, slot_index(exchange->slots, slot), slot->arrays[side].serial, side};
     slot->settling[side] = SETTLING_STARTS;
-    segment_settle(exchange->arena, segment, settling_done, settling);
+    reserve_settle(exchange->arena, segment, settling_done, settling);
     if (slot->settling[side] == SETTLING_NOT) {
         result = slot->settled[side];
         slot->settled[side] = 0;
@@ -102,9 +102,9 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
 /* Where no kernel watches over the capacity (dir, memfd), what clients grew by write(2) shows here. */
 static int check_capacity(struct exchange *exchange)
 {
-    struct arena_usage usage;
+    struct ledger_usage usage;
 
-    arena_usage(exchange->arena, &usage);
+    ledger_usage(exchange->arena, &usage);
     return usage.used > usage.capacity ? -ENOSPC : 0;
 }
 

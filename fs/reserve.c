@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "arena_private.h"
+#include "reserve.h"
+
 #include "memory.h"
+#include <sys/queue.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,11 +19,11 @@ enum purpose { TO_RESIZE, TO_RESERVE, TO_GROW, TO_SETTLE };
 
 /* Everything below `backing` is the job's own while it is under way. */
 struct reservation {
-    struct background_job job; /* first member */
-    struct reservation *next;  /* for the same segment, after this one */
-    struct reservation *starved_next;
-    struct arena *arena; /* for the loop only, as are entry, done, context and need */
-    struct segment_entry *entry;
+    struct background_job job;          /* first member */
+    STAILQ_ENTRY(reservation) link;     /* in segment->waiting */
+    STAILQ_ENTRY(reservation) starving; /* in arena->starved */
+    struct arena *arena;                /* for the loop only, as are segment, done, context and need */
+    struct segment *segment;
     void (*done)(void *context, int result);
     void *context;
     uint64_t need; /* bytes held back in arena->reserved_bytes */
@@ -31,7 +33,7 @@ struct reservation {
     enum purpose purpose;
     uint64_t target;
     uint64_t most;           /* bytes that it may take */
-    uint64_t ready;          /* as in segment_entry */
+    uint64_t ready;          /* as in struct segment */
     struct backing *victims; /* warm files that have to make room */
     int fd;                  /* open from the first chunk to the last */
     uint64_t position;       /* pages [max(ready, old size), position) are there */
@@ -143,7 +145,7 @@ static uint64_t tail_start(const struct reservation *r)
 /* Pages of a disk can be reclaimed; those of the others cannot. */
 static bool is_affordable(const struct reservation *r, uint64_t bytes)
 {
-    return r->store->kind == ARENA_DIR || bytes <= AT_ONCE || memory_spares(bytes);
+    return !r->store->kind->takes_memory || bytes <= AT_ONCE || memory_spares(bytes);
 }
 
 /* The next chunk of the pages beyond the old end. Without fallocate it is the size that brings them. */
@@ -201,7 +203,7 @@ static int settle(struct reservation *r)
     /* Setting the size that it has frees what lies beyond. */
     if (!error && allocated > store_round_up(r->store, size))
         error = resize(r->fd, size);
-    if (!error && r->store->kind == ARENA_DIR && (fsync(r->fd) < 0 || fsync(r->store->dirfd) < 0))
+    if (!error && r->store->kind->is_lasting && (fsync(r->fd) < 0 || fsync(r->store->dirfd) < 0))
         error = -errno;
     if (!error)
         r->ready = store_round_up(r->store, r->old_size);
@@ -268,7 +270,7 @@ static void leave_room(struct arena *arena)
 
     if (warm == 0)
         return;
-    room = arena_room(arena);
+    room = ledger_room(arena);
     if (warm > room)
         warm_shrink(&arena->warm, (warm + room) / 2);
 }
@@ -277,26 +279,26 @@ static void leave_room(struct arena *arena)
 static void finish(struct reservation *r, int result)
 {
     struct arena *arena = r->arena;
-    struct segment_entry *entry = r->entry;
+    struct segment *segment = r->segment;
     bool settled = r->purpose == TO_SETTLE && result == 0;
 
     arena->reserved_bytes -= r->need;
     backing_remove_all(r->store, r->victims);
     if (r->measured) {
-        arena_account(arena, entry, r->allocated);
-        entry->ready = r->ready;
-        entry->surveyed |= settled;
-        entry->settled_size = settled ? r->size : UINT64_MAX;
-        entry->settled_allocated = r->allocated;
-        entry->segment.synced = settled && arena->store.kind == ARENA_DIR;
+        segment_account(arena, segment, r->allocated);
+        segment->ready = r->ready;
+        segment->surveyed |= settled;
+        segment->settled_size = settled ? r->size : UINT64_MAX;
+        segment->settled_allocated = r->allocated;
+        segment->synced = settled && arena->store.kind->is_lasting;
     }
-    entry->waiting = r->next;
+    STAILQ_REMOVE_HEAD(&segment->waiting, link);
     r->done(r->context, result);
     free(r);
-    if (entry->waiting)
-        start(entry->waiting);
-    entry->jobs--;
-    segment_release(arena, entry);
+    if (!STAILQ_EMPTY(&segment->waiting))
+        start(STAILQ_FIRST(&segment->waiting));
+    segment->jobs--;
+    segment_release(arena, segment);
     leave_room(arena);
 }
 
@@ -316,7 +318,7 @@ static uint64_t most_needed(const struct reservation *r, uint64_t size, uint64_t
 /* Whether it is done in no time: few pages to get, to zero or to free, and no disk to wait for. */
 static bool is_quick(const struct reservation *r, uint64_t size, uint64_t allocated)
 {
-    if (r->store->kind == ARENA_DIR || r->victims)
+    if (r->store->kind->is_lasting || r->victims)
         return false;
     if (r->purpose == TO_SETTLE)
         return size <= AT_ONCE && allocated <= AT_ONCE;
@@ -332,7 +334,6 @@ static void give_up_warm(struct reservation *r)
 {
     struct arena *arena = r->arena;
 
-    struct reservation **last = &arena->starved;
     struct backing **victims = &r->victims;
 
     while (*victims)
@@ -342,21 +343,18 @@ static void give_up_warm(struct reservation *r)
         start(r);
         return;
     }
-    while (*last)
-        last = &(*last)->starved_next;
-    *last = r;
+    STAILQ_INSERT_TAIL(&arena->starved, r, starving);
 }
 
 void reserve_resume(struct arena *arena)
 {
-    struct reservation *r = arena->starved;
+    struct reservation_list again = STAILQ_HEAD_INITIALIZER(again);
+    struct reservation *r;
 
-    arena->starved = NULL;
-    while (r) {
-        struct reservation *next = r->starved_next;
-        r->starved_next = NULL;
+    STAILQ_CONCAT(&again, &arena->starved);
+    while ((r = STAILQ_FIRST(&again))) {
+        STAILQ_REMOVE_HEAD(&again, starving);
         start(r);
-        r = next;
     }
 }
 
@@ -365,7 +363,7 @@ static uint64_t freed_by_victims(const struct reservation *r)
 {
     uint64_t bytes = 0;
 
-    for (const struct backing *file = r->victims; file && r->store->kind == ARENA_TMPFS; file = file->next)
+    for (const struct backing *file = r->victims; file && r->store->kind->kernel_counts; file = file->next)
         bytes += file->allocated;
     return bytes;
 }
@@ -375,15 +373,15 @@ static void start(struct reservation *r)
     struct arena *arena = r->arena;
     const struct warm *warm = &arena->warm;
     uint64_t size, allocated, need, room;
-    int error = segment_stat(arena, &r->entry->segment, &size, &allocated);
+    int error = segment_stat(arena, r->segment, &size, &allocated);
 
     if (error) {
         finish(r, error);
         return;
     }
-    r->ready = r->entry->ready;
+    r->ready = r->segment->ready;
     need = r->most = most_needed(r, size, allocated);
-    room = arena_room(arena) + freed_by_victims(r);
+    room = ledger_room(arena) + freed_by_victims(r);
     if (need > room) {
         if (need - room <= warm_bytes(warm) + warm_pending_bytes(warm) &&
             (warm_gives(warm) || warm_working(warm)))
@@ -392,7 +390,7 @@ static void start(struct reservation *r)
             finish(r, -ENOSPC);
         return;
     }
-    r->need = arena->store.kind == ARENA_TMPFS ? 0 : need;
+    r->need = arena->store.kind->kernel_counts ? 0 : need;
     arena->reserved_bytes += r->need;
     if (is_quick(r, size, allocated)) {
         while (run(&r->job) == BACKGROUND_AGAIN)
@@ -411,7 +409,7 @@ static void job_done(struct background_job *job)
     if (r->result == -ENOSPC && (warm_gives(warm) || warm_working(warm))) {
         r->arena->reserved_bytes -= r->need;
         r->need = 0;
-        r->entry->ready = r->ready;
+        r->segment->ready = r->ready;
         give_up_warm(r);
         return;
     }
@@ -422,9 +420,7 @@ static void job_done(struct background_job *job)
 static void submit(struct arena *arena, struct segment *segment, enum purpose purpose, uint64_t target,
                    void (*done)(void *context, int result), void *context)
 {
-    struct segment_entry *entry = entry_of(segment);
     struct reservation *r = calloc(1, sizeof(*r));
-    struct reservation **last = &entry->waiting;
 
     if (!r) {
         done(context, -ENOMEM);
@@ -432,24 +428,21 @@ static void submit(struct arena *arena, struct segment *segment, enum purpose pu
     }
     r->job = (struct background_job){.run = run, .done = job_done, .priority = BACKGROUND_URGENT};
     r->arena = arena;
-    r->entry = entry;
+    r->segment = segment;
     r->done = done;
     r->context = context;
     r->store = &arena->store;
-    r->backing = *entry->backing;
+    r->backing = *segment->backing;
     r->purpose = purpose;
     r->target = target;
     r->fd = -1;
-    while (*last)
-        last = &(*last)->next;
-    *last = r;
-    entry->jobs++;
-    if (entry->jobs == 1)
+    STAILQ_INSERT_TAIL(&segment->waiting, r, link);
+    if (++segment->jobs == 1)
         start(r);
 }
 
-void segment_reserve(struct arena *arena, struct segment *segment, enum segment_reserve_mode mode,
-                     uint64_t size, void (*done)(void *context, int result), void *context)
+void reserve_pages(struct arena *arena, struct segment *segment, enum reserve_mode mode, uint64_t size,
+                   void (*done)(void *context, int result), void *context)
 {
     enum purpose purpose = TO_RESIZE;
 
@@ -462,35 +455,34 @@ void segment_reserve(struct arena *arena, struct segment *segment, enum segment_
         return;
     }
     switch (mode) {
-    case SEGMENT_RESIZE:
+    case RESERVE_RESIZE:
         purpose = TO_RESIZE;
         break;
-    case SEGMENT_RESERVE:
+    case RESERVE_PAGES:
         purpose = TO_RESERVE;
         break;
-    case SEGMENT_GROW:
+    case RESERVE_GROW:
         purpose = TO_GROW;
         break;
     }
     submit(arena, segment, purpose, size, done, context);
 }
 
-void segment_settle(struct arena *arena, struct segment *segment, void (*done)(void *context, int result),
+void reserve_settle(struct arena *arena, struct segment *segment, void (*done)(void *context, int result),
                     void *context)
 {
     submit(arena, segment, TO_SETTLE, 0, done, context);
 }
 
-bool segment_settled(struct arena *arena, struct segment *segment)
+bool reserve_settled(struct arena *arena, struct segment *segment)
 {
-    const struct segment_entry *entry = entry_of(segment);
     uint64_t size, allocated;
 
     if (segment_stat(arena, segment, &size, &allocated) < 0)
         return false;
-    if (size == entry->settled_size && allocated == entry->settled_allocated)
-        return arena->store.kind != ARENA_DIR || segment->synced;
+    if (size == segment->settled_size && allocated == segment->settled_allocated)
+        return !arena->store.kind->is_lasting || segment->synced;
     /* Nothing is beyond the end, so a hole would be missing from the sum. */
-    return arena->store.kind != ARENA_DIR && entry->surveyed && entry->ready <= allocated &&
+    return !arena->store.kind->is_lasting && segment->surveyed && segment->ready <= allocated &&
            allocated == store_round_up(&arena->store, size);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "arena_private.h"
+#include "segment.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,87 +7,121 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Where the link to the segment of this number is, or would be. */
-static struct segment_entry **entry_link(struct arena *arena, uint64_t id)
+static struct segment_list *bucket_of(struct arena *arena, uint64_t id)
 {
-    struct segment_entry **link = &arena->segments[id % SEGMENT_BUCKETS];
-
-    while (*link && (*link)->segment.id != id)
-        link = &(*link)->next;
-    return link;
+    return &arena->segments[id % LEDGER_BUCKETS];
 }
 
-static struct segment_entry *new_entry(void)
+static struct segment *find(struct arena *arena, uint64_t id)
 {
-    struct segment_entry *entry = calloc(1, sizeof(*entry));
+    struct segment *segment = LIST_FIRST(bucket_of(arena, id));
 
-    if (entry) {
-        entry->segment.names = 1;
-        entry->segment.fd = -1;
-        entry->settled_size = UINT64_MAX;
+    while (segment && segment->id != id)
+        segment = LIST_NEXT(segment, link);
+    return segment;
+}
+
+static struct segment *new_segment(void)
+{
+    struct segment *segment = calloc(1, sizeof(*segment));
+
+    if (segment) {
+        segment->names = 1;
+        segment->fd = -1;
+        segment->settled_size = UINT64_MAX;
+        STAILQ_INIT(&segment->waiting);
     }
-    return entry;
+    return segment;
 }
 
-/* The backing file is its own from here on. */
-static void adopt(struct arena *arena, struct segment_entry *entry, struct backing *backing)
+void segment_account(struct arena *arena, struct segment *segment, uint64_t allocated)
 {
-    struct segment_entry **link = entry_link(arena, backing->id);
+    ledger_account(arena, &segment->accounted, allocated);
+    segment->backing->allocated = allocated;
+}
 
-    entry->backing = backing;
-    entry->segment.id = backing->id;
-    entry->segment.fd = backing->fd;
-    entry->next = NULL;
-    *link = entry;
-    arena_account(arena, entry, backing->allocated);
+/* From here on the backing file belongs to the segment. */
+static void adopt(struct arena *arena, struct segment *segment, struct backing *backing)
+{
+    segment->backing = backing;
+    segment->id = backing->id;
+    segment->fd = backing->fd;
+    LIST_INSERT_HEAD(bucket_of(arena, backing->id), segment, link);
+    segment_account(arena, segment, backing->allocated);
+}
+
+static void close_fd(struct segment *segment)
+{
+    if (segment->fd != segment->backing->fd) {
+        close(segment->fd);
+        segment->fd = segment->backing->fd;
+    }
+}
+
+void segment_init(struct arena *arena)
+{
+    for (int bucket = 0; bucket < LEDGER_BUCKETS; bucket++)
+        LIST_INIT(&arena->segments[bucket]);
+}
+
+void segment_deinit(struct arena *arena)
+{
+    for (int bucket = 0; bucket < LEDGER_BUCKETS; bucket++) {
+        struct segment *segment;
+        while ((segment = LIST_FIRST(&arena->segments[bucket]))) {
+            LIST_REMOVE(segment, link);
+            close_fd(segment);
+            backing_free(segment->backing);
+            free(segment);
+        }
+    }
 }
 
 int segment_create(struct arena *arena, uint64_t size_hint, struct segment **segment)
 {
-    struct segment_entry *entry = new_entry();
+    struct segment *created = new_segment();
     struct backing *backing;
     int error = 0;
 
     *segment = NULL;
-    if (!entry)
+    if (!created)
         return -ENOMEM;
     backing = warm_take(&arena->warm, size_hint);
     if (!backing)
         error = backing_create(&arena->store, arena->next_id++, &backing);
     if (error) {
-        free(entry);
+        free(created);
         return error;
     }
-    entry->ready = backing->allocated;
-    entry->surveyed = true;
-    adopt(arena, entry, backing);
-    *segment = &entry->segment;
+    created->ready = backing->allocated;
+    created->surveyed = true;
+    adopt(arena, created, backing);
+    *segment = created;
     return 0;
 }
 
 int segment_restore(struct arena *arena, uint64_t id, struct segment **segment)
 {
-    struct segment_entry *entry = *entry_link(arena, id);
+    struct segment *restored = find(arena, id);
     struct backing *backing;
     int error;
 
-    *segment = NULL;
-    if (entry) {
-        entry->segment.names++;
-        *segment = &entry->segment;
+    *segment = restored;
+    if (restored) {
+        restored->names++;
         return 0;
     }
-    entry = new_entry();
-    if (!entry)
+    restored = new_segment();
+    if (!restored)
         return -ENOMEM;
     error = backing_find(&arena->store, id, &backing);
     if (error) {
-        free(entry);
+        free(restored);
         return error;
     }
     /* Which of its pages were reserved is forgotten: all are looked at again. */
-    adopt(arena, entry, backing);
-    *segment = &entry->segment;
+    adopt(arena, restored, backing);
+    *segment = restored;
     return 0;
 }
 
@@ -96,13 +130,13 @@ static void sweep_one(void *context, uint64_t id)
     struct arena *arena = context;
     struct backing *backing;
 
-    if (*entry_link(arena, id) || warm_knows(&arena->warm, id))
+    if (find(arena, id) || warm_knows(&arena->warm, id))
         return;
     if (backing_find(&arena->store, id, &backing) == 0)
         backing_remove(&arena->store, backing);
 }
 
-void arena_sweep(struct arena *arena)
+void segment_sweep(struct arena *arena)
 {
     store_scan(&arena->store, sweep_one, arena);
 }
@@ -115,15 +149,7 @@ void segment_name(struct segment *segment)
 void segment_unname(struct arena *arena, struct segment *segment)
 {
     segment->names--;
-    segment_release(arena, entry_of(segment));
-}
-
-static void close_fd(struct segment_entry *entry)
-{
-    if (entry->segment.fd != entry->backing->fd) {
-        close(entry->segment.fd);
-        entry->segment.fd = entry->backing->fd;
-    }
+    segment_release(arena, segment);
 }
 
 static void forget(struct arena *arena, struct segment *segment)
@@ -133,32 +159,31 @@ static void forget(struct arena *arena, struct segment *segment)
     segment->backing_id = 0;
 }
 
-void segment_release(struct arena *arena, struct segment_entry *entry)
+void segment_release(struct arena *arena, struct segment *segment)
 {
-    struct segment *segment = &entry->segment;
-    struct backing *backing = entry->backing;
+    struct backing *backing = segment->backing;
     uint64_t size, allocated;
 
-    if (segment->names > 0 || segment->handles > 0 || entry->jobs > 0)
+    if (segment->names > 0 || segment->handles > 0 || segment->jobs > 0)
         return;
     forget(arena, segment);
     if (arena->freed)
         arena->freed(arena->context, segment);
-    close_fd(entry);
+    close_fd(segment);
     /* Clients may have written since it was last measured. */
     if (backing_stat(&arena->store, backing, &size, &allocated) < 0)
         allocated = backing->allocated;
-    arena_account(arena, entry, 0);
+    segment_account(arena, segment, 0);
     backing->allocated = allocated;
-    *entry_link(arena, segment->id) = entry->next;
-    free(entry);
-    warm_give(&arena->warm, backing, arena_room(arena));
+    LIST_REMOVE(segment, link);
+    free(segment);
+    warm_give(&arena->warm, backing, ledger_room(arena));
 }
 
 int segment_open(struct arena *arena, struct segment *segment)
 {
     if (segment->fd < 0) {
-        int fd = backing_open(&arena->store, entry_of(segment)->backing, O_RDONLY);
+        int fd = backing_open(&arena->store, segment->backing, O_RDONLY);
         if (fd < 0)
             return fd;
         segment->fd = fd;
@@ -174,18 +199,17 @@ void segment_close(struct arena *arena, struct segment *segment)
 {
     segment->handles--;
     if (segment->handles == 0)
-        close_fd(entry_of(segment));
-    segment_release(arena, entry_of(segment));
+        close_fd(segment);
+    segment_release(arena, segment);
 }
 
 int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, uint64_t *allocated)
 {
-    struct segment_entry *entry = entry_of(segment);
     int error = segment->fd >= 0 ? backing_measure(segment->fd, size, allocated)
-                                 : backing_stat(&arena->store, entry->backing, size, allocated);
+                                 : backing_stat(&arena->store, segment->backing, size, allocated);
 
     if (error == 0)
-        arena_account(arena, entry, *allocated);
+        segment_account(arena, segment, *allocated);
     return error;
 }
 
@@ -194,7 +218,7 @@ int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, u
 /* The descriptor of an open handle, or one for the moment. */
 static int borrow_fd(struct arena *arena, struct segment *segment)
 {
-    return segment->fd >= 0 ? segment->fd : backing_open(&arena->store, entry_of(segment)->backing, O_RDONLY);
+    return segment->fd >= 0 ? segment->fd : backing_open(&arena->store, segment->backing, O_RDONLY);
 }
 
 static void return_fd(const struct segment *segment, int fd)
@@ -226,26 +250,26 @@ ssize_t segment_read(struct arena *arena, struct segment *segment, void *buffer,
 }
 
 /* The most that writing there could allocate. */
-static uint64_t growth(const struct arena *arena, const struct segment_entry *entry, int fd, uint64_t offset,
+static uint64_t growth(const struct arena *arena, const struct segment *segment, int fd, uint64_t offset,
                        uint64_t size)
 {
     uint64_t end = store_round_up(&arena->store, offset + size);
     off_t hole = lseek(fd, (off_t)offset, SEEK_HOLE);
     uint64_t first = hole < 0 ? offset : (uint64_t)hole; /* an offset beyond the end is an error */
 
-    if (first < entry->ready)
-        first = entry->ready;
+    if (first < segment->ready)
+        first = segment->ready;
     first -= first % arena->store.page;
     return first < end ? end - first : 0;
 }
 
-static int make_room(struct arena *arena, const struct segment_entry *entry, int fd, uint64_t offset,
+static int make_room(struct arena *arena, const struct segment *segment, int fd, uint64_t offset,
                      uint64_t size)
 {
-    if (arena->store.kind == ARENA_TMPFS || growth(arena, entry, fd, offset, size) <= arena_room(arena))
+    if (arena->store.kind->kernel_counts || growth(arena, segment, fd, offset, size) <= ledger_room(arena))
         return 0;
-    arena_trim(arena);
-    return growth(arena, entry, fd, offset, size) <= arena_room(arena) ? 0 : -ENOSPC;
+    ledger_trim(arena);
+    return growth(arena, segment, fd, offset, size) <= ledger_room(arena) ? 0 : -ENOSPC;
 }
 
 static ssize_t write_all(struct arena *arena, int fd, const char *buffer, size_t size, off_t offset)
@@ -261,7 +285,7 @@ static ssize_t write_all(struct arena *arena, int fd, const char *buffer, size_t
         if (put < 0 && errno == EINTR)
             continue;
         if (put < 0 && errno == ENOSPC && warm_gives(&arena->warm)) {
-            arena_trim(arena);
+            ledger_trim(arena);
             continue;
         }
         return done > 0 ? (ssize_t)done : put < 0 ? -errno : -EIO;
@@ -272,22 +296,21 @@ static ssize_t write_all(struct arena *arena, int fd, const char *buffer, size_t
 ssize_t segment_write(struct arena *arena, struct segment *segment, const void *buffer, size_t size,
                       off_t offset)
 {
-    struct segment_entry *entry = entry_of(segment);
     uint64_t now, allocated;
     ssize_t result;
     int fd;
 
     if (offset < 0 || size > INT64_MAX || (uint64_t)offset + size > INT64_MAX)
         return -EFBIG;
-    fd = backing_open(&arena->store, entry->backing, O_RDWR);
+    fd = backing_open(&arena->store, segment->backing, O_RDWR);
     if (fd < 0)
         return fd;
     segment->synced = false;
-    result = make_room(arena, entry, fd, (uint64_t)offset, size);
+    result = make_room(arena, segment, fd, (uint64_t)offset, size);
     if (result == 0)
         result = write_all(arena, fd, buffer, size, offset);
     if (backing_measure(fd, &now, &allocated) == 0)
-        arena_account(arena, entry, allocated);
+        segment_account(arena, segment, allocated);
     close(fd);
     return result;
 }
@@ -316,7 +339,7 @@ bool segment_is_blank(struct arena *arena, struct segment *segment, uint64_t fro
 {
     enum { LOOKED_AT = 4 << 20 }; /* one byte makes a huge page of zeros; who wrote more than that meant it */
     static const char zeros[16384];
-    int fd = backing_open(&arena->store, entry_of(segment)->backing, O_RDONLY);
+    int fd = backing_open(&arena->store, segment->backing, O_RDONLY);
     off_t at = (off_t)from;
     char bytes[sizeof(zeros)];
     size_t looked_at = 0;

@@ -45,6 +45,7 @@ struct index_header {
 };
 
 struct slots {
+    struct arena *arena;
     struct index_header *header;
     struct slot *entries;
     size_t mapped; /* address space, in bytes; the file is shorter */
@@ -84,6 +85,11 @@ static void delist(struct slots *slots, struct slot *slot)
         *link = slot->next_in_bucket;
 }
 
+static off_t index_size(uint32_t entries)
+{
+    return INDEX_HEADER + (off_t)entries * (off_t)sizeof(struct slot);
+}
+
 /* Pages are allocated before they are touched: a full arena is -ENOSPC here and not a signal in slot_create.
  */
 static int grow(struct slots *slots)
@@ -94,12 +100,13 @@ static int grow(struct slots *slots)
 
     if (entries > slots->limit + 1)
         entries = slots->limit + 1;
-    size = INDEX_HEADER + (off_t)entries * (off_t)sizeof(struct slot);
+    size = index_size(entries);
     do
         result = fallocate(slots->fd, 0, 0, size);
     while (result < 0 && errno == EINTR);
     if (result < 0 && (errno != EOPNOTSUPP || ftruncate(slots->fd, size) < 0))
         return -errno;
+    ledger_file_resized(slots->arena, (uint64_t)index_size(slots->header->entries), (uint64_t)size);
     slots->header->entries = entries;
     return 0;
 }
@@ -132,6 +139,8 @@ static void restore_entry(struct slots *slots, struct slot *slot)
     if (!slot->serial)
         return;
     slot->name[SLOT_NAME_MAX] = '\0';
+    ledger_file_resized(slots->arena, 0, slot->task_size);
+    ledger_file_resized(slots->arena, 0, slot->error_size);
     slots->count++;
     enlist(slots, slot);
 }
@@ -165,7 +174,7 @@ static int map_index(struct slots *slots, struct arena *arena, char error[ARENA_
         slots->header->entries = 0;
         return 0;
     }
-    if (status.st_size < INDEX_HEADER + (off_t)slots->header->entries * (off_t)sizeof(struct slot)) {
+    if (status.st_size < index_size(slots->header->entries)) {
         snprintf(error, ARENA_ERROR_MAX, "the arena's index is truncated: remove the arena's files");
         return -EINVAL;
     }
@@ -180,6 +189,7 @@ int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char err
     *out = NULL;
     if (!slots)
         return -ENOMEM;
+    slots->arena = arena;
     slots->fd = -1;
     slots->limit = limit < SLOT_LIMIT ? limit : SLOT_LIMIT;
     slots->buckets = 64;
@@ -195,6 +205,7 @@ int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char err
         return result;
     }
     slots->first_free = 1;
+    ledger_file_resized(arena, 0, (uint64_t)index_size(slots->header->entries));
     for (uint32_t i = 1; i < slots->header->entries; i++)
         restore_entry(slots, &slots->entries[i]);
     *out = slots;
@@ -320,9 +331,11 @@ int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mod
  */
 static void shrink(struct slots *slots)
 {
+    off_t before = index_size(slots->header->entries);
+
     slots->header->entries = INDEX_STEP;
-    if (ftruncate(slots->fd, INDEX_HEADER + (off_t)INDEX_STEP * (off_t)sizeof(struct slot)) < 0)
-        return; /* a longer file does no harm */
+    if (ftruncate(slots->fd, index_size(INDEX_STEP)) == 0) /* else: a longer file does no harm */
+        ledger_file_resized(slots->arena, (uint64_t)before, (uint64_t)index_size(INDEX_STEP));
 }
 
 void slot_destroy(struct slots *slots, struct slot *slot)
@@ -426,7 +439,6 @@ void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side s
     array->inode = array->serial;
     array->number = array->serial;
     array->segment_id = 0;
-    array->backing_id = 0;
     array->home = slot_index(slots, slot);
     array->home_side = side;
     clock_gettime(CLOCK_REALTIME, &array->changed);

@@ -48,7 +48,6 @@ struct slot_array {
     uint64_t inode;          /* serial of its nodeid: that of the array before it if nobody has it open */
     uint64_t number;         /* st_ino; a chained input has its source's */
     uint64_t segment_id;     /* 0: none yet, the array is empty */
-    int32_t backing_id;      /* the segment's, kept for a server that takes over */
     uint32_t home;           /* index of the slot in which the array came to be: see nodeid.h */
     uint32_t home_side;      /* and its side there */
     struct timespec changed; /* while it has no segment */

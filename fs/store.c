@@ -23,13 +23,10 @@ enum { NAMED_BUCKETS = 4096, NAMED_MAX = 64 };
 static const char lock_name[] = "lock";
 static const char named_prefix[] = "f-";
 
-/* A file of the daemon itself; known here for what it takes and, without a directory, to be found again. */
+/* Where files have no names of their own, this is how one is found again. */
 struct named_file {
     struct named_file *next;
-    struct named_file *next_changed;
-    bool changed;
-    uint64_t bytes; /* when last measured */
-    int fd;         /* ARENA_MEMFD */
+    int fd;
     char name[NAMED_MAX];
 };
 
@@ -120,41 +117,15 @@ static int mount_tmpfs(uint64_t capacity, const struct arena_options *options)
     return error ? error : mount;
 }
 
-int store_mount_tmpfs(const struct arena_options *options, struct arena_mounts *mounts)
-{
-    mounts->files = -1;
-    mounts->segments = mount_tmpfs(options->capacity, options);
-    if (mounts->segments < 0)
-        return mounts->segments;
-    mounts->files = mount_tmpfs(files_capacity + options->capacity / 8, options);
-    if (mounts->files < 0) {
-        close(mounts->segments);
-        mounts->segments = -1;
-    }
-    return mounts->files < 0 ? mounts->files : 0;
-}
-
-static int copy_mounts(struct store *store, const struct arena_mounts *mounts)
-{
-    store->dirfd = fcntl(mounts->segments, F_DUPFD_CLOEXEC, 0);
-    if (store->dirfd < 0)
-        return -errno;
-    store->filesfd = fcntl(mounts->files, F_DUPFD_CLOEXEC, 0);
-    return store->filesfd < 0 ? -errno : 0;
-}
-
 static int open_tmpfs(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX])
 {
-    struct arena_mounts mounts;
-    int code;
+    int code = 0;
 
-    if (options->mounts)
-        code = copy_mounts(store, options->mounts);
-    else {
-        code = store_mount_tmpfs(options, &mounts);
-        store->dirfd = mounts.segments;
-        store->filesfd = mounts.files;
-    }
+    store->dirfd = mount_tmpfs(options->capacity, options);
+    if (store->dirfd >= 0)
+        store->filesfd = mount_tmpfs(files_capacity + options->capacity / 8, options);
+    if (store->dirfd < 0 || store->filesfd < 0)
+        code = store->dirfd < 0 ? store->dirfd : store->filesfd;
     if (code == 0)
         return 0;
     return explain(error, code, "cannot mount a private tmpfs: %s; use arena kind memfd or dir%s",
@@ -209,6 +180,7 @@ static int open_directory(struct store *store, const struct arena_options *optio
         return explain(error, -EACCES,
                        "%s has to be owned by uid %u and writable by nobody else: chmod 700 it", store->path,
                        (unsigned)geteuid());
+    store->filesfd = store->dirfd;
     return lock_directory(store, error);
 }
 
@@ -252,7 +224,7 @@ int store_scan(const struct store *store, void (*visit)(void *context, uint64_t 
 {
     struct segment_scan scan = {.visit = visit, .context = context};
 
-    return store->kind == ARENA_MEMFD ? 0 : scan_names(store, visit_segment, &scan);
+    return store->kind->has_names ? scan_names(store, visit_segment, &scan) : 0;
 }
 
 /* Only names that the daemon gives are its own; a stranger's file stays, and with it the directory. */
@@ -335,74 +307,22 @@ static int open_in_memory(struct named_file **link, const char *name, int flags)
     return store_reopen((*link)->fd, flags & ~(O_CREAT | O_EXCL));
 }
 
-static int open_in_directory(const struct store *store, struct named_file **link, const char *name, int flags)
+static int open_in_directory(const struct store *store, const char *name, int flags)
 {
     int fd = openat(store->filesfd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-    int error = 0;
 
-    if (fd < 0)
-        return -errno;
-    if (store->kind == ARENA_DIR && !*link)
-        error = named_add(link, name, -1);
-    if (error)
-        close(fd);
-    return error ? error : fd;
-}
-
-static void measure(struct store *store, struct named_file *file)
-{
-    struct stat status;
-    int failed = file->fd >= 0 ? fstat(file->fd, &status)
-                               : fstatat(store->filesfd, file->name, &status, AT_SYMLINK_NOFOLLOW);
-    uint64_t bytes = failed ? 0 : (uint64_t)status.st_blocks * 512;
-
-    store->named_bytes += bytes - file->bytes;
-    file->bytes = bytes;
-}
-
-static void measure_changed(struct store *store)
-{
-    struct named_file *file;
-
-    while ((file = store->changed)) {
-        store->changed = file->next_changed;
-        file->changed = false;
-        measure(store, file);
-    }
-}
-
-/* An earlier daemon's files count as well. */
-static void know_name(void *context, const char *name)
-{
-    struct store *store = context;
-    struct named_file **link;
-
-    if (strncmp(name, named_prefix, strlen(named_prefix)) != 0 || strlen(name) >= NAMED_MAX)
-        return;
-    link = named_link(store, name);
-    if (!*link && named_add(link, name, -1) == 0)
-        measure(store, *link);
+    return fd < 0 ? -errno : fd;
 }
 
 int store_file_open(struct store *store, const char *name, int flags)
 {
     char path[NAMED_MAX];
-    struct named_file **link, *file;
     int error = check_name(name, path);
-    int fd;
 
     if (error)
         return error;
-    link = named_link(store, path);
-    fd = store->kind == ARENA_MEMFD ? open_in_memory(link, path, flags)
-                                    : open_in_directory(store, link, path, flags);
-    file = *link;
-    if (fd >= 0 && file && (flags & O_ACCMODE) != O_RDONLY && !file->changed) {
-        file->changed = true;
-        file->next_changed = store->changed;
-        store->changed = file;
-    }
-    return fd;
+    return store->kind->has_names ? open_in_directory(store, path, flags)
+                                  : open_in_memory(named_link(store, path), path, flags);
 }
 
 int store_file_unlink(struct store *store, const char *name)
@@ -413,83 +333,79 @@ int store_file_unlink(struct store *store, const char *name)
 
     if (error)
         return error;
-    if (store->kind != ARENA_MEMFD && unlinkat(store->filesfd, path, 0) < 0)
-        return -errno;
+    if (store->kind->has_names)
+        return unlinkat(store->filesfd, path, 0) < 0 ? -errno : 0;
     link = named_link(store, path);
     file = *link;
-    if (file) {
-        measure_changed(store);
-        store->named_bytes -= file->bytes;
-        *link = file->next;
-        if (file->fd >= 0)
-            close(file->fd);
-        free(file);
-    } else if (store->kind == ARENA_MEMFD)
+    if (!file)
         return -ENOENT;
+    *link = file->next;
+    close(file->fd);
+    free(file);
     return 0;
-}
-
-uint64_t store_file_bytes(struct store *store, enum store_measure what)
-{
-    measure_changed(store);
-    for (int bucket = 0; what == STORE_ALL && bucket < NAMED_BUCKETS; bucket++) {
-        for (struct named_file *file = store->named[bucket]; file; file = file->next)
-            measure(store, file);
-    }
-    return store->named_bytes;
 }
 
 /* ---- Open and close ---- */
 
+static int open_memory(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX])
+{
+    (void)options;
+    store->named = calloc(NAMED_BUCKETS, sizeof(struct named_file *));
+    return store->named ? 0 : explain(error, -ENOMEM, "out of memory");
+}
+
+/* clang-format off */
+static const struct store_kind kinds[] = {
+    /*                kind         name     has_names kernel_counts is_lasting takes_memory open */
+    [ARENA_TMPFS] = { ARENA_TMPFS, "tmpfs", true,     true,         false,     true,        open_tmpfs },
+    [ARENA_DIR]   = { ARENA_DIR,   "dir",   true,     false,        true,      false,       open_directory },
+    [ARENA_MEMFD] = { ARENA_MEMFD, "memfd", false,    false,        false,     true,        open_memory },
+};
+/* clang-format on */
+
+const char *store_kind_name(enum arena_kind kind)
+{
+    return kinds[kind].name;
+}
+
 int store_open(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX])
 {
-    int code = 0;
+    int code;
 
-    *store = (struct store){.kind = options->kind,
+    *store = (struct store){.kind = &kinds[options->kind],
                             .dirfd = -1,
                             .filesfd = -1,
                             .lockfd = -1,
                             .page = (uint64_t)sysconf(_SC_PAGESIZE)};
     error[0] = 0;
-    /* Somebody who opens a file while its lease is asked for makes the kernel send this. */
+    /* A process that opens a file while its lease is asked for makes the kernel send this. */
     if (signal(SIGIO, SIG_IGN) == SIG_ERR)
         return explain(error, -errno, "cannot ignore SIGIO");
-    store->named = calloc(NAMED_BUCKETS, sizeof(struct named_file *));
-    if (!store->named)
-        return explain(error, -ENOMEM, "out of memory");
-    switch (options->kind) {
-    case ARENA_TMPFS:
-        code = open_tmpfs(store, options, error);
-        break;
-    case ARENA_DIR:
-        code = open_directory(store, options, error);
-        store->filesfd = store->dirfd;
-        if (code == 0)
-            scan_names(store, know_name, store);
-        break;
-    case ARENA_MEMFD:
-        break;
-    }
+    code = store->kind->open(store, options, error);
     if (code)
         store_close(store, ARENA_KEEP);
     return code;
 }
 
-void store_close(struct store *store, enum arena_end end)
+static void close_named(struct store *store)
 {
-    if (end == ARENA_REMOVE && store->kind == ARENA_DIR && store->lockfd >= 0)
-        remove_directory(store);
     for (int bucket = 0; store->named && bucket < NAMED_BUCKETS; bucket++) {
         struct named_file *file;
         while ((file = store->named[bucket])) {
             store->named[bucket] = file->next;
-            if (file->fd >= 0)
-                close(file->fd);
+            close(file->fd);
             free(file);
         }
     }
     free(store->named);
     store->named = NULL;
+}
+
+void store_close(struct store *store, enum arena_end end)
+{
+    if (end == ARENA_REMOVE && store->kind->is_lasting && store->lockfd >= 0)
+        remove_directory(store);
+    close_named(store);
     if (store->lockfd >= 0)
         close(store->lockfd);
     if (store->filesfd >= 0 && store->filesfd != store->dirfd)

@@ -8,36 +8,65 @@
 #ifndef PYRMAPFS_STORE_H
 #define PYRMAPFS_STORE_H
 
-#include "arena.h"
+#include <stdbool.h>
+#include <stdint.h>
 
-/*
- * Layers: store (a place) <- backing (one file in it) <- warm (files between two segments) <- arena and
- * segment
- * <- reserve (jobs on segments).
- */
+enum arena_kind { ARENA_TMPFS, ARENA_DIR, ARENA_MEMFD };
 
+enum { ARENA_ERROR_MAX = 512 };
+
+struct background;
+struct segment;
+
+struct arena_options {
+    enum arena_kind kind;
+    const char *path;  /* ARENA_DIR only: must exist or be creatable */
+    uint64_t capacity; /* bytes that segments (and the index) may take */
+    uint64_t warm;     /* bytes kept allocated for new segments */
+    bool huge_pages;
+    struct background *background;
+    /* Called in the loop before a backing file is recycled or removed, so that its backing id is closed. */
+    void (*forget_backing)(void *context, int32_t backing_id);
+    /* Called in the loop when a segment is gone, so that accounts can be settled. May be NULL. */
+    void (*freed)(void *context, struct segment *segment);
+    void *context;
+};
+
+/* What becomes of the directory, where there is one. */
+enum arena_end { ARENA_KEEP, ARENA_REMOVE };
+
+struct store;
 struct named_file;
 
-struct store {
+/* What the arena's other files have to know of a kind: they ask for a property, never for the kind. */
+struct store_kind {
     enum arena_kind kind;
-    int dirfd;   /* ARENA_TMPFS, ARENA_DIR */
+    const char *name;
+    bool has_names;     /* a segment's file is found by its name; else a descriptor must stay open for life */
+    bool kernel_counts; /* the kernel holds segments to the capacity, and has the daemon's files elsewhere */
+    bool is_lasting;    /* files survive the daemon, on a disk: fsync is worth it, and takes time */
+    bool takes_memory;  /* pages that nobody can reclaim: the machine must spare them, and warm ones pay */
+    int (*open)(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
+};
+
+struct store {
+    const struct store_kind *kind;
+    int dirfd;   /* -1 without names */
     int filesfd; /* the named files'; ARENA_TMPFS: of a second mount, so that full segments leave them room */
     int lockfd;  /* ARENA_DIR */
     char *path;  /* ARENA_DIR */
     bool made_directory;
     bool has_leases;
-    uint64_t page; /* bytes */
-    struct named_file **named;
-    struct named_file *changed; /* of those: to be measured again */
-    uint64_t named_bytes;
+    uint64_t page;             /* bytes */
+    struct named_file **named; /* without names */
 };
 
 /* What segment files are called in a directory, and how it looks. */
 enum { STORE_NAME_MAX = 24 };
 void store_segment_name(char name[STORE_NAME_MAX], uint64_t id);
 
-/* As arena_mount. */
-int store_mount_tmpfs(const struct arena_options *options, struct arena_mounts *mounts);
+/* "tmpfs", "dir", "memfd" */
+const char *store_kind_name(enum arena_kind kind);
 
 int store_open(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
 /* Idempotent. */
@@ -46,12 +75,6 @@ void store_close(struct store *store, enum arena_end end);
 /* The daemon's own files, under names that no segment can have. */
 int store_file_open(struct store *store, const char *name, int flags);
 int store_file_unlink(struct store *store, const char *name);
-/*
- * Bytes that they take (a tmpfs counts by itself: 0). STORE_CHANGED measures those that were opened for
- * writing since the last time, and so misses what a descriptor that stays open adds; STORE_ALL measures all.
- */
-enum store_measure { STORE_CHANGED, STORE_ALL };
-uint64_t store_file_bytes(struct store *store, enum store_measure what);
 
 /* Calls visit for each segment file in the directory; visit may remove it. */
 int store_scan(const struct store *store, void (*visit)(void *context, uint64_t id), void *context);

@@ -24,6 +24,12 @@ static uint32_t *size_of(struct slot *slot, enum slot_file file)
     return file == SLOT_TASK ? &slot->task_size : &slot->error_size;
 }
 
+static void set_size(struct arena *arena, uint32_t *current, uint32_t size)
+{
+    ledger_file_resized(arena, *current, size);
+    *current = size;
+}
+
 static uint64_t limit_of(enum slot_file file)
 {
     return file == SLOT_TASK ? TEXT_TASK_MAX : TEXT_ERROR_MAX;
@@ -72,7 +78,7 @@ ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, 
     else if ((size_t)put < size)
         put = ftruncate(fd, (off_t)*current) < 0 ? -EIO : -ENOSPC; /* half a text is none */
     else if ((uint64_t)offset + (uint64_t)put > *current)
-        *current = (uint32_t)(offset + put);
+        set_size(arena, current, (uint32_t)(offset + put));
     close(fd);
     if (put > 0)
         slot_touch(slot, file);
@@ -91,7 +97,7 @@ int text_resize(struct arena *arena, struct slot *slot, enum slot_file file, uin
         return 0;
     slot_touch(slot, file);
     if (size == 0) {
-        *current = 0;
+        set_size(arena, current, 0);
         return arena_file_unlink(arena, name_of(slot, file).text);
     }
     fd = arena_file_open(arena, name_of(slot, file).text, O_RDWR | O_CREAT);
@@ -100,7 +106,7 @@ int text_resize(struct arena *arena, struct slot *slot, enum slot_file file, uin
     if (ftruncate(fd, (off_t)size) < 0)
         result = -errno;
     else
-        *current = (uint32_t)size;
+        set_size(arena, current, (uint32_t)size);
     close(fd);
     return result;
 }

@@ -259,7 +259,7 @@ static bool make_room(struct warm *warm, const struct backing *file, uint64_t li
 
 void warm_give(struct warm *warm, struct backing *file, uint64_t room)
 {
-    bool keep = warm->store->kind != ARENA_DIR && warm->store->has_leases && file->allocated > TINY &&
+    bool keep = warm->store->kind->takes_memory && warm->store->has_leases && file->allocated > TINY &&
                 make_room(warm, file, room < warm->limit ? room : warm->limit);
 
     enqueue(warm, file, keep);

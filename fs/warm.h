@@ -8,6 +8,7 @@
 #ifndef PYRMAPFS_WARM_H
 #define PYRMAPFS_WARM_H
 
+#include "background.h"
 #include "backing.h"
 
 struct warm_list {

@@ -17,8 +17,7 @@ struct bench {
     struct background *background;
     struct arena *arena;
     struct arena_options options;
-    struct arena_mounts mounts; /* ARENA_TMPFS: the kernel's own count is asked here */
-    char directory[64];         /* ARENA_DIR */
+    char directory[64]; /* ARENA_DIR */
     int32_t forgotten[FORGOTTEN_MAX];
     int forgotten_count;
     uint64_t freed; /* the last segment that the arena says is gone */
@@ -32,7 +31,7 @@ void bench_close(struct bench *bench);
 void bench_stop(struct bench *bench);
 void bench_start(struct bench *bench);
 
-struct arena_usage bench_usage(struct bench *bench);
+struct ledger_usage bench_usage(struct bench *bench);
 /* What the kernel says about it: ARENA_TMPFS only. */
 uint64_t bench_kernel_used(const struct bench *bench);
 /* Waits until the helper thread has nothing to do; checks that the accounts agree with the kernel's. */
@@ -46,8 +45,7 @@ struct segment *bench_open_segment(struct bench *bench, uint64_t size, int *clie
 void bench_drop(struct bench *bench, struct segment *segment);
 
 /* These wait for done() and return its result. */
-int bench_reserve(struct bench *bench, struct segment *segment, enum segment_reserve_mode mode,
-                  uint64_t size);
+int bench_reserve(struct bench *bench, struct segment *segment, enum reserve_mode mode, uint64_t size);
 int bench_settle(struct bench *bench, struct segment *segment);
 
 uint64_t bench_size(struct bench *bench, struct segment *segment);

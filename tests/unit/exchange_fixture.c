@@ -130,7 +130,7 @@ static uint64_t index_bytes(struct world *world)
 
 void world_end(struct world *world)
 {
-    struct arena_usage usage;
+    struct ledger_usage usage;
     struct slot *slot;
 
     world_check(world);
@@ -355,7 +355,7 @@ static void note(void *context, int result)
 }
 
 int world_resize(struct world *world, struct slot *slot, enum slot_file file, struct handle *handle,
-                 enum segment_reserve_mode mode, uint64_t size)
+                 enum reserve_mode mode, uint64_t size)
 {
     struct outcome outcome = {0};
 
@@ -379,7 +379,7 @@ void world_put(struct world *world, struct slot *slot, enum slot_file file, uint
     struct handle *handle = world_open(world, slot, file, HANDLE_WRITES);
     ssize_t size = (ssize_t)(count * sizeof(value));
 
-    ck_assert_int_eq(world_resize(world, slot, file, handle, SEGMENT_RESIZE, (uint64_t)size), 0);
+    ck_assert_int_eq(world_resize(world, slot, file, handle, RESERVE_RESIZE, (uint64_t)size), 0);
     for (ssize_t at = 0; at < size; at += (ssize_t)sizeof(value))
         ck_assert_int_eq(
             exchange_write_array(world->exchange, handle, &world->caller, &value, sizeof(value), at),

@@ -79,7 +79,7 @@ void world_close(struct world *world, struct handle *handle);
 
 /* handle may be NULL: by path. Returns the result. */
 int world_resize(struct world *world, struct slot *slot, enum slot_file file, struct handle *handle,
-                 enum segment_reserve_mode mode, uint64_t size);
+                 enum reserve_mode mode, uint64_t size);
 uint64_t world_size(struct world *world, const struct slot *slot, enum slot_file file);
 
 /* Opens, writes that many doubles of this value, closes. */

@@ -41,11 +41,11 @@ START_TEST(test_one_process_writes_the_result)
     world_close(&world, first);
     world.caller.thread = other;
     ck_assert_int_eq(world_try_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES, &first), -EBUSY);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, SEGMENT_RESIZE, 8), -EBUSY);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, 8), -EBUSY);
     world_close(&world, second);
     first = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
     world_close(&world, first);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, SEGMENT_RESIZE, 8), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, 8), 0);
     world_end(&world);
     idler_end(other);
 }
@@ -96,7 +96,7 @@ START_TEST(test_known_by_an_old_identity)
     ck_assert_ptr_null(handle.segment);
     ck_assert_int_eq(exchange_open_array(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
     handle.access = HANDLE_READS;
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 8), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, 8), 0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
     ck_assert_int_eq(exchange_open_array(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
     ck_assert_ptr_null(slot->handles);
@@ -114,23 +114,23 @@ START_TEST(test_resize)
 
     world_begin(&world, (enum exchange_data_path)_i);
     slot = world_slot(&world, "job");
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 80), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, 80), 0);
     expect_state(slot, STATE_FILLING, 1);
     handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 80);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, 8), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_RESIZE, 8), 0);
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 8);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, UINT64_C(1) << 62),
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_RESIZE, UINT64_C(1) << 62),
                      -ENOSPC);
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 8);
 
     /* Dropped: the handle is of something that is no more. */
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
     old = handle;
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, old, SEGMENT_RESIZE, 16), -EBUSY);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, old, RESERVE_RESIZE, 16), -EBUSY);
     expect_state(slot, STATE_IDLE, 1);
     handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, old, SEGMENT_RESIZE, 16), -EBUSY);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, old, RESERVE_RESIZE, 16), -EBUSY);
     expect_refusal(slot, EBUSY, "earlier round");
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 0);
     world_close(&world, old);
@@ -163,17 +163,17 @@ START_TEST(test_full_arena)
     slot = world_slot(&world, "job");
     other = world_slot(&world, "other");
     handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, MIB), 0);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, 5 * MIB), -ENOSPC);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_RESIZE, MIB), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_RESIZE, 5 * MIB), -ENOSPC);
     expect_refusal(slot, ENOSPC, "5242880 bytes do not fit");
     expect_state(slot, STATE_FILLING, 1);
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), MIB);
-    ck_assert_int_eq(world_resize(&world, other, SLOT_DATA_BIN, NULL, SEGMENT_RESERVE, 3 * MIB), -ENOSPC);
-    ck_assert_int_eq(world_resize(&world, other, SLOT_DATA_BIN, NULL, SEGMENT_GROW, 3 * MIB), -ENOSPC);
+    ck_assert_int_eq(world_resize(&world, other, SLOT_DATA_BIN, NULL, RESERVE_PAGES, 3 * MIB), -ENOSPC);
+    ck_assert_int_eq(world_resize(&world, other, SLOT_DATA_BIN, NULL, RESERVE_GROW, 3 * MIB), -ENOSPC);
     ck_assert_uint_eq(world_size(&world, other, SLOT_DATA_BIN), 0);
     ck_assert_int_eq(fill_up(&world, handle), -ENOSPC);
     expect_refusal(slot, ENOSPC, "the arena is full");
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, 2 * MIB), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_RESIZE, 2 * MIB), 0);
     world_close(&world, handle);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
     ck_assert_int_eq(slot->record.input_length, 2 * MIB / 8);
@@ -191,16 +191,16 @@ START_TEST(test_reserve_and_grow)
     world_begin(&world, (enum exchange_data_path)_i);
     slot = world_slot(&world, "job");
     handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESERVE, MIB), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_PAGES, MIB), 0);
     ck_assert_int_eq(exchange_array_stat(world.exchange, slot, RECORD_SIDE_INPUT, &size, &allocated), 0);
     ck_assert_uint_eq(size, 0);
     ck_assert_uint_ge(allocated, MIB);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_GROW, 2 * MIB), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_GROW, 2 * MIB), 0);
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 2 * MIB);
     ck_assert_uint_eq(handle->segment->charged, 2 * MIB);
     /* What is there already is not less after it. */
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_GROW, 4 * KIB), 0);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESERVE, 4 * KIB), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_GROW, 4 * KIB), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_PAGES, 4 * KIB), 0);
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 2 * MIB);
     ck_assert_uint_eq(handle->segment->charged, 2 * MIB);
     world_close(&world, handle);
@@ -243,7 +243,7 @@ START_TEST(test_holes)
     slot = world_slot(&world, "job");
     ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_RESIZE, 2 * MIB), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_RESIZE, 2 * MIB), 0);
     ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     fd = client_open(handle->segment, O_RDWR);
     ck_assert_int_eq(pwrite(fd, "x", 1, 3 * (off_t)MIB), 1);
@@ -253,7 +253,7 @@ START_TEST(test_holes)
     client_fill(fd, 0, 3 * MIB, 1);
 
     /* What does not fit and is blank is cut off again, and nothing that was given before. */
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, SEGMENT_GROW, 4 * KIB), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_GROW, 4 * KIB), 0);
     ck_assert_int_eq(pwrite(fd, "", 1, 20 * (off_t)MIB), 1);
     ck_assert(exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     ck_assert_int_eq(fill_holes(&world, slot), 0);
@@ -270,7 +270,7 @@ START_TEST(test_holes)
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), -EINVAL); /* no whole number of elements */
 
     /* Published bytes are nobody's to change, and have none. */
-    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 800), 0);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, 800), 0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
     ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     world_end(&world);
@@ -310,9 +310,9 @@ START_TEST(test_resize_of_what_goes)
         struct slot *slot = world_slot(&world, "removed"), *other = world_slot(&world, "dropped");
         struct answer one = {0}, two = {0};
 
-        exchange_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, SEGMENT_RESIZE,
+        exchange_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE,
                         sizes[i], answered, &one);
-        exchange_resize(world.exchange, other, RECORD_SIDE_INPUT, NULL, &world.caller, SEGMENT_RESIZE,
+        exchange_resize(world.exchange, other, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE,
                         sizes[i], answered, &two);
         exchange_remove(world.exchange, slot);
         ck_assert_int_eq(world_flag(&world, other, RECORD_FLAG_NONE), 0);
@@ -490,7 +490,7 @@ START_TEST(test_moved_pages_that_are_read)
     ck_assert_int_eq(move(&world, a, b), 0);
     ck_assert_int_eq(world_try_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES, &writer), -EBUSY);
     expect_refusal(b, EBUSY, "still being read");
-    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 0), -EBUSY);
+    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, 0), -EBUSY);
     fd = client_open(reader->segment, O_RDONLY);
     client = client_start(fd, PROT_READ);
     close(fd);

@@ -257,7 +257,7 @@ START_TEST(test_nothing_else_feeds_it)
     b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     ck_assert_int_eq(world_try_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES, &handle), -EBUSY);
     expect_refusal(b, EBUSY, "chained");
-    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, 8), -EBUSY);
+    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, 8), -EBUSY);
     ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), -EBUSY);
     world_publish(&world, a, 1, 1);
     world_finish(&world, a, 1, 2);

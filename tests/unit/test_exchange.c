@@ -153,8 +153,8 @@ static int operate(struct world *world, struct slot *slot, enum handshake_event 
         return world_write(world, slot, &dtype, sizeof(dtype), offsetof(struct record, result_dtype));
     case EVENT_RESIZE_INPUT:
     case EVENT_RESIZE_RESULT:
-        result = world_resize(world, slot, file, NULL, SEGMENT_RESIZE, SIZE);
-        return result == -ESTALE ? world_resize(world, slot, file, NULL, SEGMENT_RESIZE, SIZE) : result;
+        result = world_resize(world, slot, file, NULL, RESERVE_RESIZE, SIZE);
+        return result == -ESTALE ? world_resize(world, slot, file, NULL, RESERVE_RESIZE, SIZE) : result;
     case EVENT_UNLINK:
         return exchange_unlink(world->exchange, slot, &world->caller);
     case EVENT_TAKE_RESULT:

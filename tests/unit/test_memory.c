@@ -38,11 +38,11 @@ START_TEST(test_more_than_the_machine_has)
     if (!bench_open(&bench, kinds[_i], 8 * machine(), 32 * MIB))
         return;
     segment = bench_open_segment(&bench, MIB, NULL);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 2 * machine()), -ENOSPC);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESERVE, 4 * machine()), -ENOSPC);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 2 * machine()), -ENOSPC);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_PAGES, 4 * machine()), -ENOSPC);
     ck_assert_uint_eq(bench_size(&bench, segment), MIB);
     ck_assert_uint_eq(bench_allocated(&bench, segment), MIB);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 8 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 8 * MIB), 0);
     bench_close(&bench);
 }
 END_TEST

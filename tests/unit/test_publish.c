@@ -142,7 +142,7 @@ START_TEST(test_reservation_under_way)
 
     begin(&world, ARENA_MEMFD, (enum exchange_data_path)_i, 64 * MIB);
     slot = world_slot(&world, "job");
-    exchange_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, SEGMENT_RESIZE, FAR,
+    exchange_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE, FAR,
                     no_answer, &answer);
     parked = world_park_working(&world, slot, RECORD_FLAG_INPUT);
     background_drain(world.bench.background);
@@ -161,7 +161,7 @@ START_TEST(test_no_room)
 
     begin(&world, (enum arena_kind)(_i / 2), (enum exchange_data_path)(_i % 2), 2 * FAR);
     other = world_slot(&world, "other");
-    ck_assert_int_eq(world_resize(&world, other, SLOT_DATA_BIN, NULL, SEGMENT_RESIZE, FAR + FAR / 2), 0);
+    ck_assert_int_eq(world_resize(&world, other, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, FAR + FAR / 2), 0);
     slot = sparse_slot(&world, "job", 0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), -ENOSPC);
     ck_assert_int_eq(slot->refusal.error, ENOSPC);

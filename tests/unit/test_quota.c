@@ -114,7 +114,7 @@ static void begin_limited(struct world *world, enum exchange_data_path data_path
 
 static int resize(struct world *world, struct slot *slot, enum slot_file file, uint64_t size)
 {
-    return world_resize(world, slot, file, NULL, SEGMENT_RESIZE, size);
+    return world_resize(world, slot, file, NULL, RESERVE_RESIZE, size);
 }
 
 START_TEST(test_slots_of_a_user)
@@ -171,9 +171,9 @@ START_TEST(test_bytes_of_a_user)
     ck_assert_int_eq(
         exchange_write_array(world.exchange, handle, &world.caller, &value, sizeof(value), 511 * (off_t)KIB),
         sizeof(value));
-    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, SEGMENT_GROW, 4 * KIB), 0);
-    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, SEGMENT_RESERVE, 4 * KIB), 0);
-    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, SEGMENT_RESERVE, 513 * KIB), -EDQUOT);
+    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, RESERVE_GROW, 4 * KIB), 0);
+    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, RESERVE_PAGES, 4 * KIB), 0);
+    ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, RESERVE_PAGES, 513 * KIB), -EDQUOT);
     ck_assert_uint_eq(world_charged(&world, ANN), MIB);
     ck_assert_int_eq(resize(&world, b, SLOT_DATA_BIN, 8), 0);
     world_close(&world, handle);

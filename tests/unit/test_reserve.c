@@ -10,7 +10,7 @@
 
 static uint64_t room(struct bench *bench)
 {
-    struct arena_usage usage = bench_usage(bench);
+    struct ledger_usage usage = bench_usage(bench);
 
     return usage.capacity - usage.used - usage.warm;
 }
@@ -25,17 +25,17 @@ START_TEST(test_every_page_is_there)
     if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, 0))
         return;
     segment = bench_open_segment(&bench, 80, &client);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 16 * MIB + 1), -ENOSPC);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 16 * MIB + 1), -ENOSPC);
     ck_assert_uint_eq(bench_size(&bench, segment), 80);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 16 * MIB - 4 * KIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 16 * MIB - 4 * KIB), 0);
     ck_assert_uint_eq(bench_size(&bench, segment), 16 * MIB - 4 * KIB);
     client_fill(client, 0, 16 * MIB - 4 * KIB, 0x55);
 
     other = bench_segment(&bench, 0);
-    ck_assert_int_eq(bench_reserve(&bench, other, SEGMENT_RESIZE, 4 * KIB + 1), -ENOSPC);
+    ck_assert_int_eq(bench_reserve(&bench, other, RESERVE_RESIZE, 4 * KIB + 1), -ENOSPC);
     ck_assert_uint_eq(bench_size(&bench, other), 0);
     ck_assert_uint_eq(bench_allocated(&bench, other), 0);
-    ck_assert_int_eq(bench_reserve(&bench, other, SEGMENT_RESIZE, 4 * KIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, other, RESERVE_RESIZE, 4 * KIB), 0);
     ck_assert_uint_eq(room(&bench), 0);
     ck_assert_uint_eq(client_differs(client, 16 * MIB - 4 * KIB, 0x55), 16 * MIB - 4 * KIB);
     close(client);
@@ -55,8 +55,8 @@ START_TEST(test_refused_growth_changes_nothing)
     client_fill(client, 0, 3 * MIB, 0x11);
     filler = bench_open_segment(&bench, 60 * MIB, NULL);
     /* More than one chunk fits before it turns out that the rest does not. */
-    for (int mode = SEGMENT_RESIZE; mode <= SEGMENT_GROW; mode++) {
-        ck_assert_int_eq(bench_reserve(&bench, segment, (enum segment_reserve_mode)mode, 200 * MIB), -ENOSPC);
+    for (int mode = RESERVE_RESIZE; mode <= RESERVE_GROW; mode++) {
+        ck_assert_int_eq(bench_reserve(&bench, segment, (enum reserve_mode)mode, 200 * MIB), -ENOSPC);
         ck_assert_uint_eq(bench_size(&bench, segment), 3 * MIB);
         ck_assert_uint_eq(bench_allocated(&bench, segment), 3 * MIB);
     }
@@ -64,7 +64,7 @@ START_TEST(test_refused_growth_changes_nothing)
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).used, 63 * MIB);
     bench_drop(&bench, filler);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_GROW, 200 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_GROW, 200 * MIB), 0);
     ck_assert_uint_eq(bench_size(&bench, segment), 200 * MIB);
     close(client);
     bench_close(&bench);
@@ -80,24 +80,24 @@ START_TEST(test_modes)
     if (!bench_open(&bench, (enum arena_kind)_i, 64 * MIB, 0))
         return;
     segment = bench_open_segment(&bench, 10, &client);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESERVE, MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_PAGES, MIB), 0);
     ck_assert_uint_eq(bench_size(&bench, segment), 10);
     ck_assert_uint_eq(bench_allocated(&bench, segment), MIB);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_GROW, 5), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_GROW, 5), 0);
     ck_assert_uint_eq(bench_size(&bench, segment), 10);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_GROW, 3 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_GROW, 3 * MIB), 0);
     ck_assert_uint_eq(bench_size(&bench, segment), 3 * MIB);
     client_fill(client, 0, 3 * MIB, 0x22);
 
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, MIB + 1), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, MIB + 1), 0);
     ck_assert_uint_eq(bench_size(&bench, segment), MIB + 1);
     ck_assert_uint_eq(bench_allocated(&bench, segment), MIB + 4 * KIB);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 2 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 2 * MIB), 0);
     ck_assert_uint_eq(client_differs(client, 2 * MIB, 0x22), MIB + 1);
     ck_assert_uint_eq(bench_allocated(&bench, segment), 2 * MIB);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 0), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 0), 0);
     ck_assert_uint_eq(bench_allocated(&bench, segment), 0);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 0), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 0), 0);
     close(client);
     bench_settle_down(&bench);
     bench_close(&bench);
@@ -115,10 +115,10 @@ START_TEST(test_absurd_sizes)
     bench_drop(&bench, warm);
     bench_settle_down(&bench);
     segment = bench_segment(&bench, 1);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, UINT64_MAX), -EFBIG);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, (uint64_t)INT64_MAX), -EFBIG);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, (uint64_t)1 << 62), -ENOSPC);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESERVE, 64 * MIB + 1), -ENOSPC);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, UINT64_MAX), -EFBIG);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, (uint64_t)INT64_MAX), -EFBIG);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, (uint64_t)1 << 62), -ENOSPC);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_PAGES, 64 * MIB + 1), -ENOSPC);
     ck_assert_uint_eq(bench_size(&bench, segment), 0);
     /* None of them costs the warm pool anything. */
     ck_assert_uint_eq(bench_usage(&bench).warm, _i == ARENA_DIR ? 0 : 4 * MIB);
@@ -160,10 +160,10 @@ START_TEST(test_small_ones_overtake_large_ones)
     large = bench_segment(&bench, 0);
     medium = bench_segment(&bench, 0);
     small = bench_segment(&bench, 0);
-    segment_reserve(bench.arena, large, SEGMENT_RESIZE, 400 * MIB, log_done, &l);
-    segment_reserve(bench.arena, medium, SEGMENT_RESIZE, 4 * MIB, log_done, &m);
+    reserve_pages(bench.arena, large, RESERVE_RESIZE, 400 * MIB, log_done, &l);
+    reserve_pages(bench.arena, medium, RESERVE_RESIZE, 4 * MIB, log_done, &m);
     ck_assert_str_eq(log, "");
-    segment_reserve(bench.arena, small, SEGMENT_RESIZE, 80, log_done, &s);
+    reserve_pages(bench.arena, small, RESERVE_RESIZE, 80, log_done, &s);
     ck_assert_str_eq(log, "s");
     background_drain(bench.background);
     ck_assert_str_eq(log, "sml");
@@ -184,8 +184,8 @@ START_TEST(test_growth_that_fails_half_way)
         return;
     for (int i = 0; i < 2; i++)
         segments[i] = bench_open_segment(&bench, 4 * KIB, NULL);
-    segment_reserve(bench.arena, segments[0], SEGMENT_RESIZE, 150 * MIB, log_done, &a);
-    segment_reserve(bench.arena, segments[1], SEGMENT_RESIZE, 140 * MIB, log_done, &b);
+    reserve_pages(bench.arena, segments[0], RESERVE_RESIZE, 150 * MIB, log_done, &a);
+    reserve_pages(bench.arena, segments[1], RESERVE_RESIZE, 140 * MIB, log_done, &b);
     background_drain(bench.background);
     ck_assert_int_eq(a.result + b.result, -ENOSPC);
     for (int i = 0; i < 2; i++) {
@@ -210,9 +210,9 @@ START_TEST(test_one_segment_in_order)
     if (!bench_open(&bench, (enum arena_kind)_i, 512 * MIB, 0))
         return;
     segment = bench_segment(&bench, 0);
-    segment_reserve(bench.arena, segment, SEGMENT_RESIZE, 200 * MIB, log_done, &a);
-    segment_reserve(bench.arena, segment, SEGMENT_RESIZE, 100, log_done, &b);
-    segment_reserve(bench.arena, segment, SEGMENT_RESIZE, 3 * MIB, log_done, &c);
+    reserve_pages(bench.arena, segment, RESERVE_RESIZE, 200 * MIB, log_done, &a);
+    reserve_pages(bench.arena, segment, RESERVE_RESIZE, 100, log_done, &b);
+    reserve_pages(bench.arena, segment, RESERVE_RESIZE, 3 * MIB, log_done, &c);
     background_drain(bench.background);
     ck_assert_str_eq(log, "abc");
     ck_assert_uint_eq(bench_size(&bench, segment), 3 * MIB);
@@ -232,8 +232,8 @@ START_TEST(test_last_name_goes_meanwhile)
     if (!bench_open(&bench, (enum arena_kind)_i, 64 * MIB, 0))
         return;
     segment = bench_open_segment(&bench, 80, NULL);
-    segment_reserve(bench.arena, segment, SEGMENT_RESIZE, 8 * MIB, log_done, &a);
-    segment_reserve(bench.arena, segment, SEGMENT_RESIZE, 9 * MIB, log_done, &b);
+    reserve_pages(bench.arena, segment, RESERVE_RESIZE, 8 * MIB, log_done, &a);
+    reserve_pages(bench.arena, segment, RESERVE_RESIZE, 9 * MIB, log_done, &b);
     bench_drop(&bench, segment);
     background_drain(bench.background);
     ck_assert_str_eq(log, "ab");
@@ -244,7 +244,7 @@ START_TEST(test_last_name_goes_meanwhile)
         log[0] = 0;
         segment = bench_open_segment(&bench, 0, NULL);
         a = (struct track){.bench = &bench, .log = log, .name = 'a', .drop = segment};
-        segment_reserve(bench.arena, segment, SEGMENT_RESIZE, size, log_done, &a);
+        reserve_pages(bench.arena, segment, RESERVE_RESIZE, size, log_done, &a);
         background_drain(bench.background);
         ck_assert_str_eq(log, "a");
         ck_assert_int_eq(a.result, 0);
@@ -264,7 +264,7 @@ START_TEST(test_close_waits_for_reservations)
     if (!bench_open(&bench, (enum arena_kind)_i, 256 * MIB, 64 * MIB))
         return;
     bench_drop(&bench, bench_open_segment(&bench, 60 * MIB, NULL));
-    segment_reserve(bench.arena, bench_segment(&bench, 0), SEGMENT_RESIZE, 190 * MIB, log_done, &a);
+    reserve_pages(bench.arena, bench_segment(&bench, 0), RESERVE_RESIZE, 190 * MIB, log_done, &a);
     bench_close(&bench);
     ck_assert_str_eq(log, "a");
     ck_assert_int_eq(a.result, 0);
@@ -291,7 +291,7 @@ START_TEST(test_pool_is_given_up)
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).warm, 0);
     ck_assert_uint_eq(bench_usage(&bench).used, 60 * MIB);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 80), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 80), 0);
     bench_close(&bench);
 }
 END_TEST
@@ -312,9 +312,9 @@ START_TEST(test_work_in_hand_is_given_up)
     }
     bench_drop(&bench, bench_open_segment(&bench, 30 * MIB, NULL));
     bench_drop(&bench, bench_open_segment(&bench, 30 * MIB, NULL));
-    segment_reserve(bench.arena, segments[0], SEGMENT_RESIZE, 60 * MIB, log_done, &tracks[0]);
-    segment_reserve(bench.arena, segments[1], SEGMENT_RESIZE, 60 * MIB, log_done, &tracks[1]);
-    segment_reserve(bench.arena, segments[2], SEGMENT_RESIZE, 60 * MIB, log_done, &tracks[2]);
+    reserve_pages(bench.arena, segments[0], RESERVE_RESIZE, 60 * MIB, log_done, &tracks[0]);
+    reserve_pages(bench.arena, segments[1], RESERVE_RESIZE, 60 * MIB, log_done, &tracks[1]);
+    reserve_pages(bench.arena, segments[2], RESERVE_RESIZE, 60 * MIB, log_done, &tracks[2]);
     background_drain(bench.background);
     ck_assert_uint_eq(strlen(log), 3);
     ck_assert_int_eq(tracks[0].result, 0);
@@ -332,12 +332,12 @@ START_TEST(test_trim)
 
     if (!bench_open(&bench, (enum arena_kind)_i, 128 * MIB, 64 * MIB))
         return;
-    arena_trim(bench.arena);
+    ledger_trim(bench.arena);
     bench_drop(&bench, bench_open_segment(&bench, 20 * MIB, NULL));
     bench_settle_down(&bench);
     bench_drop(&bench, bench_open_segment(&bench, 4 * MIB, NULL));
     bench_drop(&bench, bench_open_segment(&bench, 8 * MIB, NULL));
-    arena_trim(bench.arena);
+    ledger_trim(bench.arena);
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).warm, 0);
     ck_assert_uint_eq(bench_usage(&bench).used, 0);
@@ -359,9 +359,9 @@ START_TEST(test_settle_fills_holes)
     ck_assert_int_eq(pwrite(client, "end", 3, (off_t)(10 * MIB)), 3);
     ck_assert_uint_lt(bench_allocated(&bench, segment), 9 * MIB);
     close(client);
-    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert(!reserve_settled(bench.arena, segment));
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
-    ck_assert(segment_settled(bench.arena, segment));
+    ck_assert(reserve_settled(bench.arena, segment));
     ck_assert_uint_eq(bench_size(&bench, segment), 10 * MIB + 3);
     ck_assert_uint_eq(bench_allocated(&bench, segment), 10 * MIB + 4 * KIB);
     ck_assert(!segment_has_writers(bench.arena, segment));
@@ -384,11 +384,11 @@ START_TEST(test_settle_trims)
     segment = bench_open_segment(&bench, 3 * MIB + 5, &client);
     client_fill(client, 0, 3 * MIB + 5, 0x77);
     close(client);
-    ck_assert(segment_settled(bench.arena, segment) == (_i != ARENA_DIR));
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESERVE, 20 * MIB), 0);
-    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert(reserve_settled(bench.arena, segment) == (_i != ARENA_DIR));
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_PAGES, 20 * MIB), 0);
+    ck_assert(!reserve_settled(bench.arena, segment));
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
-    ck_assert(segment_settled(bench.arena, segment));
+    ck_assert(reserve_settled(bench.arena, segment));
     ck_assert_uint_eq(bench_allocated(&bench, segment), 3 * MIB + 4 * KIB);
     client = client_open(segment, O_RDONLY);
     ck_assert_uint_eq(client_differs(client, 3 * MIB + 5, 0x77), 3 * MIB + 5);
@@ -408,17 +408,17 @@ START_TEST(test_holes_hidden_by_reserved_pages)
     if (!bench_open(&bench, (enum arena_kind)_i, 64 * MIB, 0))
         return;
     segment = bench_open_segment(&bench, MIB, &client);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESERVE, 2 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_PAGES, 2 * MIB), 0);
     ck_assert_int_eq(fallocate(client, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, (off_t)MIB), 0);
     close(client);
     ck_assert_uint_eq(bench_allocated(&bench, segment), MIB);
-    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert(!reserve_settled(bench.arena, segment));
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
     ck_assert_uint_eq(bench_allocated(&bench, segment), MIB);
-    ck_assert(segment_settled(bench.arena, segment));
+    ck_assert(reserve_settled(bench.arena, segment));
     /* With nothing left, only a page that is there can be stored into. */
     filler = bench_segment(&bench, 0);
-    ck_assert_int_eq(bench_reserve(&bench, filler, SEGMENT_RESIZE, 63 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, filler, RESERVE_RESIZE, 63 * MIB), 0);
     client = client_open(segment, O_RDWR);
     client_fill(client, 0, MIB, 1);
     close(client);
@@ -437,7 +437,7 @@ START_TEST(test_settle_without_room)
     segment = bench_open_segment(&bench, 0, &client);
     ck_assert_int_eq(ftruncate(client, (off_t)(32 * MIB)), 0);
     ck_assert_int_eq(bench_settle(&bench, segment), -ENOSPC);
-    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert(!reserve_settled(bench.arena, segment));
     ck_assert_uint_eq(bench_size(&bench, segment), 32 * MIB);
     ck_assert_uint_eq(bench_allocated(&bench, segment), 0);
     ck_assert_int_eq(ftruncate(client, (off_t)(8 * MIB)), 0);
@@ -456,13 +456,13 @@ START_TEST(test_settle_the_empty_and_the_small)
     if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, 0))
         return;
     segment = bench_segment(&bench, 0);
-    ck_assert(segment_settled(bench.arena, segment) == (_i != ARENA_DIR));
+    ck_assert(reserve_settled(bench.arena, segment) == (_i != ARENA_DIR));
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
-    ck_assert(segment_settled(bench.arena, segment));
+    ck_assert(reserve_settled(bench.arena, segment));
     ck_assert_int_eq(segment_write(bench.arena, segment, "x", 1, (off_t)(100 * KIB)), 1);
-    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert(!reserve_settled(bench.arena, segment));
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
-    ck_assert(segment_settled(bench.arena, segment));
+    ck_assert(reserve_settled(bench.arena, segment));
     ck_assert_uint_eq(bench_allocated(&bench, segment), 104 * KIB);
     bench_close(&bench);
 }
@@ -479,14 +479,14 @@ START_TEST(test_synced)
     segment_close(bench.arena, segment);
     ck_assert(!segment->synced);
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
-    ck_assert(segment->synced && segment_settled(bench.arena, segment));
+    ck_assert(segment->synced && reserve_settled(bench.arena, segment));
     ck_assert_int_eq(segment_open(bench.arena, segment), 0);
-    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert(!reserve_settled(bench.arena, segment));
     segment_close(bench.arena, segment);
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
     segment->published = true;
     ck_assert_int_eq(segment_open(bench.arena, segment), 0);
-    ck_assert(segment_settled(bench.arena, segment));
+    ck_assert(reserve_settled(bench.arena, segment));
     segment_close(bench.arena, segment);
     bench_close(&bench);
 }

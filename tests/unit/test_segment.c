@@ -140,7 +140,7 @@ START_TEST(test_writing_stops_at_the_capacity)
     ck_assert_uint_le(bench_usage(&bench).used, 4 * MIB);
     /* What is there can be written over, and room that is made can be used. */
     ck_assert_int_eq(write_at(&bench, segment, 300 * KIB, MIB), (ssize_t)(300 * KIB));
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, MIB), 0);
     ck_assert_int_eq(write_at(&bench, segment, 2 * MIB, MIB), (ssize_t)(2 * MIB));
     bench_close(&bench);
 }
@@ -299,7 +299,7 @@ START_TEST(test_out_of_descriptors)
     ck_assert_int_eq(segment_open(bench.arena, segment), keeps_fd ? 0 : -EMFILE);
     ck_assert_int_eq(segment_write(bench.arena, segment, "x", 1, 0), -EMFILE);
     ck_assert_int_eq(segment_read(bench.arena, segment, &byte, 1, 0), keeps_fd ? 1 : -EMFILE);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 8 * MIB), -EMFILE);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 8 * MIB), -EMFILE);
     ck_assert_int_eq(bench_settle(&bench, segment), -EMFILE);
     ck_assert(segment_has_writers(bench.arena, segment) == !keeps_fd);
     ck_assert_int_eq(segment_create(bench.arena, 0, &fresh), keeps_fd ? -EMFILE : 0);
@@ -307,7 +307,7 @@ START_TEST(test_out_of_descriptors)
         segment_unname(bench.arena, fresh);
     descriptors_unlimit();
     ck_assert_uint_eq(bench_size(&bench, segment), 2 * MIB);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 8 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 8 * MIB), 0);
 
     descriptors_limit(0);
     segment_unname(bench.arena, segment);

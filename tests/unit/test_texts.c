@@ -246,7 +246,7 @@ START_TEST(test_error_in_a_full_arena)
     if (!world_try_begin(&world, &options))
         return;
     slot = world_slot_in(&world, "job", STATE_READY);
-    while (size >= 4 * KIB && world_resize(&world, slot, SLOT_RESULT_BIN, NULL, SEGMENT_RESIZE, size) != 0)
+    while (size >= 4 * KIB && world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, size) != 0)
         size -= 4 * KIB;
     ck_assert_int_eq(write_text(&world, slot, SLOT_ERROR, "oh no"), 0);
     expect_state(slot, STATE_FAILED, 1);

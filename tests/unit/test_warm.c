@@ -20,7 +20,7 @@ static uint64_t soil(struct bench *bench, uint64_t hint, uint64_t size)
     int client;
 
     ck_assert_int_eq(segment_open(bench->arena, segment), 0);
-    ck_assert_int_eq(bench_reserve(bench, segment, SEGMENT_RESIZE, size), 0);
+    ck_assert_int_eq(bench_reserve(bench, segment, RESERVE_RESIZE, size), 0);
     client = client_open(segment, O_RDWR);
     client_fill(client, 0, size, 0xAA);
     close(client);
@@ -57,7 +57,7 @@ START_TEST(test_nobody_sees_old_bytes)
         client_fill(client, 0, sizes[i], 0xAA);
         close(client);
         bench_drop(&bench, segment);
-        arena_trim(bench.arena);
+        ledger_trim(bench.arena);
     }
     bench_close(&bench);
 }
@@ -76,12 +76,12 @@ START_TEST(test_nobody_sees_old_bytes_beyond_the_end)
     bench_settle_down(&bench);
     segment = bench_open_segment(&bench, 15 * MIB, &client);
     client_fill(client, 0, 15 * MIB, 0xBB);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 100), 0);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 20 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 100), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 20 * MIB), 0);
     ck_assert_uint_eq(client_differs(client, 100, 0xBB), 100);
     ck_assert_int_eq(pwrite(client, "x", 1, (off_t)(30 * MIB)), 1);
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 31 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 31 * MIB), 0);
     client_fill(client, 0, 4096, 0);
     ck_assert_uint_eq(client_differs(client, 31 * MIB, 0), 30 * MIB);
     close(client);
@@ -105,11 +105,11 @@ START_TEST(test_pages_are_there_before_the_size)
     ck_assert_uint_ne(segment->id, old);
     ck_assert_uint_eq(bench_usage(&bench).warm, 0);
     ck_assert_uint_eq(bench_usage(&bench).used, 10 * MIB);
-    ck_assert(!segment_settled(bench.arena, segment));
+    ck_assert(!reserve_settled(bench.arena, segment));
     /* open(O_TRUNC) of a new round must not throw the pages away. */
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 0), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 0), 0);
     ck_assert_uint_eq(bench_allocated(&bench, segment), 10 * MIB);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 9 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 9 * MIB), 0);
     ck_assert_uint_eq(bench_allocated(&bench, segment), 10 * MIB);
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
     ck_assert_uint_eq(bench_allocated(&bench, segment), 9 * MIB);
@@ -207,7 +207,7 @@ START_TEST(test_the_pool_leaves_room)
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).warm, 28 * MIB);
     segment = bench_segment(&bench, 1);
-    ck_assert_int_eq(bench_reserve(&bench, segment, SEGMENT_RESIZE, 20 * MIB), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 20 * MIB), 0);
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).used, 20 * MIB);
     ck_assert_uint_eq(bench_usage(&bench).warm, 20 * MIB);
@@ -272,7 +272,7 @@ START_TEST(test_mapped_files_make_room)
         ck_assert_uint_eq(client_differs(fds[i], 6 * MIB, i + 1), 6 * MIB);
         close(fds[i]);
     }
-    arena_trim(bench.arena);
+    ledger_trim(bench.arena);
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).used, 0);
     bench_close(&bench);
@@ -308,7 +308,7 @@ START_TEST(test_many_rounds)
     }
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).used, 0);
-    arena_trim(bench.arena);
+    ledger_trim(bench.arena);
     bench_settle_down(&bench);
     ck_assert_int_eq(descriptors_open(), descriptors);
     bench_close(&bench);
