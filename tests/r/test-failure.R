@@ -59,7 +59,9 @@ test_that("a Python without NumPy or without the package is named", {
     bare <- tempfile()
     writeLines(c("#!/bin/sh", "unset PYTHONPATH", "exec /usr/bin/python3 -S \"$@\""), bare)
     Sys.chmod(bare, "755")
-    expect_error(run_python(1, answer("same"), python = bare), "has no NumPy: install it", class = "pyrmap_missing_numpy")
+    condition <- expect_error(run_python(1, answer("same"), python = bare), "has no NumPy: install it",
+                              class = "pyrmap_missing_numpy")
+    expect_match(conditionMessage(condition), paste0(bare, " (the argument `python`)"), fixed = TRUE)
     skip_if(system2("/usr/bin/python3", c("-c", shQuote("import pyrmap")), env = "PYTHONPATH=", stdout = FALSE,
                     stderr = FALSE) == 0, "the Python package is installed for all")
     writeLines(c("#!/bin/sh", "unset PYTHONPATH", "exec /usr/bin/python3 \"$@\""), bare)

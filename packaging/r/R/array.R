@@ -27,6 +27,8 @@ array_slot <- function(mount) {
 }
 
 pyrmap_info <- function(x) {
+    if (missing(x))
+        return(session_info())
     info <- .Call(C_vector_info, x)
     if (is.null(info)) {
         info <- list(mapped = FALSE, bytes = NA_real_, copied = NA_real_, dtype = NA_character_, slot = NA_character_,

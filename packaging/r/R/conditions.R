@@ -6,6 +6,16 @@ stop_with <- function(class, message, ..., call = NULL) {
                    list(message = message, call = call, ...)))
 }
 
+stop_argument <- function(name, message) {
+    stop_with("pyrmap_argument_error", paste0(name, " must be ", message), argument = name)
+}
+
+# One string, not empty.
+check_text <- function(value, name, what) {
+    if (!is.character(value) || length(value) != 1L || is.na(value) || !nzchar(value))
+        stop_argument(name, what)
+}
+
 # Called from C, as the next one is.
 stop_round_lost <- function(path) {
     stop_with("pyrmap_round_lost", paste0(path, " went on to another round before its result was read"))
@@ -96,8 +106,17 @@ stop_failed <- function(text, job) {
     class <- "pyrmap_python_error"
     if (known && grepl("^AttributeError: .* has no function", first))
         class <- c("pyrmap_missing_function", class)
+    module <- NA_character_
+    remedy <- NULL
+    if (known && parts[2L] %in% c("ModuleNotFoundError", "ImportError")) {
+        module <- regmatches(first, regexec("No module named '([^']+)'", first))[[1L]][2L]
+        if (!is.na(module))
+            class <- c("pyrmap_missing_module", class)
+        remedy <- paste0("\n", module_remedy(job$python, module))
+    }
     stop_with(class,
-                paste0("Python failed in ", job$label, "\n", sub("\n+$", "", text)),
+                paste0("Python failed in ", job$label, "\n", sub("\n+$", "", text), remedy),
                 script = job$script, python_type = if (known) parts[2L] else NA_character_,
-                python_message = if (known) parts[4L] else first, traceback = text)
+                python_message = if (known) parts[4L] else first, traceback = text, module = module,
+                python = job$python$path)
 }

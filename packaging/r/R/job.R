@@ -3,10 +3,11 @@
 
 # "script.py" or "script.py::fun". The text is made once for the same script, arguments and directory: it costs as much
 # as a small exchange. That the script exists is looked at each time.
-job_of <- function(script, args, env) {
+# python: what will run it, for messages.
+job_of <- function(script, args, env, python) {
     if (!is.character(script) || length(script) != 1L || is.na(script))
         stop("a script must be one path, \"script.py\" or \"script.py::function\"", call. = FALSE)
-    key <- list(args, env, getwd())
+    key <- list(args, env, getwd(), python)
     known <- session$jobs[[script]]
     if (!is.null(known) && file.exists(known$job$script) && identical(known$key, key))
         return(known$job)
@@ -28,7 +29,7 @@ job_of <- function(script, args, env) {
     task <- list(script = full, "function" = fun, args = args$positional, kwargs = args$named, cwd = getwd())
     task$env <- check_env(env)
     job <- list(script = full, fun = fun, label = paste0(basename(path), if (!is.null(fun)) paste0("::", fun)),
-                task = to_json(task))
+                task = to_json(task), python = python)
     session$jobs[[script]] <- list(key = key, job = job)
     job
 }
@@ -49,12 +50,12 @@ check_args <- function(args, fun, script) {
 }
 
 # args of several scripts: a list with one element for each (a list of arguments, or NULL).
-jobs_of <- function(scripts, args, env) {
+jobs_of <- function(scripts, args, env, python) {
     if (!is.character(scripts) || length(scripts) == 0L)
         stop("script_paths must be a character vector with at least one path", call. = FALSE)
     if (!is.null(args) && (!is.list(args) || length(args) != length(scripts)))
         stop("args must be a list with one list of arguments (or NULL) for each script", call. = FALSE)
-    jobs <- lapply(seq_along(scripts), function(i) job_of(scripts[[i]], args[[i]], env))
+    jobs <- lapply(seq_along(scripts), function(i) job_of(scripts[[i]], args[[i]], env, python))
     labels <- sub("\\.py(::|$)", "\\1", vapply(jobs, `[[`, "", "label"))
     given <- names(scripts)
     if (!is.null(given))

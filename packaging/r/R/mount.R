@@ -129,7 +129,7 @@ pyrmap_available <- function(python = NULL, mount = NULL) {
     session_check()
     tryCatch({
         root_for(mount)
-        server_for(python)
+        server_for(interpreter(python))
         TRUE
     }, pyrmap_error = function(condition) FALSE)
 }

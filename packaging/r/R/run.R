@@ -104,7 +104,8 @@ run_python <- function(data, python_script_path, dtype = NULL, args = NULL, time
                        mount = NULL, env = NULL, path = NULL) {
     session_check()
     input <- input_of(data, dtype)
-    job <- job_of(python_script_path, args, env)
+    python <- interpreter(python)
+    job <- job_of(python_script_path, args, env, python)
     deadline <- check_timeout(timeout)
     server <- server_for(python)
     root <- root_for(mount)
@@ -131,7 +132,8 @@ run_python_shared_data <- function(data, script_paths, dtype = NULL, args = NULL
                                    mount = NULL, env = NULL, python_scripts_paths = script_paths, path = NULL) {
     session_check()
     input <- input_of(data, dtype)
-    jobs <- jobs_of(python_scripts_paths, args, env)
+    python <- interpreter(python)
+    jobs <- jobs_of(python_scripts_paths, args, env, python)
     deadline <- check_timeout(timeout)
     server <- server_for(python)
     root <- root_for(mount)
@@ -192,7 +194,8 @@ run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, t
                                 required_intermediate_results = intermediate, path = NULL) {
     session_check()
     input <- input_of(initial_data, dtype)
-    jobs <- jobs_of(python_scripts_paths, args, env)
+    python <- interpreter(python)
+    jobs <- jobs_of(python_scripts_paths, args, env, python)
     deadline <- check_timeout(timeout)
     server <- server_for(python)
     holder <- holder_of(initial_data, input, root_for(mount))

@@ -5,6 +5,9 @@
 # place to import from: a numpy.py beside the user's data would be found first.
 bootstrap <- "
 import sys
+if sys.version_info[:2] < (3, 9):
+    sys.stderr.write('%d.%d' % sys.version_info[:2])
+    sys.exit(83)
 sys.path[:] = [entry for entry in sys.path if entry]
 from importlib.util import find_spec
 if find_spec('numpy') is None:
@@ -14,94 +17,60 @@ try:
         sys.exit(82)
 except ModuleNotFoundError as error:
     sys.exit(82 if error.name == 'pyrmap' else str(error))
-print('ready', flush=True)
+sys.stdout.write('ready\\n')
+sys.stdout.flush()
 import runpy
 runpy.run_module('pyrmap.server', run_name='__main__', alter_sys=True)
 "
 exit_no_numpy <- 81L
 exit_no_package <- 82L
+exit_too_old <- 83L
 
+# python: as interpreter() chose it.
 server_for <- function(python) {
-    chosen <- chosen_python(python)
-    key <- if (is.null(chosen)) "default" else chosen
-    server <- session$servers[[key]]
+    server <- session$servers[[python$path]]
     if (!is.null(server) && .Call(C_child_alive, server))
         return(server)
-    session$servers[[key]] <- NULL
-    server <- if (is.null(chosen)) start_default() else start_server(program_path(chosen))
-    if (is.list(server))
-        stop_no_server(server)
-    session$servers[[key]] <- server
+    session$servers[[python$path]] <- NULL
+    session$servers[[python$path]] <- start_server(python)
+}
+
+# The Python package that came with this one, for an interpreter that finds no other. A directory of PYTHONPATH comes before
+# an environment's own packages: what runs is what this package was tested with, and programs that a script starts find it too.
+python_path <- function() {
+    own <- system.file("python", package = "pyrmap")
+    paste(c(getOption("pyrmap.pythonpath"), variable("PYTHONPATH"), if (nzchar(own)) own), collapse = ":")
+}
+
+start_server <- function(python) {
+    server <- .Call(C_child_start, c(python$path, "-c", bootstrap), environment_strings(c(PYTHONPATH = python_path())),
+                    NULL, signal_kill)
+    answer <- .Call(C_child_ready, server, 60)
+    if (!answer$ready)
+        stop_no_server(python, answer$status, answer$text)
     server
 }
 
-chosen_python <- function(python) {
-    if (is.null(python))
-        python <- getOption("pyrmap.python")
-    if (is.null(python)) {
-        variable <- Sys.getenv("PYRMAP_PYTHON")
-        python <- if (nzchar(variable)) variable
-    }
-    python
-}
-
-program_path <- function(program) {
-    found <- Sys.which(path.expand(program))[[1L]]
-    if (!nzchar(found))
-        stop_with("pyrmap_missing_python",
-                  paste0("there is no Python interpreter ", program, ": name one in `python`, ",
-                         "options(pyrmap.python =) or PYRMAP_PYTHON"), python = program)
-    found
-}
-
-# The system's Python first: the one on PATH is often another build, without NumPy.
-start_default <- function() {
-    candidates <- unique(Sys.which(c("/usr/bin/python3", "python3", "python")))
-    candidates <- candidates[nzchar(candidates)]
-    if (!length(candidates))
-        program_path("python3")
-    failed <- NULL
-    for (program in candidates) {
-        server <- start_server(program)
-        if (!is.list(server))
-            return(server)
-        if (is.null(failed) || server$status %in% exit_no_package)
-            failed <- server
-    }
-    failed
-}
-
-# The server, or list(python, status, text) of one that did not start.
-start_server <- function(program) {
-    extra <- getOption("pyrmap.pythonpath")
-    set <- character()
-    if (!is.null(extra)) {
-        present <- Sys.getenv("PYTHONPATH")
-        set <- c(PYTHONPATH = paste(c(extra, if (nzchar(present)) present), collapse = ":"))
-    }
-    server <- .Call(C_child_start, c(program, "-c", bootstrap), environment_strings(set), NULL, signal_kill)
-    answer <- .Call(C_child_ready, server, 60)
-    if (answer$ready)
-        return(server)
-    list(python = program, status = answer$status, text = answer$text)
-}
-
-stop_no_server <- function(failed) {
-    if (failed$status %in% exit_no_numpy) {
+stop_no_server <- function(python, status, text) {
+    name <- in_words(python)
+    if (status %in% exit_no_numpy) {
         stop_with("pyrmap_missing_numpy",
-                  paste0(failed$python, " has no NumPy: install it (apt install python3-numpy, or ", failed$python,
-                         " -m pip install numpy), or choose another interpreter with `python`, options(pyrmap.python =) ",
-                         "or PYRMAP_PYTHON"), python = failed$python)
+                  paste0(name, " has no NumPy: install it (", python$path, " -m pip install numpy",
+                         if (startsWith(python$path, "/usr/bin/")) ", or apt install python3-numpy",
+                         "). ", other_python), python = python$path, why = python$why)
     }
-    if (failed$status %in% exit_no_package) {
+    if (status %in% exit_no_package) {
         stop_with("pyrmap_missing_package",
-                  paste0(failed$python, " cannot import the Python package pyrmap: install it (make install-python), ",
-                         "or name the directory that holds it in PYTHONPATH or options(pyrmap.pythonpath =)"),
-                  python = failed$python)
+                  paste0(name, " cannot import the Python package pyrmap, which is not in PYTHONPATH (", python_path(),
+                         ") as ", python$path, " sees it: make install-python, or name the directory that holds it in ",
+                         "options(pyrmap.pythonpath =)"), python = python$path, why = python$why)
     }
     stop_with("pyrmap_missing_python",
-              paste0("the Python server did not start with ", failed$python,
-                     if (nzchar(failed$text)) paste0(":\n", failed$text)), python = failed$python)
+              if (status %in% exit_too_old) {
+                  paste0(name, " is Python ", text, ", and pyrmap needs 3.9 or newer. ", other_python)
+              } else {
+                  paste0("the Python server did not start with ", name, if (nzchar(text)) paste0(":\n", text))
+              }, python = python$path, why = python$why)
 }
 
 server_send <- function(server, ...) {

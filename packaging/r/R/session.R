@@ -13,6 +13,7 @@ session_reset <- function() {
     session$pid <- Sys.getpid()
     session$pools <- list()
     session$servers <- list()
+    session$interpreter <- NULL
     session$roots <- list()
     session$private <- NULL
     session$jobs <- new.env(parent = emptyenv())

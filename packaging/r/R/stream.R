@@ -9,7 +9,8 @@ pyrmap_pipeline <- function(script_paths, dtype = NULL, args = NULL, timeout = I
                             env = NULL) {
     session_check()
     stream <- new.env(parent = emptyenv())
-    stream$jobs <- jobs_of(script_paths, args, env)
+    python <- interpreter(python)
+    stream$jobs <- jobs_of(script_paths, args, env, python)
     check_timeout(timeout)
     stream$server <- server_for(python)
     stream$timeout <- timeout
