@@ -22,12 +22,19 @@ struct side {
     int64_t shape[RECORD_NDIM_MAX];
     int32_t dtype;
     int32_t ndim;
-    uint32_t fortran;
+    uint32_t order; /* the bits of the input; those of the result are RESULT_SHIFT higher */
 };
 
-static uint32_t order_bit(enum record_side which)
+enum {
+    INPUT_BITS = RECORD_ORDER_INPUT_F | RECORD_ORDER_INPUT_LOGICAL,
+    RESULT_SHIFT = 1,
+};
+
+static_assert((INPUT_BITS << RESULT_SHIFT | INPUT_BITS) == RECORD_ORDER_MASK, "the sides have the same bits");
+
+static int order_shift(enum record_side which)
 {
-    return which == RECORD_SIDE_INPUT ? RECORD_ORDER_INPUT_F : RECORD_ORDER_RESULT_F;
+    return which == RECORD_SIDE_INPUT ? 0 : RESULT_SHIFT;
 }
 
 static struct side side_get(const struct record *record, enum record_side which)
@@ -45,7 +52,7 @@ static struct side side_get(const struct record *record, enum record_side which)
         side.ndim = record->result_ndim;
         memcpy(side.shape, record->result_shape, sizeof side.shape);
     }
-    side.fortran = (record->order & order_bit(which)) != 0;
+    side.order = record->order >> order_shift(which) & INPUT_BITS;
     return side;
 }
 
@@ -62,15 +69,14 @@ static void side_put(struct record *record, enum record_side which, const struct
         record->result_ndim = side->ndim;
         memcpy(record->result_shape, side->shape, sizeof side->shape);
     }
-    record->order &= ~order_bit(which);
-    if (side->fortran)
-        record->order |= order_bit(which);
+    record->order &= ~((uint32_t)INPUT_BITS << order_shift(which));
+    record->order |= side->order << order_shift(which);
 }
 
 /* Expects checked sides: their unused shape entries are zero. */
 static int side_differs(const struct side *a, const struct side *b)
 {
-    return a->length != b->length || a->dtype != b->dtype || a->ndim != b->ndim || a->fortran != b->fortran ||
+    return a->length != b->length || a->dtype != b->dtype || a->ndim != b->ndim || a->order != b->order ||
            memcmp(a->shape, b->shape, sizeof a->shape) != 0;
 }
 
@@ -94,8 +100,11 @@ static int64_t side_product(const struct side *side)
     return empty ? 0 : product;
 }
 
-static int side_check(struct side *side)
+/* dtype: the side's, or what RECORD_DTYPE_SAME stands for. */
+static int side_check(struct side *side, int32_t dtype)
 {
+    if (side->order & RECORD_ORDER_INPUT_LOGICAL && dtype != RECORD_INT32)
+        return -EINVAL;
     if (side->length < RECORD_LENGTH_ALL || side_product(side) < 0)
         return -EINVAL;
     for (int32_t i = side->ndim; i < RECORD_NDIM_MAX; i++)
@@ -168,7 +177,8 @@ int record_check(struct record *record)
         return -EINVAL;
     if (record->order & ~(uint32_t)RECORD_ORDER_MASK || memcmp(record->reserved, zero, sizeof zero) != 0)
         return -EINVAL;
-    if (side_check(&input) || side_check(&result))
+    if (side_check(&input, input.dtype) ||
+        side_check(&result, result.dtype == RECORD_DTYPE_SAME ? input.dtype : result.dtype))
         return -EINVAL;
     side_put(record, RECORD_SIDE_INPUT, &input);
     side_put(record, RECORD_SIDE_RESULT, &result);

@@ -43,9 +43,12 @@ enum record_dtype {
 #define RECORD_LENGTH_ALL INT64_C(-1)
 
 enum record_order {
-    RECORD_ORDER_INPUT_F = 1u << 0,  /* input is column-major */
-    RECORD_ORDER_RESULT_F = 1u << 1, /* result is column-major */
-    RECORD_ORDER_MASK = RECORD_ORDER_INPUT_F | RECORD_ORDER_RESULT_F,
+    RECORD_ORDER_INPUT_F = 1u << 0,        /* input is column-major */
+    RECORD_ORDER_RESULT_F = 1u << 1,       /* result is column-major */
+    RECORD_ORDER_INPUT_LOGICAL = 1u << 2,  /* input is int32 that holds 0, 1 or R's NA */
+    RECORD_ORDER_RESULT_LOGICAL = 1u << 3, /* result is */
+    RECORD_ORDER_MASK = RECORD_ORDER_INPUT_F | RECORD_ORDER_RESULT_F | RECORD_ORDER_INPUT_LOGICAL |
+                        RECORD_ORDER_RESULT_LOGICAL,
 };
 
 struct record {
@@ -93,7 +96,7 @@ int32_t record_dtype_parse(const char *name);
 /* The record of a fresh slot. */
 void record_init(struct record *record);
 
-/* The half of the record that describes one of the two arrays: length, dtype, ndim, shape and its order bit.
+/* The half of the record that describes one of the two arrays: length, dtype, ndim, shape and its order bits.
  */
 enum record_side {
     RECORD_SIDE_INPUT,
@@ -101,9 +104,9 @@ enum record_side {
 };
 
 /*
- * Checks what can be checked without the files: known version, flag, dtypes and order bits, lengths of -1 or
- * more, shapes whose product can be a length, zero in the reserved bytes. Shape entries beyond ndim become 0.
- * Returns 0, or -EINVAL with the record unchanged.
+ * Checks what can be checked without the files: known version, flag, dtypes and order bits, logical only with
+ * int32, lengths of -1 or more, shapes whose product can be a length, zero in the reserved bytes. Shape
+ * entries beyond ndim become 0. Returns 0, or -EINVAL with the record unchanged.
  */
 int record_check(struct record *record);
 
@@ -114,7 +117,10 @@ int record_check(struct record *record);
  */
 int record_fit(struct record *record, enum record_side which, uint64_t file_size);
 
-/* Forgets one side: length -1, a plain vector, C order. The input keeps its dtype, the result's becomes 0. */
+/*
+ * Forgets one side: length -1, a plain vector, C order, not logical. The input keeps its dtype, the result's
+ * becomes 0.
+ */
 void record_reset_side(struct record *record, enum record_side which);
 
 void record_copy_side(struct record *to, const struct record *from, enum record_side which);

@@ -12,10 +12,12 @@ enum key {
     KEY_INPUT_LENGTH,
     KEY_INPUT_SHAPE,
     KEY_INPUT_ORDER,
+    KEY_INPUT_LOGICAL,
     KEY_RESULT_DTYPE,
     KEY_RESULT_LENGTH,
     KEY_RESULT_SHAPE,
     KEY_RESULT_ORDER,
+    KEY_RESULT_LOGICAL,
     KEY_READ_ONLY,
 };
 
@@ -28,10 +30,12 @@ static const struct {
     {"input_length", KEY_INPUT_LENGTH},
     {"input_shape", KEY_INPUT_SHAPE},
     {"input_order", KEY_INPUT_ORDER},
+    {"input_logical", KEY_INPUT_LOGICAL},
     {"result_dtype", KEY_RESULT_DTYPE},
     {"result_length", KEY_RESULT_LENGTH},
     {"result_shape", KEY_RESULT_SHAPE},
     {"result_order", KEY_RESULT_ORDER},
+    {"result_logical", KEY_RESULT_LOGICAL},
     {"state", KEY_READ_ONLY},
     {"meaning", KEY_READ_ONLY},
     {"round", KEY_READ_ONLY},
@@ -82,6 +86,11 @@ static char order_letter(const struct record *record, uint32_t bit)
     return record->order & bit ? 'F' : 'C';
 }
 
+static const char *yes_or_no(const struct record *record, uint32_t bit)
+{
+    return record->order & bit ? "yes" : "no";
+}
+
 size_t record_text_format(const struct record *record, char *buffer, size_t capacity)
 {
     char input_shape[SHAPE_TEXT_MAX], result_shape[SHAPE_TEXT_MAX];
@@ -90,14 +99,16 @@ size_t record_text_format(const struct record *record, char *buffer, size_t capa
     length =
         snprintf(buffer, capacity,
                  "flag=%" PRId32 "\nmeaning=%s\nround=%" PRIu64 "\nchange=%" PRIu32 "\n"
-                 "dtype=%s\ninput_length=%" PRId64 "\ninput_shape=%s\ninput_order=%c\n"
-                 "result_dtype=%s\nresult_length=%" PRId64 "\nresult_shape=%s\nresult_order=%c\n",
+                 "dtype=%s\ninput_length=%" PRId64 "\ninput_shape=%s\ninput_order=%c\ninput_logical=%s\n"
+                 "result_dtype=%s\nresult_length=%" PRId64 "\nresult_shape=%s\nresult_order=%c\n"
+                 "result_logical=%s\n",
                  record->flag, flag_meaning(record->flag), record->round, record->change,
                  record_dtype_name(record->dtype), record->input_length,
                  shape_format(input_shape, record->input_ndim, record->input_shape),
-                 order_letter(record, RECORD_ORDER_INPUT_F), record_dtype_name(record->result_dtype),
-                 record->result_length, shape_format(result_shape, record->result_ndim, record->result_shape),
-                 order_letter(record, RECORD_ORDER_RESULT_F));
+                 order_letter(record, RECORD_ORDER_INPUT_F), yes_or_no(record, RECORD_ORDER_INPUT_LOGICAL),
+                 record_dtype_name(record->result_dtype), record->result_length,
+                 shape_format(result_shape, record->result_ndim, record->result_shape),
+                 order_letter(record, RECORD_ORDER_RESULT_F), yes_or_no(record, RECORD_ORDER_RESULT_LOGICAL));
     return length > 0 ? (size_t)length : 0;
 }
 
@@ -169,11 +180,12 @@ static int shape_parse(const char *value, int32_t *ndim, int64_t shape[RECORD_ND
     return 0;
 }
 
-static int order_parse(const char *value, uint32_t *order, uint32_t bit)
+/* One bit of order, by the two words that stand for it. */
+static int bit_parse(const char *value, const char *set, const char *clear, uint32_t *order, uint32_t bit)
 {
-    if (!strcmp(value, "F"))
+    if (!strcmp(value, set))
         *order |= bit;
-    else if (!strcmp(value, "C"))
+    else if (!strcmp(value, clear))
         *order &= ~bit;
     else
         return -EINVAL;
@@ -203,7 +215,9 @@ static int key_apply(struct record *record, enum key key, const char *value)
     case KEY_INPUT_SHAPE:
         return shape_parse(value, &record->input_ndim, record->input_shape);
     case KEY_INPUT_ORDER:
-        return order_parse(value, &record->order, RECORD_ORDER_INPUT_F);
+        return bit_parse(value, "F", "C", &record->order, RECORD_ORDER_INPUT_F);
+    case KEY_INPUT_LOGICAL:
+        return bit_parse(value, "yes", "no", &record->order, RECORD_ORDER_INPUT_LOGICAL);
     case KEY_RESULT_DTYPE:
         return dtype_parse(value, &record->result_dtype);
     case KEY_RESULT_LENGTH:
@@ -211,7 +225,9 @@ static int key_apply(struct record *record, enum key key, const char *value)
     case KEY_RESULT_SHAPE:
         return shape_parse(value, &record->result_ndim, record->result_shape);
     case KEY_RESULT_ORDER:
-        return order_parse(value, &record->order, RECORD_ORDER_RESULT_F);
+        return bit_parse(value, "F", "C", &record->order, RECORD_ORDER_RESULT_F);
+    case KEY_RESULT_LOGICAL:
+        return bit_parse(value, "yes", "no", &record->order, RECORD_ORDER_RESULT_LOGICAL);
     case KEY_READ_ONLY:
         return 0;
     }

@@ -20,8 +20,8 @@ from typing import Callable
 
 FILES = ("metadata.bin", "metadata.txt", "data.bin", "result.bin", "data.txt", "result.txt", "data.npy", "result.npy",
          "task", "error", "owner", "worker", "source")
-KEYS = ("flag", "dtype", "input_length", "input_shape", "input_order", "result_dtype", "result_length", "result_shape",
-        "result_order", "state", "round", "change", "colour", "")
+KEYS = ("flag", "dtype", "input_length", "input_shape", "input_order", "input_logical", "result_dtype", "result_length", "result_shape",
+        "result_order", "result_logical", "state", "round", "change", "colour", "")
 NUMBERS = (-2**63, -2**31, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 127, 128, 2**31 - 1, 2**32, 2**40, 2**62, 2**63 - 1)
 # None that asks for a file's flags: the kernel opens the file to answer that, and such an open may wait.
 IOCTLS = (0x5401, 0xC0189436, 0x8008E500, 0x4004E500)

@@ -261,7 +261,8 @@ class Run:
 def described(side: str, dtype_key: str, array: Array) -> dict[str, str]:
     """How metadata.txt shows one side of the record."""
     return {dtype_key: NAMES[array.dtype], f"{side}_length": str(array.length),
-            f"{side}_shape": "x".join(map(str, array.shape)), f"{side}_order": "F" if array.fortran else "C"}
+            f"{side}_shape": "x".join(map(str, array.shape)), f"{side}_order": "F" if array.fortran else "C",
+            f"{side}_logical": "yes" if array.logical else "no"}
 
 
 def describe(image: bytes) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 from driver import Operation
 from model import ARRAYS, FILES, Model
-from record_model import ELEMENT, NAMES, SIZE, Array, Record, Refused, unpack
+from record_model import DTYPES, ELEMENT, NAMES, SIZE, Array, Record, Refused, unpack
 from slot_model import Handle, Segment, Slot
 
 HANDLES_MAX = 10
@@ -261,7 +261,9 @@ class Generator:
         length = len(segment.content) // ELEMENT.get(dtype, 8)
         if draw < 0.45:
             length = self.random.choice((-1, 0, length + 1))
-        return Array(dtype, length, self.shape(length), self.random.random() < 0.5)
+        # Mostly where it is legal.
+        logical = self.random.random() < (0.5 if dtype == DTYPES["int32"] else 0.02)
+        return Array(dtype, length, self.shape(length), self.random.random() < 0.5, logical)
 
     def shape(self, length: int) -> tuple[int, ...]:
         draw = self.random.random()
@@ -354,6 +356,7 @@ def show_argument(argument: Any) -> str:
 def text_of(side: str, array: Array) -> list[str]:
     prefix: Any = "" if side == "input" else "result_"
     return [f"{prefix}dtype={NAMES[array.dtype]}", f"{side}_length={array.length}",
-            f"{side}_shape={'x'.join(map(str, array.shape))}", f"{side}_order={'F' if array.fortran else 'C'}"]
+            f"{side}_shape={'x'.join(map(str, array.shape))}", f"{side}_order={'F' if array.fortran else 'C'}",
+            f"{side}_logical={'yes' if array.logical else 'no'}"]
 
 

@@ -34,10 +34,13 @@ class Array:
     length: int = -1
     shape: tuple[int, ...] = ()
     fortran: bool = False
+    logical: bool = False
 
-    def check(self) -> None:
-        """What can be said without the file."""
+    def check(self, dtype: int) -> None:
+        """What can be said without the file. dtype: this one's, or what 0 stands for."""
         product = 1
+        if self.logical and dtype != DTYPES["int32"]:
+            raise Refused("EINVAL")
         for extent in self.shape:
             product *= extent
             if extent < 0 or product > INT64_MAX:
@@ -68,7 +71,7 @@ class Record:
             self.flag, VERSION, self.input.length, self.input.dtype, self.result.dtype, self.result.length,
             self.round, len(self.input.shape), len(self.result.shape),
             *(self.input.shape + padding)[:NDIM_MAX], *(self.result.shape + padding)[:NDIM_MAX],
-            self.input.fortran | self.result.fortran << 1, 0, b"")
+            self.input.fortran | self.result.fortran << 1 | self.input.logical << 2 | self.result.logical << 3, 0, b"")
 
     def fitted_result(self, size: int) -> Array:
         """The result side made final: a dtype of 0 is the input's."""
@@ -81,14 +84,14 @@ def unpack(image: bytes) -> Record:
      *rest) = LAYOUT.unpack(image)
     shapes, (order, _, reserved) = rest[:8], rest[8:]
     if (version != VERSION or flag not in (-1, 0, 1, 2) or dtype not in ELEMENT or result_dtype not in NAMES
-            or order & ~3 or reserved != bytes(8)
+            or order & ~15 or reserved != bytes(8)
             or not 0 <= input_ndim <= NDIM_MAX or not 0 <= result_ndim <= NDIM_MAX):
         raise Refused("EINVAL")
-    record = Record(flag, Array(dtype, input_length, tuple(shapes[:input_ndim]), bool(order & 1)),
-                    Array(result_dtype, result_length, tuple(shapes[4:4 + result_ndim]), bool(order & 2)),
+    record = Record(flag, Array(dtype, input_length, tuple(shapes[:input_ndim]), bool(order & 1), bool(order & 4)),
+                    Array(result_dtype, result_length, tuple(shapes[4:4 + result_ndim]), bool(order & 2), bool(order & 8)),
                     round_number)
-    record.input.check()
-    record.result.check()
+    record.input.check(dtype)
+    record.result.check(result_dtype or dtype)
     return record
 
 
@@ -145,8 +148,14 @@ def is_fortran(text: str) -> bool:
     return text == "F"
 
 
+def is_logical(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise Refused("EINVAL")
+    return text == "yes"
+
+
 FIELDS = {"dtype": ("dtype", dtype_code), "length": ("length", integer), "shape": ("shape", shape_of),
-          "order": ("fortran", is_fortran)}
+          "order": ("fortran", is_fortran), "logical": ("logical", is_logical)}
 
 
 def assign(record: Record, key: str, value: str) -> Record:

@@ -168,11 +168,11 @@ def test_one_step(make: Callable[..., list[Slot]]) -> None:
     a.publish()
     shaped = np.asfortranarray(np.arange(6, dtype="i4").reshape(2, 3))
     a.put("result.bin", shaped)
-    a.write(flag=1, result_dtype=3, result_length=6, result_ndim=2, result_shape=(2, 3, 0, 0), order=2)
+    a.write(flag=1, result_dtype=3, result_length=6, result_ndim=2, result_shape=(2, 3, 0, 0), order=2 | 8)
     for slot in followers:
         record = slot.record
         assert (record.flag, record.input_length, record.dtype, record.input_ndim, record.input_shape, record.order,
-                record.round) == (0, 6, 3, 2, (2, 3, 0, 0), 1, 1)
+                record.round) == (0, 6, 3, 2, (2, 3, 0, 0), 1 | 4, 1)
         assert inode(slot, "data.bin") == inode(a, "result.bin")
     for thread in woken:
         thread.join(10)

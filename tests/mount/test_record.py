@@ -136,7 +136,8 @@ def test_fields_of_the_last_round_are_gone(slot: Slot) -> None:
 BAD_INPUTS: dict[str, dict[str, Any]] = {
     "version 0": {"version": 0}, "version 2": {"version": 2}, "negative version": {"version": -1},
     "unknown flag": {"flag": 3}, "flag -2": {"flag": -2}, "largest flag": {"flag": 2**31 - 1},
-    "reserved": {"reserved": b"\0\0\0\0\0\0\0\1"}, "order bits": {"order": 4}, "all order bits": {"order": 2**32 - 1},
+    "reserved": {"reserved": b"\0\0\0\0\0\0\0\1"}, "order bits": {"order": 16}, "all order bits": {"order": 2**32 - 1},
+    "logical float64": {"order": 4}, "logical result of uint8": {"order": 8, "result_dtype": 5},
     "dtype 0": {"dtype": 0}, "dtype 6": {"dtype": 6}, "negative dtype": {"dtype": -2},
     "smaller dtype": {"dtype": FLOAT32},
     "one too few": {"input_length": 4}, "one too many": {"input_length": 6}, "none": {"input_length": 0},
@@ -278,7 +279,7 @@ def test_random_writes(slot: Slot) -> None:
         else:
             accepted += 1
         record = Record.unpack(os.pread(fd, 200, 0))
-        assert record.version == 1 and record.reserved == bytes(8) and record.order < 4
+        assert record.version == 1 and record.reserved == bytes(8) and record.order < 16
         assert record.flag in (NONE, INPUT, RESULT, FAILED) and 0 <= record.result_dtype <= 5
         if record.flag != NONE:
             assert record.input_length * DTYPES[record.dtype].itemsize == os.stat(slot / "data.bin").st_size

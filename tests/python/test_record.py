@@ -21,15 +21,16 @@ def header_constants() -> dict[str, int]:
     found.update(re.findall(r"#define\s+(RECORD_[A-Z0-9_]+)\s+INT64_C\((-?\d+)\)", code))
     values: dict[str, int] = {}
     for name, text in found.items():
-        expression = re.sub(r"(\d)u\b", r"\1", text.strip())
+        expression = re.sub(r"(\d)u\b", r"\1", " ".join(text.split()))
         values[name] = int(eval(expression, {"__builtins__": {}}, dict(values)))
     return values
 
 
 def test_constants_are_those_of_the_header() -> None:
     constants = header_constants()
-    assert constants.pop("RECORD_ORDER_MASK") == record.RECORD_ORDER_INPUT_F | record.RECORD_ORDER_RESULT_F
-    assert len(constants) == 16
+    bits = [value for name, value in constants.items() if name.startswith("RECORD_ORDER") and "MASK" not in name]
+    assert constants.pop("RECORD_ORDER_MASK") == sum(bits) == 15
+    assert len(constants) == 18
     assert {name: getattr(record, name) for name in constants} == constants
 
 
@@ -80,3 +81,14 @@ def test_steps_set_what_they_publish_and_keep_the_rest() -> None:
     given_input = record.unpack(record.input_step(before, extent._replace(order="C")))
     assert (given_input.flag, given_input.dtype, given_input.input_length) == (0, 3, 10)
     assert (given_input.input_shape, given_input.order, given_input.result_length) == ((2, 5), 0, -1)
+
+
+def test_steps_carry_the_logical_bits() -> None:
+    before = record.unpack(bytes(record.RECORD_SIZE))._replace(version=1, order=5, dtype=3, input_length=3)
+    extent = record.Extent(record.DTYPES[record.RECORD_INT32], (), 3, "C", logical=True)
+    assert record.input_extent(before) == extent._replace(order="F")
+    result = record.unpack(record.result_step(before, extent))
+    assert result.order == 1 | 4 | 8
+    assert record.result_extent(result) == extent
+    assert record.unpack(record.result_step(before, extent._replace(logical=False))).order == 1 | 4
+    assert record.unpack(record.input_step(result, extent)).order == 4

@@ -71,11 +71,11 @@ static inline uint32_t differing(const struct record *a, const struct record *b)
     uint32_t touched = 0;
 
     if (a->input_length != b->input_length || a->dtype != b->dtype || a->input_ndim != b->input_ndim ||
-        memcmp(a->input_shape, b->input_shape, sizeof a->input_shape) != 0 || (a->order ^ b->order) & 1)
+        memcmp(a->input_shape, b->input_shape, sizeof a->input_shape) != 0 || (a->order ^ b->order) & 5)
         touched |= RECORD_TOUCHED_INPUT;
     if (a->result_length != b->result_length || a->result_dtype != b->result_dtype ||
         a->result_ndim != b->result_ndim ||
-        memcmp(a->result_shape, b->result_shape, sizeof a->result_shape) != 0 || (a->order ^ b->order) & 2)
+        memcmp(a->result_shape, b->result_shape, sizeof a->result_shape) != 0 || (a->order ^ b->order) & 10)
         touched |= RECORD_TOUCHED_RESULT;
     return touched;
 }

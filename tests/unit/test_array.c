@@ -423,11 +423,11 @@ START_TEST(test_move)
         world_put(&world, a, SLOT_RESULT_BIN, 6, 2);
         record = a->record;
         record.flag = RECORD_FLAG_RESULT;
-        record.result_dtype = RECORD_FLOAT32;
+        record.result_dtype = RECORD_INT32;
         record.result_ndim = 2;
         record.result_shape[0] = 3;
         record.result_shape[1] = 4;
-        record.order = RECORD_ORDER_RESULT_F;
+        record.order = RECORD_ORDER_RESULT_F | RECORD_ORDER_RESULT_LOGICAL;
         ck_assert_int_eq(world_write(&world, a, &record, sizeof(record), 0), 0);
         segment = a->segments[RECORD_SIDE_RESULT];
 
@@ -437,11 +437,11 @@ START_TEST(test_move)
         ck_assert_ptr_eq(b->segments[RECORD_SIDE_INPUT], segment);
         ck_assert_uint_eq(world_size(&world, a, SLOT_RESULT_BIN), 0);
         ck_assert_uint_eq(world_size(&world, a, SLOT_DATA_BIN), 0);
-        ck_assert_int_eq(b->record.dtype, RECORD_FLOAT32);
+        ck_assert_int_eq(b->record.dtype, RECORD_INT32);
         ck_assert_int_eq(b->record.input_length, 12);
         ck_assert_int_eq(b->record.input_ndim, 2);
         ck_assert_int_eq(b->record.input_shape[1], 4);
-        ck_assert_uint_eq(b->record.order, RECORD_ORDER_INPUT_F);
+        ck_assert_uint_eq(b->record.order, RECORD_ORDER_INPUT_F | RECORD_ORDER_INPUT_LOGICAL);
         ck_assert_int_eq(b->record.result_length, -1);
         ck_assert_uint_eq(text_size(b, SLOT_ERROR), 0);
         reader = world_open(&world, b, SLOT_DATA_BIN, HANDLE_READS); /* who moved it fills */

@@ -117,7 +117,9 @@ static const struct field_case field_cases[] = {FIELD(flag, -1, 0),
                                                 FIELD(result_shape[3], INT64_MIN, 0),
                                                 FIELD(order, 0, 0),
                                                 FIELD(order, 3, 0),
-                                                FIELD(order, 4, -EINVAL),
+                                                FIELD(order, 7, 0), /* full(): int32 to float32 */
+                                                FIELD(order, 8, -EINVAL),
+                                                FIELD(order, 16, -EINVAL),
                                                 FIELD(order, 0x80000000, -EINVAL),
                                                 FIELD(reserved[0], 1, -EINVAL),
                                                 FIELD(reserved[7], -128, -EINVAL)};
@@ -292,7 +294,7 @@ START_TEST(test_reset_side)
     record.order = RECORD_ORDER_MASK;
     record_reset_side(&record, RECORD_SIDE_INPUT);
     describe(&expected, RECORD_SIDE_INPUT, RECORD_INT32, RECORD_LENGTH_ALL, 0, no_shape);
-    expected.order = RECORD_ORDER_RESULT_F;
+    expected.order = RECORD_ORDER_RESULT_F | RECORD_ORDER_RESULT_LOGICAL;
     expect_same(&record, &expected);
 
     record_reset_side(&record, RECORD_SIDE_RESULT);
@@ -309,13 +311,40 @@ START_TEST(test_copy_side)
     to.order = RECORD_ORDER_INPUT_F;
     record_copy_side(&to, &from, RECORD_SIDE_RESULT);
     describe(&expected, RECORD_SIDE_RESULT, RECORD_FLOAT32, 12, 2, from.result_shape);
-    expected.order = RECORD_ORDER_MASK;
+    expected.order = RECORD_ORDER_INPUT_F | RECORD_ORDER_RESULT_F;
     expect_same(&to, &expected);
 
     record_copy_side(&to, &from, RECORD_SIDE_INPUT);
     describe(&expected, RECORD_SIDE_INPUT, RECORD_INT32, 24, 4, from.input_shape);
     expected.order = RECORD_ORDER_RESULT_F;
     expect_same(&to, &expected);
+
+    /* Each bit goes with its side, and with no other. */
+    from.order = RECORD_ORDER_INPUT_LOGICAL;
+    to.order = RECORD_ORDER_RESULT_LOGICAL;
+    record_copy_side(&to, &from, RECORD_SIDE_INPUT);
+    ck_assert_uint_eq(to.order, RECORD_ORDER_INPUT_LOGICAL | RECORD_ORDER_RESULT_LOGICAL);
+    record_copy_side(&to, &from, RECORD_SIDE_RESULT);
+    ck_assert_uint_eq(to.order, RECORD_ORDER_INPUT_LOGICAL);
+}
+END_TEST
+
+/* The bit says how to read int32: with any other type it means nothing and is refused. */
+START_TEST(test_check_logical)
+{
+    for (int32_t dtype = RECORD_FLOAT32; dtype <= RECORD_UINT8; dtype++) {
+        for (int32_t result = RECORD_DTYPE_SAME; result <= RECORD_UINT8; result++) {
+            struct record record = fresh();
+            int32_t effective = result == RECORD_DTYPE_SAME ? dtype : result;
+
+            record.dtype = dtype;
+            record.result_dtype = result;
+            record.order = RECORD_ORDER_INPUT_LOGICAL;
+            ck_assert_int_eq(record_check(&record), dtype == RECORD_INT32 ? 0 : -EINVAL);
+            record.order = RECORD_ORDER_RESULT_LOGICAL;
+            ck_assert_int_eq(record_check(&record), effective == RECORD_INT32 ? 0 : -EINVAL);
+        }
+    }
 }
 END_TEST
 
@@ -327,6 +356,11 @@ START_TEST(test_result_to_input)
     describe(&expected, RECORD_SIDE_INPUT, RECORD_FLOAT32, 12, 2, from.result_shape);
     expected.order = RECORD_ORDER_INPUT_F;
     expect_same(&to, &expected);
+
+    from.result_dtype = RECORD_INT32;
+    from.order = RECORD_ORDER_RESULT_LOGICAL;
+    record_result_to_input(&to, &from);
+    ck_assert_uint_eq(to.order, RECORD_ORDER_INPUT_LOGICAL);
 
     from.result_dtype = RECORD_DTYPE_SAME;
     from.order = RECORD_ORDER_INPUT_F;
@@ -522,6 +556,7 @@ static TCase *record_cases(void)
     tcase_add_test(tcase, test_fit_result_dtype);
     tcase_add_test(tcase, test_reset_side);
     tcase_add_test(tcase, test_copy_side);
+    tcase_add_test(tcase, test_check_logical);
     tcase_add_test(tcase, test_result_to_input);
     tcase_add_test(tcase, test_merge_bounds);
     tcase_add_test(tcase, test_merge_same_bytes);

@@ -21,16 +21,19 @@ START_TEST(test_text_format)
     struct record record = full();
     char text[RECORD_TEXT_MAX];
 
+    record.order |= RECORD_ORDER_INPUT_LOGICAL;
     ck_assert_uint_eq(record_text_format(&record, text, sizeof text), strlen(text));
-    ck_assert_str_eq(text, "flag=1\nmeaning=result ready, for the producer\nround=7\nchange=99\ndtype=int32\n"
-                           "input_length=24\ninput_shape=1x2x3x4\ninput_order=C\nresult_dtype=float32\n"
-                           "result_length=12\nresult_shape=3x4\nresult_order=F\n");
+    ck_assert_str_eq(
+        text, "flag=1\nmeaning=result ready, for the producer\nround=7\nchange=99\ndtype=int32\n"
+              "input_length=24\ninput_shape=1x2x3x4\ninput_order=C\ninput_logical=yes\nresult_dtype=float32\n"
+              "result_length=12\nresult_shape=3x4\nresult_order=F\nresult_logical=no\n");
     record = fresh();
     record_text_format(&record, text, sizeof text);
-    ck_assert_str_eq(text,
-                     "flag=-1\nmeaning=no input yet\nround=1\nchange=0\ndtype=float64\ninput_length=-1\n"
-                     "input_shape=\ninput_order=C\nresult_dtype=same\nresult_length=-1\nresult_shape=\n"
-                     "result_order=C\n");
+    ck_assert_str_eq(
+        text,
+        "flag=-1\nmeaning=no input yet\nround=1\nchange=0\ndtype=float64\ninput_length=-1\n"
+        "input_shape=\ninput_order=C\ninput_logical=no\nresult_dtype=same\nresult_length=-1\nresult_shape=\n"
+        "result_order=C\nresult_logical=no\n");
     ck_assert_uint_eq(record_text_format(&record, NULL, 0), strlen(text));
     ck_assert_uint_eq(record_text_format(&record, text, 10), record_text_format(&record, NULL, 0));
     ck_assert_str_eq(text, "flag=-1\nm");
@@ -75,7 +78,11 @@ START_TEST(test_text_round_trip)
             record.input_shape[j] = (int64_t)(random_next(&state) % 30000);
         for (int32_t j = 0; j < record.result_ndim; j++)
             record.result_shape[j] = (int64_t)(random_next(&state) % 3);
-        record.order = random_next(&state) % 4;
+        record.order = random_next(&state) % 16;
+        if (record.order & RECORD_ORDER_INPUT_LOGICAL)
+            record.dtype = RECORD_INT32;
+        if (record.order & RECORD_ORDER_RESULT_LOGICAL)
+            record.result_dtype = RECORD_INT32;
         length = record_text_format(&record, text, sizeof text);
         ck_assert_int_eq(merge_text(&current, text, length, &proposed, &touched), 0);
         ck_assert_uint_eq(touched, RECORD_TOUCHED_FLAG | differing(&current, &record));
@@ -108,6 +115,9 @@ START_TEST(test_text_accepts)
         {"input_shape=6\ninput_length=6", RECORD_TOUCHED_INPUT},
         {"input_order=F", RECORD_TOUCHED_INPUT},
         {"input_order=C", TOUCHED_NOTHING},
+        {"dtype=int32\ninput_logical=yes", RECORD_TOUCHED_INPUT},
+        {"input_logical=no", TOUCHED_NOTHING},
+        {"result_logical=yes\nresult_dtype=int32", RECORD_TOUCHED_RESULT},
         {"result_dtype=same", TOUCHED_NOTHING},
         {"result_dtype=0", TOUCHED_NOTHING},
         {"result_dtype=5", RECORD_TOUCHED_RESULT},
@@ -186,6 +196,9 @@ static const char *const text_refused[] = {"flag",
                                            "input_order=f",
                                            "input_order=",
                                            "input_order=CF",
+                                           "input_logical=yes",
+                                           "dtype=int32\ninput_logical=1",
+                                           "result_logical=yes\nresult_dtype=uint8",
                                            "result_order=2",
                                            "result_dtype=unknown",
                                            "result_length=-3",

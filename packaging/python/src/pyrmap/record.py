@@ -33,6 +33,11 @@ RECORD_LENGTH_ALL = -1
 
 RECORD_ORDER_INPUT_F = 1 << 0
 RECORD_ORDER_RESULT_F = 1 << 1
+RECORD_ORDER_INPUT_LOGICAL = 1 << 2
+RECORD_ORDER_RESULT_LOGICAL = 1 << 3
+
+# In an array that is logical: R's missing value. The others are 0 and 1.
+LOGICAL_NA = -2**31
 
 # Byte offset of each field; the same names as in struct record.
 RECORD_OFFSETS = {
@@ -91,6 +96,7 @@ class Extent(NamedTuple):
     shape: Shape  # () for a plain vector, else the dimensions
     length: int  # elements
     order: str  # "C" or "F", as in NumPy
+    logical: bool = False  # int32 that holds 0, 1 or LOGICAL_NA
 
     @property
     def size(self) -> int:
@@ -148,18 +154,20 @@ def pack_flag(flag: int) -> bytes:
 def input_extent(record: Record) -> Extent:
     """The input that a published record describes."""
     order = "F" if record.order & RECORD_ORDER_INPUT_F else "C"
-    return Extent(DTYPES[record.dtype], record.input_shape, record.input_length, order)
+    return Extent(DTYPES[record.dtype], record.input_shape, record.input_length, order,
+                  bool(record.order & RECORD_ORDER_INPUT_LOGICAL))
 
 
 def result_extent(record: Record) -> Extent:
     """The result that a record in DONE describes."""
     order = "F" if record.order & RECORD_ORDER_RESULT_F else "C"
-    return Extent(DTYPES[record.result_dtype], record.result_shape, record.result_length, order)
+    return Extent(DTYPES[record.result_dtype], record.result_shape, record.result_length, order,
+                  bool(record.order & RECORD_ORDER_RESULT_LOGICAL))
 
 
 def input_step(record: Record, extent: Extent) -> bytes:
     """The record that publishes an input."""
-    order = RECORD_ORDER_INPUT_F if extent.order == "F" else 0
+    order = (RECORD_ORDER_INPUT_F if extent.order == "F" else 0) | (RECORD_ORDER_INPUT_LOGICAL if extent.logical else 0)
     return pack(record._replace(flag=RECORD_FLAG_INPUT, input_length=extent.length, dtype=CODES[extent.dtype],
                                 result_dtype=RECORD_DTYPE_SAME, result_length=RECORD_LENGTH_ALL,
                                 input_shape=extent.shape, result_shape=(), order=order))
@@ -167,7 +175,9 @@ def input_step(record: Record, extent: Extent) -> bytes:
 
 def result_step(record: Record, extent: Extent) -> bytes:
     """The record that publishes a result."""
-    order = record.order & RECORD_ORDER_INPUT_F | (RECORD_ORDER_RESULT_F if extent.order == "F" else 0)
+    order = record.order & (RECORD_ORDER_INPUT_F | RECORD_ORDER_INPUT_LOGICAL)
+    order |= RECORD_ORDER_RESULT_F if extent.order == "F" else 0
+    order |= RECORD_ORDER_RESULT_LOGICAL if extent.logical else 0
     return pack(record._replace(flag=RECORD_FLAG_RESULT, result_dtype=CODES[extent.dtype],
                                 result_length=extent.length, result_shape=extent.shape, order=order))
 
