@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pyrmap.convert import check_dtype, check_shape, to_value
-from pyrmap.record import Extent
+from pyrmap.arguments import restore
+from pyrmap.convert import check_dtype, check_shape, from_logical, to_value
+from pyrmap.record import LOGICAL_NA, Extent
 
 TARGETS = {"?": "i4", "i1": "i4", "i2": "i4", "i4": "i4", "i8": "i8", "u1": "u1", "u2": "i4", "u4": "i8", "u8": "i8",
            "f2": "f4", "f4": "f4", "f8": "f8"}
@@ -67,12 +68,78 @@ def test_python_values(value: object, dtype: str, expected: list[Any]) -> None:
     (2**64, "18446744073709551616 does not fit int64"), (np.array([0, 2**63], "u8"), "does not fit int64"),
     ([1, 2**70], r"\[1\].*does not fit int64"), ([[1, 2], [3, "x"]], r"\[1\]\[1\] is str"), ([1, None], r"\[1\] is None"),
     ([2**53 + 1, 0.5], r"\[0\].*exactly"), ([2**63, -1], r"\[0\].*fit int64"), ([1.5, 2**64], r"\[1\].*fit int64"),
-    ([np.array([2**60 + 1]), np.array([0.5])], r"\[0\].*exactly"), ([1j, 2], "complex"),
+    ([[np.array([2**60 + 1]), np.array([0.5])]], r"\[0\]\[0\].*exactly"), ([1j, 2], "complex"),
     (np.ma.masked_array([1.0, 2.0], [True, False]), "masked"), (slice(3), "slice"),
 ])
 def test_what_has_no_counterpart_is_a_type_error_that_names_it(value: object, word: str) -> None:
     with pytest.raises(TypeError, match=word):
         to_value(value, "C")
+
+
+@pytest.mark.parametrize("value, element", [
+    ((np.zeros(2), np.ones(2)), 0), ((np.zeros((2, 2)), np.ones((2, 2))), 0), ((1.0, np.ones(1)), 1),
+    (([1, 2], [3, 4]), 0), (((1, 2), (3, 4)), 0), ([np.zeros(3), np.ones(3)], 0), ((range(2), range(2)), 0),
+    ([1.0, np.zeros(1)], 1),
+])
+def test_several_results_are_not_stacked(value: object, element: int) -> None:
+    with pytest.raises(TypeError, match=rf"element \[{element}\].*more than one result.*np\.stack"):
+        to_value(value, "C")
+
+
+def test_rows_in_a_list_and_scalars_in_a_tuple_are_one_array() -> None:
+    assert stored([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
+    assert stored([(1, 2), (3, 4)]).tolist() == [[1, 2], [3, 4]]
+    assert stored((np.float64(1.5), np.array(2.5), 3)).tolist() == [1.5, 2.5, 3]
+
+
+@pytest.mark.parametrize("value", [True, np.bool_(False), [True, False], np.array([[True], [False]]), np.zeros((0, 2), bool)])
+def test_bool_and_only_bool_is_marked_as_logical(value: Any) -> None:
+    extent = to_value(value, "C").extent
+    assert extent.logical and extent.dtype == np.int32
+    assert not to_value(np.asarray(value).astype("i4"), "C").extent.logical
+
+
+def test_logical_arrays_are_bool_in_numpy() -> None:
+    given_array = np.asfortranarray(np.array([[0, 1, 1], [1, 0, 0]], "i4"))
+    result = from_logical(given_array)
+    assert result.dtype == np.bool_ and result.flags.f_contiguous
+    assert result.tolist() == [[False, True, True], [True, False, False]]
+    assert from_logical(np.zeros(0, "i4")).dtype == np.bool_
+
+
+def test_a_missing_logical_is_nan() -> None:
+    result = from_logical(np.array([1, LOGICAL_NA, 0], "i4"))
+    assert result.dtype == np.float64
+    np.testing.assert_array_equal(result, [1, np.nan, 0])
+    for bad in ([0, 2], [LOGICAL_NA, -1], [LOGICAL_NA, 3]):
+        with pytest.raises(ValueError, match="other numbers"):
+            from_logical(np.array(bad, "i4"))
+
+
+def test_arguments_become_the_arrays_that_they_were() -> None:
+    args: list[Any] = [[[1.0, 2.0], [3.0, None]], {"deep": [7, [[True, False]]]}, []]
+    kwargs: dict[str, Any] = {"w": [[1, 2, 3]], "t": [["a", None]]}
+    restore(args, kwargs, [
+        {"at": ["args", 0], "shape": [2, 2], "dtype": "float64"},
+        {"at": ["args", 1, "deep", 1], "shape": [1, 2], "dtype": "bool"},
+        {"at": ["args", 2], "shape": [0, 3], "dtype": "int32"},
+        {"at": ["kwargs", "w"], "shape": [1, 3], "dtype": "int32"},
+        {"at": ["kwargs", "t"], "shape": [1, 2], "dtype": "object"},
+    ])
+    np.testing.assert_array_equal(args[0], [[1, 2], [3, np.nan]])
+    assert args[1]["deep"][1].dtype == np.bool_ and args[1]["deep"][1].tolist() == [[True, False]]
+    assert args[2].shape == (0, 3) and args[2].dtype == np.int32
+    assert kwargs["w"].shape == (1, 3) and kwargs["t"].tolist() == [["a", None]]
+
+
+@pytest.mark.parametrize("arrays", [
+    [{"at": ["args", 5], "shape": [1], "dtype": "int32"}], [{"at": ["args", 0], "shape": [3], "dtype": "int32"}],
+    [{"at": ["args", 0], "shape": [2], "dtype": "float16"}], [{"at": [], "shape": [2], "dtype": "int32"}], [7], 7,
+    [{"at": ["elsewhere", 0], "shape": [2], "dtype": "int32"}],
+])
+def test_a_description_that_does_not_fit_the_arguments_is_an_error(arrays: object) -> None:
+    with pytest.raises(ValueError, match="do not describe"):
+        restore([[1, 2]], {}, arrays)
 
 
 def test_unusual_shapes_are_value_errors() -> None:

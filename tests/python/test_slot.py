@@ -397,3 +397,31 @@ def test_a_worker_that_leaves_before_there_is_an_input(producer: Slot, worker: S
     begin(producer, worker)
     assert (job / "worker").read_text() == f"{os.getpid()}\n"
     worker.publish(1)
+
+
+def test_bool_travels_both_ways(producer: Slot, worker: Slot) -> None:
+    """As int32 that the record marks: what R has for logical."""
+    mask = np.asfortranarray([[True, False, True], [False, False, True]])
+    producer.produce(mask)
+    producer.publish()
+    assert producer.record.order & 4
+    got = worker.input()
+    assert got.dtype == np.bool_ and np.array_equal(got, mask)
+    assert np.fromfile(Path(producer.path) / "data.bin", "i4").tolist() == mask.ravel("F").tolist()
+    worker.publish(~got)
+    assert worker.record.order & (4 | 8) == 4 | 8
+    result = producer.result()
+    assert result.dtype == np.bool_ and np.array_equal(result, ~mask)
+    del result
+    producer.produce(np.zeros(3))
+    assert not producer.record.order & (4 | 8)
+
+
+def test_an_empty_bool_result_is_an_ordinary_array(producer: Slot, worker: Slot) -> None:
+    producer.produce(np.arange(4.0))
+    producer.publish()
+    x = worker.input()
+    result = worker.empty_result(x.shape, bool)
+    np.greater(x, 1, out=result)
+    worker.publish(result)
+    assert producer.result().tolist() == [False, False, True, True]

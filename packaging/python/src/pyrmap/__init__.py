@@ -13,6 +13,30 @@ A worker script, started by R's run_python() or by hand with PYRMAP_SLOT=/mnt/py
         plus_one()
 
 Slot is the same thing step by step, for both sides of the exchange.
+
+What a script gets, and what R gets for what it returns:
+
+    R                                     x in Python
+    double                                float64; NA is a NaN
+    integer, with NA                      int32, float64 with NaN (unless R was told otherwise: na =)
+    logical, with NA                      bool, float64 with NaN (the same)
+    raw                                   uint8
+    bit64's integer64                     int64
+    dtype = "float32" and so on           that type
+    a matrix or array among args          an array of float64, int32, bool, int64 or text
+
+    returned                              travels as            R
+    float, float64                        float64               double
+    float32, float16                      float32               double
+    bool, numpy.bool_, arrays of them     int32, marked         logical
+    int, int64, uint32, uint64            int64                 double, if each is exact as one; else an error that says
+                                                                so. integer64 if x was, or if R's option asks for it
+    int32, int16, int8, uint16            int32                 integer; -2**31 is NA
+    uint8                                 uint8                 integer; raw if x was
+    list, list of rows, tuple of numbers  as NumPy makes one array of it
+    two arrays in a tuple or a list       TypeError: return one array
+
+uint64 and int above 2**63 - 1, text, None, objects, complex, dates and masked values are a TypeError that names them.
 """
 # Names are loaded on first use: the server sets the environment of the BLAS libraries before NumPy may load them.
 TYPE_CHECKING = False

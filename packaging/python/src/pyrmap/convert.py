@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact conversion of what a function returned to one of the five types of a slot.
+"""Exact conversion of what a function returned to one of the types of a slot, and of what comes from there.
 
-Nothing is rounded, cut or guessed: a value that none of float32, float64, int32, int64 and uint8 holds exactly is an
-error that names it.
+Nothing is rounded, cut or guessed: a value that none of float32, float64, int32, int64, uint8 and bool holds exactly is
+an error that names it. bool travels as R's logical: int32, marked in the record.
 """
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Iterator, NamedTuple, Union
 
 import numpy as np
 
-from pyrmap.record import CODES, DTYPES, RECORD_NDIM_MAX, Array, Extent, Shape, length_of
+from pyrmap.record import CODES, DTYPES, LOGICAL_NA, RECORD_NDIM_MAX, Array, Extent, Shape, length_of
 
 _FLOAT32 = np.dtype("<f4")
 _FLOAT64 = np.dtype("<f8")
@@ -103,13 +103,25 @@ def check_shape(shape: Union[int, Shape]) -> Shape:
     return extents
 
 
-def extent_of(shape: Shape, dtype: np.dtype[Any], order: str) -> Extent:
+def extent_of(shape: Shape, dtype: np.dtype[Any], order: str, logical: bool = False) -> Extent:
     """The extent of an array; fewer than two dimensions are a plain vector."""
     if order not in ("C", "F"):
         raise ValueError(f"order is 'C' or 'F', not {order!r}")
     if len(shape) < 2:
-        return Extent(dtype, (), length_of(shape), "C")
-    return Extent(dtype, shape, length_of(shape), order)
+        return Extent(dtype, (), length_of(shape), "C", logical)
+    return Extent(dtype, shape, length_of(shape), order, logical)
+
+
+def from_logical(array: Array) -> Array:
+    """A logical array as NumPy has it: bool; float64 with NaN if a value is missing. ValueError if it is none."""
+    if not array.size or (array.min() >= 0 and array.max() <= 1):
+        return array.astype(np.bool_)
+    missing = array == LOGICAL_NA
+    if np.any((array > 1) | (array < 0) & ~missing):
+        raise ValueError("the record says that this array is logical, but it holds other numbers than 0, 1 and R's NA")
+    values = array.astype(_FLOAT64)
+    values[missing] = np.nan
+    return values
 
 
 def to_value(value: object, prefer: str) -> Value:
@@ -129,7 +141,7 @@ def to_value(value: object, prefer: str) -> Value:
     order = prefer
     if array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous:
         order = "F"
-    return Value(array, extent_of(array.shape, target, order))
+    return Value(array, extent_of(array.shape, target, order, array.dtype.kind == "b"))
 
 
 def _to_array(value: object) -> Array:
@@ -139,6 +151,8 @@ def _to_array(value: object) -> Array:
         raise TypeError("None has no counterpart in a slot: did the function forget `return`?")
     if isinstance(value, np.ma.MaskedArray) and np.any(np.ma.getmaskarray(value)):  # type: ignore[no-untyped-call]
         raise TypeError("a masked array with masked values has no counterpart in a slot: fill them with .filled()")
+    if isinstance(value, (list, tuple)):
+        _check_single(value)
     try:
         array: Array = np.asarray(value)
     except ValueError as error:
@@ -146,6 +160,16 @@ def _to_array(value: object) -> Array:
     if array.dtype.kind == "f" and isinstance(value, (list, tuple)):
         _check_mixed(value)
     return array
+
+
+def _check_single(value: Union[list[Any], tuple[Any, ...]]) -> None:
+    """Several arrays are not one: NumPy stacks those of equal shape, and the other side sees rows nobody meant."""
+    several = tuple(kind for kind in (list, tuple, range) if isinstance(value, tuple))
+    for index, element in enumerate(value):
+        if isinstance(element, several) or getattr(element, "ndim", 0):
+            raise TypeError(f"a {type(value).__name__} of {len(value)} (element [{index}] is {describe(element)}) is more "
+                            "than one result, and a slot holds one array: return np.stack(...) of them for rows, "
+                            "np.concatenate(...) for one vector, or one of them")
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:

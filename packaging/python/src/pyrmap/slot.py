@@ -283,12 +283,14 @@ class Slot:
                      order: Optional[str] = None) -> Array:
         """A writable array of zeros mapped from result.bin; publishing it copies nothing.
 
-        shape: 1 to 4 extents. dtype: one of the five types. order: "C", "F", or None: as the input. The array belongs
-        to the slot and becomes read-only when it is published. SlotBusy if there is no input, or another process
-        writes the result.
+        shape: 1 to 4 extents. dtype: one of the five types; or bool, which is an ordinary array: it is converted when it
+        is published. order: "C", "F", or None: as the input. The array belongs to the slot and becomes read-only when
+        it is published. SlotBusy if there is no input, or another process writes the result.
         """
         if order is None:
             order = self._order()
+        if np.dtype(dtype) == np.bool_:  # type: ignore[call-overload]
+            return np.zeros(convert.check_shape(shape), np.bool_, "F" if order == "F" else "C")
         extent = convert.extent_of(convert.check_shape(shape), convert.check_dtype(dtype), order)
         self._abandon(_RESULT)
         return self._map_new(_RESULT, extent)
@@ -457,8 +459,9 @@ class Slot:
 
     def _map_read(self, fd: int, extent: Extent) -> Array:
         if not extent.size:
-            return np.empty(extent.array_shape, extent.dtype)
-        return mapping.Mapping(fd, extent.size, mapping.READ_WRITE, mapping.COPY_ON_WRITE).array(extent)
+            return np.empty(extent.array_shape, np.bool_ if extent.logical else extent.dtype)
+        array = mapping.Mapping(fd, extent.size, mapping.READ_WRITE, mapping.COPY_ON_WRITE).array(extent)
+        return convert.from_logical(array) if extent.logical else array
 
     def _open_new(self, name: str) -> int:
         if name == _RESULT:

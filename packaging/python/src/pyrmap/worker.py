@@ -10,7 +10,7 @@ from typing import Any, Mapping, NamedTuple, Optional
 
 import numpy as np
 
-from pyrmap import process, scripts
+from pyrmap import arguments, process, scripts
 from pyrmap.errors import GONE, RoundCancelled, failure_text
 from pyrmap.record import RECORD_FLAG_FAILED, RECORD_FLAG_RESULT
 from pyrmap.slot import SLOT_VARIABLE, Handles, Slot, flush_output
@@ -30,6 +30,7 @@ class Task(NamedTuple):
     kwargs: dict[str, Any]
     env: dict[str, Optional[str]]
     cwd: Optional[str]
+    arrays: object = None  # which of the arguments are arrays: pyrmap.arguments
 
 
 def parse_task(content: object) -> Task:
@@ -43,7 +44,8 @@ def parse_task(content: object) -> Task:
     if not isinstance(script, str) or not script:
         raise ValueError("the task names no script")
     task = Task(os.path.abspath(script), content.get("function"), content.get("args") or [],
-                content.get("kwargs") or {}, content.get("env") or {}, content.get("cwd"))
+                content.get("kwargs") or {}, content.get("env") or {}, content.get("cwd"),
+                content.get("arrays"))
     if not isinstance(task.args, list) or not isinstance(task.kwargs, dict) or not isinstance(task.env, dict):
         raise TypeError("the task's args are a list, its kwargs and env are objects")
     if task.function is None and task.kwargs:
@@ -140,6 +142,7 @@ def _execute(slot: Slot, task: Task, code: Optional[CodeType]) -> None:
     if task.function is None:
         scripts.run_main(code, task.script, [str(argument) for argument in task.args])
         return
+    arguments.restore(task.args, task.kwargs, task.arrays)
     function = scripts.load_function(code, task.script, task.function)
     slot.publish(function(slot.input(), *task.args, **task.kwargs))
 
