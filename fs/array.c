@@ -21,13 +21,14 @@ static enum handshake_event open_event(enum record_side side, enum handle_access
     return access == HANDLE_WRITES ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
 }
 
-static uint32_t facts_about(const struct slot *slot, enum handshake_event event, const struct caller *caller)
+static uint32_t facts_about(const struct slot *slot, enum handshake_event event, const struct caller *caller,
+                            const struct handle *handle)
 {
     if (event == EVENT_OPEN_INPUT_READ && slot->filler && slot->filler == caller_process(caller))
         return FACT_CALLER_FILLS;
     if ((event == EVENT_OPEN_RESULT_WRITE || event == EVENT_RESIZE_RESULT) &&
         slot->state == STATE_COMPUTING && slot->handles &&
-        handle_writes_segment(slot, slot->segments[RECORD_SIDE_RESULT], caller_process(caller)))
+        handle_writes_segment(slot, slot->segments[RECORD_SIDE_RESULT], caller_process(caller), handle))
         return FACT_OTHERS_WRITE_RESULT;
     return 0;
 }
@@ -97,13 +98,16 @@ static int refuse(struct exchange *exchange, struct slot *slot, const struct cal
 }
 
 /*
- * Judges an event that wants to write an array, and takes the step. Returns 0 with a segment to write to,
+ * Judges an event that wants to write an array, and takes the step. handle: through which the caller writes
+ * already, or NULL. Returns 0 with a segment to write to,
  * -ESTALE if the array is no more what the caller knows by `identity`, EXCHANGE_WAITS, or a refusal.
  */
 static int begin(struct exchange *exchange, struct slot *slot, enum record_side side,
-                 enum handshake_event event, const struct caller *caller, uint64_t identity)
+                 enum handshake_event event, const struct caller *caller, const struct handle *handle,
+                 uint64_t identity)
 {
-    struct handshake_step step = handshake_judge(slot_state(slot), event, facts_about(slot, event, caller));
+    struct handshake_step step =
+        handshake_judge(slot_state(slot), event, facts_about(slot, event, caller, handle));
     bool writes = event != EVENT_OPEN_INPUT_READ && event != EVENT_OPEN_RESULT_READ;
     int result;
 
@@ -140,7 +144,7 @@ int exchange_open_array(struct exchange *exchange, struct slot *slot, struct han
     enum record_side side = slot_file_side(handle->file);
     enum handshake_event event = open_event(side, handle->access);
     struct segment *segment;
-    int result = begin(exchange, slot, side, event, caller, identity);
+    int result = begin(exchange, slot, side, event, caller, NULL, identity);
 
     if (result != 0)
         return result;
@@ -347,7 +351,7 @@ void exchange_resize(struct exchange *exchange, struct slot *slot, enum record_s
     if (handle && handle->segment != slot->segments[side])
         result = refuse(exchange, slot, caller, event, -EBUSY, "the handle is of an earlier round");
     else
-        result = begin(exchange, slot, side, event, caller, identity);
+        result = begin(exchange, slot, side, event, caller, handle, identity);
     if (result != 0)
         done(context, result);
     else

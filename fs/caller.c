@@ -3,9 +3,14 @@
 
 #include "process.h"
 
+struct caller caller_of(uid_t uid, gid_t gid, pid_t thread)
+{
+    pid_t process = process_of_thread(thread);
+
+    return (struct caller){.uid = uid, .gid = gid, .thread = thread, .process = process ? process : thread};
+}
+
 pid_t caller_process(const struct caller *caller)
 {
-    pid_t process = caller->process ? caller->process : process_of_thread(caller->thread);
-
-    return process ? process : caller->thread;
+    return caller->process;
 }

@@ -7,15 +7,16 @@
 
 #include <sys/types.h>
 
-/* The kernel names a thread; its process is looked up when somebody wants to know. */
 struct caller {
     uid_t uid;
     gid_t gid;
-    pid_t thread;
-    pid_t process; /* 0: not looked up yet */
+    pid_t thread;  /* as the kernel names it; 0: it lives in a pid namespace that the daemon cannot see */
+    pid_t process; /* its process, or the thread itself if that is gone; 0 as above */
 };
 
-/* The process, or the thread's own id if that is gone. */
+/* Looks the process up: once for a request, however many want to know it. */
+struct caller caller_of(uid_t uid, gid_t gid, pid_t thread);
+
 pid_t caller_process(const struct caller *caller);
 
 #endif

@@ -535,7 +535,8 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
     int result = 0;
 
     if (pid)
-        result = process_bind(exchange->processes, bond, pid, caller->uid,
+        /* Every process may name itself, also one that hides from us. */
+        result = process_bind(exchange->processes, bond, pid, pid == caller->process ? 0 : caller->uid,
                               role == ROLE_OWNER ? owner_exited : worker_exited);
     else
         process_unbind(bond);

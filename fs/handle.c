@@ -25,10 +25,12 @@ void handle_delist(struct handle *handle)
     handle->slot = NULL;
 }
 
-bool handle_writes_segment(const struct slot *slot, const struct segment *segment, pid_t except)
+bool handle_writes_segment(const struct slot *slot, const struct segment *segment, pid_t except,
+                           const struct handle *own)
 {
     for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
-        if (handle->segment == segment && handle->access == HANDLE_WRITES && handle->process != except)
+        if (handle->segment == segment && handle->access == HANDLE_WRITES && handle != own &&
+            (!except || handle->process != except))
             return true;
     }
     return false;

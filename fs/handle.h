@@ -41,7 +41,11 @@ struct handle {
 void handle_enlist(struct handle *handle, struct slot *slot);
 void handle_delist(struct handle *handle);
 
-/* Whether any handle has this segment open for writing; of a process other than `except` if that is not 0. */
-bool handle_writes_segment(const struct slot *slot, const struct segment *segment, pid_t except);
+/*
+ * Whether any handle has this segment open for writing, other than `own` (NULL: none) and those of the
+ * process `except` (0: none). A handle of a process that the daemon cannot see is always another's.
+ */
+bool handle_writes_segment(const struct slot *slot, const struct segment *segment, pid_t except,
+                           const struct handle *own);
 
 #endif

@@ -353,7 +353,7 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
     }
     if (fi->writepage && handle->file == SLOT_METADATA_BIN) {
         if (!caller.thread)
-            caller.thread = handle->process; /* the kernel's flusher wrote it */
+            caller.thread = caller.process = handle->process; /* the kernel's flusher wrote it */
         stored_write_back(ops, handle->slot, &caller, bytes, size, offset);
         fuse_reply_write(request, size);
         return;
@@ -393,7 +393,7 @@ void ops_file_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_in
         clock_gettime(CLOCK_REALTIME, &slot->arrays[handle->side].changed);
     if (request_file_kind(handle) == SLOT_FILES_RECORD) {
         if (!caller.thread)
-            caller.thread = handle->process; /* RELEASE often comes from nobody */
+            caller.thread = caller.process = handle->process; /* RELEASE often comes from nobody */
         release_record(ops, handle, &caller);
     }
     handle_free(ops, handle);

@@ -51,7 +51,7 @@ void parked_wait(struct parked *parked, struct slot *slot, int why, int flags)
         waiter->end(waiter, -EAGAIN);
         return;
     }
-    parked->caller.process = waiter->process = caller_process(&parked->caller);
+    waiter->process = parked->caller.process;
     exchange_park(parked->ops->exchange, waiter, slot);
     fuse_req_interrupt_func(parked->request, interrupted, parked);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "process.h"
 
+#include "log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -113,17 +115,78 @@ static bool has_exited(int pidfd)
     return poll(&poll_fd, 1, 0) > 0;
 }
 
-enum { STATUS_MAX = 16384 };
+/* --- /proc --- */
 
-/* Reads /proc/PID/status. Returns 0 or -1. */
+enum { STATUS_MAX = 16384, PROC_NOT_OPEN = -1, PROC_UNUSABLE = -2 };
+
+static int proc = PROC_NOT_OPEN;
+
+/* Returns a descriptor or -errno. */
+static int mount_proc(void)
+{
+    int context = fsopen("proc", FSOPEN_CLOEXEC);
+    int mount = -1;
+    int error = 0;
+
+    if (context < 0)
+        return -errno;
+    /*
+     * "off" in letters: kernels before 5.8, where this option would change every mount of proc, know numbers
+     * only and refuse it.
+     */
+    if (fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "off", 0) < 0 ||
+        fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid", 0) < 0 ||
+        fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        error = -errno;
+    if (!error) {
+        mount = fsmount(context, FSMOUNT_CLOEXEC,
+                        MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+        error = mount < 0 ? -errno : 0;
+    }
+    close(context);
+    return error ? error : mount;
+}
+
+/* Numbers in the /proc of another pid namespace are other processes. */
+static bool is_ours(int fd)
+{
+    char text[32];
+    ssize_t length = readlinkat(fd, "self", text, sizeof(text) - 1);
+
+    text[length > 0 ? length : 0] = '\0';
+    return strtol(text, NULL, 10) == getpid();
+}
+
+void process_open_proc(void)
+{
+    if (proc >= 0)
+        return;
+    proc = mount_proc();
+    if (proc >= 0)
+        return;
+    proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (proc >= 0 && is_ours(proc))
+        return;
+    if (proc >= 0)
+        close(proc);
+    proc = PROC_UNUSABLE;
+    log_warning("/proc does not show the daemon's own pid namespace: clients cannot be named by number in "
+                "worker and owner, and each of their threads counts as a process: mount /proc in there");
+}
+
+/* Reads the status of a process or thread. Returns 0 or -1. */
 static int read_status(pid_t pid, char text[STATUS_MAX])
 {
-    char path[64];
+    char path[32];
     ssize_t got;
     int fd;
 
-    snprintf(path, sizeof(path), "/proc/%ld/status", (long)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (proc == PROC_NOT_OPEN)
+        process_open_proc();
+    if (proc < 0)
+        return -1;
+    snprintf(path, sizeof(path), "%ld/status", (long)pid);
+    fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
     got = read(fd, text, STATUS_MAX - 1);
@@ -160,21 +223,59 @@ bool process_has_group(pid_t pid, gid_t gid)
     return false;
 }
 
+bool process_shares_pids(pid_t pid)
+{
+    static const char key[] = "\nNSpid:";
+    char text[STATUS_MAX];
+    const char *at;
+    char *end;
+
+    if (pid <= 0 || read_status(pid, text) < 0)
+        return false;
+    at = strstr(text, key);
+    if (!at)
+        return true; /* a kernel without pid namespaces */
+    at += sizeof(key) - 1;
+    strtol(at, &end, 10);
+    return *end == '\n'; /* a second number would be its pid in a namespace below */
+}
+
+pid_t process_of_thread(pid_t thread)
+{
+    long process;
+
+    if (thread <= 0)
+        return 0;
+    /* Most callers are their process's first thread, and signal 0 asks just that; EPERM is a yes as well. */
+    if (syscall(SYS_tgkill, thread, thread, 0) == 0 || errno != ESRCH)
+        return thread;
+    process = status_field(thread, "\nTgid:\t");
+    return process > 0 ? (pid_t)process : 0;
+}
+
+/* --- bonds --- */
+
 /* Returns a pidfd, -ESRCH, -EPERM or -errno. */
 static int open_process(pid_t pid, uid_t uid)
 {
-    long owner;
+    int error = 0;
     /* The descriptor first: what /proc says afterwards is about the process that it names, or that one has
      * exited. */
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 
     if (pidfd < 0)
         return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
-    owner = status_field(pid, "\nUid:\t");
-    if (owner >= 0 && !has_exited(pidfd) && (uid == 0 || (uid_t)owner == uid))
-        return pidfd;
-    close(pidfd);
-    return owner < 0 || uid == 0 || (uid_t)owner == uid ? -ESRCH : -EPERM;
+    if (uid != 0) {
+        long owner = status_field(pid, "\nUid:\t");
+        error = owner < 0 ? -ESRCH : (uid_t)owner != uid ? -EPERM : 0;
+    }
+    if (has_exited(pidfd))
+        error = -ESRCH;
+    if (error) {
+        close(pidfd);
+        return error;
+    }
+    return pidfd;
 }
 
 static struct process *find(struct processes *processes, pid_t pid)
@@ -256,17 +357,4 @@ void process_unbind(struct process_bond *bond)
     bond->process = NULL;
     if (TAILQ_EMPTY(&process->bonds) && !process->is_telling)
         forget(process);
-}
-
-pid_t process_of_thread(pid_t thread)
-{
-    int pidfd = (int)syscall(SYS_pidfd_open, thread, 0);
-
-    /* Most callers are their process's first thread, and then this is all. */
-    if (pidfd >= 0) {
-        close(pidfd);
-        return thread;
-    }
-    long process = status_field(thread, "\nTgid:\t");
-    return process > 0 ? (pid_t)process : 0;
 }

@@ -41,10 +41,25 @@ int process_bind(struct processes *processes, struct process_bond *bond, pid_t p
 /* Does nothing if it is bound to none. */
 void process_unbind(struct process_bond *bond);
 
+/* --- what /proc says --- */
+
+/*
+ * Opens the /proc that the functions below read. As root that is a mount of our own which hides nothing
+ * (hidepid) and shows the daemon's pid namespace, whatever lies at /proc: so call it before giving up
+ * CAP_SYS_ADMIN. Elsewhere it is /proc itself. Without a call it is /proc.
+ */
+void process_open_proc(void);
+
 /* The process (thread group) of a thread, as a request names it; 0 if it is gone. */
 pid_t process_of_thread(pid_t thread);
 
 /* Whether this is one of the supplementary groups of a process or thread. */
 bool process_has_group(pid_t pid, gid_t gid);
+
+/*
+ * Whether a process or thread counts pids as the daemon does. One in a pid namespace below the daemon's does
+ * not, nor one of which /proc tells nothing: a number from there can mean anybody.
+ */
+bool process_shares_pids(pid_t pid);
 
 #endif

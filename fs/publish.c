@@ -23,7 +23,7 @@ static bool still_written(struct exchange *exchange, const struct slot *slot, en
 
     if (!segment || segment->published)
         return false;
-    if (handle_writes_segment(slot, segment, 0))
+    if (handle_writes_segment(slot, segment, 0, NULL))
         return true;
     return exchange->data_path == DATA_PATH_PASSTHROUGH && segment_has_writers(exchange->arena, segment);
 }

@@ -18,7 +18,7 @@ struct caller request_caller(fuse_req_t request)
 {
     const struct fuse_ctx *context = fuse_req_ctx(request);
 
-    return (struct caller){.uid = context->uid, .gid = context->gid, .thread = context->pid};
+    return caller_of(context->uid, context->gid, context->pid);
 }
 
 struct handle *request_handle(const struct fuse_file_info *fi)

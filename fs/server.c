@@ -159,9 +159,11 @@ static int set_up(struct request_ops *ops)
         .bytes_per_user = ops->conf->bytes_per_user,
     };
     struct exchange_hooks hooks = notify_hooks;
-    int result = sandbox_drop_privileges(server.error);
+    int result;
 
     hooks.context = ops;
+    process_open_proc();
+    result = sandbox_drop_privileges(server.error);
     if (result == 0)
         result = loop_init(&server.loop);
     if (result == 0)

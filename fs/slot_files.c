@@ -331,6 +331,11 @@ static pid_t parse_pid(const char *bytes, size_t size)
     return pid > 0 && pid <= INT32_MAX ? (pid_t)pid : -EINVAL;
 }
 
+static const char *pid_operation(const struct handle *handle)
+{
+    return handle->file == SLOT_OWNER ? "set owner" : "set worker";
+}
+
 static int pid_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                      const char *bytes, size_t size, off_t offset)
 {
@@ -338,11 +343,17 @@ static int pid_write(struct exchange *exchange, struct handle *handle, const str
 
     (void)offset;
     if (pid < 0)
-        return exchange_refuse(exchange, handle->slot, caller,
-                               handle->file == SLOT_OWNER ? "set owner" : "set worker", -EINVAL,
+        return exchange_refuse(exchange, handle->slot, caller, pid_operation(handle), -EINVAL,
                                "neither a pid nor the word self");
+    if (pid == 0 && caller->process == 0)
+        return exchange_refuse(exchange, handle->slot, caller, pid_operation(handle), -ESRCH,
+                               "the client lives in a pid namespace that the daemon cannot see");
+    if (pid > 0 && !process_shares_pids(caller->thread))
+        return exchange_refuse(exchange, handle->slot, caller, pid_operation(handle), -ESRCH,
+                               "the client lives in another pid namespace, where the number means something "
+                               "else: write self");
     if (pid == 0)
-        pid = caller_process(caller);
+        pid = caller->process;
     return exchange_bind(exchange, handle->slot, role_of(handle->file), pid, caller);
 }
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 from daemon import as_user
 
@@ -33,12 +33,14 @@ class Agent:
     Names persist from one command to the next. An OSError there is the same OSError here.
     """
 
-    def __init__(self, user: str | None = None, groups: str = "") -> None:
+    def __init__(self, user: str | None = None, groups: str = "", front: Sequence[str] = ()) -> None:
+        """front: a command line that runs the rest."""
         argv = [sys.executable, "-S", "-u", __file__]
         if user is not None:
             argv = as_user(user) + argv
         if groups:
             argv = [word if word != "--clear-groups" else f"--groups={groups}" for word in argv]
+        argv = [*front, *argv]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
                                         start_new_session=True)

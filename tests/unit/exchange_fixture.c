@@ -89,7 +89,8 @@ bool world_try_begin(struct world *world, const struct world_options *options)
 {
     log_open(LOG_TO_STDERR, LOG_LEVEL_ERROR);
     *world = (struct world){.limits = options->limits, .slots_max = options->slots_max};
-    world->caller = (struct caller){.uid = getuid(), .gid = getgid(), .thread = getpid()};
+    world->caller =
+        (struct caller){.uid = getuid(), .gid = getgid(), .thread = getpid(), .process = getpid()};
     if (!bench_open(&world->bench, options->kind, options->capacity, 0))
         return false;
     bench_stop(&world->bench);

@@ -176,11 +176,11 @@ START_TEST(test_worker_of_many_rounds)
     world_finish(&world, slot, COUNT, 2);
     world_publish(&world, slot, COUNT, 1);
     if (_i) {
-        world.caller.thread = pid;
+        world.caller.thread = world.caller.process = pid;
         handle = world_open(&world, slot, _i == 1 ? SLOT_DATA_BIN : SLOT_RESULT_BIN,
                             _i == 1 ? HANDLE_READS : HANDLE_WRITES);
         world_close(&world, handle);
-        world.caller.thread = getpid();
+        world.caller.thread = world.caller.process = getpid();
     }
     end_worker(&world, slot);
     if (_i)
@@ -335,6 +335,23 @@ START_TEST(test_who_can_be_named)
 }
 END_TEST
 
+/* A process needs nobody's leave to name itself, whatever its real user. */
+START_TEST(test_naming_oneself)
+{
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = world_slot(&world, "job");
+    world.caller.uid = 4242;
+    ck_assert_int_eq(bind_to(&world, slot, ROLE_OWNER, getpid()), 0);
+    ck_assert_int_eq(bind_to(&world, slot, ROLE_WORKER, getpid()), 0);
+    ck_assert_int_eq(bind_to(&world, slot, ROLE_WORKER, getppid()), -EPERM);
+    ck_assert_int_eq(slot->worker, getpid());
+    world_end(&world);
+}
+END_TEST
+
 static bool slot_is_gone(void *context)
 {
     return ((const struct world *)context)->vanished_count == 1;
@@ -393,6 +410,7 @@ int main(void)
     tcase_add_loop_test(owners, test_owner_dies, 0, DATA_PATHS);
     tcase_add_test(owners, test_owner_is_cleared);
     tcase_add_test(owners, test_who_can_be_named);
+    tcase_add_test(owners, test_naming_oneself);
     tcase_add_loop_test(owners, test_owner_with_a_reused_pid, 0, 2);
     suite_add_tcase(suite, owners);
     return suite_run(suite);

@@ -39,7 +39,7 @@ START_TEST(test_one_process_writes_the_result)
     second = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
     ck_assert_ptr_eq(first->segment, second->segment);
     world_close(&world, first);
-    world.caller.thread = other;
+    world.caller.thread = world.caller.process = other;
     ck_assert_int_eq(world_try_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES, &first), -EBUSY);
     ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, 8), -EBUSY);
     world_close(&world, second);
@@ -64,7 +64,7 @@ START_TEST(test_who_fills_may_read)
     reader = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS);
     ck_assert_ptr_eq(writer->segment, reader->segment);
     world_close(&world, reader);
-    world.caller.thread = other;
+    world.caller.thread = world.caller.process = other;
     ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), EXCHANGE_WAITS);
     world_close(&world, writer);
     ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), EXCHANGE_WAITS);
@@ -74,6 +74,34 @@ START_TEST(test_who_fills_may_read)
     world_close(&world, reader);
     world_end(&world);
     idler_end(other);
+}
+END_TEST
+
+/* A client in a pid namespace that the daemon cannot see: nothing tells it from others like it. */
+START_TEST(test_invisible_client)
+{
+    struct handle *writer, *reader;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    world.caller.thread = world.caller.process = 0;
+    writer = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, writer, RESERVE_RESIZE, 8), 0);
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), EXCHANGE_WAITS);
+    if (_i == DATA_PATH_PAGE_CACHE)
+        ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), -EBUSY);
+    world_close(&world, writer);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    writer = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES, &reader), -EBUSY);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, 8), -EBUSY);
+    /* But through its own handle a client is always itself. */
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, writer, RESERVE_RESIZE, 8), 0);
+    world_close(&world, writer);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), 0);
+    world_end(&world);
 }
 END_TEST
 
@@ -560,6 +588,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, test_one_process_writes_the_result, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_who_fills_may_read, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_invisible_client, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_known_by_an_old_identity, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_resize, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_full_arena, 0, DATA_PATHS);

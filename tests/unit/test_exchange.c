@@ -177,7 +177,7 @@ static void try_operation(struct world *world, enum handshake_state state, enum 
     struct slot before = *slot;
     int result;
 
-    world->caller.thread = stranger; /* not the process that has filled it */
+    world->caller.thread = world->caller.process = stranger; /* not the process that has filled it */
     result = operate(world, slot, event);
     ck_assert_msg(result == (step.verdict == VERDICT_WAIT ? EXCHANGE_WAITS : -step.error), "%s, %s: %d",
                   handshake_state_name(state), handshake_event_name(event), result);
@@ -199,7 +199,7 @@ static void try_operation(struct world *world, enum handshake_state state, enum 
         }
     }
     world_check(world);
-    world->caller.thread = getpid();
+    world->caller.thread = world->caller.process = getpid();
     while ((slot = slot_after(world->slots, 0)))
         exchange_remove(world->exchange, slot);
 }

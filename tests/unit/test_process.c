@@ -9,7 +9,10 @@
 #include "suite.h"
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -403,6 +406,54 @@ START_TEST(test_process_of_thread)
 }
 END_TEST
 
+/* Forks a child into a pid namespace below this one. Returns its pid here, or 0 if that cannot be had. */
+static pid_t start_below(void)
+{
+    int ready[2];
+    pid_t outer, pid = 0;
+
+    ck_assert_int_eq(pipe(ready), 0);
+    outer = fork();
+    ck_assert_int_ge(outer, 0);
+    if (outer == 0) {
+        /* Only children live in there. */
+        if (unshare(CLONE_NEWPID) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWPID) < 0)
+            _exit(1);
+        pid = fork();
+        if (pid == 0)
+            for (;;)
+                pause();
+        _exit(write(ready[1], &pid, sizeof(pid)) != sizeof(pid));
+    }
+    close(ready[1]);
+    if (read(ready[0], &pid, sizeof(pid)) != sizeof(pid))
+        pid = 0;
+    close(ready[0]);
+    idler_bury(outer);
+    return pid;
+}
+
+/* Whose numbers mean here what they mean there. */
+START_TEST(test_pid_namespaces)
+{
+    pid_t pid = idler_start(0);
+    pid_t below = start_below();
+
+    ck_assert(process_shares_pids(getpid()));
+    ck_assert(process_shares_pids(pid));
+    ck_assert(!process_shares_pids(0));
+    if (below) {
+        ck_assert(!process_shares_pids(below));
+        ck_assert_int_eq(process_of_thread(below), below);
+        ck_assert_int_eq(kill(below, SIGKILL), 0);
+    } else {
+        fprintf(stderr, "no pid namespace can be made here: not tested\n");
+    }
+    idler_end(pid);
+    ck_assert(!process_shares_pids(pid));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("process");
@@ -426,6 +477,7 @@ int main(void)
     tcase_add_test(whose, test_unknown_processes);
     tcase_add_test(whose, test_whose_process);
     tcase_add_test(whose, test_process_of_thread);
+    tcase_add_test(whose, test_pid_namespaces);
     suite_add_tcase(suite, whose);
     return suite_run(suite);
 }

@@ -16,7 +16,7 @@ static struct parked *stranger_waits(struct world *world, struct slot *slot, enu
     struct caller caller = world->caller;
     struct parked *parked;
 
-    world->caller.thread = getppid();
+    world->caller.thread = world->caller.process = getppid();
     parked = world_park_open(world, slot, file);
     world->caller = caller;
     return parked;
