@@ -115,7 +115,7 @@ unit: $(UNIT_TESTS)
 	@tests/run unit
 
 # The suites of `make check`, by the names that tests/run knows. One without tests is an error.
-FS_SUITES      := unit mount model storm
+FS_SUITES      := unit mount restart model storm
 PACKAGE_SUITES := python r rcheck
 
 JOBS := $(shell nproc)

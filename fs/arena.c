@@ -2,6 +2,7 @@
 #include "arena.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,7 @@ int arena_open(struct arena **arena, const struct arena_options *options, char e
         code = store_scan(&opened->store, note_id, opened);
     if (code) {
         snprintf(error, ARENA_ERROR_MAX, "cannot use the arena: %s", strerror(-code));
-        store_close(&opened->store, ARENA_KEEP);
+        store_close(&opened->store, ARENA_UNDO);
         free(opened);
         return code;
     }
@@ -98,4 +99,27 @@ int arena_file_open(struct arena *arena, const char *name, int flags)
 int arena_file_unlink(struct arena *arena, const char *name)
 {
     return store_file_unlink(&arena->store, name);
+}
+
+void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size)
+{
+    store_file_path(&arena->store, name, path, size);
+}
+
+uint32_t arena_found_files(const struct arena *arena)
+{
+    return arena->store.found_files;
+}
+
+int arena_probe_file(struct arena *arena)
+{
+    struct backing *backing;
+    int error = backing_create(&arena->store, STORE_PROBE, &backing);
+    int fd;
+
+    if (error)
+        return error;
+    fd = backing_open(&arena->store, backing, O_RDONLY);
+    backing_remove(&arena->store, backing);
+    return fd;
 }

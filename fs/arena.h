@@ -19,7 +19,8 @@
 int arena_open(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
 
 /* Ends it, before background_deinit; waits for reservations under way. A tmpfs vanishes with its last
- * descriptor; a directory is removed if `remove` is ARENA_REMOVE. NULL is fine. */
+ * descriptor; a directory stays with ARENA_KEEP, goes with ARENA_REMOVE (its index was read and holds no
+ * slot), and with ARENA_UNDO (the start was refused) loses what this arena_open made. NULL is fine. */
 void arena_close(struct arena *arena, enum arena_end end);
 
 enum arena_kind arena_kind(const struct arena *arena);
@@ -32,5 +33,11 @@ const char *arena_kind_name(enum arena_kind kind);
  */
 int arena_file_open(struct arena *arena, const char *name, int flags);
 int arena_file_unlink(struct arena *arena, const char *name);
+/* What to call such a file in a message: its path, or "the arena's NAME". */
+void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size);
+/* How many segments and named files an earlier daemon had left when the arena was opened. */
+uint32_t arena_found_files(const struct arena *arena);
+/* A descriptor of an empty file without a name, for trying something out, or -errno. */
+int arena_probe_file(struct arena *arena);
 
 #endif

@@ -194,14 +194,13 @@ bool backing_used(const struct store *store, const struct backing *backing)
     return used;
 }
 
-/* The probe is segment 0, which no slot ever has. */
 int backing_probe_leases(struct store *store)
 {
     struct backing *backing;
-    int error = backing_create(store, 0, &backing);
+    int error = backing_create(store, STORE_PROBE, &backing);
 
     if (error == -EEXIST)
-        error = backing_find(store, 0, &backing);
+        error = backing_find(store, STORE_PROBE, &backing);
     if (!backing)
         return error;
     store->has_leases = !backing_used(store, backing);

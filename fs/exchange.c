@@ -559,6 +559,26 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
 
 /* --- beginning and end --- */
 
+struct inspection {
+    struct arena *arena;
+    char *error;
+};
+
+/* Before anything is changed: a segment that cannot be looked at is not one that is gone. */
+static int look_at_segment(void *context, const char *name, uint64_t id)
+{
+    struct inspection *inspection = context;
+    int result = segment_look(inspection->arena, id);
+
+    if (result == 0 || result == -ENOENT)
+        return 0;
+    snprintf(inspection->error, ARENA_ERROR_MAX,
+             "the file s%llu of the arena, an array of slot %.100s, cannot be read: %s: mend or remove it; "
+             "nothing was changed",
+             (unsigned long long)id, name, strerror(-result));
+    return result;
+}
+
 static int restore_array(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct slot_array *array = &slot->arrays[side];
@@ -580,17 +600,29 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
 }
 
 /* Slots of a former server. Their processes are not ours to watch: what they held is over. */
-static void restore(struct exchange *exchange)
+int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
 {
     static const char restarted[] = "the filesystem was restarted while the result was being computed\n";
+    struct inspection inspection = {exchange->arena, error};
+    int result = slots_visit_segments(exchange->slots, look_at_segment, &inspection);
     struct slot *slot = NULL;
     uint32_t index = 0;
 
+    if (result < 0)
+        return result;
+    snprintf(error, ARENA_ERROR_MAX, "cannot take over the arena's slots");
+    result = slots_begin(exchange->slots);
+    if (result < 0)
+        return result;
     while ((slot = slot_after(exchange->slots, index))) {
         index = slot_index(exchange->slots, slot);
         quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
-        if (restore_array(exchange, slot, RECORD_SIDE_INPUT) < 0 ||
-            restore_array(exchange, slot, RECORD_SIDE_RESULT) < 0) {
+        result = restore_array(exchange, slot, RECORD_SIDE_INPUT);
+        if (result == 0)
+            result = restore_array(exchange, slot, RECORD_SIDE_RESULT);
+        if (result < 0 && result != -ENOENT)
+            return result;
+        if (result < 0) {
             log_warning("%s: its data is not in the arena any more, the slot is emptied", slot->name);
             exchange_unlink(exchange, slot, &(struct caller){0});
         }
@@ -609,6 +641,7 @@ static void restore(struct exchange *exchange)
     }
     segment_sweep(exchange->arena);
     exchange_run(exchange);
+    return 0;
 }
 
 int exchange_init(struct exchange **out, struct slots *slots, struct arena *arena, struct loop *loop,
@@ -634,8 +667,7 @@ int exchange_init(struct exchange **out, struct slots *slots, struct arena *aren
         exchange_deinit(exchange);
         return result;
     }
-    *out = exchange; /* the hooks that restore calls may want it */
-    restore(exchange);
+    *out = exchange;
     return 0;
 }
 

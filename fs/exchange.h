@@ -70,6 +70,11 @@ struct exchange {
 
 int exchange_init(struct exchange **out, struct slots *slots, struct arena *arena, struct loop *loop,
                   const struct exchange_limits *limits, const struct exchange_hooks *hooks);
+/*
+ * Takes over the slots that an earlier server left, once nothing else can keep this one from starting.
+ * -errno, with a line in error, refuses the start. What cannot be read is not taken for gone.
+ */
+int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX]);
 /* Removes nothing: slots stay in the index. */
 void exchange_deinit(struct exchange *exchange);
 

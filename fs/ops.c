@@ -15,7 +15,7 @@
 
 static int try_passthrough(struct request_ops *ops)
 {
-    int fd = arena_file_open(ops->arena, "probe", O_RDWR | O_CREAT);
+    int fd = arena_probe_file(ops->arena);
     int id;
 
     if (fd < 0)
@@ -24,7 +24,6 @@ static int try_passthrough(struct request_ops *ops)
     if (id > 0)
         transport_backing_close(ops->transport, id);
     close(fd);
-    arena_file_unlink(ops->arena, "probe");
     return id < 0 ? id : 0;
 }
 

@@ -125,6 +125,15 @@ int segment_restore(struct arena *arena, uint64_t id, struct segment **segment)
     return 0;
 }
 
+int segment_look(struct arena *arena, uint64_t id)
+{
+    struct backing *backing;
+    int error = backing_find(&arena->store, id, &backing);
+
+    backing_free(backing);
+    return error;
+}
+
 static void sweep_one(void *context, uint64_t id)
 {
     struct arena *arena = context;

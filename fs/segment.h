@@ -48,6 +48,8 @@ int segment_create(struct arena *arena, uint64_t size_hint, struct segment **seg
  * same id gives the same segment, with another name. -ENOENT: there is none, and never for a memfd.
  */
 int segment_restore(struct arena *arena, uint64_t id, struct segment **segment);
+/* Whether that file can be found: 0, -ENOENT if there is none, or another -errno if nobody can tell. */
+int segment_look(struct arena *arena, uint64_t id);
 /* After the last segment_restore: removes files that no slot knows. */
 void segment_sweep(struct arena *arena);
 

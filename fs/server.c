@@ -29,6 +29,7 @@ struct server {
     struct slots *slots;
     struct request_ops *ops;
     int ready_fd;
+    bool restored; /* the slots in the arena are ours: until then the start can be refused */
     bool orphaned; /* the supervisor is gone: nobody else unmounts */
     char error[CONF_ERROR_MAX];
 };
@@ -56,11 +57,14 @@ static void requests_ready(struct loop_source *source)
         loop_stop(server.loop, 0);
         break;
     case TRANSPORT_INITIALISED:
-        if (ops_settle_data_path(server.ops, server.error) < 0) {
+        /* Last of all that can fail: it changes what an earlier server left. */
+        if (ops_settle_data_path(server.ops, server.error) < 0 ||
+            exchange_restore(server.ops->exchange, server.error) < 0) {
             report(server.error);
             loop_stop(server.loop, 1);
             break;
         }
+        server.restored = true;
         log_info("mounted at %s, data path: %s, arena: %s", server.ops->mountpoint,
                  server.ops->files.data_path, arena_kind_name(arena_kind(server.ops->arena)));
         report("ready");
@@ -218,9 +222,17 @@ static bool finish_urgent_jobs(struct request_ops *ops)
     return true;
 }
 
-static void tear_down(struct request_ops *ops)
+/* Only a clean stop that knows of no slot removes anything: "none" is not "not read". */
+static enum arena_end end_of_arena(int status)
 {
-    bool has_slots = server.slots && slots_count(server.slots) > 0;
+    if (!server.restored)
+        return ARENA_UNDO;
+    return status == 0 && slots_count(server.slots) == 0 ? ARENA_REMOVE : ARENA_KEEP;
+}
+
+static void tear_down(struct request_ops *ops, int status)
+{
+    enum arena_end end = end_of_arena(status);
 
     if (ops->exchange && !finish_urgent_jobs(ops))
         _exit(1);
@@ -229,7 +241,7 @@ static void tear_down(struct request_ops *ops)
     exchange_deinit(ops->exchange);
     ops->exchange = NULL;
     slots_close(server.slots);
-    arena_close(ops->arena, has_slots ? ARENA_KEEP : ARENA_REMOVE);
+    arena_close(ops->arena, end);
     if (server.loop && server.completions.fd >= 0)
         loop_remove(server.loop, &server.completions);
     background_deinit(ops->background);
@@ -271,6 +283,6 @@ int server_run(struct request_ops *ops, int ready_fd)
         log_error("the loop failed: %s", strerror(-status));
         status = 1;
     }
-    tear_down(ops);
+    tear_down(ops, status);
     return status;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ static const char *const file_names[SLOT_FILES] = {
 };
 
 static const char index_magic[8] = "pyrmapix";
+static const char index_name[] = "index";
 
 /* The first page of the file. */
 struct index_header {
@@ -49,8 +51,9 @@ struct slots {
     struct index_header *header;
     struct slot *entries;
     size_t mapped; /* address space, in bytes; the file is shorter */
-    int fd;
+    int fd;        /* -1: there is no index yet */
     uint32_t limit;
+    uint32_t room; /* entries that this process may touch: 0 until slots_begin */
     uint32_t count;
     uint32_t first_free; /* entries below it are in use */
     uint32_t buckets;    /* a power of two */
@@ -92,42 +95,213 @@ static off_t index_size(uint32_t entries)
 
 /* Pages are allocated before they are touched: a full arena is -ENOSPC here and not a signal in slot_create.
  */
+static int allocate(struct slots *slots, uint32_t entries)
+{
+    off_t size = index_size(entries);
+    int result;
+
+    do
+        result = fallocate(slots->fd, 0, 0, size);
+    while (result < 0 && errno == EINTR);
+    return result < 0 && (errno != EOPNOTSUPP || ftruncate(slots->fd, size) < 0) ? -errno : 0;
+}
+
 static int grow(struct slots *slots)
 {
-    uint32_t entries = slots->header->entries + INDEX_STEP;
-    off_t size;
+    uint32_t entries = slots->room + INDEX_STEP;
     int result;
 
     if (entries > slots->limit + 1)
         entries = slots->limit + 1;
-    size = index_size(entries);
-    do
-        result = fallocate(slots->fd, 0, 0, size);
-    while (result < 0 && errno == EINTR);
-    if (result < 0 && (errno != EOPNOTSUPP || ftruncate(slots->fd, size) < 0))
-        return -errno;
-    ledger_file_resized(slots->arena, (uint64_t)index_size(slots->header->entries), (uint64_t)size);
-    slots->header->entries = entries;
+    result = allocate(slots, entries);
+    if (result < 0)
+        return result;
+    ledger_file_resized(slots->arena, (uint64_t)index_size(slots->room), (uint64_t)index_size(entries));
+    slots->header->entries = slots->room = entries;
     return 0;
 }
 
-static int check_header(const struct slots *slots, char error[ARENA_ERROR_MAX])
+/* --- an index that is there already: looked at, not changed --- */
+
+static int refuse(const struct slots *slots, char error[ARENA_ERROR_MAX], const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The line is the file's name and what is wrong with it. */
+static int refuse(const struct slots *slots, char error[ARENA_ERROR_MAX], const char *format, ...)
+{
+    char path[ARENA_ERROR_MAX / 2], what[ARENA_ERROR_MAX / 2];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(what, sizeof(what), format, arguments);
+    va_end(arguments);
+    arena_file_path(slots->arena, index_name, path, sizeof(path));
+    snprintf(error, ARENA_ERROR_MAX, "%s%s", path, what);
+    return -EINVAL;
+}
+
+static const char damaged_remedy[] =
+    "put back a copy of the directory, or use another arena.path; nothing was changed";
+
+static int check_header(const struct slots *slots, off_t size, char error[ARENA_ERROR_MAX])
 {
     const struct index_header *header = slots->header;
 
-    if (memcmp(header->magic, index_magic, sizeof(index_magic)) != 0 || header->version != INDEX_VERSION ||
-        header->entry_size != sizeof(struct slot)) {
-        snprintf(error, ARENA_ERROR_MAX,
-                 "the arena's index is of another version of pyrmapfs: remove its "
-                 "files, or use another arena.path");
-        return -EINVAL;
+    if (memcmp(header->magic, index_magic, sizeof(index_magic)) != 0)
+        return refuse(slots, error, " is damaged, or no index of pyrmapfs: %s", damaged_remedy);
+    if (header->version != INDEX_VERSION || header->entry_size != sizeof(struct slot))
+        return refuse(slots, error,
+                      " has the layout of another version of pyrmapfs (%u, this one has %u): start that "
+                      "version, or use another arena.path; nothing was changed",
+                      header->version, (unsigned)INDEX_VERSION);
+    if (size < index_size(header->entries))
+        return refuse(slots, error, " is cut short at %lld bytes: %s", (long long)size, damaged_remedy);
+    if (header->entries > slots->limit + 1)
+        return refuse(slots, error,
+                      " has room for %u slots: raise limits.slots from %u to at least that; nothing was "
+                      "changed",
+                      header->entries - 1, slots->limit);
+    return 0;
+}
+
+static bool is_name(const char name[SLOT_NAME_MAX + 1])
+{
+    return memchr(name, '\0', SLOT_NAME_MAX + 1) && !strchr(name, '/') && slot_name_check(name) == 0;
+}
+
+static bool is_whole(const struct slots *slots, const struct slot *slot)
+{
+    const uint64_t fresh = slots->header->next_serial;
+
+    for (int side = 0; side < 2; side++) {
+        const struct slot_array *array = &slot->arrays[side];
+        if (array->serial >= fresh || array->inode >= fresh || array->number >= fresh ||
+            array->home >= slots->header->entries || array->home_side > RECORD_SIDE_RESULT)
+            return false;
     }
-    if (header->entries > slots->limit + 1) {
-        snprintf(error, ARENA_ERROR_MAX,
-                 "the arena's index has %u entries: raise limits.slots to at least that",
-                 header->entries - 1);
-        return -EINVAL;
+    return slot->serial < fresh && slot->source_serial < fresh && slot->failure < fresh &&
+           is_name(slot->name) && slot->state < HANDSHAKE_STATES && slot->source_side <= RECORD_SIDE_RESULT &&
+           slot->source < slots->header->entries && slot->first_follower < slots->header->entries &&
+           slot->next_follower < slots->header->entries && slot->previous_follower < slots->header->entries;
+}
+
+/* An entry that the header does not count must be a free one, or the header is wrong. */
+static int check_entries(const struct slots *slots, off_t size, char error[ARENA_ERROR_MAX])
+{
+    uint64_t entries = (uint64_t)(size - INDEX_HEADER) / sizeof(struct slot);
+
+    if (entries > slots->limit + (uint64_t)1)
+        entries = slots->limit + (uint64_t)1;
+    for (uint32_t i = 1; i < entries; i++) {
+        const struct slot *slot = &slots->entries[i];
+
+        if (slot->serial != 0 && (i >= slots->header->entries || !is_whole(slots, slot)))
+            return refuse(slots, error, " is damaged in the entry of slot %u: %s", i, damaged_remedy);
     }
+    return 0;
+}
+
+/* Whether nothing was ever written into it: its server ended between making it and using it. */
+static bool is_blank(const struct slots *slots, off_t size)
+{
+    static const char zeros[INDEX_HEADER];
+
+    return size == 0 ||
+           (size == INDEX_HEADER && memcmp((const char *)slots->header, zeros, sizeof(zeros)) == 0);
+}
+
+static int look_at_index(struct slots *slots, char error[ARENA_ERROR_MAX])
+{
+    const uint32_t others = arena_found_files(slots->arena);
+    struct stat status;
+    void *map;
+    int result;
+
+    slots->fd = arena_file_open(slots->arena, index_name, O_RDWR);
+    if (slots->fd == -ENOENT) {
+        if (others > 0)
+            return refuse(slots, error, " is missing, but %u other files of an arena are there: %s", others,
+                          damaged_remedy);
+        return 0;
+    }
+    if (slots->fd < 0 || fstat(slots->fd, &status) < 0) {
+        result = slots->fd < 0 ? slots->fd : -errno;
+        refuse(slots, error, " cannot be opened: %s", strerror(-result));
+        return result;
+    }
+    map = mmap(NULL, slots->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, slots->fd, 0);
+    if (map == MAP_FAILED) {
+        result = -errno;
+        refuse(slots, error, " cannot be mapped: %s", strerror(-result));
+        return result;
+    }
+    slots->header = map;
+    slots->entries = (struct slot *)((char *)map + INDEX_HEADER);
+    if (is_blank(slots, status.st_size) && others <= 1) {
+        munmap(map, slots->mapped);
+        close(slots->fd);
+        slots->header = NULL;
+        slots->fd = -1;
+        return 0;
+    }
+    if (status.st_size < INDEX_HEADER)
+        return refuse(slots, error, " is cut short at %lld bytes: %s", (long long)status.st_size,
+                      damaged_remedy);
+    result = check_header(slots, status.st_size, error);
+    return result < 0 ? result : check_entries(slots, status.st_size, error);
+}
+
+int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char error[ARENA_ERROR_MAX])
+{
+    struct slots *slots = calloc(1, sizeof(*slots));
+    int result = -ENOMEM;
+
+    *out = NULL;
+    snprintf(error, ARENA_ERROR_MAX, "out of memory");
+    if (!slots)
+        return -ENOMEM;
+    slots->arena = arena;
+    slots->fd = -1;
+    slots->limit = limit < SLOT_LIMIT ? limit : SLOT_LIMIT;
+    slots->mapped = INDEX_HEADER + ((size_t)slots->limit + 1) * sizeof(struct slot);
+    slots->first_free = 1;
+    slots->buckets = 64;
+    while (slots->buckets < slots->limit && slots->buckets < 1u << 17)
+        slots->buckets *= 2;
+    slots->bucket = calloc(slots->buckets, sizeof(*slots->bucket));
+    if (slots->bucket)
+        result = look_at_index(slots, error);
+    if (result < 0) {
+        slots_close(slots);
+        return result;
+    }
+    *out = slots;
+    return 0;
+}
+
+/* --- from here on the index is changed --- */
+
+static int create_index(struct slots *slots)
+{
+    void *map;
+    int result;
+
+    slots->fd = arena_file_open(slots->arena, index_name, O_RDWR | O_CREAT);
+    if (slots->fd < 0)
+        return slots->fd;
+    result = allocate(slots, 0);
+    if (result < 0)
+        return result;
+    map = mmap(NULL, slots->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, slots->fd, 0);
+    if (map == MAP_FAILED)
+        return -errno;
+    slots->header = map;
+    slots->entries = (struct slot *)((char *)map + INDEX_HEADER);
+    slots->header->version = INDEX_VERSION;
+    slots->header->entry_size = sizeof(struct slot);
+    slots->header->next_serial = 16; /* below: numbers of the daemon's own files */
+    slots->header->entries = 0;
+    memcpy(slots->header->magic, index_magic, sizeof(index_magic));
     return 0;
 }
 
@@ -138,78 +312,40 @@ static void restore_entry(struct slots *slots, struct slot *slot)
     memset((char *)slot + runtime, 0, sizeof(*slot) - runtime);
     if (!slot->serial)
         return;
-    slot->name[SLOT_NAME_MAX] = '\0';
     ledger_file_resized(slots->arena, 0, slot->task_size);
     ledger_file_resized(slots->arena, 0, slot->error_size);
     slots->count++;
     enlist(slots, slot);
 }
 
-static int map_index(struct slots *slots, struct arena *arena, char error[ARENA_ERROR_MAX])
+int slots_begin(struct slots *slots)
 {
-    struct stat status;
-    void *map;
-
-    slots->fd = arena_file_open(arena, "index", O_RDWR | O_CREAT);
-    if (slots->fd < 0) {
-        snprintf(error, ARENA_ERROR_MAX, "cannot open the arena's index: %s", strerror(-slots->fd));
-        return slots->fd;
+    if (!slots->header) {
+        int result = create_index(slots);
+        if (result < 0)
+            return result;
     }
-    if (fstat(slots->fd, &status) < 0)
-        return -errno;
-    if (status.st_size < INDEX_HEADER && fallocate(slots->fd, 0, 0, INDEX_HEADER) < 0 &&
-        ftruncate(slots->fd, INDEX_HEADER) < 0)
-        return -errno;
-    slots->mapped = INDEX_HEADER + ((size_t)slots->limit + 1) * sizeof(struct slot);
-    map = mmap(NULL, slots->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, slots->fd, 0);
-    if (map == MAP_FAILED)
-        return -errno;
-    slots->header = map;
-    slots->entries = (struct slot *)((char *)map + INDEX_HEADER);
-    if (status.st_size < INDEX_HEADER) {
-        memcpy(slots->header->magic, index_magic, sizeof(index_magic));
-        slots->header->version = INDEX_VERSION;
-        slots->header->entry_size = sizeof(struct slot);
-        slots->header->next_serial = 16; /* below: numbers of the daemon's own files */
-        slots->header->entries = 0;
-        return 0;
-    }
-    if (status.st_size < index_size(slots->header->entries)) {
-        snprintf(error, ARENA_ERROR_MAX, "the arena's index is truncated: remove the arena's files");
-        return -EINVAL;
-    }
-    return check_header(slots, error);
+    slots->room = slots->header->entries;
+    ledger_file_resized(slots->arena, 0, (uint64_t)index_size(slots->room));
+    for (uint32_t i = 1; i < slots->room; i++)
+        restore_entry(slots, &slots->entries[i]);
+    return 0;
 }
 
-int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char error[ARENA_ERROR_MAX])
+int slots_visit_segments(const struct slots *slots,
+                         int (*visit)(void *context, const char *name, uint64_t id), void *context)
 {
-    struct slots *slots = calloc(1, sizeof(*slots));
-    int result = -ENOMEM;
+    int result = 0;
 
-    *out = NULL;
-    if (!slots)
-        return -ENOMEM;
-    slots->arena = arena;
-    slots->fd = -1;
-    slots->limit = limit < SLOT_LIMIT ? limit : SLOT_LIMIT;
-    slots->buckets = 64;
-    while (slots->buckets < slots->limit && slots->buckets < 1u << 17)
-        slots->buckets *= 2;
-    slots->bucket = calloc(slots->buckets, sizeof(*slots->bucket));
-    if (slots->bucket) {
-        snprintf(error, ARENA_ERROR_MAX, "cannot set up the arena's index");
-        result = map_index(slots, arena, error);
+    for (uint32_t i = 1; slots->header && i < slots->header->entries && result == 0; i++) {
+        const struct slot *slot = &slots->entries[i];
+
+        for (int side = 0; side < 2 && slot->serial && result == 0; side++) {
+            if (slot->arrays[side].segment_id)
+                result = visit(context, slot->name, slot->arrays[side].segment_id);
+        }
     }
-    if (result < 0 || !slots->header) {
-        slots_close(slots);
-        return result;
-    }
-    slots->first_free = 1;
-    ledger_file_resized(arena, 0, (uint64_t)index_size(slots->header->entries));
-    for (uint32_t i = 1; i < slots->header->entries; i++)
-        restore_entry(slots, &slots->entries[i]);
-    *out = slots;
-    return 0;
+    return result;
 }
 
 void slots_close(struct slots *slots)
@@ -241,7 +377,7 @@ uint64_t slots_serial(struct slots *slots)
 
 struct slot *slot_at(struct slots *slots, uint32_t index)
 {
-    if (index == 0 || index >= slots->header->entries || slots->entries[index].serial == 0)
+    if (index == 0 || index >= slots->room || slots->entries[index].serial == 0)
         return NULL;
     return &slots->entries[index];
 }
@@ -253,7 +389,7 @@ uint32_t slot_index(const struct slots *slots, const struct slot *slot)
 
 struct slot *slot_after(struct slots *slots, uint32_t index)
 {
-    while (++index < slots->header->entries) {
+    while (++index < slots->room) {
         if (slots->entries[index].serial)
             return &slots->entries[index];
     }
@@ -280,7 +416,7 @@ int slot_name_check(const char *name)
 
 static struct slot *take_entry(struct slots *slots)
 {
-    while (slots->first_free < slots->header->entries) {
+    while (slots->first_free < slots->room) {
         struct slot *slot = &slots->entries[slots->first_free++];
         if (!slot->serial)
             return slot;
@@ -331,9 +467,9 @@ int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mod
  */
 static void shrink(struct slots *slots)
 {
-    off_t before = index_size(slots->header->entries);
+    off_t before = index_size(slots->room);
 
-    slots->header->entries = INDEX_STEP;
+    slots->header->entries = slots->room = INDEX_STEP;
     if (ftruncate(slots->fd, index_size(INDEX_STEP)) == 0) /* else: a longer file does no harm */
         ledger_file_resized(slots->arena, (uint64_t)before, (uint64_t)index_size(INDEX_STEP));
 }
@@ -347,7 +483,7 @@ void slot_destroy(struct slots *slots, struct slot *slot)
     slots->count--;
     if (index < slots->first_free)
         slots->first_free = index;
-    if (slots->count == 0 && slots->header->entries > INDEX_STEP)
+    if (slots->count == 0 && slots->room > INDEX_STEP)
         shrink(slots);
 }
 

@@ -129,11 +129,24 @@ struct slot {
 struct slots;
 
 /*
- * Opens the index in the arena, or creates it, for at most `limit` slots. Slots that an earlier server left
- * are in the table, their runtime part zeroed; the caller restores the rest. error gets one line. Returns 0
- * or -errno.
+ * Looks at the index in the arena and refuses what it cannot read; there may be none only where there is no
+ * other file either. Changes nothing, and the table is empty until slots_begin. error gets one line that
+ * names the file and the remedy. Returns 0 or -errno.
  */
 int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char error[ARENA_ERROR_MAX]);
+
+/*
+ * Calls visit for each segment that a slot of the index names, before or after slots_begin, until it returns
+ * something other than 0. Returns that, or 0.
+ */
+int slots_visit_segments(const struct slots *slots,
+                         int (*visit)(void *context, const char *name, uint64_t segment_id), void *context);
+
+/*
+ * Takes the index over, or makes one: the start is not refused any more. Slots that an earlier server left
+ * are in the table, their runtime part zeroed; the caller restores the rest. Returns 0 or -errno.
+ */
+int slots_begin(struct slots *slots);
 void slots_close(struct slots *slots);
 
 uint32_t slots_count(const struct slots *slots);

@@ -134,36 +134,52 @@ static int open_tmpfs(struct store *store, const struct arena_options *options, 
 
 /* ---- The directory ---- */
 
+/*
+ * Whoever removes the lock file holds its lock. So a lock that we have got on a file that still has its name
+ * is everybody's; on another one it is worth nothing, and we begin again. Returns -EAGAIN then.
+ */
 static int lock_directory(struct store *store, char error[ARENA_ERROR_MAX])
 {
+    const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+    struct stat locked, named;
+    bool made = true;
     int code;
 
-    store->lockfd = openat(store->dirfd, lock_name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    store->lockfd = openat(store->dirfd, lock_name, flags | O_CREAT | O_EXCL, 0600);
+    if (store->lockfd < 0 && errno == EEXIST) {
+        made = false;
+        store->lockfd = openat(store->dirfd, lock_name, flags);
+    }
     if (store->lockfd < 0) {
         code = -errno;
+        if (code == -ENOENT) /* the file or the whole directory was removed meanwhile */
+            return -EAGAIN;
         return explain(error, code, "cannot write in %s: %s", store->path, strerror(-code));
     }
     if (flock(store->lockfd, LOCK_EX | LOCK_NB) < 0) {
         code = -errno;
         if (code == -EWOULDBLOCK)
-            return explain(error, -EBUSY, "%s is in use by another pyrmapfs; give this one another directory",
-                           store->path);
-        return explain(error, code, "cannot lock %s/%s: %s", store->path, lock_name, strerror(-code));
+            code = explain(error, -EBUSY,
+                           "%s is in use by another pyrmapfs; give this one another arena.path", store->path);
+        else
+            explain(error, code, "cannot lock %s/%s: %s", store->path, lock_name, strerror(-code));
+        close(store->lockfd); /* not ours: nothing that others made may be undone */
+        store->lockfd = -1;
+        return code;
     }
+    if (fstat(store->lockfd, &locked) < 0 ||
+        fstatat(store->dirfd, lock_name, &named, AT_SYMLINK_NOFOLLOW) < 0 || locked.st_dev != named.st_dev ||
+        locked.st_ino != named.st_ino)
+        return -EAGAIN;
+    store->made_lock = made;
     return 0;
 }
 
-static int open_directory(struct store *store, const struct arena_options *options,
-                          char error[ARENA_ERROR_MAX])
+static int try_directory(struct store *store, char error[ARENA_ERROR_MAX])
 {
     struct stat status;
     int code;
 
-    if (!options->path || !options->path[0])
-        return explain(error, -EINVAL, "arena kind dir needs a path");
-    store->path = strdup(options->path);
-    if (!store->path)
-        return explain(error, -ENOMEM, "out of memory");
     if (mkdir(store->path, 0700) == 0)
         store->made_directory = true;
     else if (errno != EEXIST) {
@@ -173,6 +189,8 @@ static int open_directory(struct store *store, const struct arena_options *optio
     store->dirfd = open(store->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (store->dirfd < 0 || fstat(store->dirfd, &status) < 0) {
         code = -errno;
+        if (code == -ENOENT)
+            return -EAGAIN;
         return explain(error, code, "cannot open the directory %s: %s", store->path, strerror(-code));
     }
     /* Whoever can make names here can make the daemon write to any file of theirs. */
@@ -182,6 +200,16 @@ static int open_directory(struct store *store, const struct arena_options *optio
                        (unsigned)geteuid());
     store->filesfd = store->dirfd;
     return lock_directory(store, error);
+}
+
+static void close_directory(struct store *store)
+{
+    if (store->lockfd >= 0)
+        close(store->lockfd);
+    if (store->dirfd >= 0)
+        close(store->dirfd);
+    store->lockfd = store->dirfd = -1;
+    store->made_directory = false;
 }
 
 /* Calls visit for each name in the directory. */
@@ -204,6 +232,40 @@ static int scan_names(const struct store *store, void (*visit)(void *context, co
     error = -errno;
     closedir(directory);
     return error;
+}
+
+/* Files that are worth something. */
+static void count_found(void *context, const char *name)
+{
+    struct store *store = context;
+    uint64_t id;
+
+    if ((parse_segment_name(name, &id) == 0 && id != STORE_PROBE) ||
+        strncmp(name, named_prefix, strlen(named_prefix)) == 0)
+        store->found_files++;
+}
+
+static int open_directory(struct store *store, const struct arena_options *options,
+                          char error[ARENA_ERROR_MAX])
+{
+    int code;
+
+    if (!options->path || !options->path[0])
+        return explain(error, -EINVAL, "arena kind dir needs a path");
+    store->path = strdup(options->path);
+    if (!store->path)
+        return explain(error, -ENOMEM, "out of memory");
+    /* Each further try means that another daemon's removal came to its end. */
+    while ((code = try_directory(store, error)) == -EAGAIN)
+        close_directory(store);
+    if (code)
+        return code;
+    store->filesfd = store->dirfd;
+    code = scan_names(store, count_found, store);
+    if (code == 0)
+        return 0;
+    store->found_files = UINT32_MAX; /* unread is not empty */
+    return explain(error, code, "cannot read the directory %s: %s", store->path, strerror(-code));
 }
 
 struct segment_scan {
@@ -242,6 +304,17 @@ static void remove_directory(struct store *store)
     scan_names(store, remove_name, store);
     unlinkat(store->dirfd, lock_name, 0);
     if (store->made_directory)
+        rmdir(store->path);
+}
+
+/* What was there before us stays as it was; where nothing was, all is of our making. */
+static void undo_directory(struct store *store)
+{
+    if (store->lockfd >= 0 && store->found_files == 0)
+        remove_directory(store);
+    else if (store->made_lock)
+        unlinkat(store->dirfd, lock_name, 0);
+    else if (store->made_directory)
         rmdir(store->path);
 }
 
@@ -325,6 +398,14 @@ int store_file_open(struct store *store, const char *name, int flags)
                                   : open_in_memory(named_link(store, path), path, flags);
 }
 
+void store_file_path(const struct store *store, const char *name, char *path, size_t size)
+{
+    if (store->kind->is_lasting)
+        snprintf(path, size, "%s/%s%s", store->path, named_prefix, name);
+    else
+        snprintf(path, size, "the arena's %s", name);
+}
+
 int store_file_unlink(struct store *store, const char *name)
 {
     char path[NAMED_MAX];
@@ -383,7 +464,7 @@ int store_open(struct store *store, const struct arena_options *options, char er
         return explain(error, -errno, "cannot ignore SIGIO");
     code = store->kind->open(store, options, error);
     if (code)
-        store_close(store, ARENA_KEEP);
+        store_close(store, ARENA_UNDO);
     return code;
 }
 
@@ -405,6 +486,8 @@ void store_close(struct store *store, enum arena_end end)
 {
     if (end == ARENA_REMOVE && store->kind->is_lasting && store->lockfd >= 0)
         remove_directory(store);
+    if (end == ARENA_UNDO && store->kind->is_lasting && store->path)
+        undo_directory(store);
     close_named(store);
     if (store->lockfd >= 0)
         close(store->lockfd);

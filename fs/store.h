@@ -9,6 +9,7 @@
 #define PYRMAPFS_STORE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum arena_kind { ARENA_TMPFS, ARENA_DIR, ARENA_MEMFD };
@@ -33,7 +34,7 @@ struct arena_options {
 };
 
 /* What becomes of the directory, where there is one. */
-enum arena_end { ARENA_KEEP, ARENA_REMOVE };
+enum arena_end { ARENA_KEEP, ARENA_REMOVE, ARENA_UNDO };
 
 struct store;
 struct named_file;
@@ -56,6 +57,8 @@ struct store {
     int lockfd;  /* ARENA_DIR */
     char *path;  /* ARENA_DIR */
     bool made_directory;
+    bool made_lock;
+    uint32_t found_files; /* segments and named files that were there before us */
     bool has_leases;
     uint64_t page;             /* bytes */
     struct named_file **named; /* without names */
@@ -63,6 +66,8 @@ struct store {
 
 /* What segment files are called in a directory, and how it looks. */
 enum { STORE_NAME_MAX = 24 };
+/* The number of a segment that no slot ever has: such a file was made to try something out, and may go. */
+enum { STORE_PROBE = 0 };
 void store_segment_name(char name[STORE_NAME_MAX], uint64_t id);
 
 /* "tmpfs", "dir", "memfd" */
@@ -75,6 +80,8 @@ void store_close(struct store *store, enum arena_end end);
 /* The daemon's own files, under names that no segment can have. */
 int store_file_open(struct store *store, const char *name, int flags);
 int store_file_unlink(struct store *store, const char *name);
+/* As arena_file_path. */
+void store_file_path(const struct store *store, const char *name, char *path, size_t size);
 
 /* Calls visit for each segment file in the directory; visit may remove it. */
 int store_scan(const struct store *store, void (*visit)(void *context, uint64_t id), void *context);

@@ -82,6 +82,7 @@ static void begin(struct world *world, enum exchange_data_path data_path)
     ck_assert_int_eq(exchange_init(&world->exchange, world->slots, world->bench.arena, world->loop,
                                    &world->limits, &hooks),
                      0);
+    ck_assert_msg(exchange_restore(world->exchange, error) == 0, "%s", error);
     world->exchange->data_path = data_path;
 }
 

@@ -31,6 +31,8 @@ static void open_index(struct table *table, uint32_t limit)
     char error[ARENA_ERROR_MAX];
 
     ck_assert_msg(try_open(table, limit, error) == 0, "%s", error);
+    ck_assert_uint_eq(slots_count(table->slots), 0); /* not before it begins */
+    ck_assert_int_eq(slots_begin(table->slots), 0);
 }
 
 static void table_open(struct table *table, enum arena_kind kind, uint32_t limit)
@@ -442,13 +444,13 @@ START_TEST(test_foreign_index)
         uint32_t value;
         const char *remedy;
     } rows[] = {
-        {0, 0x21212121, "another version"}, /* magic */
-        {4, 0, "another version"},
+        {0, 0x21212121, "damaged"}, /* magic */
+        {4, 0, "damaged"},
         {8, 2, "another version"}, /* version */
         {8, 0, "another version"},
         {12, sizeof(struct slot) + 8, "another version"}, /* size of an entry */
-        {24, 100000, "truncated"},                        /* entries */
-        {24, UINT32_MAX, "truncated"},
+        {24, 100000, "cut short"},                        /* entries */
+        {24, UINT32_MAX, "cut short"},
     };
     struct table table;
 
@@ -485,7 +487,7 @@ START_TEST(test_index_of_another_size)
     fd = arena_file_open(table.bench.arena, "index", O_RDWR);
     ck_assert_int_eq(ftruncate(fd, 8192), 0);
     close(fd);
-    expect_unusable(&table, 500, "truncated");
+    expect_unusable(&table, 500, "cut short");
     bench_close(&table.bench);
 }
 END_TEST

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stops, kills and starts again, of the program itself, on each kind of arena."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Iterator
+
+import pytest
+from daemon import Daemon
+from places import CAPACITY, arena_of, is_mounted, kill, on_directory, server_of, snapshot
+from slots import ANSWER, DATA, Slot, eventually, status
+
+KINDS = ("dir", "tmpfs", "memfd") if os.geteuid() == 0 else ("dir", "memfd")
+
+
+@pytest.fixture(params=KINDS)
+def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """Started; whatever a test does with it, it has to end well when it runs at the end of the test."""
+    running = on_directory() if request.param == "dir" else Daemon({**CAPACITY, "arena.kind": request.param})
+    with running:
+        yield running
+
+
+def is_kept(daemon: Daemon) -> bool:
+    return daemon.options["arena.kind"] == "dir"
+
+
+def fill(daemon: Daemon) -> None:
+    for state in ("IDLE", "FILLING", "READY", "COMPUTING", "DONE", "FAILED"):
+        Slot.make(daemon.path, state).bring(state)
+
+
+def expect_filled(daemon: Daemon) -> None:
+    """A round that was being computed has failed; all else is as it was, and goes on."""
+    for state in ("IDLE", "FILLING", "READY", "DONE", "FAILED"):
+        assert Slot(daemon.path / state).state == state
+    for state in ("READY", "DONE"):
+        assert Slot(daemon.path / state).data().tolist() == DATA.tolist()
+    assert Slot(daemon.path / "DONE").result().tolist() == ANSWER.tolist()
+    assert Slot(daemon.path / "COMPUTING").state == "FAILED"
+    assert "restarted" in Slot(daemon.path / "COMPUTING").error
+    Slot(daemon.path / "READY").answer()
+    Slot(daemon.path / "COMPUTING").flag(0)
+    Slot(daemon.path / "COMPUTING").answer()
+
+
+def expect_after_restart(daemon: Daemon) -> None:
+    if is_kept(daemon):
+        expect_filled(daemon)
+    else:
+        assert [name for name in os.listdir(daemon.path) if name[0] != "."] == []
+        Slot.make(daemon.path, "DONE").bring("DONE")
+
+
+def test_stop_and_start(daemon: Daemon) -> None:
+    fill(daemon)
+    assert daemon.stop() == 0
+    daemon.start()
+    expect_after_restart(daemon)
+    assert daemon.stop() == 0
+    daemon.start()
+    assert (daemon.path / "DONE").exists() == is_kept(daemon)
+
+
+@pytest.mark.parametrize("which", ["server", "supervisor", "both"])
+def test_kill_and_start(daemon: Daemon, which: str) -> None:
+    fill(daemon)
+    before = set(snapshot(arena_of(daemon)))
+    kill(daemon, which)
+    assert set(snapshot(arena_of(daemon))) == before
+    daemon.start()
+    expect_after_restart(daemon)
+
+
+@pytest.mark.parametrize("which", ["server", "supervisor", "both"])
+def test_kill_again_and_again(daemon: Daemon, which: str) -> None:
+    """Each server finds what the one before it had, whatever moment it was killed at."""
+    for count in range(5):
+        Slot.make(daemon.path, f"slot-{count}").bring("DONE")
+        kill(daemon, which)
+        daemon.start()
+        found = sorted(name for name in os.listdir(daemon.path) if name[0] != ".")
+        assert found == ([f"slot-{i}" for i in range(count + 1)] if is_kept(daemon) else [])
+
+
+def test_an_empty_directory_goes_with_a_clean_stop() -> None:
+    with on_directory() as daemon:
+        Slot.make(daemon.path, "short").bring("DONE").remove()
+        assert arena_of(daemon).exists()
+        assert daemon.stop() == 0
+        assert not arena_of(daemon).exists()
+
+
+@pytest.mark.parametrize("which", ["server", "both"])
+def test_an_empty_directory_stays_after_a_kill(which: str) -> None:
+    """A server that was killed removes nothing; the next one finds an index without slots, and goes cleanly."""
+    with on_directory() as daemon:
+        kill(daemon, which)
+        assert arena_of(daemon).exists()
+        daemon.start()
+        assert daemon.stop() == 0
+        assert not list(arena_of(daemon).glob("*"))
+
+
+def test_files_of_others_stay() -> None:
+    with on_directory() as daemon:
+        (arena_of(daemon) / "notes").write_text("mine")
+        assert daemon.stop() == 0
+        assert [path.name for path in arena_of(daemon).iterdir()] == ["notes"]
+        daemon.start()
+        Slot.make(daemon.path, "slot")
+    assert not is_mounted(daemon.path)
+
+
+KILL_BELOW_SUBREAPER = """
+import ctypes, os, signal, subprocess, sys
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+daemon = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE)
+assert daemon.stdout.readline().startswith(b"ready")
+os.kill(daemon.pid, signal.SIGKILL)
+daemon.wait()
+os.wait()  # the server, ours by now
+try:
+    os.wait()
+except ChildProcessError:
+    pass
+"""
+
+
+def test_a_supervisor_killed_below_a_subreaper(daemon: Daemon) -> None:
+    """systemd --user and docker --init adopt orphans themselves: the mount goes all the same."""
+    assert daemon.stop() == 0
+    subprocess.run([sys.executable, "-c", KILL_BELOW_SUBREAPER, *daemon.command()], check=True, timeout=30)
+    eventually(lambda: not is_mounted(daemon.path))
+    daemon.start()
+
+
+def test_a_killed_server_is_told(daemon: Daemon) -> None:
+    process = daemon.process
+    assert process is not None
+    os.kill(server_of(daemon), 9)
+    assert process.wait(20) == 1
+    assert not is_mounted(daemon.path)
+    assert "signal 9" in daemon.log.read_text()
+    assert process.stdout is not None
+    process.stdout.close()
+    daemon.start()
+    assert "uptime" in status(daemon.path)
