@@ -411,6 +411,17 @@ static int check_section(const char *line, char error[CONF_ERROR_MAX])
     return 0;
 }
 
+/* inih takes "key: value" as well. One form only: what reads like YAML may have been meant for another
+ * program. */
+static int check_equals(const char *line, char error[CONF_ERROR_MAX])
+{
+    size_t length = strcspn(line, "=:");
+
+    if (line[length] != ':')
+        return 0;
+    return refuse(error, "a colon behind '%.*s': write key = value", length < 60 ? (int)length : 60, line);
+}
+
 /* An ini_reader: one whole line a call, or NULL at the end and after the first mistake. */
 static char *next_line(char *line, int size, void *stream)
 {
@@ -442,7 +453,7 @@ static char *next_line(char *line, int size, void *stream)
     }
     memcpy(line, start, length);
     line[length] = '\0';
-    if (line[0] == '[' && check_section(line, reader->error) != 0)
+    if (line[0] == '[' ? check_section(line, reader->error) != 0 : check_equals(line, reader->error) != 0)
         goto failed;
     return line;
 failed:

@@ -202,7 +202,7 @@ START_TEST(test_layout)
                                "\n \t \n"
                                "[limits];tight\n"
                                "slots \t=  3  ; three\n"
-                               "  slots_per_user: 2\n"
+                               "  slots_per_user =2\n"
                                "[arena]\n"
                                "warm =\t0\t;none";
     struct conf conf;
@@ -242,6 +242,12 @@ static const struct {
     {"[log]\nlevel = info\n  debug\n", ":3: neither [section] nor key = value"},
     {"[log]\nlevel = info\n  x = debug\n", ":3: unknown key 'x' in [log]"},
     {"[arena]\nwarm = 1\n[log]\n[arena]\nwarm = 1\n", ":5: arena.warm is already set on line 2"},
+    {"[arena]\ncapacity: 1G\n", ":2: a colon behind 'capacity': write key = value"},
+    {"[arena]\ncapacity : 1G\n", ":2: a colon behind 'capacity ': write key = value"},
+    {"[arena]\ncapacity:= 1G\n", ":2: a colon behind 'capacity': write key = value"},
+    {"[arena]\n: 1G\n", ":2: a colon behind '': write key = value"},
+    {"[arena]\ncapacity = : 1G\n",
+     ":2: arena.capacity: ': 1G' is not a size: whole bytes, K, M, G or T, or up to 100% of the RAM"},
     {"[arena]\ncapacity =\n", ":2: arena.capacity: the value is empty"},
     {"[arena]\ncapacity = ; none\n", ":2: arena.capacity: the value is empty"},
     {"[arena]\npath =\n", ":2: arena.path: the value is empty"},
