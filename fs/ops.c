@@ -53,7 +53,7 @@ int ops_settle_data_path(struct request_ops *ops, char error[CONF_ERROR_MAX])
     snprintf(ops->files.data_path, sizeof(ops->files.data_path), "page cache (%s)", reason);
     if (ops->conf->passthrough == CONF_ON) {
         snprintf(error, CONF_ERROR_MAX, "%s; path.passthrough = auto goes without", reason);
-        return -ENOTSUP;
+        return -EOPNOTSUPP;
     }
     return 0;
 }

@@ -11,8 +11,8 @@
 extern const struct fuse_lowlevel_ops ops_table;
 
 /*
- * INIT was answered: tries passthrough with a scratch file and settles the data path. Returns 0, or -ENOTSUP
- * with a line in error if path.passthrough = on cannot be had.
+ * INIT was answered: tries passthrough with a scratch file and settles the data path. Returns 0, or
+ * -EOPNOTSUPP with a line in error if path.passthrough = on cannot be had.
  */
 int ops_settle_data_path(struct request_ops *ops, char error[CONF_ERROR_MAX]);
 

@@ -192,6 +192,11 @@ static int bit_parse(const char *value, const char *set, const char *clear, uint
     return 0;
 }
 
+const char *record_text_key(size_t n)
+{
+    return n < sizeof(keys) / sizeof(keys[0]) ? keys[n].name : NULL;
+}
+
 static int key_find(const char *name, enum key *key)
 {
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {

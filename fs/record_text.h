@@ -27,4 +27,7 @@ size_t record_text_format(const struct record *record, char *buffer, size_t capa
 int record_text_merge(const struct record *current, const char *text, size_t size, struct record *proposed,
                       uint32_t *touched);
 
+/* The n-th key that metadata.txt shows or takes, from 0; NULL beyond the last. */
+const char *record_text_key(size_t n);
+
 #endif
