@@ -45,6 +45,23 @@ def test_a_round_step_by_step(producer: Slot, worker: Slot) -> None:
         assert producer.record.round == number
 
 
+def test_waiting_for_an_input_of_ones_own_that_is_not_published(producer: Slot, worker: Slot) -> None:
+    waits: list[Callable[[], object]] = [producer.result, producer.wait, producer.input, lambda: producer.result(5)]
+    for wait in waits:
+        producer.produce([1, 2])
+        with pytest.raises(SlotError, match=f"{producer.path} is written, but not published: call publish()") as caught:
+            wait()
+        assert caught.value.errno == errno.EPROTO
+    array = producer.produce(shape=2)
+    array[:] = 3
+    with pytest.raises(SlotError, match="call publish"):
+        producer.result()
+    # Nothing is lost: it can still be published.
+    producer.publish()
+    worker.publish(worker.input() + 1)
+    assert producer.result().tolist() == [4, 4]
+
+
 def test_create_makes_the_slot(mount: Path) -> None:
     with Slot.create(mount / "created") as slot:
         assert (mount / "created").is_dir()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from typing import Any, Callable, Optional, TypeVar, Union
 
 import numpy as np
 
-from pyrmap.errors import SlotError, failure_text
+from pyrmap.errors import RoundCancelled, SlotError, failure_text
 from pyrmap.record import Array, Shape
 from pyrmap.slot import Slot
 
@@ -71,9 +72,11 @@ def _fail_round(slot: Slot, error: BaseException) -> None:
         return
     try:
         slot.fail(failure_text(error, slot.path))
-    except SlotError:
-        # Cancelled, or failed by somebody else: nobody waits for this round any more.
+    except RoundCancelled:
+        # Nobody waits for this round any more.
         return
+    except SlotError as refusal:
+        print(f"pyrmap: {refusal}", file=sys.stderr)
 
 
 def empty_result(shape: Union[int, Shape], dtype: object = np.float64, order: Optional[str] = None) -> Array:

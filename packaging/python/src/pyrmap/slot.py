@@ -203,8 +203,10 @@ class Slot:
     def result(self, timeout: Optional[float] = None) -> Array:
         """The result, as an array mapped copy-on-write from result.bin; waits for it.
 
-        timeout: seconds; None: for ever. TimeoutError, RoundFailed with the text of `error`, RoundCancelled.
+        timeout: seconds; None: for ever. TimeoutError, RoundFailed with the text of `error`, RoundCancelled. SlotError
+        if produce() was not followed by publish().
         """
+        self._check_published()
         deadline = Deadline(timeout)
         flags = os.O_RDONLY | (0 if timeout is None else os.O_NONBLOCK)
         while True:
@@ -238,8 +240,10 @@ class Slot:
 
         Also names this process as the round's worker. The same array again until the round is published or failed, with
         what the program changed in it.
-        timeout: seconds; None: for ever. TimeoutError. RoundCancelled if the slot is removed meanwhile.
+        timeout: seconds; None: for ever. TimeoutError. RoundCancelled if the slot is removed meanwhile. SlotError if this
+        object's own produce() was not followed by publish().
         """
+        self._check_published()
         if self._input is None:
             fd, record = self._open_input(timeout)
             self._read_fds.append(fd)
@@ -302,6 +306,8 @@ class Slot:
         try:
             write_text(shorten(message or "failed", ERROR_MAX), "error", self._handles.directory)
         except OSError as error:
+            if error.errno in GONE:
+                raise self._removed() from None
             raise refused(error, "fail the round", self.path) from error
         self._end_round()
 
@@ -334,8 +340,10 @@ class Slot:
     def wait(self, timeout: Optional[float] = None) -> None:
         """Waits until it is this program's turn: for the result after publishing an input, else for an input.
 
-        timeout: seconds; None: for ever. TimeoutError, RoundFailed, RoundCancelled. Ctrl-C ends it.
+        timeout: seconds; None: for ever. TimeoutError, RoundFailed, RoundCancelled. Ctrl-C ends it. SlotError if
+        produce() was not followed by publish().
         """
+        self._check_published()
         deadline = Deadline(timeout)
         if self._produced:
             self._wait_result(deadline)
@@ -400,6 +408,12 @@ class Slot:
             # In the page the flag of the last round may stand beside the number of the next for a moment.
             if ready(*self._handles.record.read_state()):
                 raise RoundCancelled(f"round {wanted} in {self.path} is over")
+
+    def _check_published(self) -> None:
+        """Nobody can answer an input that is not published: a program that waits then would wait for itself."""
+        if _DATA in self._pending:
+            raise SlotError(errno.EPROTO, f"the input in {self.path} is written, but not published: call publish() "
+                                          "before you wait")
 
     def _removed(self) -> RoundCancelled:
         return RoundCancelled(f"{self.path} was removed")
