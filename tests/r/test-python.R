@@ -68,7 +68,7 @@ test_that("environment and directory", {
     expect_identical(as_text(run_python(1, answer("environment"), args = list("PYRMAP_TEST"),
                                         env = c(PYRMAP_TEST = "a b"))), "a b")
     expect_identical(as_text(run_python(1, answer("environment"), args = list("HOME"), env = c(HOME = NA))), "(unset)")
-    expect_error(run_python(1, answer("same"), env = "a"), "must have names")
+    expect_error(run_python(1, answer("same"), env = "a"), "must have names and one text")
     old <- setwd(tempdir())
     on.exit(setwd(old))
     expect_identical(as_text(run_python(1, answer("directory"))), normalizePath(tempdir()))

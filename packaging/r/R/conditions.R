@@ -6,14 +6,19 @@ stop_with <- function(class, message, ..., call = NULL) {
                    list(message = message, call = call, ...)))
 }
 
-stop_argument <- function(name, message) {
-    stop_with("pyrmap_argument_error", paste0(name, " must be ", message), argument = name)
+stop_argument <- function(...) {
+    stop_with("pyrmap_argument_error", paste0(...))
 }
 
 # One string, not empty.
 check_text <- function(value, name, what) {
     if (!is.character(value) || length(value) != 1L || is.na(value) || !nzchar(value))
-        stop_argument(name, what)
+        stop_argument(name, " must be ", what)
+}
+
+check_flag <- function(value, name) {
+    if (!is.logical(value) || length(value) != 1L || is.na(value))
+        stop_argument(name, " must be TRUE or FALSE")
 }
 
 # Called from C, as the next one is.
@@ -21,20 +26,44 @@ stop_round_lost <- function(path) {
     stop_with("pyrmap_round_lost", paste0(path, " went on to another round before its result was read"))
 }
 
-# error: the symbolic errno.
+# error: the symbolic errno. path: of a slot or of a mount.
 stop_system <- function(operation, path, error, reason) {
     remedy <- switch(error,
-        ENOSPC = "the arena is full: drop results that are no longer needed, or give arena.capacity more",
-        EDQUOT = "your share of the arena is used up: drop results and slots that are no longer needed",
+        ENOSPC = full_arena(path),
+        EDQUOT = paste0("your share of ", mount_of(path), " is used up, of its bytes or of its slots (limits.bytes_per_user, ",
+                        "limits.slots_per_user): rm() results and arrays that are no longer needed, and gc()"),
+        EMFILE = "this R process has too many files open: close some, rm() arrays that are no longer needed, or raise ulimit -n",
+        ENFILE = "the machine has too many files open",
+        ENOMEM = paste("this R process has no memory or no mapping left: rm() results and arrays that are no longer needed,",
+                       "or raise sysctl vm.max_map_count"),
         ENOTCONN = "the filesystem is gone: mount it again",
         EACCES = , EPERM = "this user may not: see the permissions of the mount (ls -l)",
         EBUSY = "somebody else uses this slot or still has its file open for writing",
         EIO = "see the slot's error file",
         ECANCELED = "the round was cancelled by somebody else",
         NULL)
+    refused <- if (error %in% c("EBUSY", "EPROTO", "EINVAL", "EACCES", "EPERM")) slot_fields(path)["refused"]
+    refused <- refused[!is.na(refused) & nzchar(refused)]
     stop_with("pyrmap_system_error",
-                paste0("cannot ", operation, " ", path, ": ", reason, if (!is.null(remedy)) paste0(" (", remedy, ")")),
+                paste0("cannot ", operation, " ", path, ": ", reason, if (!is.null(remedy)) paste0(" (", remedy, ")"),
+                       if (length(refused)) paste0("; metadata.txt says refused=", refused)),
                 operation = operation, path = path, errno = error)
+}
+
+# The mount that path is, or lies in.
+mount_of <- function(path) {
+    if (is_mount(path)) path else dirname(path)
+}
+
+full_arena <- function(path) {
+    mount <- mount_of(path)
+    sizes <- tryCatch({
+        status <- readLines(file.path(mount, ".pyrmap", "status"), warn = FALSE)
+        size <- function(key) sub(".*\\((.*)\\)$", "\\1", grep(paste0("^", key, ":"), status, value = TRUE)[1L])
+        paste0(" (arena.capacity ", size("capacity"), ", used ", size("used"), ")")
+    }, error = function(condition) "")
+    paste0("the arena of ", mount, sizes, " has no room for it: rm() results and arrays that are no longer needed, and gc(), ",
+           "remove slots of others (pyrmap_slots() lists them), or give arena.capacity more")
 }
 
 # Called from C: an int64 result without bit64, and a value that no double is equal to.

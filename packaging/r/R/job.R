@@ -6,7 +6,7 @@
 # python: what will run it, for messages.
 job_of <- function(script, args, env, python) {
     if (!is.character(script) || length(script) != 1L || is.na(script))
-        stop("a script must be one path, \"script.py\" or \"script.py::function\"", call. = FALSE)
+        stop_argument("a script must be one path, \"script.py\" or \"script.py::function\"")
     key <- list(args, env, getwd(), python)
     known <- session$jobs[[script]]
     if (!is.null(known) && file.exists(known$job$script) && identical(known$key, key))
@@ -17,7 +17,7 @@ job_of <- function(script, args, env, python) {
         path <- sub("::[^:]*$", "", script)
         fun <- sub("^.*::", "", script)
         if (!nzchar(fun))
-            stop("there is no function name after the :: of ", script, call. = FALSE)
+            stop_argument("there is no function name after the :: of ", script)
     }
     full <- normalizePath(path, mustWork = FALSE)
     if (!file.exists(full) || dir.exists(full)) {
@@ -37,12 +37,14 @@ job_of <- function(script, args, env, python) {
 check_args <- function(args, fun, script) {
     if (is.null(args))
         args <- list()
+    if (!is.list(args) && !is.atomic(args))
+        stop_argument("args must be a list, as in list(3L, method = \"fast\"), and not a ", class(args)[1L])
     if (!is.list(args))
         args <- as.list(args)
     named <- if (is.null(names(args))) rep(FALSE, length(args)) else nzchar(names(args))
     if (any(named) && is.null(fun)) {
-        stop("named args are for a function: use \"", script, "::function\"; ",
-             "a whole script gets unnamed ones as sys.argv", call. = FALSE)
+        stop_argument("named args are for a function: use \"", script, "::function\"; ",
+                      "a whole script gets unnamed ones as sys.argv")
     }
     kwargs <- args[named]
     list(positional = unname(args[!named]),
@@ -52,9 +54,9 @@ check_args <- function(args, fun, script) {
 # args of several scripts: a list with one element for each (a list of arguments, or NULL).
 jobs_of <- function(scripts, args, env, python) {
     if (!is.character(scripts) || length(scripts) == 0L)
-        stop("script_paths must be a character vector with at least one path", call. = FALSE)
+        stop_argument("script_paths must be a character vector with at least one path")
     if (!is.null(args) && (!is.list(args) || length(args) != length(scripts)))
-        stop("args must be a list with one list of arguments (or NULL) for each script", call. = FALSE)
+        stop_argument("args must be a list with one list of arguments (or NULL) for each script")
     jobs <- lapply(seq_along(scripts), function(i) job_of(scripts[[i]], args[[i]], env, python))
     labels <- sub("\\.py(::|$)", "\\1", vapply(jobs, `[[`, "", "label"))
     given <- names(scripts)
@@ -66,17 +68,18 @@ jobs_of <- function(scripts, args, env, python) {
 
 # Names of environment variables for Python, as the protocol wants them.
 check_env <- function(env) {
-    if (is.null(env) || length(env) == 0L)
+    if (length(env) == 0L)
         return(NULL)
-    if (is.null(names(env)) || any(!nzchar(names(env))))
-        stop("env must have names: c(NAME = \"value\"), NA to unset one", call. = FALSE)
+    single <- (is.list(env) || is.atomic(env)) && all(vapply(env, function(value) is.atomic(value) && length(value) == 1L, NA))
+    if (!single || is.null(names(env)) || !all(grepl("^[^=]+$", names(env))))
+        stop_argument("env must have names and one text for each: c(NAME = \"value\"), NA to unset one")
     lapply(as.list(env), function(value) if (is.na(value)) NULL else as.character(value))
 }
 
 json_string <- function(x) {
     x <- enc2utf8(x)
     if (any(!validUTF8(x)))
-        stop("args and paths must be valid text", call. = FALSE)
+        stop_argument("args and paths must be valid text")
     x <- gsub("\\", "\\\\", x, fixed = TRUE)
     x <- gsub("\"", "\\\"", x, fixed = TRUE)
     if (any(grepl("[[:cntrl:]]", x))) {
@@ -103,7 +106,7 @@ json_double <- function(x) {
 
 json_scalars <- function(x) {
     if (is.object(x) && !inherits(x, c("AsIs", "integer64")))
-        stop("args of class ", class(x)[1L], " cannot be passed: convert them to numbers or text", call. = FALSE)
+        stop_argument("args of class ", class(x)[1L], " cannot be passed: convert them to numbers or text")
     if (inherits(x, "integer64"))
         return(ifelse(is.na(x), "null", as.character(x)))
     switch(typeof(x),
@@ -111,7 +114,7 @@ json_scalars <- function(x) {
         integer = ifelse(is.na(x), "null", as.character(x)),
         double = json_double(x),
         character = ifelse(is.na(x), "null", json_string(x)),
-        stop("args of type ", typeof(x), " cannot be passed", call. = FALSE))
+        stop_argument("args of type ", typeof(x), " cannot be passed"))
 }
 
 # A vector of length 1 is a scalar, unless it is I()ed; a named list is an object.

@@ -31,6 +31,7 @@ forget_root <- function(root) {
 # list(path, live). It was looked at once; whoever finds it gone calls forget_root.
 root_for <- function(mount) {
     if (!is.null(mount)) {
+        check_text(mount, "mount", "the path of a mount")
         if (!is.null(session$roots[[mount]]))
             return(session$roots[[mount]])
         if (is_mount(mount))
@@ -49,8 +50,10 @@ root_for <- function(mount) {
 
 default_mount <- function() {
     option <- getOption("pyrmap.mount")
-    if (!is.null(option))
+    if (!is.null(option)) {
+        check_text(option, "options(pyrmap.mount =)", "the path of a mount")
         return(option)
+    }
     variable <- Sys.getenv("PYRMAP_MOUNT")
     if (nzchar(variable)) variable else "/mnt/pyrmap"
 }
@@ -131,5 +134,5 @@ pyrmap_available <- function(python = NULL, mount = NULL) {
         root_for(mount)
         server_for(interpreter(python))
         TRUE
-    }, pyrmap_error = function(condition) FALSE)
+    }, pyrmap_error = function(condition) if (inherits(condition, "pyrmap_argument_error")) stop(condition) else FALSE)
 }

@@ -17,7 +17,7 @@ with_root <- function(mount, action) {
 
 check_timeout <- function(timeout) {
     if (!is.numeric(timeout) || length(timeout) != 1L || is.na(timeout) || timeout < 0)
-        stop("timeout must be a number of seconds, Inf for none", call. = FALSE)
+        stop_argument("timeout must be a number of seconds, Inf for none")
     if (timeout == Inf) Inf else proc.time()[["elapsed"]] + timeout
 }
 
@@ -103,6 +103,8 @@ follow <- function(root, server, job, holder) {
 run_python <- function(data, python_script_path, dtype = NULL, args = NULL, timeout = Inf, python = NULL,
                        mount = NULL, env = NULL, path = NULL) {
     session_check()
+    if (missing(data) || missing(python_script_path))
+        stop_argument("run_python() needs `data` and `python_script_path`")
     input <- input_of(data, dtype)
     python <- interpreter(python)
     job <- job_of(python_script_path, args, env, python)
@@ -131,6 +133,8 @@ progress <- function(count) {
 run_python_shared_data <- function(data, script_paths, dtype = NULL, args = NULL, timeout = Inf, python = NULL,
                                    mount = NULL, env = NULL, python_scripts_paths = script_paths, path = NULL) {
     session_check()
+    if (missing(data) || (missing(script_paths) && missing(python_scripts_paths)))
+        stop_argument("run_python_shared_data() needs `data` and `script_paths`")
     input <- input_of(data, dtype)
     python <- interpreter(python)
     jobs <- jobs_of(python_scripts_paths, args, env, python)
@@ -193,6 +197,9 @@ run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, t
                                 python_scripts_paths = script_paths,
                                 required_intermediate_results = intermediate, path = NULL) {
     session_check()
+    if ((missing(data) && missing(initial_data)) || (missing(script_paths) && missing(python_scripts_paths)))
+        stop_argument("run_python_pipeline() needs `data` and `script_paths`")
+    check_flag(required_intermediate_results, "intermediate")
     input <- input_of(initial_data, dtype)
     python <- interpreter(python)
     jobs <- jobs_of(python_scripts_paths, args, env, python)
@@ -206,7 +213,7 @@ run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, t
         fill(slots[[1L]], initial_data, input)
     await_stages(slots, jobs, server, timeout, deadline)
     last <- length(slots)
-    if (!isTRUE(required_intermediate_results)) {
+    if (!required_intermediate_results) {
         result <- take(slots[[last]], jobs[[last]], input, slots, jobs)
         ended <- TRUE
         return(result)

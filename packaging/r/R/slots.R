@@ -17,7 +17,7 @@ pyrmap_slots <- function(mount = NULL) {
     place <- if (is.null(mount)) default_mount() else mount
     if (is.null(mount) && !is_mount(place) && !is.null(session$private))
         place <- session$private$path
-    if (!is_mount(place) && !is.null(mount))
+    if (!is.null(mount))
         root_for(mount)
     paths <- if (is_mount(place)) list.dirs(place, recursive = FALSE) else character()
     paths <- paths[basename(paths) != ".pyrmap"]

@@ -8,6 +8,8 @@
 pyrmap_pipeline <- function(script_paths, dtype = NULL, args = NULL, timeout = Inf, python = NULL, mount = NULL,
                             env = NULL) {
     session_check()
+    if (missing(script_paths))
+        stop_argument("pyrmap_pipeline() needs `script_paths`")
     stream <- new.env(parent = emptyenv())
     python <- interpreter(python)
     stream$jobs <- jobs_of(script_paths, args, env, python)
@@ -20,10 +22,8 @@ pyrmap_pipeline <- function(script_paths, dtype = NULL, args = NULL, timeout = I
     stream$token <- paste(readBin(urandom, "raw", 16L), collapse = "")
     close(urandom)
     stream$mark <- charToRaw(paste0(stream$token, "\n"))
-    with_root(mount, function(root) {
-        stream$root <- root
-        stream_declare(stream)
-    })
+    stream$mount <- mount
+    stream_declare(stream)
     # Inputs whose results are not fetched yet, and results (or conditions) that are not pulled yet.
     stream$inputs <- list()
     stream$queue <- list()
@@ -40,7 +40,8 @@ pyrmap_pipeline <- function(script_paths, dtype = NULL, args = NULL, timeout = I
 
 stream_check <- function(stream) {
     if (!stream$open || stream$pid != Sys.getpid())
-        stop("this pipeline is closed", call. = FALSE)
+        stop_with("pyrmap_pipeline_error", if (stream$open) "this pipeline belongs to the R process that made it" else
+            "this pipeline is closed: make another with pyrmap_pipeline()")
 }
 
 stream_pending <- function(stream) {
@@ -53,7 +54,10 @@ stream_slots <- function(stream) {
 
 # New slots for the stages. Each is idle: it begins with the round that it is in.
 stream_declare <- function(stream) {
-    stream$slots <- chain_stages(stream$root, stream$server, stream$jobs)
+    stream$slots <- with_root(stream$mount, function(root) {
+        stream$root <- root
+        chain_stages(root, stream$server, stream$jobs)
+    })
     # The next round of each stage, and that of the last one in which the oldest input comes out.
     stream$rounds <- vapply(stream$slots, function(slot) .Call(C_slot_state, slot$handle)[2L], 0)
     stream$due <- stream$rounds[length(stream$slots)]
@@ -178,12 +182,34 @@ stream_wait <- function(stream, slots, timeout, deadline) {
     }
 }
 
+# A mount that goes takes the slots with it. The inputs that were under way are here: they run again, through new slots on the
+# mount that is there now, and then the action is tried again. Where there is none, the next push or pull will look again.
+stream_on_mount <- function(stream, action) {
+    if (!length(stream$slots))
+        stream_mend(stream)
+    tryCatch(action(), pyrmap_system_error = function(condition) {
+        if (!condition$errno %in% lost)
+            stop(condition)
+        forget_root(stream$root$path)
+        stream_discard(stream)
+        stream_mend(stream)
+        action()
+    })
+}
+
 # The first stage is free once it has handed over its result. While it is not, results are fetched from the other end: the
 # stages may all be waiting for that.
 stream_push <- function(stream, data) {
     stream_check(stream)
+    if (missing(data))
+        stop_argument("push() needs `data`")
     input <- c(list(data = data), input_of(data, stream$dtype))
     deadline <- check_timeout(stream$timeout)
+    stream_on_mount(stream, function() stream_push_input(stream, input, deadline))
+    invisible(stream_pending(stream))
+}
+
+stream_push_input <- function(stream, input, deadline) {
     single <- length(stream$slots) == 1L
     while (length(stream$inputs) && (single || .Call(C_slot_state, stream$slots[[1L]]$handle)[1L] == 0)) {
         ends <- if (single) list(last_slot(stream)) else list(last_slot(stream), stream$slots[[1L]])
@@ -192,21 +218,25 @@ stream_push <- function(stream, data) {
     }
     stream_send(stream, input)
     stream$inputs <- c(stream$inputs, list(input))
-    invisible(stream_pending(stream))
 }
 
 stream_pull <- function(stream, timeout) {
     stream_check(stream)
     if (stream_pending(stream) == 0L)
-        stop("there is nothing to pull: push first", call. = FALSE)
+        stop_with("pyrmap_pipeline_error", "there is nothing to pull: push first")
     deadline <- check_timeout(timeout)
-    if (!length(stream$queue) && stream_wait(stream, list(last_slot(stream)), timeout, deadline) == 1L)
-        stream_fetch(stream)
+    if (!length(stream$queue))
+        stream_on_mount(stream, function() stream_pull_outcome(stream, timeout, deadline))
     outcome <- stream$queue[[1L]]
     stream$queue <- stream$queue[-1L]
     if (!is.null(outcome$condition))
         stop(outcome$condition)
     outcome$result
+}
+
+stream_pull_outcome <- function(stream, timeout, deadline) {
+    if (!length(stream$queue) && stream_wait(stream, list(last_slot(stream)), timeout, deadline) == 1L)
+        stream_fetch(stream)
 }
 
 stream_close <- function(stream) {
