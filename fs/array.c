@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * array.c - the part of the exchange that opens, sizes and moves data.bin and result.bin.
- */
-#include "exchange.h"
-#include "log.h"
-#include "quota.h"
+#include "array.h"
+
+#include "refuse.h"
+#include "run.h"
+#include "shared.h"
+#include "step.h"
+#include "wait.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@ static const char fed_by_source[] = "the slot is chained: its input comes from i
 static const char over_quota[] = "it is more than limits.bytes_per_user allows";
 static const char still_read[] = "the input that was moved here is still being read elsewhere";
 
-static enum handshake_event open_event(enum record_side side, enum handle_access access)
+enum handshake_event array_open_event(enum record_side side, enum handle_access access)
 {
     if (side == RECORD_SIDE_INPUT)
         return access == HANDLE_WRITES ? EVENT_OPEN_INPUT_WRITE : EVENT_OPEN_INPUT_READ;
@@ -24,48 +25,12 @@ static enum handshake_event open_event(enum record_side side, enum handle_access
 static uint32_t facts_about(const struct slot *slot, enum handshake_event event, const struct caller *caller,
                             const struct handle *handle)
 {
-    if (event == EVENT_OPEN_INPUT_READ && slot->filler && slot->filler == caller_process(caller))
+    if (event == EVENT_OPEN_INPUT_READ && slot->filler && slot->filler == caller->process)
         return FACT_CALLER_FILLS;
     if ((event == EVENT_OPEN_RESULT_WRITE || event == EVENT_RESIZE_RESULT) &&
         slot->state == STATE_COMPUTING && slot->handles &&
-        handle_writes_segment(slot, slot->segments[RECORD_SIDE_RESULT], caller_process(caller), handle))
+        handle_writes_segment(slot, slot->segments[RECORD_SIDE_RESULT], caller->process, handle))
         return FACT_OTHERS_WRITE_RESULT;
-    return 0;
-}
-
-/* What the array will probably need, so that a warm segment of that size is taken; 0 if there is no telling.
- */
-static uint64_t size_hint(const struct exchange *exchange, const struct slot *slot, enum record_side side)
-{
-    const struct record *record = &slot->record;
-    int64_t length = side == RECORD_SIDE_INPUT ? record->input_length : record->result_length;
-    int32_t dtype = side == RECORD_SIDE_INPUT || record->result_dtype == RECORD_DTYPE_SAME
-                        ? record->dtype
-                        : record->result_dtype;
-
-    if (length > 0)
-        return (uint64_t)length * record_dtype_size(dtype);
-    if (slot->last_size[side])
-        return slot->last_size[side];
-    if (side == RECORD_SIDE_RESULT && slot->last_size[RECORD_SIDE_INPUT])
-        return slot->last_size[RECORD_SIDE_INPUT];
-    return exchange->last_size[side]; /* slots come and go, jobs stay alike */
-}
-
-int exchange_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
-{
-    struct segment *segment;
-    int result;
-
-    if (slot->segments[side])
-        return 0;
-    if (quota_is_exceeded(exchange->quota, slot->uid, exchange->limits.bytes_per_user))
-        return -EDQUOT;
-    result = segment_create(exchange->arena, size_hint(exchange, slot, side), &segment);
-    if (result < 0)
-        return result;
-    slot->segments[side] = segment;
-    slot->arrays[side].segment_id = segment->id;
     return 0;
 }
 
@@ -86,21 +51,15 @@ static int reclaim_segment(struct exchange *exchange, struct slot *slot, enum re
 /* The process that holds the worker's post is at work in this round. */
 static void confirm_worker(struct slot *slot, const struct caller *caller)
 {
-    if (slot->worker && slot->worker_round < slot->record.round && slot->worker == caller_process(caller) &&
+    if (slot->worker && slot->worker_round < slot->record.round && slot->worker == caller->process &&
         (slot->state == STATE_READY || slot->state == STATE_COMPUTING))
         slot->worker_round = slot->record.round;
-}
-
-static int refuse(struct exchange *exchange, struct slot *slot, const struct caller *caller,
-                  enum handshake_event event, int result, const char *reason)
-{
-    return exchange_refuse(exchange, slot, caller, handshake_event_name(event), result, reason);
 }
 
 /*
  * Judges an event that wants to write an array, and takes the step. handle: through which the caller writes
  * already, or NULL. Returns 0 with a segment to write to,
- * -ESTALE if the array is no more what the caller knows by `identity`, EXCHANGE_WAITS, or a refusal.
+ * -ESTALE if the array is no more what the caller knows by `identity`, WAIT_FOR_PEER, or a refusal.
  */
 static int begin(struct exchange *exchange, struct slot *slot, enum record_side side,
                  enum handshake_event event, const struct caller *caller, const struct handle *handle,
@@ -112,37 +71,37 @@ static int begin(struct exchange *exchange, struct slot *slot, enum record_side 
     int result;
 
     if (writes && side == RECORD_SIDE_INPUT && slot->source)
-        return refuse(exchange, slot, caller, event, -EBUSY, fed_by_source);
-    if (writes && exchange_array_is_shared(exchange, slot, side))
-        return refuse(exchange, slot, caller, event, -EBUSY, "a chained slot has the same pages");
+        return refuse_event(exchange, slot, caller, event, -EBUSY, fed_by_source);
+    if (writes && step_array_is_shared(exchange, slot, side))
+        return refuse_event(exchange, slot, caller, event, -EBUSY, "a chained slot has the same pages");
     if (step.verdict == VERDICT_WAIT)
-        return EXCHANGE_WAITS;
+        return WAIT_FOR_PEER;
     if (step.verdict == VERDICT_REFUSE)
-        return refuse(exchange, slot, caller, event, -step.error, handshake_reason(slot_state(slot), event));
+        return refuse_event(exchange, slot, caller, event, -step.error,
+                            handshake_reason(slot_state(slot), event));
     if (!(step.effects & EFFECT_FRESH_INPUT)) {
         result = writes ? reclaim_segment(exchange, slot, side) : 0;
         if (result < 0)
-            return refuse(exchange, slot, caller, event, result, still_read);
-        result = exchange_need_segment(exchange, slot, side);
+            return refuse_event(exchange, slot, caller, event, result, still_read);
+        result = step_need_segment(exchange, slot, side);
         if (result < 0)
-            return refuse(exchange, slot, caller, event, result,
-                          result == -EDQUOT ? over_quota : "the arena is full");
+            return refuse_event(exchange, slot, caller, event, result,
+                                result == -EDQUOT ? over_quota : "the arena is full");
     }
     confirm_worker(slot, caller);
     if (step.next != slot_state(slot) || step.effects) {
-        exchange_apply(exchange, slot, &step);
-        exchange_run(exchange);
+        step_apply(exchange, slot, &step);
+        run_all(exchange);
     }
-    return exchange_array_identity(exchange, slot, side) != identity
-               ? -ESTALE
-               : exchange_need_segment(exchange, slot, side);
+    return step_array_identity(exchange, slot, side) != identity ? -ESTALE
+                                                                 : step_need_segment(exchange, slot, side);
 }
 
-int exchange_open_array(struct exchange *exchange, struct slot *slot, struct handle *handle,
-                        const struct caller *caller, uint64_t identity)
+int array_open(struct exchange *exchange, struct slot *slot, struct handle *handle,
+               const struct caller *caller, uint64_t identity)
 {
     enum record_side side = slot_file_side(handle->file);
-    enum handshake_event event = open_event(side, handle->access);
+    enum handshake_event event = array_open_event(side, handle->access);
     struct segment *segment;
     int result = begin(exchange, slot, side, event, caller, NULL, identity);
 
@@ -155,21 +114,21 @@ int exchange_open_array(struct exchange *exchange, struct slot *slot, struct han
     handle->segment = segment;
     handle->side = side;
     handle->number = slot->arrays[side].number;
-    handle->process = caller_process(caller);
+    handle->process = caller->process;
     handle_enlist(handle, slot);
     if (handle->access == HANDLE_WRITES) {
         if (side == RECORD_SIDE_INPUT)
             slot->filler = handle->process;
-        if (slot->waiters) {
-            exchange_queue(exchange,
-                           slot); /* its own reader may be parked, or a publisher that is too early now */
-            exchange_run(exchange);
+        if (!LIST_EMPTY(&slot->waiters)) {
+            wait_queue(exchange,
+                       slot); /* its own reader may be parked, or a publisher that is too early now */
+            run_all(exchange);
         }
     }
     return 0;
 }
 
-void exchange_close_array(struct exchange *exchange, struct handle *handle)
+void array_close(struct exchange *exchange, struct handle *handle)
 {
     struct slot *slot = handle->slot;
     struct segment *segment = handle->segment;
@@ -185,20 +144,13 @@ void exchange_close_array(struct exchange *exchange, struct handle *handle)
         !slot->result_taken) {
         slot->result_taken = 1;
         if (slot->source) {
-            exchange_queue(exchange, slot);
-            exchange_run(exchange);
+            wait_queue(exchange, slot);
+            run_all(exchange);
         }
     }
     if (segment)
         segment_close(exchange->arena, segment);
     handle->segment = NULL;
-}
-
-int exchange_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side,
-                        uint64_t *size, uint64_t *allocated)
-{
-    *size = *allocated = 0;
-    return slot->segments[side] ? segment_stat(exchange->arena, slot->segments[side], size, allocated) : 0;
 }
 
 /* --- sizes --- */
@@ -231,11 +183,11 @@ static void sizing_end(struct sizing *sizing, int result)
     struct exchange *exchange = sizing->exchange;
     struct slot *slot = sizing_slot(sizing);
 
-    if (slot && --slot->sizing[sizing->side] == 0 && slot->waiters)
-        exchange_queue(exchange, slot);
+    if (slot && --slot->sizing[sizing->side] == 0 && !LIST_EMPTY(&slot->waiters))
+        wait_queue(exchange, slot);
     sizing->done(sizing->context, result);
     free(sizing);
-    exchange_run(exchange);
+    run_all(exchange);
 }
 
 static void cut_back_done(void *context, int result)
@@ -255,7 +207,7 @@ static void remember_reserved(struct exchange *exchange, struct slot *slot, cons
     if (sizing->mode != RESERVE_RESIZE) {
         if (reserved < slot->reserved[sizing->side])
             reserved = slot->reserved[sizing->side];
-        if (exchange_array_stat(exchange, slot, sizing->side, &size, &allocated) == 0 && reserved > size)
+        if (step_array_stat(exchange, slot, sizing->side, &size, &allocated) == 0 && reserved > size)
             reserved = size;
     }
     slot->reserved[sizing->side] = reserved;
@@ -271,8 +223,8 @@ static void sizing_failed(struct sizing *sizing, struct slot *slot, int result, 
     struct segment *segment = slot->segments[sizing->side];
     uint64_t reserved = slot->reserved[sizing->side];
 
-    exchange_refuse(exchange, slot, &(struct caller){.process = slot->filler}, "reserve space", result,
-                    reason);
+    refuse_operation(exchange, slot, &(struct caller){.process = slot->filler}, "reserve space", result,
+                     reason);
     if (!sizing->fills_holes || !segment_is_blank(exchange->arena, segment, reserved)) {
         sizing_end(sizing, result);
         return;
@@ -340,16 +292,16 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
         reserve_pages(exchange->arena, segment, mode, size, sizing_done, sizing);
 }
 
-void exchange_resize(struct exchange *exchange, struct slot *slot, enum record_side side,
-                     struct handle *handle, const struct caller *caller, enum reserve_mode mode,
-                     uint64_t size, void (*done)(void *context, int result), void *context)
+void array_resize(struct exchange *exchange, struct slot *slot, enum record_side side, struct handle *handle,
+                  const struct caller *caller, enum reserve_mode mode, uint64_t size,
+                  void (*done)(void *context, int result), void *context)
 {
     enum handshake_event event = side == RECORD_SIDE_INPUT ? EVENT_RESIZE_INPUT : EVENT_RESIZE_RESULT;
-    uint64_t identity = exchange_array_identity(exchange, slot, side);
+    uint64_t identity = step_array_identity(exchange, slot, side);
     int result;
 
     if (handle && handle->segment != slot->segments[side])
-        result = refuse(exchange, slot, caller, event, -EBUSY, "the handle is of an earlier round");
+        result = refuse_event(exchange, slot, caller, event, -EBUSY, "the handle is of an earlier round");
     else
         result = begin(exchange, slot, side, event, caller, handle, identity);
     if (result != 0)
@@ -363,19 +315,19 @@ static bool writable_now(const struct slot *slot, enum record_side side)
     return side == RECORD_SIDE_INPUT ? slot->state == STATE_FILLING : slot->state == STATE_COMPUTING;
 }
 
-bool exchange_has_holes(struct exchange *exchange, const struct slot *slot, enum record_side side)
+bool array_has_holes(struct exchange *exchange, const struct slot *slot, enum record_side side)
 {
     uint64_t size, allocated;
 
     return writable_now(slot, side) && slot->segments[side] && !slot->segments[side]->published &&
-           exchange_array_stat(exchange, slot, side, &size, &allocated) == 0 && allocated < size;
+           step_array_stat(exchange, slot, side, &size, &allocated) == 0 && allocated < size;
 }
 
-void exchange_fill_holes(struct exchange *exchange, struct slot *slot, enum record_side side,
-                         void (*done)(void *context, int result), void *context)
+void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_side side,
+                      void (*done)(void *context, int result), void *context)
 {
     uint64_t size, allocated;
-    int result = exchange_array_stat(exchange, slot, side, &size, &allocated);
+    int result = step_array_stat(exchange, slot, side, &size, &allocated);
 
     if (result < 0)
         done(context, result);
@@ -383,8 +335,8 @@ void exchange_fill_holes(struct exchange *exchange, struct slot *slot, enum reco
         start_sizing(exchange, slot, side, RESERVE_PAGES, size, true, done, context);
 }
 
-ssize_t exchange_write_array(struct exchange *exchange, struct handle *handle, const struct caller *caller,
-                             const void *buffer, size_t size, off_t offset)
+ssize_t array_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                    const void *buffer, size_t size, off_t offset)
 {
     struct slot *slot = handle->slot;
     struct segment *segment = handle->segment;
@@ -397,18 +349,18 @@ ssize_t exchange_write_array(struct exchange *exchange, struct handle *handle, c
     if (end > segment->charged) {
         result = quota_charge(exchange->quota, segment, slot->uid, end, exchange->limits.bytes_per_user);
         if (result < 0)
-            return exchange_refuse(exchange, slot, caller, "write", result, over_quota);
+            return refuse_operation(exchange, slot, caller, "write", result, over_quota);
     }
     put = segment_write(exchange->arena, segment, buffer, size, offset);
     if (put == -ENOSPC)
-        exchange_refuse(exchange, slot, caller, "write", -ENOSPC, "the arena is full");
+        refuse_operation(exchange, slot, caller, "write", -ENOSPC, "the arena is full");
     return put;
 }
 
 /* --- rename of a result onto an input --- */
 
-int exchange_move_result(struct exchange *exchange, struct slot *from, struct slot *to,
-                         const struct caller *caller)
+int array_move_result(struct exchange *exchange, struct slot *from, struct slot *to,
+                      const struct caller *caller)
 {
     struct handshake_step take = handshake_judge(slot_state(from), EVENT_TAKE_RESULT, 0);
     struct handshake_step give =
@@ -420,28 +372,28 @@ int exchange_move_result(struct exchange *exchange, struct slot *from, struct sl
     int result;
 
     if (take.verdict == VERDICT_REFUSE)
-        return refuse(exchange, from, caller, EVENT_TAKE_RESULT, -take.error,
-                      handshake_reason(slot_state(from), EVENT_TAKE_RESULT));
+        return refuse_event(exchange, from, caller, EVENT_TAKE_RESULT, -take.error,
+                            handshake_reason(slot_state(from), EVENT_TAKE_RESULT));
     if (to->source)
-        return refuse(exchange, to, caller, EVENT_GIVE_INPUT, -EBUSY, fed_by_source);
+        return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -EBUSY, fed_by_source);
     if (give.verdict == VERDICT_REFUSE)
-        return refuse(exchange, to, caller, EVENT_GIVE_INPUT, -give.error,
-                      handshake_reason(slot_state(to), EVENT_GIVE_INPUT));
+        return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -give.error,
+                            handshake_reason(slot_state(to), EVENT_GIVE_INPUT));
     if (segment) {
         result = quota_charge(exchange->quota, segment, to->uid, segment->charged,
                               exchange->limits.bytes_per_user);
         if (result < 0)
-            return refuse(exchange, to, caller, EVENT_GIVE_INPUT, result, over_quota);
+            return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, over_quota);
         segment_name(segment);
         segment->published = true; /* an empty one has its pages from who opened it for reading */
     }
-    exchange_take_step(exchange, from, &take);
+    step_take(exchange, from, &take);
     /* The kernel takes the inode to the new name. */
-    exchange_renew_inode(from, RECORD_SIDE_RESULT);
+    step_renew_inode(from, RECORD_SIDE_RESULT);
     if (from != to)
-        exchange_announce(exchange, from, &take);
-    exchange_take_step(exchange, to, &give);
-    exchange_renew_inode(to, RECORD_SIDE_INPUT);
+        step_announce(exchange, from, &take);
+    step_take(exchange, to, &give);
+    step_renew_inode(to, RECORD_SIDE_INPUT);
     if (segment) {
         to->segments[RECORD_SIDE_INPUT] = segment;
         to->arrays[RECORD_SIDE_INPUT].segment_id = segment->id;
@@ -449,8 +401,8 @@ int exchange_move_result(struct exchange *exchange, struct slot *from, struct sl
         to->reserved[RECORD_SIDE_INPUT] = size;
     }
     record_result_to_input(&to->record, &moved);
-    to->filler = caller_process(caller);
-    exchange_announce(exchange, to, &give);
-    exchange_run(exchange);
+    to->filler = caller->process;
+    step_announce(exchange, to, &give);
+    run_all(exchange);
     return 0;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attributes.h"
 
+#include "array.h"
+#include "step.h"
 #include <stdlib.h>
 
 /* Names of arrays and views stand for another inode in the next round: the kernel asks each time. */
@@ -30,7 +32,7 @@ static void array_attributes(struct request_ops *ops, const struct slot *slot, e
 {
     uint64_t size, allocated;
 
-    exchange_array_stat(ops->exchange, slot, side, &size, &allocated);
+    step_array_stat(ops->exchange, slot, side, &size, &allocated);
     st->st_size = (off_t)size;
     st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
     st->st_mtim = st->st_ctim = slot->arrays[side].changed;
@@ -55,7 +57,7 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
     case SLOT_FILES_ARRAY:
         array_attributes(ops, slot, slot_file_side(inode->file), st);
         /* The kernel is to ask before it believes a size that has no pages yet: GETATTR fills the holes. */
-        return exchange_has_holes(ops->exchange, slot, slot_file_side(inode->file)) ? unsettled : changing;
+        return array_has_holes(ops->exchange, slot, slot_file_side(inode->file)) ? unsettled : changing;
     case SLOT_FILES_VIEW:
         st->st_mtim = st->st_ctim = slot->arrays[slot_file_side(inode->file)].changed;
         st->st_size = row->size(ops->exchange, slot, inode->file);
@@ -84,7 +86,7 @@ struct attributes_timeouts attributes_fill(struct request_ops *ops, const struct
     switch (inode->kind) {
     case NODEID_ROOT:
         st->st_mode = S_IFDIR | ops->conf->root_mode;
-        st->st_nlink = 3 + slots_count(ops->exchange->slots);
+        st->st_nlink = 3 + slots_count(exchange_slots(ops->exchange));
         st->st_uid = ops->uid;
         st->st_gid = ops->gid;
         st->st_mtim = st->st_ctim = st->st_atim = ops->started;

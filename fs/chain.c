@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "chain.h"
 
+#include "refuse.h"
+#include "shared.h"
+#include "step.h"
 #include "text.h"
+#include "wait.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,7 +201,7 @@ static void take_failure(struct exchange *exchange, struct slot *slot, const str
             size = FAILURE_TEXT_MAX;
         }
     }
-    exchange_set_failed(exchange, slot, text ? text : "", size);
+    step_fail(exchange, slot, text ? text : "", size);
     slot->failed_by_source = 1;
     free(text);
 }
@@ -210,15 +214,15 @@ static void take_array(struct exchange *exchange, struct slot *slot, struct slot
 
     if (slot_state(slot) != STATE_IDLE)
         step.effects |= EFFECT_NEW_ROUND;
-    exchange_take_step(exchange, slot, &step);
-    exchange_adopt(exchange, slot, RECORD_SIDE_INPUT, source, side);
+    step_take(exchange, slot, &step);
+    step_adopt(exchange, slot, RECORD_SIDE_INPUT, source, side);
     if (side == RECORD_SIDE_INPUT)
         record_copy_side(&slot->record, &source->record, RECORD_SIDE_INPUT);
     else
         record_result_to_input(&slot->record, &source->record);
     slot->last_size[RECORD_SIDE_INPUT] = source->last_size[side];
     slot->has_input = 1;
-    exchange_announce(exchange, slot, &step);
+    step_announce(exchange, slot, &step);
 }
 
 static void wait_again(struct exchange *exchange, struct slot *slot)
@@ -226,7 +230,7 @@ static void wait_again(struct exchange *exchange, struct slot *slot)
     struct handshake_step step = {VERDICT_PROCEED, 0, STATE_IDLE, 0,
                                   EFFECT_CLEAR_ERROR | EFFECT_FRESH_INPUT | EFFECT_FRESH_RESULT};
 
-    exchange_apply(exchange, slot, &step);
+    step_apply(exchange, slot, &step);
 }
 
 void chain_pull(struct exchange *exchange, struct slot *slot)
@@ -246,7 +250,7 @@ void chain_pull(struct exchange *exchange, struct slot *slot)
         take_failure(exchange, slot, source);
     else
         take_array(exchange, slot, source, side);
-    exchange_queue(exchange, source); /* its result was taken: it may take its next input itself */
+    wait_queue(exchange, source); /* its result was taken: it may take its next input itself */
 }
 
 void chain_queue_neighbours(struct exchange *exchange, struct slot *slot)
@@ -258,15 +262,15 @@ void chain_queue_neighbours(struct exchange *exchange, struct slot *slot)
     for (struct slot *follower = first_follower(exchange, slot); follower;
          follower = next_follower(exchange, follower)) {
         if (has_something_to_pull(exchange, follower))
-            exchange_queue(exchange, follower);
+            wait_queue(exchange, follower);
     }
     /* Publishers that wait for this slot: its source's, and through shared inputs those further up. */
     while (lets_others_go_on && (source = source_of(exchange, at))) {
         enum record_side side = (enum record_side)at->source_side;
 
         at = source;
-        if (at->waiters || (at->source && has_something_to_pull(exchange, at)))
-            exchange_queue(exchange, at);
+        if (!LIST_EMPTY(&at->waiters) || (at->source && has_something_to_pull(exchange, at)))
+            wait_queue(exchange, at);
         if (side == RECORD_SIDE_RESULT)
             break;
     }
@@ -281,16 +285,16 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
     struct slot *sibling;
 
     if (slot->source)
-        return exchange_refuse(exchange, slot, caller, operation, -EEXIST, "it has a source already");
+        return refuse_operation(exchange, slot, caller, operation, -EEXIST, "it has a source already");
     for (const struct slot *up = slot == source ? slot : source_of(exchange, source); up;
          up = source_of(exchange, up)) {
         if (up == slot)
-            return exchange_refuse(exchange, slot, caller, operation, -ELOOP,
-                                   "the chain would close on itself");
+            return refuse_operation(exchange, slot, caller, operation, -ELOOP,
+                                    "the chain would close on itself");
     }
     if (slot_state(slot) != STATE_IDLE && slot_state(slot) != STATE_DONE && slot_state(slot) != STATE_FAILED)
-        return exchange_refuse(exchange, slot, caller, operation, -EBUSY,
-                               "it has an input on its way already");
+        return refuse_operation(exchange, slot, caller, operation, -EBUSY,
+                                "it has an input on its way already");
     slot->source = slot_index(exchange->slots, source);
     slot->source_side = side;
     slot->source_serial = slots_serial(exchange->slots);
@@ -302,8 +306,7 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
     if (sibling)
         sibling->previous_follower = slot_index(exchange->slots, slot);
     source->first_follower = slot_index(exchange->slots, slot);
-    exchange_queue(exchange, slot);
-    exchange_run(exchange);
+    wait_queue(exchange, slot);
     return 0;
 }
 
@@ -324,9 +327,8 @@ void chain_unlink(struct exchange *exchange, struct slot *slot)
     slot->source = slot->next_follower = slot->previous_follower = 0;
     slot->source_taken = 0;
     slot->failed_by_source = 0;
-    exchange_unshare(exchange, slot);
-    exchange_queue(exchange, source); /* its publisher may have waited for this slot */
-    exchange_run(exchange);
+    step_unshare(exchange, slot);
+    wait_queue(exchange, source); /* its publisher may have waited for this slot */
 }
 
 void chain_slot_removed(struct exchange *exchange, struct slot *slot)
@@ -338,7 +340,7 @@ void chain_slot_removed(struct exchange *exchange, struct slot *slot)
     while ((follower = first_follower(exchange, slot))) {
         chain_unlink(exchange, follower);
         if (slot_state(follower) == STATE_IDLE)
-            exchange_set_failed(exchange, follower, text, (size_t)size);
+            step_fail(exchange, follower, text, (size_t)size);
     }
     chain_unlink(exchange, slot);
 }

@@ -9,9 +9,12 @@
 #ifndef PYRMAPFS_CHAIN_H
 #define PYRMAPFS_CHAIN_H
 
-#include "exchange.h"
+#include "caller.h"
+#include "terms.h"
 
 /*
+ * Links only queue what they make possible: the caller runs the queue.
+ *
  * Makes `slot` follow an array of `source`. Returns 0, -EEXIST (it has a source), -EBUSY (an input is on its
  * way), -ELOOP.
  */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon_files.h"
 
+#include "deadline.h"
 #include "graph.h"
 #include "report.h"
 #include <stdio.h>
@@ -14,12 +15,12 @@ struct census {
 
 static struct census count_slots(const struct exchange *exchange)
 {
-    struct census census = {.slots = slots_count(exchange->slots)};
+    struct census census = {.slots = slots_count(exchange_slots(exchange))};
     const struct slot *slot;
     uint32_t index = 0;
 
-    while ((slot = slot_after(exchange->slots, index))) {
-        index = slot_index(exchange->slots, slot);
+    while ((slot = slot_after(exchange_slots(exchange), index))) {
+        index = slot_index(exchange_slots(exchange), slot);
         census.states[slot->state]++;
     }
     return census;
@@ -46,14 +47,15 @@ static uint64_t free_bytes(const struct ledger_usage *usage)
 static void print_status(const struct daemon_files *files, FILE *out)
 {
     const struct exchange *exchange = files->exchange;
+    const struct exchange_counts *counts = exchange_counts(exchange);
     struct census census = count_slots(exchange);
     uint64_t uptime = deadline_now_ms() - files->started_ms;
     struct ledger_usage usage;
 
-    ledger_usage(exchange->arena, &usage);
+    ledger_usage(exchange_arena(exchange), &usage);
     fprintf(out, "version: %s\n", PYRMAPFS_VERSION);
     fprintf(out, "data path: %s\n", files->data_path);
-    fprintf(out, "arena: %s\n", arena_kind_name(arena_kind(exchange->arena)));
+    fprintf(out, "arena: %s\n", arena_kind_name(arena_kind(exchange_arena(exchange))));
     print_bytes(out, "capacity", usage.capacity);
     print_bytes(out, "used", usage.used);
     print_bytes(out, "warm", usage.warm);
@@ -63,10 +65,10 @@ static void print_status(const struct daemon_files *files, FILE *out)
     for (int state = 0; state < HANDSHAKE_STATES; state++)
         fprintf(out, "%s%s %u", state ? ", " : "", handshake_state_name((enum handshake_state)state),
                 census.states[state]);
-    fprintf(out, ")\nrounds: %llu\n", (unsigned long long)exchange->rounds);
-    fprintf(out, "waiters: %u\n", exchange->waiters);
-    fprintf(out, "refusals: %llu\n", (unsigned long long)exchange->refusals);
-    fprintf(out, "takeovers: %llu\n", (unsigned long long)exchange->takeovers);
+    fprintf(out, ")\nrounds: %llu\n", (unsigned long long)counts->rounds);
+    fprintf(out, "waiters: %u\n", counts->waiters);
+    fprintf(out, "refusals: %llu\n", (unsigned long long)counts->refusals);
+    fprintf(out, "takeovers: %llu\n", (unsigned long long)counts->takeovers);
     fprintf(out, "uptime: %llu.%03llu s\n", (unsigned long long)(uptime / 1000),
             (unsigned long long)(uptime % 1000));
 }
@@ -86,14 +88,14 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
 {
     const struct exchange *exchange = files->exchange;
     struct census census = count_slots(exchange);
-    const size_t errnos = sizeof(exchange->refusals_by_errno) / sizeof(exchange->refusals_by_errno[0]);
+    const struct exchange_counts *counts = exchange_counts(exchange);
     struct ledger_usage usage;
 
-    ledger_usage(exchange->arena, &usage);
+    ledger_usage(exchange_arena(exchange), &usage);
     print_head(out, "info", "gauge", "What serves this mount.");
     fprintf(out, "pyrmapfs_info{version=\"%s\",path=\"%s\",arena=\"%s\"} 1\n", PYRMAPFS_VERSION,
-            exchange->data_path == DATA_PATH_PASSTHROUGH ? "passthrough" : "page cache",
-            arena_kind_name(arena_kind(exchange->arena)));
+            exchange_data_path(exchange) == DATA_PATH_PASSTHROUGH ? "passthrough" : "page cache",
+            arena_kind_name(arena_kind(exchange_arena(exchange))));
     print_metric(out, "capacity_bytes", "gauge", "Size of the arena.", usage.capacity);
     print_metric(out, "used_bytes", "gauge", "Bytes of the arena in use.", usage.used);
     print_metric(out, "warm_bytes", "gauge", "Bytes kept allocated for new segments.", usage.warm);
@@ -105,22 +107,22 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
     for (int state = 0; state < HANDSHAKE_STATES; state++)
         fprintf(out, "pyrmapfs_slots{state=\"%s\"} %u\n", handshake_state_name((enum handshake_state)state),
                 census.states[state]);
-    print_metric(out, "rounds_total", "counter", "Published results.", exchange->rounds);
+    print_metric(out, "rounds_total", "counter", "Published results.", counts->rounds);
     print_head(out, "refusals_total", "counter", "Refused operations by errno.");
-    for (size_t error = 0; error < errnos; error++) {
-        if (!exchange->refusals_by_errno[error])
+    for (size_t error = 0; error < EXCHANGE_ERRNOS; error++) {
+        if (!counts->refusals_by_errno[error])
             continue;
         fputs("pyrmapfs_refusals_total{errno=\"", out);
         report_errno((int)error, out);
-        fprintf(out, "\"} %llu\n", (unsigned long long)exchange->refusals_by_errno[error]);
+        fprintf(out, "\"} %llu\n", (unsigned long long)counts->refusals_by_errno[error]);
     }
     print_head(out, "requests_total", "counter", "Requests of the kernel by kind.");
     for (size_t kind = 0; kind < files->request_kinds; kind++)
         fprintf(out, "pyrmapfs_requests_total{op=\"%s\"} %llu\n", files->request_names[kind],
                 (unsigned long long)files->request_counts[kind]);
-    print_metric(out, "waiters", "gauge", "Parked requests.", exchange->waiters);
+    print_metric(out, "waiters", "gauge", "Parked requests.", counts->waiters);
     print_metric(out, "takeovers_total", "counter", "Times that a new server took the mount over.",
-                 exchange->takeovers);
+                 counts->takeovers);
     print_head(out, "uptime_seconds", "gauge", "Since the mount.");
     fprintf(out, "pyrmapfs_uptime_seconds %.3f\n", (double)(deadline_now_ms() - files->started_ms) / 1000.0);
 }

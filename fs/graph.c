@@ -33,8 +33,8 @@ void graph_dot(struct exchange *exchange, FILE *out)
     fputs("digraph pyrmapfs {\n    rankdir=LR;\n    node [shape=box, style=\"rounded,filled\", "
           "fontname=\"sans-serif\"];\n",
           out);
-    while ((slot = slot_after(exchange->slots, index))) {
-        index = slot_index(exchange->slots, slot);
+    while ((slot = slot_after(exchange_slots(exchange), index))) {
+        index = slot_index(exchange_slots(exchange), slot);
         fprintf(out, "    n%u [label=\"", index);
         print_escaped(slot->name, out);
         fprintf(out, "\\n%s %llu\", fillcolor=%s];\n", handshake_state_name(slot_state(slot)),
@@ -70,15 +70,15 @@ static void print_tree(struct exchange *exchange, const struct slot *root, FILE 
     while (at) {
         print_node(at, depth, out);
         if (at->first_follower) {
-            at = slot_at(exchange->slots, at->first_follower);
+            at = slot_at(exchange_slots(exchange), at->first_follower);
             depth++;
             continue;
         }
         while (at && at != root && !at->next_follower) {
-            at = slot_at(exchange->slots, at->source);
+            at = slot_at(exchange_slots(exchange), at->source);
             depth--;
         }
-        at = !at || at == root ? NULL : slot_at(exchange->slots, at->next_follower);
+        at = !at || at == root ? NULL : slot_at(exchange_slots(exchange), at->next_follower);
     }
 }
 
@@ -87,8 +87,8 @@ void graph_tree(struct exchange *exchange, FILE *out)
     const struct slot *slot;
     uint32_t index = 0;
 
-    while ((slot = slot_after(exchange->slots, index))) {
-        index = slot_index(exchange->slots, slot);
+    while ((slot = slot_after(exchange_slots(exchange), index))) {
+        index = slot_index(exchange_slots(exchange), slot);
         if (!slot->source && slot->first_follower)
             print_tree(exchange, slot, out);
     }

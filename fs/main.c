@@ -11,9 +11,11 @@
  *   ops_* -> request -> transport            decode, one reply; passthrough, which libfuse does not know
  *   request -> slot_files -> report, view    the files of a slot, a table row each; view -> number
  *   request -> daemon_files -> graph         the files of .pyrmap
- *   slot_files -> exchange (array, publish)  applies steps to slots and segments, wakes waiters
- *   exchange -> chain, page, quota, handle   pipelines, the mapped record, shares, open files
- *   exchange -> handshake                    state x event -> verdict, a pure function
+ *   slot_files -> exchange, publish, array   slots, writes of the record, open arrays
+ *   exchange, publish, array -> run          lets everything happen that a step made possible
+ *   run -> chain -> step -> wait -> refuse   pipelines; taken steps; parked requests; what was refused
+ *   step -> page, quota, handle              the mapped record, shares, open files
+ *   step -> handshake                        state x event -> verdict, a pure function
  *   exchange -> slot, process, deadline      the table and its index; whose end matters; waits that end
  *   exchange -> caller                       who makes a request
  *   slot -> arena -> background              segments; the helper thread

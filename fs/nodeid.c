@@ -2,6 +2,7 @@
 #include "nodeid.h"
 
 #include "daemon_files.h"
+#include "step.h"
 #include <errno.h>
 
 enum { SLOT_BITS = 18, FILE_BITS = 5 };
@@ -57,17 +58,17 @@ static int has_array(struct slot *slot, const struct slot_array *wanted, struct 
 static int decode_shared(struct exchange *exchange, const struct slot_array *wanted,
                          struct nodeid_target *inode)
 {
-    struct slot *slot = slot_at(exchange->slots, wanted->home);
+    struct slot *slot = slot_at(exchange_slots(exchange), wanted->home);
 
     if (has_array(slot, wanted, inode))
         return 0;
     for (uint32_t at = slot ? slot->first_follower : 0; at;
-         at = slot_at(exchange->slots, at)->next_follower) {
-        if (has_array(slot_at(exchange->slots, at), wanted, inode))
+         at = slot_at(exchange_slots(exchange), at)->next_follower) {
+        if (has_array(slot_at(exchange_slots(exchange), at), wanted, inode))
             return 0;
     }
-    for (slot = slot_after(exchange->slots, 0); slot;
-         slot = slot_after(exchange->slots, slot_index(exchange->slots, slot))) {
+    for (slot = slot_after(exchange_slots(exchange), 0); slot;
+         slot = slot_after(exchange_slots(exchange), slot_index(exchange_slots(exchange), slot))) {
         if (has_array(slot, wanted, inode))
             return 0;
     }
@@ -79,7 +80,7 @@ int nodeid_decode(struct exchange *exchange, uint64_t nodeid, struct nodeid_targ
     uint32_t index = (uint32_t)(nodeid & slot_mask);
     unsigned file = (unsigned)(nodeid >> SLOT_BITS & file_mask);
     uint64_t serial = nodeid_serial(nodeid);
-    struct slot *slot = slot_at(exchange->slots, index);
+    struct slot *slot = slot_at(exchange_slots(exchange), index);
 
     *inode = (struct nodeid_target){.kind = NODEID_ROOT};
     if (nodeid == NODEID_ROOT_ID)
@@ -88,7 +89,8 @@ int nodeid_decode(struct exchange *exchange, uint64_t nodeid, struct nodeid_targ
         *inode = (struct nodeid_target){.kind = NODEID_DAEMON, .number = file};
         return serial == DAEMON_SERIAL && (file == 0 || daemon_files_name(file)) ? 0 : -ESTALE;
     }
-    if (exchange->data_path == DATA_PATH_PAGE_CACHE && (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN))
+    if (exchange_data_path(exchange) == DATA_PATH_PAGE_CACHE &&
+        (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN))
         return decode_shared(exchange,
                              &(struct slot_array){.number = serial,
                                                   .home = index,
@@ -104,19 +106,20 @@ int nodeid_decode(struct exchange *exchange, uint64_t nodeid, struct nodeid_targ
 
 uint64_t nodeid_aside(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
-    return pack(slot_index(exchange->slots, slot), file == SLOT_METADATA_BIN ? ASIDE_BIN : ASIDE_TXT,
+    return pack(slot_index(exchange_slots(exchange), slot), file == SLOT_METADATA_BIN ? ASIDE_BIN : ASIDE_TXT,
                 slot->serial);
 }
 
 uint64_t nodeid_of(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
-    if (exchange->data_path == DATA_PATH_PAGE_CACHE && (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN)) {
+    if (exchange_data_path(exchange) == DATA_PATH_PAGE_CACHE &&
+        (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN)) {
         enum record_side side = slot_file_side(file);
         const struct slot_array *array = &slot->arrays[side];
         return pack(array->home, slot_file_of_side((enum record_side)array->home_side),
-                    exchange_array_identity(exchange, slot, side));
+                    step_array_identity(exchange, slot, side));
     }
-    return pack(slot_index(exchange->slots, slot), file, current_serial(slot, file));
+    return pack(slot_index(exchange_slots(exchange), slot), file, current_serial(slot, file));
 }
 
 uint64_t nodeid_encode(struct exchange *exchange, const struct nodeid_target *inode)

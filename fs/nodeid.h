@@ -40,7 +40,7 @@ uint64_t nodeid_aside(struct exchange *exchange, struct slot *slot, enum slot_fi
 /* st_ino: the segment's number for data.bin and result.bin. */
 uint64_t nodeid_number(struct exchange *exchange, const struct nodeid_target *inode);
 
-/* What a nodeid of data.bin or result.bin carries: see exchange_array_identity. */
+/* What a nodeid of data.bin or result.bin carries: see step_array_identity. */
 uint64_t nodeid_serial(uint64_t nodeid);
 
 #endif

@@ -2,6 +2,7 @@
 #include "notify.h"
 
 #include "nodeid.h"
+#include "step.h"
 #include <stdlib.h>
 
 void notify_attributes(struct request_ops *ops, struct slot *slot)
@@ -73,7 +74,7 @@ static void send_invalidation(struct request_ops *ops, uint64_t nodeid, uint64_t
 
 void notify_record(struct request_ops *ops, struct slot *slot)
 {
-    if (ops->exchange->data_path != DATA_PATH_PAGE_CACHE)
+    if (exchange_data_path(ops->exchange) != DATA_PATH_PAGE_CACHE)
         return;
     /* One at a time for each slot: a record may change faster than pages are dropped. */
     if (slot->refreshing != REFRESH_NOT) {
@@ -115,7 +116,7 @@ static void array_replaced(void *context, struct slot *slot, enum slot_file file
 static void slot_vanished(void *context, const char *name)
 {
     struct request_ops *ops = context;
-    struct slot *slot = slot_find(ops->exchange->slots, name);
+    struct slot *slot = slot_find(exchange_slots(ops->exchange), name);
 
     fuse_lowlevel_notify_inval_inode(ops->session, nodeid_of(ops->exchange, slot, SLOT_DIRECTORY), -1, 0);
 }
@@ -149,5 +150,5 @@ void notify_segment_freed(void *context, struct segment *segment)
     struct request_ops *ops = context;
 
     if (ops->exchange)
-        exchange_segment_freed(ops->exchange, segment);
+        step_segment_freed(ops->exchange, segment);
 }

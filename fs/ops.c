@@ -31,12 +31,12 @@ int ops_settle_data_path(struct request_ops *ops, char error[CONF_ERROR_MAX])
 {
     char reason[160] = "path.passthrough = off";
 
-    ops->exchange->data_path = DATA_PATH_PAGE_CACHE;
+    exchange_set_data_path(ops->exchange, DATA_PATH_PAGE_CACHE);
     if (ops->conf->passthrough != CONF_OFF) {
         int result = transport_negotiated(ops->transport) ? try_passthrough(ops) : -EOPNOTSUPP;
 
         if (result == 0)
-            ops->exchange->data_path = DATA_PATH_PASSTHROUGH;
+            exchange_set_data_path(ops->exchange, DATA_PATH_PASSTHROUGH);
         else if (result == -EOPNOTSUPP)
             snprintf(reason, sizeof(reason),
                      "this kernel has no FUSE passthrough: Linux 6.9 or later is needed");
@@ -45,7 +45,7 @@ int ops_settle_data_path(struct request_ops *ops, char error[CONF_ERROR_MAX])
         else
             snprintf(reason, sizeof(reason), "the kernel refused a backing file: %s", strerror(-result));
     }
-    if (ops->exchange->data_path == DATA_PATH_PASSTHROUGH) {
+    if (exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH) {
         snprintf(ops->files.data_path, sizeof(ops->files.data_path),
                  "passthrough (the kernel maps segments directly)");
         return 0;
@@ -99,7 +99,7 @@ static void ops_statfs(fuse_req_t request, fuse_ino_t nodeid)
 {
     struct request_ops *ops = request_begin(request, REQUEST_STATFS);
     struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = SLOT_NAME_MAX};
-    uint32_t limit = slots_limit(ops->exchange->slots);
+    uint32_t limit = slots_limit(exchange_slots(ops->exchange));
     struct ledger_usage usage;
 
     (void)nodeid;
@@ -108,7 +108,7 @@ static void ops_statfs(fuse_req_t request, fuse_ino_t nodeid)
     st.f_bfree = usage.capacity > usage.used ? (usage.capacity - usage.used) / 4096 : 0;
     st.f_bavail = st.f_bfree;
     st.f_files = limit;
-    st.f_ffree = st.f_favail = limit - slots_count(ops->exchange->slots);
+    st.f_ffree = st.f_favail = limit - slots_count(exchange_slots(ops->exchange));
     fuse_reply_statfs(request, &st);
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops_attr.h"
 
+#include "array.h"
 #include "attributes.h"
 #include "nodeid.h"
 #include "notify.h"
 #include "parked.h"
+#include "step.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -110,10 +112,10 @@ void ops_attr_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_in
         return;
     }
     if (inode.kind == NODEID_SLOT && slot_files_row(inode.file)->kind == SLOT_FILES_ARRAY &&
-        exchange_has_holes(ops->exchange, inode.slot, slot_file_side(inode.file))) {
+        array_has_holes(ops->exchange, inode.slot, slot_file_side(inode.file))) {
         parked = parked_new(ops, request, nodeid, NULL, 0);
         if (parked) {
-            exchange_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), holes_filled, parked);
+            array_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), holes_filled, parked);
             return;
         }
     }
@@ -149,7 +151,7 @@ static void set_owner_and_mode(struct request_ops *ops, const struct nodeid_targ
             slot->modes[inode->file] = st->st_mode & 0777;
     }
     if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE)) {
-        exchange_unshare(ops->exchange, slot);
+        step_unshare(ops->exchange, slot);
         notify_attributes(ops, slot);
     }
 }
@@ -180,7 +182,7 @@ void ops_attr_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, in
         result = -EPERM;
     if (result == 0 && mask & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) &&
         slot_files_row(inode.file)->kind == SLOT_FILES_ARRAY &&
-        exchange_array_is_shared(ops->exchange, inode.slot, slot_file_side(inode.file)))
+        step_array_is_shared(ops->exchange, inode.slot, slot_file_side(inode.file)))
         result = -EPERM;
     if (result == 0 && mask & FUSE_SET_ATTR_SIZE && slot_files_row(inode.file)->kind != SLOT_FILES_ARRAY)
         result = set_small_size(ops, &inode, st->st_size);
@@ -199,8 +201,8 @@ void ops_attr_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, in
         request_reply(request, -ENOMEM);
         return;
     }
-    exchange_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? request_handle(fi) : NULL,
-                    &caller, RESERVE_RESIZE, (uint64_t)st->st_size, reply_attributes_later, parked);
+    array_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? request_handle(fi) : NULL,
+                 &caller, RESERVE_RESIZE, (uint64_t)st->st_size, reply_attributes_later, parked);
 }
 
 static void fallocated(void *context, int result)
@@ -232,7 +234,7 @@ void ops_attr_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t o
         request_reply(request, -ENOMEM);
         return;
     }
-    exchange_resize(ops->exchange, handle->slot, handle->side, handle, &caller,
-                    mode ? RESERVE_PAGES : RESERVE_GROW, (uint64_t)offset + (uint64_t)length, fallocated,
-                    parked);
+    array_resize(ops->exchange, handle->slot, handle->side, handle, &caller,
+                 mode ? RESERVE_PAGES : RESERVE_GROW, (uint64_t)offset + (uint64_t)length, fallocated,
+                 parked);
 }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops_file.h"
 
+#include "array.h"
+#include "container.h"
 #include "log.h"
 #include "nodeid.h"
 #include "page.h"
 #include "parked.h"
 #include "seek.h"
+#include "step.h"
 #include "stored.h"
+#include "wait.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -19,7 +23,7 @@ static void handle_free(struct request_ops *ops, struct handle *handle)
 {
     switch (request_file_kind(handle)) {
     case SLOT_FILES_ARRAY:
-        exchange_close_array(ops->exchange, handle);
+        array_close(ops->exchange, handle);
         break;
     case SLOT_FILES_RECORD:
     case SLOT_FILES_VIEW:
@@ -47,7 +51,7 @@ static int array_backing(struct request_ops *ops, struct handle *handle, int32_t
     struct segment *segment = handle->segment;
 
     *backing_id = 0;
-    if (ops->exchange->data_path != DATA_PATH_PASSTHROUGH)
+    if (exchange_data_path(ops->exchange) != DATA_PATH_PASSTHROUGH)
         return 0;
     if (!segment->backing_id) {
         int id = transport_backing_open(ops->transport, segment->fd);
@@ -78,7 +82,7 @@ static void release_record(struct request_ops *ops, struct handle *handle, const
     struct slot *slot = handle->slot;
     struct record page;
 
-    if (ops->exchange->data_path != DATA_PATH_PASSTHROUGH)
+    if (exchange_data_path(ops->exchange) != DATA_PATH_PASSTHROUGH)
         return;
     if (!slot) {
         release_removed_record(ops, handle);
@@ -133,28 +137,28 @@ static void truncated_at_open(void *context, int result)
     finish_open(context, result);
 }
 
-static void end_open(struct waiter *waiter, int result)
+static void end_open(struct wait *wait, int result)
 {
-    struct parked *parked = (struct parked *)waiter;
+    struct parked *parked = container_of(wait, struct parked, wait);
     struct handle *handle = parked->handle;
     uint64_t size, allocated;
 
     if (result == 0 && parked->fi.flags & O_TRUNC && handle->slot &&
-        exchange_array_stat(parked->ops->exchange, handle->slot, handle->side, &size, &allocated) == 0 &&
+        step_array_stat(parked->ops->exchange, handle->slot, handle->side, &size, &allocated) == 0 &&
         size > 0) {
-        exchange_resize(parked->ops->exchange, handle->slot, handle->side, handle, &parked->caller,
-                        RESERVE_RESIZE, 0, truncated_at_open, parked);
+        array_resize(parked->ops->exchange, handle->slot, handle->side, handle, &parked->caller,
+                     RESERVE_RESIZE, 0, truncated_at_open, parked);
         return;
     }
     finish_open(parked, result);
 }
 
-static int retry_open(struct waiter *waiter)
+static int retry_open(struct wait *wait)
 {
-    struct parked *parked = (struct parked *)waiter;
+    struct parked *parked = container_of(wait, struct parked, wait);
 
-    return exchange_open_array(parked->ops->exchange, waiter->slot, parked->handle, &parked->caller,
-                               nodeid_serial(parked->nodeid));
+    return array_open(parked->ops->exchange, wait->slot, parked->handle, &parked->caller,
+                      nodeid_serial(parked->nodeid));
 }
 
 static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t nodeid,
@@ -170,17 +174,17 @@ static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t n
         return;
     }
     parked->handle = handle;
-    parked->waiter.retry = retry_open;
-    parked->waiter.end = end_open;
+    parked->wait.retry = retry_open;
+    parked->wait.end = end_open;
     if (slot_file_side(inode->file) == RECORD_SIDE_INPUT)
-        parked->waiter.event = writes ? EVENT_OPEN_INPUT_WRITE : EVENT_OPEN_INPUT_READ;
+        parked->wait.event = writes ? EVENT_OPEN_INPUT_WRITE : EVENT_OPEN_INPUT_READ;
     else
-        parked->waiter.event = writes ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
-    result = exchange_open_array(ops->exchange, inode->slot, handle, &parked->caller, nodeid_serial(nodeid));
-    if (result == EXCHANGE_WAITS)
+        parked->wait.event = writes ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
+    result = array_open(ops->exchange, inode->slot, handle, &parked->caller, nodeid_serial(nodeid));
+    if (result == WAIT_FOR_PEER)
         parked_wait(parked, inode->slot, result, fi->flags);
     else
-        end_open(&parked->waiter, result);
+        end_open(&parked->wait, result);
 }
 
 static int open_record_page(struct request_ops *ops, struct slot *slot, int32_t *backing_id)
@@ -214,7 +218,8 @@ static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_
         result = -EACCES; /* views; the kernel's own check lets root through */
     if (result == 0 && row->open)
         result = row->open(ops->exchange, slot, handle);
-    if (result == 0 && row->kind == SLOT_FILES_RECORD && ops->exchange->data_path == DATA_PATH_PASSTHROUGH)
+    if (result == 0 && row->kind == SLOT_FILES_RECORD &&
+        exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH)
         result = open_record_page(ops, slot, &backing_id);
     if (result == 0 && fi->flags & O_TRUNC && row->resize) {
         result = row->resize(ops->exchange, slot, inode->file, 0);
@@ -312,18 +317,18 @@ static void reply_write(fuse_req_t request, int result, size_t size)
         fuse_reply_write(request, size);
 }
 
-static int retry_write(struct waiter *waiter)
+static int retry_write(struct wait *wait)
 {
-    struct parked *parked = (struct parked *)waiter;
+    struct parked *parked = container_of(wait, struct parked, wait);
     const struct slot_files_row *row = slot_files_row(parked->handle->file);
 
     return row->write(parked->ops->exchange, parked->handle, &parked->caller, parked->bytes, parked->size,
                       parked->offset);
 }
 
-static void end_write(struct waiter *waiter, int result)
+static void end_write(struct wait *wait, int result)
 {
-    struct parked *parked = (struct parked *)waiter;
+    struct parked *parked = container_of(wait, struct parked, wait);
 
     reply_write(parked->request, result, parked->size);
     free(parked);
@@ -340,7 +345,7 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
     ssize_t result;
 
     if (row->kind == SLOT_FILES_ARRAY) {
-        result = exchange_write_array(ops->exchange, handle, &caller, bytes, size, offset);
+        result = array_write(ops->exchange, handle, &caller, bytes, size, offset);
         if (result < 0)
             request_reply(request, (int)result);
         else
@@ -372,9 +377,9 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
     }
     memcpy(parked->bytes, bytes, size);
     parked->offset = offset;
-    parked->waiter.event = slot_files_write_event(handle, bytes, size, offset);
-    parked->waiter.retry = retry_write;
-    parked->waiter.end = end_write;
+    parked->wait.event = slot_files_write_event(handle, bytes, size, offset);
+    parked->wait.retry = retry_write;
+    parked->wait.end = end_write;
     parked_wait(parked, handle->slot, (int)result, fi->flags);
 }
 

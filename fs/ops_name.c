@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops_name.h"
 
+#include "array.h"
 #include "attributes.h"
 #include "chain.h"
 #include "log.h"
 #include "nodeid.h"
+#include "refuse.h"
+#include "wait.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,8 +24,7 @@ static void reply_entry(fuse_req_t request, struct request_ops *ops, const struc
 
     entry.ino = nodeid_encode(ops->exchange, inode);
     if (inode->kind == NODEID_SLOT &&
-        (inode->file == SLOT_METADATA_BIN || inode->file == SLOT_METADATA_TXT) &&
-        exchange_has_parked_step(inode->slot))
+        (inode->file == SLOT_METADATA_BIN || inode->file == SLOT_METADATA_TXT) && wait_has_step(inode->slot))
         entry.ino = nodeid_aside(ops->exchange, inode->slot, inode->file);
     entry.attr_timeout = timeouts.attributes;
     entry.entry_timeout = timeouts.entry;
@@ -57,7 +59,7 @@ static int find(struct request_ops *ops, const struct nodeid_target *parent, con
             child->kind = NODEID_DAEMON;
             return 0;
         }
-        child->slot = slot_find(ops->exchange->slots, name);
+        child->slot = slot_find(exchange_slots(ops->exchange), name);
         child->file = SLOT_DIRECTORY;
         return child->slot ? 0 : -ENOENT;
     case NODEID_DAEMON:
@@ -180,16 +182,16 @@ void ops_name_symlink(fuse_req_t request, const char *target, fuse_ino_t parent,
     if (result == 0) {
         result = chain_parse_target(ops->exchange, ops->mountpoint, target, &source, &side);
         if (result < 0)
-            exchange_refuse(ops->exchange, directory.slot, &caller, "chain the slot", result,
-                            result == -ENOENT ? "there is no such slot"
-                                              : "a source is ../SLOT/result.bin or ../SLOT/data.bin");
+            refuse_operation(ops->exchange, directory.slot, &caller, "chain the slot", result,
+                             result == -ENOENT ? "there is no such slot"
+                                               : "a source is ../SLOT/result.bin or ../SLOT/data.bin");
     }
     if (result == 0 &&
         !may_read(request, source, side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN))
-        result = exchange_refuse(ops->exchange, directory.slot, &caller, "chain the slot", -EACCES,
-                                 "the source may not be read");
+        result = refuse_operation(ops->exchange, directory.slot, &caller, "chain the slot", -EACCES,
+                                  "the source may not be read");
     if (result == 0)
-        result = chain_link(ops->exchange, directory.slot, source, side, &caller);
+        result = exchange_chain(ops->exchange, directory.slot, source, side, &caller);
     if (result < 0) {
         request_reply(request, result);
         return;
@@ -256,7 +258,7 @@ void ops_name_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
 
 static int rename_slot(struct request_ops *ops, struct slot *slot, const char *new_name, unsigned flags)
 {
-    struct slot *other = slot_find(ops->exchange->slots, new_name);
+    struct slot *other = slot_find(exchange_slots(ops->exchange), new_name);
     int result = slot_name_check(new_name);
 
     if (result < 0)
@@ -265,7 +267,7 @@ static int rename_slot(struct request_ops *ops, struct slot *slot, const char *n
         return 0;
     if (other)
         return flags & RENAME_NOREPLACE ? -EEXIST : -ENOTEMPTY;
-    slot_rename(ops->exchange->slots, slot, new_name);
+    slot_rename(exchange_slots(ops->exchange), slot, new_name);
     slot_touch(slot, SLOT_DIRECTORY);
     return 0;
 }
@@ -293,7 +295,7 @@ void ops_name_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fu
     else if (from.kind == NODEID_SLOT && to.kind == NODEID_SLOT && moved.file == SLOT_RESULT_BIN &&
              slot_file_find(new_name) == SLOT_DATA_BIN)
         result = flags & RENAME_NOREPLACE ? -EEXIST
-                                          : exchange_move_result(ops->exchange, moved.slot, to.slot, &caller);
+                                          : array_move_result(ops->exchange, moved.slot, to.slot, &caller);
     else
         result = -EPERM;
     request_reply(request, result);
@@ -356,9 +358,9 @@ static void list_root(struct listing *listing, off_t offset)
         offset++;
     }
     for (index = (uint32_t)(offset - FIRST_PLACE - 1);
-         (slot = slot_after(listing->ops->exchange->slots, index));) {
+         (slot = slot_after(exchange_slots(listing->ops->exchange), index));) {
         struct nodeid_target inode = {.kind = NODEID_SLOT, .slot = slot, .file = SLOT_DIRECTORY};
-        index = slot_index(listing->ops->exchange->slots, slot);
+        index = slot_index(exchange_slots(listing->ops->exchange), slot);
         if (!add(listing, &inode, slot->name, FIRST_PLACE + 1 + (off_t)index))
             return;
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parked.h"
 
+#include "container.h"
+#include "refuse.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -29,8 +31,8 @@ static void interrupted(fuse_req_t request, void *data)
     struct parked *parked = data;
 
     (void)request;
-    exchange_unpark(&parked->waiter);
-    parked->waiter.end(&parked->waiter, -EINTR);
+    wait_unpark(&parked->wait);
+    parked->wait.end(&parked->wait, -EINTR);
 }
 
 /*
@@ -39,19 +41,19 @@ static void interrupted(fuse_req_t request, void *data)
  */
 void parked_wait(struct parked *parked, struct slot *slot, int why, int flags)
 {
-    struct waiter *waiter = &parked->waiter;
+    struct wait *wait = &parked->wait;
 
     if (fuse_req_interrupted(parked->request)) {
-        waiter->end(waiter, -EINTR);
+        wait->end(wait, -EINTR);
         return;
     }
-    if (why == EXCHANGE_WAITS && flags & O_NONBLOCK) {
-        exchange_refuse(parked->ops->exchange, slot, &parked->caller, handshake_event_name(waiter->event),
-                        -EAGAIN, handshake_reason(slot_state(slot), waiter->event));
-        waiter->end(waiter, -EAGAIN);
+    if (why == WAIT_FOR_PEER && flags & O_NONBLOCK) {
+        refuse_operation(parked->ops->exchange, slot, &parked->caller, handshake_event_name(wait->event),
+                         -EAGAIN, handshake_reason(slot_state(slot), wait->event));
+        wait->end(wait, -EAGAIN);
         return;
     }
-    waiter->process = parked->caller.process;
-    exchange_park(parked->ops->exchange, waiter, slot);
+    wait->process = parked->caller.process;
+    wait_park(parked->ops->exchange, wait, slot);
     fuse_req_interrupt_func(parked->request, interrupted, parked);
 }

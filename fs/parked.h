@@ -7,9 +7,10 @@
 #define PYRMAPFS_PARKED_H
 
 #include "request.h"
+#include "wait.h"
 
 struct parked {
-    struct waiter waiter; /* first: callbacks get it back */
+    struct wait wait;
     struct request_ops *ops;
     fuse_req_t request;
     struct caller caller;
@@ -27,7 +28,7 @@ struct parked *parked_new(struct request_ops *ops, fuse_req_t request, fuse_ino_
 
 /*
  * Parks it in a slot, with waiter.event, retry and end filled in. Refuses O_NONBLOCK (flags) if it would wait
- * for a peer (why is EXCHANGE_WAITS), and a process that was told to stop already; then waiter.end is called
+ * for a peer (why is WAIT_FOR_PEER), and a process that was told to stop already; then waiter.end is called
  * at once.
  */
 void parked_wait(struct parked *parked, struct slot *slot, int why, int flags);

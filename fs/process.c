@@ -282,8 +282,7 @@ static struct process *find(struct processes *processes, pid_t pid)
 {
     struct process *process;
 
-    LIST_FOREACH(process, &processes->buckets[(unsigned)pid % BUCKETS], link)
-    {
+    LIST_FOREACH (process, &processes->buckets[(unsigned)pid % BUCKETS], link) {
         if (process->pid == pid)
             break;
     }

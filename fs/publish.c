@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * publish.c - the part of the exchange that judges writes of the record.
- */
+#include "publish.h"
+
 #include "chain.h"
-#include "exchange.h"
-#include "quota.h"
+#include "handle.h"
+#include "refuse.h"
+#include "run.h"
+#include "shared.h"
+#include "step.h"
+#include "wait.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int refuse(struct exchange *exchange, struct slot *slot, const struct caller *caller,
-                  enum handshake_event event, int result, const char *reason)
-{
-    return exchange_refuse(exchange, slot, caller, handshake_event_name(event), result, reason);
-}
 
 /* Whether somebody could still change the array under those who read it. */
 static bool still_written(struct exchange *exchange, const struct slot *slot, enum record_side side)
@@ -63,14 +60,14 @@ static void settling_done(void *context, int result)
         slot->settling[settling->side] = SETTLING_NOT;
         slot->settled[settling->side] = result;
         if (!at_once) {
-            exchange_queue(exchange, slot);
-            exchange_run(exchange);
+            wait_queue(exchange, slot);
+            run_all(exchange);
         }
     }
     free(settling);
 }
 
-/* 0 if the segment can be published as it is, EXCHANGE_WORKS if the background is at it, or how that failed.
+/* 0 if the segment can be published as it is, WAIT_FOR_WORK if the background is at it, or how that failed.
  */
 static int settle(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
@@ -79,7 +76,7 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
     int result = slot->settled[side];
 
     if (slot->settling[side])
-        return EXCHANGE_WORKS;
+        return WAIT_FOR_WORK;
     slot->settled[side] = 0;
     if (result < 0 || !segment || reserve_settled(exchange->arena, segment))
         return result;
@@ -96,7 +93,7 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
         return result;
     }
     slot->settling[side] = SETTLING;
-    return EXCHANGE_WORKS;
+    return WAIT_FOR_WORK;
 }
 
 /* Where no kernel watches over the capacity (dir, memfd), what clients grew by write(2) shows here. */
@@ -110,7 +107,7 @@ static int check_capacity(struct exchange *exchange)
 
 /*
  * The checks of a step that publishes one side, in their order; candidate's side is made final. Returns 0,
- * EXCHANGE_WAITS, EXCHANGE_WORKS or a refusal.
+ * WAIT_FOR_PEER, WAIT_FOR_WORK or a refusal.
  */
 static int check(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                  enum handshake_event event, uint32_t checks, struct record *candidate)
@@ -124,17 +121,18 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
     /* The daemon's own descriptor is a writer as well; who asked for the reservation has a right to its end.
      */
     if (slot->sizing[side] > 0)
-        return EXCHANGE_WORKS;
+        return WAIT_FOR_WORK;
     if (checks & (CHECK_INPUT_RELEASED | CHECK_RESULT_RELEASED) && still_written(exchange, slot, side))
-        return refuse(exchange, slot, caller, event, -EBUSY,
-                      input ? "data.bin is still open or mapped for writing: munmap and close it first"
-                            : "result.bin is still open or mapped for writing: munmap and close it first");
-    result = exchange_array_stat(exchange, slot, side, &size, &allocated);
+        return refuse_event(
+            exchange, slot, caller, event, -EBUSY,
+            input ? "data.bin is still open or mapped for writing: munmap and close it first"
+                  : "result.bin is still open or mapped for writing: munmap and close it first");
+    result = step_array_stat(exchange, slot, side, &size, &allocated);
     if (result < 0)
         return result;
     if (record_fit(candidate, side, size) < 0) {
         explain_misfit(candidate, side, size, reason, sizeof(reason));
-        return refuse(exchange, slot, caller, event, -EINVAL, reason);
+        return refuse_event(exchange, slot, caller, event, -EINVAL, reason);
     }
     if (slot->segments[side]) {
         bool unseen = size > slot->reserved[side];
@@ -146,17 +144,18 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
             quota_is_exceeded(exchange->quota, slot->uid, exchange->limits.bytes_per_user))
             result = -EDQUOT;
         if (result < 0)
-            return refuse(exchange, slot, caller, event, result,
-                          "it is more than limits.bytes_per_user allows");
+            return refuse_event(exchange, slot, caller, event, result,
+                                "it is more than limits.bytes_per_user allows");
     }
     result = size > slot->reserved[side] ? check_capacity(exchange) : 0;
     if (result < 0)
-        return refuse(exchange, slot, caller, event, result, "the arena is over its capacity");
+        return refuse_event(exchange, slot, caller, event, result, "the arena is over its capacity");
     result = settle(exchange, slot, side);
     if (result < 0)
-        return refuse(exchange, slot, caller, event, result, "the data could not be made safe in the arena");
+        return refuse_event(exchange, slot, caller, event, result,
+                            "the data could not be made safe in the arena");
     if (result == 0 && !chain_followers_ready(exchange, slot, side))
-        return EXCHANGE_WAITS;
+        return WAIT_FOR_PEER;
     slot->last_size[side] = exchange->last_size[side] = size;
     return result;
 }
@@ -171,13 +170,15 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
     int result;
 
     if (step.verdict == VERDICT_REFUSE)
-        return refuse(exchange, slot, caller, event, -step.error, handshake_reason(slot_state(slot), event));
+        return refuse_event(exchange, slot, caller, event, -step.error,
+                            handshake_reason(slot_state(slot), event));
     if (event == EVENT_FLAG_INPUT && slot->source &&
         (slot_state(slot) != STATE_FAILED || slot->failed_by_source))
-        return refuse(exchange, slot, caller, event, -EBUSY,
-                      "the slot is chained: its input comes from its source");
+        return refuse_event(exchange, slot, caller, event, -EBUSY,
+                            "the slot is chained: its input comes from its source");
     if (event == EVENT_FLAG_INPUT && slot_state(slot) == STATE_FAILED && !slot->has_input)
-        return refuse(exchange, slot, caller, event, -EPROTO, "the round failed before it had an input");
+        return refuse_event(exchange, slot, caller, event, -EPROTO,
+                            "the round failed before it had an input");
     if (!step.checks)
         return 0;
     record_copy_side(&candidate, proposed, side);
@@ -191,11 +192,11 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
         slot->text_serial[RECORD_SIDE_INPUT] = 0; /* a retry may describe the same bytes otherwise */
     } else {
         slot->result_taken = 0;
-        exchange->rounds++;
+        exchange->counts.rounds++;
     }
     if (slot->segments[side])
         slot->segments[side]->published = true;
-    exchange_apply(exchange, slot, &step);
+    step_apply(exchange, slot, &step);
     return 0;
 }
 
@@ -205,14 +206,14 @@ static int drop(struct exchange *exchange, struct slot *slot, const struct calle
     struct handshake_step step = handshake_judge(slot_state(slot), EVENT_FLAG_NONE, 0);
 
     if (step.verdict == VERDICT_REFUSE)
-        return refuse(exchange, slot, caller, EVENT_FLAG_NONE, -step.error,
-                      handshake_reason(slot_state(slot), EVENT_FLAG_NONE));
+        return refuse_event(exchange, slot, caller, EVENT_FLAG_NONE, -step.error,
+                            handshake_reason(slot_state(slot), EVENT_FLAG_NONE));
     if (step.effects || step.next != slot_state(slot))
-        exchange_apply(exchange, slot, &step);
+        step_apply(exchange, slot, &step);
     if (touched & RECORD_TOUCHED_INPUT) {
         /* Announces the next input, as PyRMap's metadata does before its data. */
         record_copy_side(&slot->record, proposed, RECORD_SIDE_INPUT);
-        exchange_changed(exchange, slot);
+        step_changed(exchange, slot);
     }
     return 0;
 }
@@ -232,28 +233,42 @@ static int edit(struct exchange *exchange, struct slot *slot, const struct calle
             continue;
         step = handshake_judge(slot_state(slot), sides[side].event, 0);
         if (step.verdict == VERDICT_REFUSE)
-            return refuse(exchange, slot, caller, sides[side].event, -step.error,
-                          handshake_reason(slot_state(slot), sides[side].event));
+            return refuse_event(exchange, slot, caller, sides[side].event, -step.error,
+                                handshake_reason(slot_state(slot), sides[side].event));
     }
     if (touched & RECORD_TOUCHED_INPUT)
         record_copy_side(&slot->record, proposed, RECORD_SIDE_INPUT);
     if (touched & RECORD_TOUCHED_RESULT)
         record_copy_side(&slot->record, proposed, RECORD_SIDE_RESULT);
     if (touched)
-        exchange_changed(exchange, slot);
+        step_changed(exchange, slot);
+    return 0;
+}
+
+int publish_failure(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                    const char *text, size_t size)
+{
+    struct handshake_step step = handshake_judge(slot_state(slot), EVENT_FLAG_FAILED, 0);
+
+    if (step.verdict == VERDICT_REFUSE)
+        return refuse_event(exchange, slot, caller, EVENT_FLAG_FAILED, -step.error,
+                            handshake_reason(slot_state(slot), EVENT_FLAG_FAILED));
+    if (slot_state(slot) != STATE_FAILED)
+        step_fail(exchange, slot, text, size);
+    run_all(exchange);
     return 0;
 }
 
 static int fail_by_flag(struct exchange *exchange, struct slot *slot, const struct caller *caller)
 {
     char text[64];
-    int size = snprintf(text, sizeof(text), "process %d wrote flag 2\n", (int)caller_process(caller));
+    int size = snprintf(text, sizeof(text), "process %d wrote flag 2\n", (int)caller->process);
 
-    return exchange_fail(exchange, slot, caller, text, (size_t)size);
+    return publish_failure(exchange, slot, caller, text, (size_t)size);
 }
 
-int exchange_write_record(struct exchange *exchange, struct slot *slot, const struct caller *caller,
-                          const struct record *proposed, uint32_t touched)
+int publish_record(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                   const struct record *proposed, uint32_t touched)
 {
     int result = -EINVAL;
 
@@ -275,6 +290,6 @@ int exchange_write_record(struct exchange *exchange, struct slot *slot, const st
             break;
         }
     }
-    exchange_run(exchange);
+    run_all(exchange);
     return result;
 }

@@ -2,7 +2,11 @@
 #include "report.h"
 
 #include "chain.h"
+#include "deadline.h"
+#include "handle.h"
 #include "record_text.h"
+#include "step.h"
+#include "wait.h"
 #include <string.h>
 #include <time.h>
 
@@ -85,25 +89,26 @@ static enum slot_file file_of_event(enum handshake_event event)
     return SLOT_METADATA_BIN;
 }
 
-static void report_waiter(const struct slot *slot, const struct waiter *waiter, FILE *out)
+static void report_waiter(const struct slot *slot, const struct wait *wait, FILE *out)
 {
-    uint64_t waited = deadline_now_ms() - waiter->since_ms;
+    uint64_t waited = deadline_now_ms() - wait->since_ms;
 
-    fprintf(out, "waiting=%d %s %llu.%03llus ", waiter->process, slot_file_name(file_of_event(waiter->event)),
+    fprintf(out, "waiting=%d %s %llu.%03llus ", wait->process, slot_file_name(file_of_event(wait->event)),
             (unsigned long long)(waited / 1000), (unsigned long long)(waited % 1000));
-    if (waiter->event == EVENT_FLAG_INPUT || waiter->event == EVENT_FLAG_RESULT)
+    if (wait->event == EVENT_FLAG_INPUT || wait->event == EVENT_FLAG_RESULT)
         fprintf(out, "a follower has not taken the last one yet\n");
     else
-        fprintf(out, "%s\n", handshake_reason(slot_state(slot), waiter->event));
+        fprintf(out, "%s\n", handshake_reason(slot_state(slot), wait->event));
 }
 
 static void report_waiters(const struct slot *slot, FILE *out)
 {
+    const struct wait *wait;
     unsigned count = 0;
 
-    for (const struct waiter *waiter = slot->waiters; waiter; waiter = waiter->next) {
+    LIST_FOREACH (wait, &slot->waiters, link) {
         if (++count <= LINES_OF_A_KIND)
-            report_waiter(slot, waiter, out);
+            report_waiter(slot, wait, out);
     }
     report_more("waiting_more", count, out);
 }
@@ -130,9 +135,9 @@ void report_slot(struct exchange *exchange, const struct slot *slot, FILE *out)
     record_text_format(&slot->record, text, sizeof(text));
     fputs(text, out);
     report_time("since=", &slot->entered, out);
-    exchange_array_stat(exchange, slot, RECORD_SIDE_INPUT, &size, &allocated);
+    step_array_stat(exchange, slot, RECORD_SIDE_INPUT, &size, &allocated);
     fprintf(out, "\ndata_size=%llu\n", (unsigned long long)size);
-    exchange_array_stat(exchange, slot, RECORD_SIDE_RESULT, &size, &allocated);
+    step_array_stat(exchange, slot, RECORD_SIDE_RESULT, &size, &allocated);
     fprintf(out, "result_size=%llu\n", (unsigned long long)size);
     if (slot->owner)
         fprintf(out, "owner=%d\n", slot->owner);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "request.h"
 
+#include "deadline.h"
+
 #include <time.h>
 #include <unistd.h>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server.h"
 
+#include "deadline.h"
 #include "log.h"
 #include "notify.h"
 #include "ops.h"

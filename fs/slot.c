@@ -495,6 +495,11 @@ void slot_rename(struct slots *slots, struct slot *slot, const char *name)
     enlist(slots, slot);
 }
 
+enum handshake_state slot_state(const struct slot *slot)
+{
+    return (enum handshake_state)slot->state;
+}
+
 void slot_chmod(struct slot *slot, mode_t mode)
 {
     for (int file = 0; file < SLOT_FILES; file++) {

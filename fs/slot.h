@@ -15,6 +15,7 @@
 #include "record.h"
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -66,7 +67,7 @@ struct slot_refusal {
 enum slot_refresh { REFRESH_NOT, REFRESH_UNDER_WAY, REFRESH_UNDER_WAY_AND_AGAIN };
 
 struct handle;
-struct waiter;
+struct wait;
 
 struct slot {
     uint64_t serial; /* of its nodeids; 0: the entry is free */
@@ -107,7 +108,7 @@ struct slot {
     uint32_t next_queued;
     struct segment *segments[2]; /* by enum record_side */
     struct handle *handles;
-    struct waiter *waiters;
+    LIST_HEAD(slot_waits, wait) waiters;
     struct process_bond owner_bond;
     struct process_bond worker_bond;
     void *page;  /* the daemon's mapping of metadata.bin's backing file while handles are open */
@@ -178,6 +179,8 @@ int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mod
 void slot_destroy(struct slots *slots, struct slot *slot);
 /* The new name must be free and checked. */
 void slot_rename(struct slots *slots, struct slot *slot, const char *name);
+
+enum handshake_state slot_state(const struct slot *slot);
 
 /* Derives the modes of all files from the directory's. */
 void slot_chmod(struct slot *slot, mode_t mode);

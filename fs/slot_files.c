@@ -2,9 +2,13 @@
 #include "slot_files.h"
 
 #include "chain.h"
+#include "publish.h"
 #include "record_text.h"
+#include "refuse.h"
 #include "report.h"
+#include "step.h"
 #include "text.h"
+#include "wait.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +42,7 @@ static ssize_t record_read(struct exchange *exchange, struct handle *handle, cha
 
 static int record_refused(struct exchange *exchange, struct slot *slot, const struct caller *caller)
 {
-    return exchange_refuse(
+    return refuse_operation(
         exchange, slot, caller, "write the record", -EINVAL,
         "it is no valid record: version, dtypes, lengths, shapes, order or reserved bytes");
 }
@@ -51,7 +55,7 @@ static int record_write(struct exchange *exchange, struct handle *handle, const 
 
     if (record_merge(&handle->slot->record, bytes, size, (uint64_t)offset, &proposed, &touched) < 0)
         return record_refused(exchange, handle->slot, caller);
-    return exchange_write_record(exchange, handle->slot, caller, &proposed, touched);
+    return publish_record(exchange, handle->slot, caller, &proposed, touched);
 }
 
 /* --- texts made at open --- */
@@ -107,9 +111,9 @@ static int report_write(struct exchange *exchange, struct handle *handle, const 
 
     (void)offset; /* one write is one step, wherever the file position is */
     if (record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched) < 0)
-        return exchange_refuse(exchange, handle->slot, caller, "write metadata.txt", -EINVAL,
-                               "a line is not key=value with a key and a value that metadata.txt shows");
-    return exchange_write_record(exchange, handle->slot, caller, &proposed, touched);
+        return refuse_operation(exchange, handle->slot, caller, "write metadata.txt", -EINVAL,
+                                "a line is not key=value with a key and a value that metadata.txt shows");
+    return publish_record(exchange, handle->slot, caller, &proposed, touched);
 }
 
 /* --- views --- */
@@ -160,7 +164,7 @@ static off_t size_of_view(const struct view_source *view, enum slot_file file)
 static off_t view_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
     enum record_side side = slot_file_side(file);
-    struct view_place place = {exchange->arena, slot->segments[side]};
+    struct view_place place = {exchange_arena(exchange), slot->segments[side]};
     struct view_source view;
 
     if (!is_shown(slot, side))
@@ -196,11 +200,11 @@ static int view_open(struct exchange *exchange, struct slot *slot, struct handle
     place = malloc(sizeof(*place));
     if (!place)
         return -ENOMEM;
-    *place = (struct view_place){exchange->arena, segment};
+    *place = (struct view_place){exchange_arena(exchange), segment};
     handle->view.context = place;
     if (!segment)
         return 0;
-    result = segment_open(exchange->arena, segment);
+    result = segment_open(exchange_arena(exchange), segment);
     if (result == 0)
         handle->segment = segment;
     return result;
@@ -235,7 +239,7 @@ static off_t text_file_size(struct exchange *exchange, struct slot *slot, enum s
 static ssize_t text_file_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
                               off_t offset)
 {
-    return text_read(exchange->arena, handle->slot, handle->file, buffer, size, offset);
+    return text_read(exchange_arena(exchange), handle->slot, handle->file, buffer, size, offset);
 }
 
 static int text_result(struct exchange *exchange, struct handle *handle, const struct caller *caller,
@@ -243,16 +247,16 @@ static int text_result(struct exchange *exchange, struct handle *handle, const s
 {
     if (result >= 0)
         return 0;
-    return exchange_refuse(exchange, handle->slot, caller,
-                           handle->file == SLOT_TASK ? "write task" : "write error", (int)result,
-                           result == -EFBIG ? "the text is too long" : "the arena is full");
+    return refuse_operation(exchange, handle->slot, caller,
+                            handle->file == SLOT_TASK ? "write task" : "write error", (int)result,
+                            result == -EFBIG ? "the text is too long" : "the arena is full");
 }
 
 static int task_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                       const char *bytes, size_t size, off_t offset)
 {
     return text_result(exchange, handle, caller,
-                       text_write(exchange->arena, handle->slot, SLOT_TASK, bytes, size, offset));
+                       text_write(exchange_arena(exchange), handle->slot, SLOT_TASK, bytes, size, offset));
 }
 
 static int error_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
@@ -262,22 +266,22 @@ static int error_write(struct exchange *exchange, struct handle *handle, const s
 
     if (slot_state(slot) == STATE_FAILED)
         return text_result(exchange, handle, caller,
-                           text_write(exchange->arena, slot, SLOT_ERROR, bytes, size, offset));
+                           text_write(exchange_arena(exchange), slot, SLOT_ERROR, bytes, size, offset));
     if (size > TEXT_ERROR_MAX)
         return text_result(exchange, handle, caller, -EFBIG);
-    return exchange_fail(exchange, slot, caller, bytes, size);
+    return publish_failure(exchange, slot, caller, bytes, size);
 }
 
 static int text_file_resize(struct exchange *exchange, struct slot *slot, enum slot_file file, uint64_t size)
 {
-    return text_resize(exchange->arena, slot, file, size);
+    return text_resize(exchange_arena(exchange), slot, file, size);
 }
 
 static int text_file_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
                             const struct caller *caller)
 {
     (void)caller;
-    return text_resize(exchange->arena, slot, file, 0);
+    return text_resize(exchange_arena(exchange), slot, file, 0);
 }
 
 /* --- owner and worker --- */
@@ -343,15 +347,15 @@ static int pid_write(struct exchange *exchange, struct handle *handle, const str
 
     (void)offset;
     if (pid < 0)
-        return exchange_refuse(exchange, handle->slot, caller, pid_operation(handle), -EINVAL,
-                               "neither a pid nor the word self");
+        return refuse_operation(exchange, handle->slot, caller, pid_operation(handle), -EINVAL,
+                                "neither a pid nor the word self");
     if (pid == 0 && caller->process == 0)
-        return exchange_refuse(exchange, handle->slot, caller, pid_operation(handle), -ESRCH,
-                               "the client lives in a pid namespace that the daemon cannot see");
+        return refuse_operation(exchange, handle->slot, caller, pid_operation(handle), -ESRCH,
+                                "the client lives in a pid namespace that the daemon cannot see");
     if (pid > 0 && !process_shares_pids(caller->thread))
-        return exchange_refuse(exchange, handle->slot, caller, pid_operation(handle), -ESRCH,
-                               "the client lives in another pid namespace, where the number means something "
-                               "else: write self");
+        return refuse_operation(exchange, handle->slot, caller, pid_operation(handle), -ESRCH,
+                                "the client lives in another pid namespace, where the number means something "
+                                "else: write self");
     if (pid == 0)
         pid = caller->process;
     return exchange_bind(exchange, handle->slot, role_of(handle->file), pid, caller);
@@ -384,7 +388,7 @@ static int link_unlink(struct exchange *exchange, struct slot *slot, enum slot_f
 {
     (void)file;
     (void)caller;
-    chain_unlink(exchange, slot);
+    exchange_unchain(exchange, slot);
     return 0;
 }
 
@@ -394,7 +398,7 @@ static off_t array_size(struct exchange *exchange, struct slot *slot, enum slot_
 {
     uint64_t size, allocated;
 
-    exchange_array_stat(exchange, slot, slot_file_side(file), &size, &allocated);
+    step_array_stat(exchange, slot, slot_file_side(file), &size, &allocated);
     return (off_t)size;
 }
 
@@ -434,7 +438,7 @@ void slot_files_close(struct exchange *exchange, struct handle *handle)
 {
     if (rows[handle->file].kind == SLOT_FILES_VIEW) {
         if (handle->segment)
-            segment_close(exchange->arena, handle->segment);
+            segment_close(exchange_arena(exchange), handle->segment);
         handle->segment = NULL;
         free(handle->view.context);
         handle->view.context = NULL;

@@ -7,6 +7,7 @@
 #define PYRMAPFS_SLOT_FILES_H
 
 #include "exchange.h"
+#include "handle.h"
 
 enum slot_files_kind {
     SLOT_FILES_DIRECTORY,
@@ -31,7 +32,7 @@ struct slot_files_row {
                     off_t offset);
 
     /*
-     * One write(2) is one step. 0 or -errno; EXCHANGE_WAITS and EXCHANGE_WORKS: park, and call it again with
+     * One write(2) is one step. 0 or -errno; WAIT_FOR_PEER and WAIT_FOR_WORK: park, and call it again with
      * the same bytes. NULL: the file is never writable.
      */
     int (*write)(struct exchange *exchange, struct handle *handle, const struct caller *caller,

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stored.h"
 
+#include "container.h"
 #include "notify.h"
 #include "page.h"
+#include "publish.h"
+#include "refuse.h"
+#include "wait.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,17 +19,17 @@ union words {
 };
 
 struct stored {
-    struct waiter waiter; /* first: callbacks get it back */
+    struct wait wait;
     struct request_ops *ops;
     struct caller caller;
     union words page;
     uint32_t changed; /* bit n: word n was stored into */
 };
 
-static int retry(struct waiter *waiter)
+static int retry(struct wait *wait)
 {
-    const struct stored *stored = (const struct stored *)waiter;
-    struct slot *slot = waiter->slot;
+    const struct stored *stored = container_of(wait, struct stored, wait);
+    struct slot *slot = wait->slot;
     union words overlaid = {.record = slot->record};
     /* A flag that was not stored into is no step, even if writing the same again would be one. */
     size_t from = stored->changed & 1 ? 0 : offsetof(struct record, version);
@@ -38,19 +42,19 @@ static int retry(struct waiter *waiter)
     }
     if (record_merge(&slot->record, (const char *)&overlaid + from, RECORD_SIZE - from, from, &proposed,
                      &touched) < 0)
-        return exchange_refuse(stored->ops->exchange, slot, &stored->caller, "store into metadata.bin",
-                               -EINVAL, "it is no valid record");
-    return exchange_write_record(stored->ops->exchange, slot, &stored->caller, &proposed, touched);
+        return refuse_operation(stored->ops->exchange, slot, &stored->caller, "store into metadata.bin",
+                                -EINVAL, "it is no valid record");
+    return publish_record(stored->ops->exchange, slot, &stored->caller, &proposed, touched);
 }
 
 /* Done or refused: all mappings show the record again. */
-static void end(struct waiter *waiter, int result)
+static void end(struct wait *wait, int result)
 {
-    struct stored *stored = (struct stored *)waiter;
+    struct stored *stored = container_of(wait, struct stored, wait);
 
     (void)result;
-    page_update(stored->ops->arena, waiter->slot);
-    notify_record(stored->ops, waiter->slot);
+    page_update(stored->ops->arena, wait->slot);
+    notify_record(stored->ops, wait->slot);
     free(stored);
 }
 
@@ -73,16 +77,16 @@ void stored_take(struct request_ops *ops, struct slot *slot, const struct caller
     stored->page.record = *page;
     for (size_t i = 0; i < WORDS; i++)
         stored->changed |= (uint32_t)(stored->page.word[i] != before.word[i]) << i;
-    stored->waiter.slot = slot;
-    stored->waiter.process = caller_process(caller);
-    stored->waiter.event = EVENT_FLAG_RESULT;
-    stored->waiter.retry = retry;
-    stored->waiter.end = end;
-    result = retry(&stored->waiter);
-    if (result == EXCHANGE_WAITS || result == EXCHANGE_WORKS)
-        exchange_park(ops->exchange, &stored->waiter, slot);
+    stored->wait.slot = slot;
+    stored->wait.process = caller_process(caller);
+    stored->wait.event = EVENT_FLAG_RESULT;
+    stored->wait.retry = retry;
+    stored->wait.end = end;
+    result = retry(&stored->wait);
+    if (result == WAIT_FOR_PEER || result == WAIT_FOR_WORK)
+        wait_park(ops->exchange, &stored->wait, slot);
     else
-        end(&stored->waiter, result);
+        end(&stored->wait, result);
 }
 
 void stored_write_back(struct request_ops *ops, struct slot *slot, const struct caller *caller,

@@ -47,7 +47,7 @@ static void slot_removing(void *context, struct slot *slot)
 
     world->removals++;
     ck_assert_ptr_eq(slot_find(world->slots, slot->name), slot);
-    ck_assert_ptr_null(slot->waiters);
+    ck_assert(LIST_EMPTY(&slot->waiters));
 }
 
 /* The arena knows its bench, which is the world's first member. */
@@ -56,7 +56,7 @@ static void segment_freed(void *context, struct segment *segment)
     struct world *world = context;
 
     if (world->exchange)
-        exchange_segment_freed(world->exchange, segment);
+        step_segment_freed(world->exchange, segment);
 }
 
 /* --- beginning and end --- */
@@ -139,7 +139,7 @@ void world_end(struct world *world)
     while ((slot = slot_after(world->slots, 0)))
         exchange_remove(world->exchange, slot);
     ck_assert_uint_eq(slots_count(world->slots), 0);
-    ck_assert_uint_eq(world->exchange->waiters, 0);
+    ck_assert_uint_eq(world->exchange->counts.waiters, 0);
     bench_settle_down(&world->bench);
     usage = bench_usage(&world->bench);
     ck_assert_uint_eq(usage.files, index_bytes(world));
@@ -217,6 +217,7 @@ static void check_chain(struct world *world, const struct slot *slot)
 
 void world_check(struct world *world)
 {
+    const struct wait *wait;
     uint32_t waiters = 0;
 
     ck_assert(!world->exchange->running);
@@ -228,12 +229,12 @@ void world_check(struct world *world)
         ck_assert_uint_eq(slot->queued, 0);
         ck_assert_int_eq(record.flag, handshake_flag(slot_state(slot)));
         ck_assert_int_eq(record_check(&record), 0);
-        for (const struct waiter *waiter = slot->waiters; waiter; waiter = waiter->next)
+        LIST_FOREACH (wait, &slot->waiters, link)
             waiters++;
         check_arrays(world, slot);
         check_chain(world, slot);
     }
-    ck_assert_uint_eq(world->exchange->waiters, waiters);
+    ck_assert_uint_eq(world->exchange->counts.waiters, waiters);
 }
 
 /* The quota only tells whether it is more than a limit, and 0 is none: one byte is taken for nothing. */
@@ -291,9 +292,9 @@ void world_text(struct world *world, const struct slot *slot, enum slot_file fil
 static int open_as_known(struct world *world, struct slot *slot, struct handle *handle,
                          const struct caller *caller)
 {
-    uint64_t identity = exchange_array_identity(world->exchange, slot, slot_file_side(handle->file));
+    uint64_t identity = step_array_identity(world->exchange, slot, slot_file_side(handle->file));
 
-    return exchange_open_array(world->exchange, slot, handle, caller, identity);
+    return array_open(world->exchange, slot, handle, caller, identity);
 }
 
 static struct handle *new_handle(enum slot_file file, enum handle_access access)
@@ -337,7 +338,7 @@ struct handle *world_open(struct world *world, struct slot *slot, enum slot_file
 
 void world_close(struct world *world, struct handle *handle)
 {
-    exchange_close_array(world->exchange, handle);
+    array_close(world->exchange, handle);
     ck_assert_ptr_null(handle->segment);
     ck_assert_ptr_null(handle->slot);
     free(handle);
@@ -361,8 +362,8 @@ int world_resize(struct world *world, struct slot *slot, enum slot_file file, st
 {
     struct outcome outcome = {0};
 
-    exchange_resize(world->exchange, slot, slot_file_side(file), handle, &world->caller, mode, size, note,
-                    &outcome);
+    array_resize(world->exchange, slot, slot_file_side(file), handle, &world->caller, mode, size, note,
+                 &outcome);
     background_drain(world->bench.background);
     ck_assert_int_eq(outcome.calls, 1);
     return outcome.result;
@@ -372,7 +373,7 @@ uint64_t world_size(struct world *world, const struct slot *slot, enum slot_file
 {
     uint64_t size, allocated;
 
-    ck_assert_int_eq(exchange_array_stat(world->exchange, slot, slot_file_side(file), &size, &allocated), 0);
+    ck_assert_int_eq(step_array_stat(world->exchange, slot, slot_file_side(file), &size, &allocated), 0);
     return size;
 }
 
@@ -383,9 +384,8 @@ void world_put(struct world *world, struct slot *slot, enum slot_file file, uint
 
     ck_assert_int_eq(world_resize(world, slot, file, handle, RESERVE_RESIZE, (uint64_t)size), 0);
     for (ssize_t at = 0; at < size; at += (ssize_t)sizeof(value))
-        ck_assert_int_eq(
-            exchange_write_array(world->exchange, handle, &world->caller, &value, sizeof(value), at),
-            sizeof(value));
+        ck_assert_int_eq(array_write(world->exchange, handle, &world->caller, &value, sizeof(value), at),
+                         sizeof(value));
     world_close(world, handle);
 }
 
@@ -417,7 +417,7 @@ static int write_record(struct world *world, struct slot *slot, const struct cal
     uint32_t touched;
 
     ck_assert_int_eq(record_merge(&slot->record, bytes, size, offset, &proposed, &touched), 0);
-    return exchange_write_record(world->exchange, slot, caller, &proposed, touched);
+    return publish_record(world->exchange, slot, caller, &proposed, touched);
 }
 
 int world_write(struct world *world, struct slot *slot, const void *bytes, size_t size, size_t offset)
@@ -425,7 +425,7 @@ int world_write(struct world *world, struct slot *slot, const void *bytes, size_
     uint32_t before = slot->record.change;
     int result = write_record(world, slot, &world->caller, bytes, size, offset);
 
-    while (result == EXCHANGE_WORKS) {
+    while (result == WAIT_FOR_WORK) {
         background_drain(world->bench.background);
         result = write_record(world, slot, &world->caller, bytes, size, offset);
     }
@@ -466,40 +466,39 @@ struct slot *world_slot_in(struct world *world, const char *name, enum handshake
     if (state == STATE_DONE)
         ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_RESULT), 0);
     if (state == STATE_FAILED)
-        ck_assert_int_eq(exchange_fail(world->exchange, slot, &world->caller, "why", 3), 0);
+        ck_assert_int_eq(publish_failure(world->exchange, slot, &world->caller, "why", 3), 0);
     expect_state(slot, state, 1);
     return slot;
 }
 
 /* --- waiting --- */
 
-static int retry_open(struct waiter *waiter)
+static int retry_open(struct wait *wait)
 {
-    struct parked *parked = (struct parked *)waiter;
+    struct parked *parked = container_of(wait, struct parked, wait);
 
     parked->tries++;
-    return exchange_open_array(parked->world->exchange, waiter->slot, parked->handle, &parked->caller,
-                               parked->identity);
+    return array_open(parked->world->exchange, wait->slot, parked->handle, &parked->caller, parked->identity);
 }
 
-static int retry_flag(struct waiter *waiter)
+static int retry_flag(struct wait *wait)
 {
-    struct parked *parked = (struct parked *)waiter;
+    struct parked *parked = container_of(wait, struct parked, wait);
 
     parked->tries++;
-    return write_record(parked->world, waiter->slot, &parked->caller, &parked->flag, sizeof(parked->flag), 0);
+    return write_record(parked->world, wait->slot, &parked->caller, &parked->flag, sizeof(parked->flag), 0);
 }
 
-static void note_end(struct waiter *waiter, int result)
+static void note_end(struct wait *wait, int result)
 {
-    struct parked *parked = (struct parked *)waiter;
+    struct parked *parked = container_of(wait, struct parked, wait);
 
     parked->ends++;
     parked->result = result;
 }
 
 static struct parked *park(struct world *world, struct slot *slot, enum handshake_event event,
-                           int (*retry)(struct waiter *waiter), struct handle *handle, int32_t flag, int why)
+                           int (*retry)(struct wait *wait), struct handle *handle, int32_t flag, int why)
 {
     struct parked *parked = calloc(1, sizeof(*parked));
     int result;
@@ -509,23 +508,23 @@ static struct parked *park(struct world *world, struct slot *slot, enum handshak
     parked->handle = handle;
     parked->flag = flag;
     parked->caller = world->caller;
-    parked->waiter = (struct waiter){.slot = slot, .event = event};
-    parked->waiter.process = caller_process(&world->caller);
-    parked->waiter.retry = retry;
-    parked->waiter.end = note_end;
+    parked->wait = (struct wait){.slot = slot, .event = event};
+    parked->wait.process = caller_process(&world->caller);
+    parked->wait.retry = retry;
+    parked->wait.end = note_end;
     if (handle)
-        parked->identity = exchange_array_identity(world->exchange, slot, slot_file_side(handle->file));
-    while ((result = retry(&parked->waiter)) == EXCHANGE_WORKS && why == EXCHANGE_WAITS)
+        parked->identity = step_array_identity(world->exchange, slot, slot_file_side(handle->file));
+    while ((result = retry(&parked->wait)) == WAIT_FOR_WORK && why == WAIT_FOR_PEER)
         background_drain(world->bench.background);
     ck_assert_int_eq(result, why);
-    exchange_park(world->exchange, &parked->waiter, slot);
+    wait_park(world->exchange, &parked->wait, slot);
     return parked;
 }
 
 struct parked *world_park_open(struct world *world, struct slot *slot, enum slot_file file)
 {
     return park(world, slot, file == SLOT_DATA_BIN ? EVENT_OPEN_INPUT_READ : EVENT_OPEN_RESULT_READ,
-                retry_open, new_handle(file, HANDLE_READS), 0, EXCHANGE_WAITS);
+                retry_open, new_handle(file, HANDLE_READS), 0, WAIT_FOR_PEER);
 }
 
 static struct parked *park_flag(struct world *world, struct slot *slot, int32_t flag, int why)
@@ -536,12 +535,12 @@ static struct parked *park_flag(struct world *world, struct slot *slot, int32_t 
 
 struct parked *world_park_flag(struct world *world, struct slot *slot, int32_t flag)
 {
-    return park_flag(world, slot, flag, EXCHANGE_WAITS);
+    return park_flag(world, slot, flag, WAIT_FOR_PEER);
 }
 
 struct parked *world_park_working(struct world *world, struct slot *slot, int32_t flag)
 {
-    return park_flag(world, slot, flag, EXCHANGE_WORKS);
+    return park_flag(world, slot, flag, WAIT_FOR_WORK);
 }
 
 void expect_parked(const struct parked *parked)
@@ -555,7 +554,7 @@ void expect_ended(struct parked *parked, int result)
     ck_assert_int_eq(parked->result, result);
     if (parked->handle) {
         ck_assert_int_eq(parked->handle->segment != NULL, result == 0);
-        exchange_close_array(parked->world->exchange, parked->handle);
+        array_close(parked->world->exchange, parked->handle);
     }
     free(parked->handle);
     free(parked);
@@ -565,7 +564,7 @@ void expect_ended(struct parked *parked, int result)
 
 int world_link(struct world *world, struct slot *slot, struct slot *source, enum record_side side)
 {
-    return chain_link(world->exchange, slot, source, side, &world->caller);
+    return exchange_chain(world->exchange, slot, source, side, &world->caller);
 }
 
 struct slot *world_follow(struct world *world, const char *name, struct slot *source, enum record_side side)

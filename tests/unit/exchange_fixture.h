@@ -10,9 +10,17 @@
 #define PYRMAPFS_EXCHANGE_FIXTURE_H
 
 #include "arena_fixture.h"
+#include "array.h"
 #include "chain.h"
+#include "container.h"
 #include "exchange.h"
 #include "process_fixture.h"
+#include "publish.h"
+#include "refuse.h"
+#include "run.h"
+#include "shared.h"
+#include "step.h"
+#include "wait.h"
 
 enum { DATA_PATHS = 2, VANISHED_MAX = 16 };
 
@@ -70,7 +78,7 @@ void world_text(struct world *world, const struct slot *slot, enum slot_file fil
 
 /* --- arrays --- */
 
-/* 0 with an open handle, EXCHANGE_WAITS, or -errno without one. */
+/* 0 with an open handle, WAIT_FOR_PEER, or -errno without one. */
 int world_try_open(struct world *world, struct slot *slot, enum slot_file file, enum handle_access access,
                    struct handle **handle);
 struct handle *world_open(struct world *world, struct slot *slot, enum slot_file file,
@@ -89,7 +97,7 @@ void world_expect(struct world *world, struct slot *slot, enum slot_file file, u
 
 /* --- steps --- */
 
-/* write(2) of a part of metadata.bin. 0, EXCHANGE_WAITS (for a follower) or -errno. */
+/* write(2) of a part of metadata.bin. 0, WAIT_FOR_PEER (for a follower) or -errno. */
 int world_write(struct world *world, struct slot *slot, const void *bytes, size_t size, size_t offset);
 int world_flag(struct world *world, struct slot *slot, int32_t flag);
 /* put and flag 0; put and flag 1. */
@@ -103,7 +111,7 @@ struct slot *world_slot_in(struct world *world, const char *name, enum handshake
 /* --- waiting --- */
 
 struct parked {
-    struct waiter waiter; /* first: callbacks get it back */
+    struct wait wait;
     struct world *world;
     struct handle *handle; /* of an open */
     int32_t flag;          /* of a write */

@@ -20,7 +20,7 @@ size_t read_file(struct world *world, struct slot *slot, enum slot_file file, ch
 /* That it says this and no more, and shows that size. */
 void expect_content(struct world *world, struct slot *slot, enum slot_file file, const char *expected);
 
-/* One write(2). Returns 0, EXCHANGE_WAITS or -errno. */
+/* One write(2). Returns 0, WAIT_FOR_PEER or -errno. */
 int write_at(struct world *world, struct slot *slot, enum slot_file file, const void *bytes, size_t size,
              off_t offset);
 int write_text(struct world *world, struct slot *slot, enum slot_file file, const char *text);

@@ -132,7 +132,7 @@ START_TEST(test_worker_exits_after_failing)
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     slot = with_worker(&world, &pid);
     world_publish(&world, slot, COUNT, 1);
-    ck_assert_int_eq(exchange_fail(world.exchange, slot, &world.caller, "ValueError: no", 14), 0);
+    ck_assert_int_eq(publish_failure(world.exchange, slot, &world.caller, "ValueError: no", 14), 0);
     end_worker(&world, slot);
     expect_state(slot, STATE_FAILED, 1);
     world_text(&world, slot, SLOT_ERROR, text);

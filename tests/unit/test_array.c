@@ -65,9 +65,9 @@ START_TEST(test_who_fills_may_read)
     ck_assert_ptr_eq(writer->segment, reader->segment);
     world_close(&world, reader);
     world.caller.thread = world.caller.process = other;
-    ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), EXCHANGE_WAITS);
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), WAIT_FOR_PEER);
     world_close(&world, writer);
-    ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), EXCHANGE_WAITS);
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), WAIT_FOR_PEER);
     writer = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES); /* several may fill */
     world_close(&world, writer);
     reader = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS);
@@ -89,7 +89,7 @@ START_TEST(test_invisible_client)
     world.caller.thread = world.caller.process = 0;
     writer = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, writer, RESERVE_RESIZE, 8), 0);
-    ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), EXCHANGE_WAITS);
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS, &reader), WAIT_FOR_PEER);
     if (_i == DATA_PATH_PAGE_CACHE)
         ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), -EBUSY);
     world_close(&world, writer);
@@ -117,16 +117,16 @@ START_TEST(test_known_by_an_old_identity)
     world_begin(&world, (enum exchange_data_path)_i);
     slot = world_slot_in(&world, "job", STATE_DONE);
     old = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_READS);
-    identity = exchange_array_identity(world.exchange, slot, RECORD_SIDE_INPUT);
-    ck_assert_int_eq(exchange_open_array(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
+    identity = step_array_identity(world.exchange, slot, RECORD_SIDE_INPUT);
+    ck_assert_int_eq(array_open(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
     world_close(&world, old);
     expect_state(slot, STATE_FILLING, 2);
     ck_assert_ptr_null(handle.segment);
-    ck_assert_int_eq(exchange_open_array(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
+    ck_assert_int_eq(array_open(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
     handle.access = HANDLE_READS;
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, 8), 0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
-    ck_assert_int_eq(exchange_open_array(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
+    ck_assert_int_eq(array_open(world.exchange, slot, &handle, &world.caller, identity), -ESTALE);
     ck_assert_ptr_null(slot->handles);
     world_end(&world);
 }
@@ -175,7 +175,7 @@ static int fill_up(struct world *world, struct handle *handle)
     ssize_t put;
 
     do {
-        put = exchange_write_array(world->exchange, handle, &world->caller, bytes, sizeof(bytes), offset);
+        put = array_write(world->exchange, handle, &world->caller, bytes, sizeof(bytes), offset);
         offset += put;
     } while (put > 0);
     return (int)put;
@@ -220,7 +220,7 @@ START_TEST(test_reserve_and_grow)
     slot = world_slot(&world, "job");
     handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_PAGES, MIB), 0);
-    ck_assert_int_eq(exchange_array_stat(world.exchange, slot, RECORD_SIDE_INPUT, &size, &allocated), 0);
+    ck_assert_int_eq(step_array_stat(world.exchange, slot, RECORD_SIDE_INPUT, &size, &allocated), 0);
     ck_assert_uint_eq(size, 0);
     ck_assert_uint_ge(allocated, MIB);
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_GROW, 2 * MIB), 0);
@@ -253,7 +253,7 @@ static int fill_holes(struct world *world, struct slot *slot)
 {
     struct answer answer = {0};
 
-    exchange_fill_holes(world->exchange, slot, RECORD_SIDE_INPUT, answered, &answer);
+    array_fill_holes(world->exchange, slot, RECORD_SIDE_INPUT, answered, &answer);
     background_drain(world->bench.background);
     ck_assert_int_eq(answer.calls, 1);
     return answer.result;
@@ -269,21 +269,21 @@ START_TEST(test_holes)
 
     begin_with(&world, DATA_PATH_PASSTHROUGH, 8 * MIB);
     slot = world_slot(&world, "job");
-    ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    ck_assert(!array_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_RESIZE, 2 * MIB), 0);
-    ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    ck_assert(!array_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     fd = client_open(handle->segment, O_RDWR);
     ck_assert_int_eq(pwrite(fd, "x", 1, 3 * (off_t)MIB), 1);
-    ck_assert(exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    ck_assert(array_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     ck_assert_int_eq(fill_holes(&world, slot), 0);
-    ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    ck_assert(!array_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     client_fill(fd, 0, 3 * MIB, 1);
 
     /* What does not fit and is blank is cut off again, and nothing that was given before. */
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_GROW, 4 * KIB), 0);
     ck_assert_int_eq(pwrite(fd, "", 1, 20 * (off_t)MIB), 1);
-    ck_assert(exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    ck_assert(array_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     ck_assert_int_eq(fill_holes(&world, slot), 0);
     expect_refusal(slot, ENOSPC, "do not fit");
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 3 * MIB + 1);
@@ -300,7 +300,7 @@ START_TEST(test_holes)
     /* Published bytes are nobody's to change, and have none. */
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, 800), 0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
-    ck_assert(!exchange_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
+    ck_assert(!array_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     world_end(&world);
 }
 END_TEST
@@ -338,10 +338,10 @@ START_TEST(test_resize_of_what_goes)
         struct slot *slot = world_slot(&world, "removed"), *other = world_slot(&world, "dropped");
         struct answer one = {0}, two = {0};
 
-        exchange_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE,
-                        sizes[i], answered, &one);
-        exchange_resize(world.exchange, other, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE,
-                        sizes[i], answered, &two);
+        array_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE, sizes[i],
+                     answered, &one);
+        array_resize(world.exchange, other, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE, sizes[i],
+                     answered, &two);
         exchange_remove(world.exchange, slot);
         ck_assert_int_eq(world_flag(&world, other, RECORD_FLAG_NONE), 0);
         slot = world_slot(&world, "removed"); /* takes the place in the table */
@@ -372,13 +372,10 @@ START_TEST(test_write_with_an_old_handle)
     world_publish(&world, slot, COUNT, 1);
     worker = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
     ck_assert_int_eq(exchange_unlink(world.exchange, slot, &world.caller), 0);
-    ck_assert_int_eq(exchange_write_array(world.exchange, filler, &world.caller, &value, sizeof(value), 0),
-                     -ESTALE);
-    ck_assert_int_eq(exchange_write_array(world.exchange, worker, &world.caller, &value, sizeof(value), 0),
-                     -ESTALE);
+    ck_assert_int_eq(array_write(world.exchange, filler, &world.caller, &value, sizeof(value), 0), -ESTALE);
+    ck_assert_int_eq(array_write(world.exchange, worker, &world.caller, &value, sizeof(value), 0), -ESTALE);
     exchange_remove(world.exchange, slot);
-    ck_assert_int_eq(exchange_write_array(world.exchange, worker, &world.caller, &value, sizeof(value), 0),
-                     -ESTALE);
+    ck_assert_int_eq(array_write(world.exchange, worker, &world.caller, &value, sizeof(value), 0), -ESTALE);
     world_close(&world, filler);
     world_close(&world, worker);
     world_end(&world);
@@ -420,7 +417,7 @@ END_TEST
 
 static int move(struct world *world, struct slot *from, struct slot *to)
 {
-    int result = exchange_move_result(world->exchange, from, to, &world->caller);
+    int result = array_move_result(world->exchange, from, to, &world->caller);
 
     world_check(world);
     return result;

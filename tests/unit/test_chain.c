@@ -51,8 +51,8 @@ START_TEST(test_links)
     ck_assert_int_eq(world_link(&world, a, c, RECORD_SIDE_RESULT), -ELOOP);
     expect_refusal(a, ELOOP, "close on itself");
     ck_assert_uint_eq(a->source, 0);
-    chain_unlink(world.exchange, c);
-    chain_unlink(world.exchange, c); /* has none: nothing */
+    exchange_unchain(world.exchange, c);
+    exchange_unchain(world.exchange, c); /* has none: nothing */
     ck_assert_int_eq(world_link(&world, a, c, RECORD_SIDE_RESULT), 0);
     ck_assert_int_eq(world_link(&world, c, b, RECORD_SIDE_RESULT), -ELOOP);
     world_end(&world);
@@ -293,7 +293,7 @@ START_TEST(test_failure_is_passed_on)
     input = world_park_open(&world, b, SLOT_DATA_BIN);
     result = world_park_open(&world, c, SLOT_RESULT_BIN);
     world_publish(&world, a, COUNT, 1);
-    ck_assert_int_eq(exchange_fail(world.exchange, a, &world.caller, "no luck\n", 8), 0);
+    ck_assert_int_eq(publish_failure(world.exchange, a, &world.caller, "no luck\n", 8), 0);
     expect_state(b, STATE_FAILED, 1);
     expect_state(c, STATE_FAILED, 1);
     expect_text(&world, b, "source a failed: no luck\n");
@@ -363,7 +363,7 @@ START_TEST(test_retry_drops_what_a_failed_follower_had)
     reader = world_open(&world, b, SLOT_DATA_BIN, HANDLE_READS);
     ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_INPUT), 0);
     expect_state(b, STATE_IDLE, 1);
-    chain_unlink(world.exchange, b);
+    exchange_unchain(world.exchange, b);
     writer = world_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES);
     ck_assert_ptr_ne(writer->segment, reader->segment);
     world_close(&world, reader);
@@ -404,7 +404,7 @@ START_TEST(test_long_texts_are_cut)
     a = world_slot_in(&world, "a", STATE_READY);
     b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     c = world_follow(&world, "c", b, RECORD_SIDE_RESULT);
-    ck_assert_int_eq(exchange_fail(world.exchange, a, &world.caller, big, sizeof(big)), 0);
+    ck_assert_int_eq(publish_failure(world.exchange, a, &world.caller, big, sizeof(big)), 0);
     ck_assert_uint_eq(text_size(a, SLOT_ERROR), sizeof(big));
     ck_assert_uint_lt(text_size(b, SLOT_ERROR), sizeof(big) / 2);
     ck_assert_uint_eq(text_size(b, SLOT_ERROR), text_size(c, SLOT_ERROR));
@@ -429,8 +429,8 @@ START_TEST(test_unlink)
     idle = world_follow(&world, "idle", b, RECORD_SIDE_RESULT);
     world_publish(&world, a, COUNT, 1);
     world_finish(&world, a, COUNT, 2);
-    chain_unlink(world.exchange, b);
-    chain_unlink(world.exchange, idle);
+    exchange_unchain(world.exchange, b);
+    exchange_unchain(world.exchange, idle);
     expect_state(b, STATE_READY, 1);
     expect_state(idle, STATE_IDLE, 1);
     world_expect(&world, b, SLOT_DATA_BIN, COUNT, 2);
@@ -461,7 +461,7 @@ START_TEST(test_source_is_removed)
         else if (states[i] == STATE_DONE)
             world_finish(&world, b, 1, 3);
         else if (states[i] == STATE_FAILED)
-            ck_assert_int_eq(exchange_fail(world.exchange, b, &world.caller, "mine", 4), 0);
+            ck_assert_int_eq(publish_failure(world.exchange, b, &world.caller, "mine", 4), 0);
         exchange_remove(world.exchange, a);
         expect_state(b, states[i], 1);
         world_expect(&world, b, SLOT_DATA_BIN, WORLD_COUNT, 2);

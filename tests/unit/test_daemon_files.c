@@ -82,10 +82,11 @@ START_TEST(test_errnos_without_a_name)
     files = files_of(&world, &conf);
     for (size_t i = 0; i < 2; i++) {
         ck_assert_ptr_null(strerrorname_np(nameless[i]));
-        exchange_refuse(world.exchange, world_slot(&world, i ? "a" : "b"), &world.caller, "try it",
-                        -nameless[i], "a reason");
+        refuse_operation(world.exchange, world_slot(&world, i ? "a" : "b"), &world.caller, "try it",
+                         -nameless[i], "a reason");
     }
-    exchange_refuse(world.exchange, slot_find(world.slots, "a"), &world.caller, "try it", -EBUSY, "a reason");
+    refuse_operation(world.exchange, slot_find(world.slots, "a"), &world.caller, "try it", -EBUSY,
+                     "a reason");
     text = text_of(&files, "metrics");
     ck_assert_ptr_nonnull(strstr(text, "pyrmapfs_refusals_total{errno=\"41\"} 1\n"));
     ck_assert_ptr_nonnull(strstr(text, "pyrmapfs_refusals_total{errno=\"58\"} 1\n"));

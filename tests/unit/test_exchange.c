@@ -57,7 +57,7 @@ START_TEST(test_round)
     expect_state(slot, STATE_DONE, 1);
     ck_assert_int_eq(slot->record.result_length, COUNT + 1);
     ck_assert_int_eq(slot->record.result_dtype, RECORD_FLOAT64);
-    ck_assert_uint_eq(world.exchange->rounds, 1);
+    ck_assert_uint_eq(world.exchange->counts.rounds, 1);
     ck_assert_int_eq(world.changes, 4);
     ck_assert_uint_eq(slot->record.change, 4);
     world_expect(&world, slot, SLOT_RESULT_BIN, COUNT + 1, 2.5);
@@ -158,10 +158,10 @@ static int operate(struct world *world, struct slot *slot, enum handshake_event 
     case EVENT_UNLINK:
         return exchange_unlink(world->exchange, slot, &world->caller);
     case EVENT_TAKE_RESULT:
-        return exchange_move_result(world->exchange, slot, world_slot(world, "taker"), &world->caller);
+        return array_move_result(world->exchange, slot, world_slot(world, "taker"), &world->caller);
     case EVENT_GIVE_INPUT:
-        return exchange_move_result(world->exchange, world_slot_in(world, "giver", STATE_DONE), slot,
-                                    &world->caller);
+        return array_move_result(world->exchange, world_slot_in(world, "giver", STATE_DONE), slot,
+                                 &world->caller);
     case EVENT_WORKER_DIED: /* no operation of a client */
     case HANDSHAKE_EVENTS:
         break;
@@ -179,7 +179,7 @@ static void try_operation(struct world *world, enum handshake_state state, enum 
 
     world->caller.thread = world->caller.process = stranger; /* not the process that has filled it */
     result = operate(world, slot, event);
-    ck_assert_msg(result == (step.verdict == VERDICT_WAIT ? EXCHANGE_WAITS : -step.error), "%s, %s: %d",
+    ck_assert_msg(result == (step.verdict == VERDICT_WAIT ? WAIT_FOR_PEER : -step.error), "%s, %s: %d",
                   handshake_state_name(state), handshake_event_name(event), result);
     expect_state(slot, step.next, 1 + (step.effects & EFFECT_NEW_ROUND ? 1 : 0));
     ck_assert_int_eq(slot->arrays[RECORD_SIDE_INPUT].serial != before.arrays[RECORD_SIDE_INPUT].serial,
@@ -465,11 +465,11 @@ START_TEST(test_failures)
 
     world_begin(&world, (enum exchange_data_path)_i);
     slot = world_slot_in(&world, "job", STATE_COMPUTING);
-    ck_assert_int_eq(exchange_fail(world.exchange, slot, &world.caller, "no luck\n", 8), 0);
+    ck_assert_int_eq(publish_failure(world.exchange, slot, &world.caller, "no luck\n", 8), 0);
     expect_state(slot, STATE_FAILED, 1);
     world_text(&world, slot, SLOT_ERROR, text);
     ck_assert_str_eq(text, "no luck\n");
-    ck_assert_int_eq(exchange_fail(world.exchange, slot, &world.caller, "again", 5), 0);
+    ck_assert_int_eq(publish_failure(world.exchange, slot, &world.caller, "again", 5), 0);
     world_text(&world, slot, SLOT_ERROR, text);
     ck_assert_str_eq(text, "no luck\n");
     world_expect(&world, slot, SLOT_DATA_BIN, COUNT, 1);
@@ -486,7 +486,7 @@ START_TEST(test_failures)
     world_publish(&world, slot, 2, 5);
     expect_state(slot, STATE_READY, 2);
     ck_assert_uint_eq(text_size(slot, SLOT_ERROR), 0);
-    ck_assert_int_eq(exchange_fail(world.exchange, slot, &world.caller, "", 0), 0);
+    ck_assert_int_eq(publish_failure(world.exchange, slot, &world.caller, "", 0), 0);
     expect_state(slot, STATE_FAILED, 2);
     world_end(&world);
 }
@@ -502,7 +502,7 @@ START_TEST(test_refusals)
     other = world_slot(&world, "other");
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), -EPROTO);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_FAILED), -EPROTO);
-    ck_assert_int_eq(exchange_refuse(world.exchange, slot, &world.caller, "try", -EBUSY, "because"), -EBUSY);
+    ck_assert_int_eq(refuse_operation(world.exchange, slot, &world.caller, "try", -EBUSY, "because"), -EBUSY);
     ck_assert_uint_eq(slot->refusals, 3);
     ck_assert_uint_eq(other->refusals, 0);
     ck_assert_int_eq(other->refusal.error, 0);
@@ -510,9 +510,9 @@ START_TEST(test_refusals)
     ck_assert_str_eq(slot->refusal.operation, "try");
     ck_assert_int_eq(slot->refusal.pid, getpid());
     ck_assert_int_gt(slot->refusal.when.tv_sec, 0);
-    ck_assert_uint_eq(world.exchange->refusals, 3);
-    ck_assert_uint_eq(world.exchange->refusals_by_errno[EPROTO], 2);
-    ck_assert_uint_eq(world.exchange->refusals_by_errno[EBUSY], 1);
+    ck_assert_uint_eq(world.exchange->counts.refusals, 3);
+    ck_assert_uint_eq(world.exchange->counts.refusals_by_errno[EPROTO], 2);
+    ck_assert_uint_eq(world.exchange->counts.refusals_by_errno[EBUSY], 1);
     world_end(&world);
 }
 END_TEST

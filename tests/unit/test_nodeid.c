@@ -98,9 +98,9 @@ START_TEST(test_round_trip)
             ck_assert_uint_gt(nodeid, NODEID_ROOT_ID);
         }
         ck_assert_uint_eq(nodeid_serial(nodeid_of(world.exchange, slots[i], SLOT_DATA_BIN)),
-                          exchange_array_identity(world.exchange, slots[i], RECORD_SIDE_INPUT));
+                          step_array_identity(world.exchange, slots[i], RECORD_SIDE_INPUT));
         ck_assert_uint_eq(nodeid_serial(nodeid_of(world.exchange, slots[i], SLOT_RESULT_BIN)),
-                          exchange_array_identity(world.exchange, slots[i], RECORD_SIDE_RESULT));
+                          step_array_identity(world.exchange, slots[i], RECORD_SIDE_RESULT));
     }
     world_end(&world);
 }
@@ -306,7 +306,7 @@ START_TEST(test_source)
     b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     nodeid = nodeid_of(world.exchange, b, SLOT_SOURCE);
     expect_inode(&world, nodeid, b, SLOT_SOURCE);
-    chain_unlink(world.exchange, b);
+    exchange_unchain(world.exchange, b);
     expect_stale(&world, nodeid);
     ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_INPUT), 0);
     expect_stale(&world, nodeid); /* another symlink, and its text is another */
@@ -423,7 +423,7 @@ START_TEST(test_moved_result)
     world_publish(&world, a, 2, 1);
     world_finish(&world, a, 2, 2);
     number = number_of(&world, a, SLOT_RESULT_BIN);
-    ck_assert_int_eq(exchange_move_result(world.exchange, a, b, &world.caller), 0);
+    ck_assert_int_eq(array_move_result(world.exchange, a, b, &world.caller), 0);
     ck_assert_uint_eq(number_of(&world, b, SLOT_DATA_BIN), number);
     ck_assert_uint_ne(number_of(&world, a, SLOT_RESULT_BIN), number);
     expect_inode(&world, nodeid_of(world.exchange, b, SLOT_DATA_BIN), b, SLOT_DATA_BIN);
@@ -443,7 +443,7 @@ START_TEST(test_moved_within_a_slot)
     world_publish(&world, slot, 2, 1);
     world_finish(&world, slot, 2, 2);
     before = remember(&world, slot);
-    ck_assert_int_eq(exchange_move_result(world.exchange, slot, slot, &world.caller), 0);
+    ck_assert_int_eq(array_move_result(world.exchange, slot, slot, &world.caller), 0);
     ck_assert_uint_eq(number_of(&world, slot, SLOT_DATA_BIN), nodeid_serial(before.of[SLOT_RESULT_BIN]));
     expect_names(&world, &before, input_names, NULL);
     expect_names(&world, &before, result_names, NULL);

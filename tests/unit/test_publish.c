@@ -27,8 +27,8 @@ static struct slot *sparse_slot(struct world *world, const char *name, double va
     struct slot *slot = world_slot(world, name);
     struct handle *handle = world_open(world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
 
-    ck_assert_int_eq(exchange_write_array(world->exchange, handle, &world->caller, &value, sizeof(value),
-                                          FAR - (off_t)sizeof(value)),
+    ck_assert_int_eq(array_write(world->exchange, handle, &world->caller, &value, sizeof(value),
+                                 FAR - (off_t)sizeof(value)),
                      sizeof(value));
     world_close(world, handle);
     return slot;
@@ -51,7 +51,7 @@ START_TEST(test_holes_are_filled)
     expect_parked(reader);
     expect_state(slot, STATE_READY, 1);
     ck_assert_int_eq(slot->record.input_length, FAR / 8);
-    ck_assert_int_eq(exchange_array_stat(world.exchange, slot, RECORD_SIDE_INPUT, &size, &allocated), 0);
+    ck_assert_int_eq(step_array_stat(world.exchange, slot, RECORD_SIDE_INPUT, &size, &allocated), 0);
     ck_assert_uint_ge(allocated, size);
     world_expect(&world, slot, SLOT_DATA_BIN, FAR / 8, 0);
     exchange_remove(world.exchange, slot);
@@ -142,8 +142,8 @@ START_TEST(test_reservation_under_way)
 
     begin(&world, ARENA_MEMFD, (enum exchange_data_path)_i, 64 * MIB);
     slot = world_slot(&world, "job");
-    exchange_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE, FAR,
-                    no_answer, &answer);
+    array_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE, FAR, no_answer,
+                 &answer);
     parked = world_park_working(&world, slot, RECORD_FLAG_INPUT);
     background_drain(world.bench.background);
     ck_assert_int_eq(answer, 1);

@@ -165,11 +165,10 @@ START_TEST(test_bytes_of_a_user)
     ck_assert_uint_eq(world_charged(&world, ANN), MIB);
     handle = world_open(&world, b, SLOT_DATA_BIN, HANDLE_WRITES);
     ck_assert_int_eq(
-        exchange_write_array(world.exchange, handle, &world.caller, &value, sizeof(value), 512 * (off_t)KIB),
-        -EDQUOT);
+        array_write(world.exchange, handle, &world.caller, &value, sizeof(value), 512 * (off_t)KIB), -EDQUOT);
     expect_refusal(b, EDQUOT, "limits.bytes_per_user");
     ck_assert_int_eq(
-        exchange_write_array(world.exchange, handle, &world.caller, &value, sizeof(value), 511 * (off_t)KIB),
+        array_write(world.exchange, handle, &world.caller, &value, sizeof(value), 511 * (off_t)KIB),
         sizeof(value));
     ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, RESERVE_GROW, 4 * KIB), 0);
     ck_assert_int_eq(world_resize(&world, b, SLOT_DATA_BIN, handle, RESERVE_PAGES, 4 * KIB), 0);
@@ -276,14 +275,14 @@ START_TEST(test_moves)
     world.caller.uid = BOB;
     b = world_slot(&world, "b");
     ck_assert_int_eq(resize(&world, world_slot(&world, "c"), SLOT_DATA_BIN, 600 * KIB), 0);
-    ck_assert_int_eq(exchange_move_result(world.exchange, a, b, &world.caller), -EDQUOT);
+    ck_assert_int_eq(array_move_result(world.exchange, a, b, &world.caller), -EDQUOT);
     expect_refusal(b, EDQUOT, "limits.bytes_per_user");
     expect_state(a, STATE_DONE, 1);
     expect_state(b, STATE_IDLE, 1);
     ck_assert_uint_eq(world_charged(&world, ANN), 600 * KIB + 8);
     ck_assert_uint_eq(world_charged(&world, BOB), 600 * KIB);
     exchange_remove(world.exchange, slot_find(world.slots, "c"));
-    ck_assert_int_eq(exchange_move_result(world.exchange, a, b, &world.caller), 0);
+    ck_assert_int_eq(array_move_result(world.exchange, a, b, &world.caller), 0);
     ck_assert_uint_eq(world_charged(&world, ANN), 0);
     ck_assert_uint_eq(world_charged(&world, BOB), 600 * KIB);
     exchange_chown(world.exchange, b, ANN, 0);

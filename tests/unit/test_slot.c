@@ -360,7 +360,7 @@ START_TEST(test_index_survives)
     slot->state = STATE_DONE;
     slot->task_size = 11;
     slot->owner = 17;
-    slot->waiters = (struct waiter *)slot;
+    slot->waiters.lh_first = (struct wait *)slot;
     slot->segments[0] = (struct segment *)slot;
     slot->queued = slot->page_handles = slot->page_exists = 1;
     slot->filler = 3;
@@ -379,7 +379,7 @@ START_TEST(test_index_survives)
     ck_assert_uint_eq(slot->state, STATE_DONE);
     ck_assert_uint_eq(slot->task_size, 11);
     ck_assert_int_eq(slot->owner, 17);
-    ck_assert_ptr_null(slot->waiters);
+    ck_assert(LIST_EMPTY(&slot->waiters));
     ck_assert_ptr_null(slot->segments[0]);
     ck_assert_uint_eq(slot->queued | slot->page_handles | slot->page_exists, 0);
     ck_assert_int_eq(slot->filler, 0);

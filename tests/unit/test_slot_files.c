@@ -201,7 +201,7 @@ START_TEST(test_report)
     expect_lines(content, processes);
     ck_assert_ptr_nonnull(strstr(content, " write flag 0 EPROTO the result is being written\n"));
     world_close(&world, writer);
-    exchange_unpark(&parked->waiter);
+    wait_unpark(&parked->wait);
     free(parked->handle);
     free(parked);
     world_end(&world);

@@ -25,7 +25,7 @@ static struct parked *publisher_waits(struct world *world, struct slot *slot, do
 {
     world_publish(world, slot, 1, value);
     world_put(world, slot, SLOT_RESULT_BIN, 1, value);
-    ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_RESULT), EXCHANGE_WAITS);
+    ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_RESULT), WAIT_FOR_PEER);
     return world_park_flag(world, slot, RECORD_FLAG_RESULT);
 }
 
@@ -128,7 +128,7 @@ END_TEST
 
 static void unchain(struct world *world, struct slot *slot)
 {
-    chain_unlink(world->exchange, slot);
+    exchange_unchain(world->exchange, slot);
 }
 
 static void cancel(struct world *world, struct slot *slot)
@@ -138,14 +138,13 @@ static void cancel(struct world *world, struct slot *slot)
 
 static void fail_round(struct world *world, struct slot *slot)
 {
-    ck_assert_int_eq(exchange_fail(world->exchange, slot, &world->caller, "no", 2), 0);
+    ck_assert_int_eq(publish_failure(world->exchange, slot, &world->caller, "no", 2), 0);
 }
 
 static void take_away(struct world *world, struct slot *slot)
 {
     world_finish(world, slot, 1, 5);
-    ck_assert_int_eq(exchange_move_result(world->exchange, slot, world_slot(world, "taker"), &world->caller),
-                     0);
+    ck_assert_int_eq(array_move_result(world->exchange, slot, world_slot(world, "taker"), &world->caller), 0);
 }
 
 static void finish_and_drop(struct world *world, struct slot *slot)
@@ -251,7 +250,7 @@ START_TEST(test_nothing_is_lost)
             case 0:
                 out[who]++;
                 break;
-            case EXCHANGE_WAITS:
+            case WAIT_FOR_PEER:
                 parked[who] = world_park_flag(&world, slot, RECORD_FLAG_RESULT);
                 break;
             default:
@@ -304,7 +303,7 @@ START_TEST(test_fan_out)
     }
     for (int i = 0; i < FOLLOWERS; i++) {
         expect_parked(parked);
-        ck_assert_int_eq(exchange_fail(world.exchange, followers[i], &world.caller, "", 0), 0);
+        ck_assert_int_eq(publish_failure(world.exchange, followers[i], &world.caller, "", 0), 0);
     }
     expect_ended(parked, 0);
     for (int i = 0; i < FOLLOWERS; i++)
@@ -392,7 +391,7 @@ START_TEST(test_long_chain_fails)
         ck_assert(world_try_begin(&world, &options));
     }
     world_publish(&world, make_chain(&world, chain, LONG, RECORD_SIDE_RESULT), 1, 1);
-    ck_assert_int_eq(exchange_fail(world.exchange, chain[0], &world.caller, "no luck", 7), 0);
+    ck_assert_int_eq(publish_failure(world.exchange, chain[0], &world.caller, "no luck", 7), 0);
     for (int i = 0; i < LONG; i++)
         expect_state(chain[i], STATE_FAILED, 1);
     ck_assert_uint_gt(text_size(chain[LONG - 1], SLOT_ERROR), 0);

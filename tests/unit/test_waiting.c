@@ -45,7 +45,7 @@ START_TEST(test_served_in_time)
     tries = unrelated->tries;
     input = stranger_waits(&world, slot, SLOT_DATA_BIN);
     result = stranger_waits(&world, slot, SLOT_RESULT_BIN);
-    ck_assert_uint_eq(world.exchange->waiters, 3);
+    ck_assert_uint_eq(world.exchange->counts.waiters, 3);
     world_put(&world, slot, SLOT_DATA_BIN, COUNT, 1);
     late = stranger_waits(&world, slot, SLOT_DATA_BIN);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), -EPROTO);
@@ -63,7 +63,7 @@ START_TEST(test_served_in_time)
     expect_ended(result, 0);
 
     ck_assert_int_eq(unrelated->tries, tries);
-    slot = unrelated->waiter.slot;
+    slot = unrelated->wait.slot;
     ck_assert_int_eq(exchange_unlink(world.exchange, slot, &world.caller), 0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
     expect_parked(unrelated); /* there was nothing to cancel */
@@ -108,7 +108,7 @@ START_TEST(test_another_inode)
     parked = stranger_waits(&world, b, SLOT_DATA_BIN);
     world_publish(&world, a, COUNT, 1);
     world_finish(&world, a, COUNT, 2);
-    ck_assert_int_eq(exchange_move_result(world.exchange, a, b, &world.caller), 0);
+    ck_assert_int_eq(array_move_result(world.exchange, a, b, &world.caller), 0);
     expect_parked(parked);
     ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), 0);
     expect_ended(parked, -ESTALE);
@@ -127,9 +127,9 @@ START_TEST(test_many_waiters)
     slot = world_slot(&world, "job");
     for (int i = 0; i < WAITERS; i++)
         parked[i] = stranger_waits(&world, slot, i % 2 ? SLOT_DATA_BIN : SLOT_RESULT_BIN);
-    ck_assert_uint_eq(world.exchange->waiters, WAITERS);
+    ck_assert_uint_eq(world.exchange->counts.waiters, WAITERS);
     world_publish(&world, slot, COUNT, 1);
-    ck_assert_uint_eq(world.exchange->waiters, WAITERS / 2);
+    ck_assert_uint_eq(world.exchange->counts.waiters, WAITERS / 2);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
     for (int i = 0; i < WAITERS; i++)
         expect_ended(parked[i], i % 2 ? 0 : -ECANCELED);
@@ -247,8 +247,8 @@ START_TEST(test_interrupted)
     for (int gone = 0; gone < 3; gone++) {
         for (int i = 0; i < 3; i++)
             parked[i] = stranger_waits(&world, slot, SLOT_DATA_BIN);
-        exchange_unpark(&parked[gone]->waiter);
-        ck_assert_uint_eq(world.exchange->waiters, 2);
+        wait_unpark(&parked[gone]->wait);
+        ck_assert_uint_eq(world.exchange->counts.waiters, 2);
         world_publish(&world, slot, COUNT, 1);
         for (int i = 0; i < 3; i++) {
             if (i == gone)
@@ -265,14 +265,14 @@ END_TEST
 /* Who ends takes another along, be that one before or behind it in the list. */
 static struct parked *victim;
 
-static void end_with_victim(struct waiter *waiter, int result)
+static void end_with_victim(struct wait *wait, int result)
 {
-    struct parked *parked = (struct parked *)waiter;
+    struct parked *parked = container_of(wait, struct parked, wait);
 
     parked->ends++;
     parked->result = result;
     if (victim->ends == 0 && victim != parked)
-        exchange_unpark(&victim->waiter);
+        wait_unpark(&victim->wait);
 }
 
 START_TEST(test_interrupted_by_another)
@@ -288,13 +288,13 @@ START_TEST(test_interrupted_by_another)
         slot = world_slot(&world, "job");
         for (int i = 0; i < 3; i++)
             parked[i] = stranger_waits(&world, slot, SLOT_DATA_BIN);
-        parked[1]->waiter.end = end_with_victim;
+        parked[1]->wait.end = end_with_victim;
         victim = parked[_i];
         if (end == 0)
             world_publish(&world, slot, COUNT, 1);
         else
             exchange_remove(world.exchange, slot);
-        ck_assert_uint_eq(world.exchange->waiters, 0);
+        ck_assert_uint_eq(world.exchange->counts.waiters, 0);
         for (int i = 0; i < 3; i++) {
             ended += parked[i]->ends;
             if (parked[i]->ends)

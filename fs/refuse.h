@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * refuse.h - a refusal is counted by its errno, logged at a bounded rate, and the last one of a slot is
+ * remembered: metadata.txt shows it.
+ */
+#ifndef PYRMAPFS_REFUSE_H
+#define PYRMAPFS_REFUSE_H
+
+#include "caller.h"
+#include "handshake.h"
+#include "terms.h"
+
+/* Returns result, which is -errno. `operation` completes "refused to"; both texts are copied. */
+int refuse_operation(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                     const char *operation, int result, const char *reason);
+/* The same for an event of the handshake. */
+int refuse_event(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                 enum handshake_event event, int result, const char *reason);
+
+#endif
