@@ -30,6 +30,7 @@ struct server {
     struct slots *slots;
     struct request_ops *ops;
     int ready_fd;
+    pid_t supervisor;
     bool restored; /* the slots in the arena are ours: until then the start can be refused */
     bool orphaned; /* the supervisor is gone: nobody else unmounts */
     char error[CONF_ERROR_MAX];
@@ -85,7 +86,8 @@ static void signals_ready(struct loop_source *source)
 
     if (read(source->fd, &info, sizeof(info)) != sizeof(info))
         return;
-    server.orphaned = getppid() == 1 || info.ssi_pid == 0;
+    /* Whoever adopts us need not be process 1. */
+    server.orphaned = getppid() != server.supervisor;
     loop_stop(server.loop, 0);
 }
 
@@ -267,13 +269,16 @@ static void raise_file_limit(void)
     }
 }
 
-int server_run(struct request_ops *ops, int ready_fd)
+int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor)
 {
     int status = 1;
 
     server.ops = ops;
     server.ready_fd = ready_fd;
+    server.supervisor = supervisor;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != supervisor) /* it was gone before we asked for the signal */
+        raise(SIGTERM);
     prctl(PR_SET_NAME, "pyrmapfs-server");
     raise_file_limit();
     if (set_up(ops) < 0)

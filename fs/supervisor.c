@@ -109,6 +109,7 @@ static int supervise(struct request_ops *ops, int launcher)
     char line[CONF_ERROR_MAX] = "";
     sigset_t signals;
     int ready[2];
+    const pid_t supervisor = getpid();
     pid_t server;
     int status;
 
@@ -131,7 +132,7 @@ static int supervise(struct request_ops *ops, int launcher)
             close(launcher);
             leave_terminal();
         }
-        exit(server_run(ops, ready[1]));
+        exit(server_run(ops, ready[1], supervisor));
     }
     close(ready[1]);
     read_line(ready[0], line, sizeof(line));
