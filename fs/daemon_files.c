@@ -68,7 +68,6 @@ static void print_status(const struct daemon_files *files, FILE *out)
     fprintf(out, ")\nrounds: %llu\n", (unsigned long long)counts->rounds);
     fprintf(out, "waiters: %u\n", counts->waiters);
     fprintf(out, "refusals: %llu\n", (unsigned long long)counts->refusals);
-    fprintf(out, "takeovers: %llu\n", (unsigned long long)counts->takeovers);
     fprintf(out, "uptime: %llu.%03llu s\n", (unsigned long long)(uptime / 1000),
             (unsigned long long)(uptime % 1000));
 }
@@ -121,8 +120,6 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
         fprintf(out, "pyrmapfs_requests_total{op=\"%s\"} %llu\n", files->request_names[kind],
                 (unsigned long long)files->request_counts[kind]);
     print_metric(out, "waiters", "gauge", "Parked requests.", counts->waiters);
-    print_metric(out, "takeovers_total", "counter", "Times that a new server took the mount over.",
-                 counts->takeovers);
     print_head(out, "uptime_seconds", "gauge", "Since the mount.");
     fprintf(out, "pyrmapfs_uptime_seconds %.3f\n", (double)(deadline_now_ms() - files->started_ms) / 1000.0);
 }

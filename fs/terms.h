@@ -39,7 +39,6 @@ struct exchange_counts {
     uint64_t rounds;   /* published results */
     uint64_t refusals; /* of all slots */
     uint64_t refusals_by_errno[EXCHANGE_ERRNOS];
-    uint64_t takeovers;
     uint32_t waiters; /* parked now */
 };
 

@@ -62,7 +62,7 @@ def test_status_says_what_people_want_to_know(mount: Path, path: str, server: Da
     version = subprocess.run([server.command()[0], "--version"], capture_output=True, text=True, check=True).stdout
     told = status(mount)
     assert set(told) >= {"version", "data path", "arena", "capacity", "used", "warm", "free", "slots", "waiters",
-                         "refusals", "takeovers", "uptime"}
+                         "refusals", "uptime"}
     assert told["version"] in version
     assert told["data path"].startswith("passthrough" if path == "passthrough" else "page cache")
     assert told["arena"].split()[0] in ("tmpfs", "dir", "memfd")
@@ -90,7 +90,7 @@ def test_metrics_are_for_prometheus(mount: Path, slot: Slot) -> None:
     for operation in ("open", "write", "lookup"):
         key = f'pyrmapfs_requests_total{{op="{operation}"}}'
         assert after[key] > before.get(key, 0)
-    assert {"pyrmapfs_waiters", "pyrmapfs_takeovers_total", "pyrmapfs_uptime_seconds"} <= set(after)
+    assert {"pyrmapfs_waiters", "pyrmapfs_uptime_seconds"} <= set(after)
 
 
 def test_config_is_the_configuration_file(mount: Path, server: Daemon, tmp_path: Path) -> None:
