@@ -61,7 +61,7 @@ static void print_status(const struct daemon_files *files, FILE *out)
     print_bytes(out, "warm", usage.warm);
     print_bytes(out, "free", free_bytes(&usage));
     print_bytes(out, "files", usage.files);
-    fprintf(out, "slots: %u (", census.slots);
+    fprintf(out, "slots: %u of %u (", census.slots, slots_limit(exchange_slots(exchange)));
     for (int state = 0; state < HANDSHAKE_STATES; state++)
         fprintf(out, "%s%s %u", state ? ", " : "", handshake_state_name((enum handshake_state)state),
                 census.states[state]);
@@ -106,6 +106,8 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
     for (int state = 0; state < HANDSHAKE_STATES; state++)
         fprintf(out, "pyrmapfs_slots{state=\"%s\"} %u\n", handshake_state_name((enum handshake_state)state),
                 census.states[state]);
+    print_metric(out, "slots_limit", "gauge", "The most slots in all.",
+                 slots_limit(exchange_slots(exchange)));
     print_metric(out, "rounds_total", "counter", "Published results.", counts->rounds);
     print_head(out, "refusals_total", "counter", "Refused operations by errno.");
     for (size_t error = 0; error < EXCHANGE_ERRNOS; error++) {

@@ -19,17 +19,37 @@
 
 /* --- slots --- */
 
+/* There is no slot that could tell of it: the log has to. */
+static int refuse_slot(struct exchange *exchange, const char *name, const struct caller *caller, int result)
+{
+    uint32_t limit = slots_limit(exchange->slots);
+    char reason[120];
+
+    if (result == -EDQUOT)
+        snprintf(reason, sizeof(reason), "user %u has all %u slots of limits.slots_per_user",
+                 (unsigned)caller->uid, exchange->limits.slots_per_user);
+    else if (result == -ENOSPC && slots_count(exchange->slots) >= limit)
+        snprintf(reason, sizeof(reason), "all %u slots of limits.slots are in use", limit);
+    else if (result == -ENOSPC)
+        snprintf(reason, sizeof(reason), "arena.capacity has no room for the entry of a slot");
+    else
+        return result;
+    return refuse_by_name(exchange, name, caller, "make a slot", result, reason);
+}
+
 int exchange_mkdir(struct exchange *exchange, const char *name, const struct caller *caller, mode_t mode,
                    struct slot **slot)
 {
     int result = quota_add_slot(exchange->quota, caller->uid, exchange->limits.slots_per_user);
 
     if (result < 0)
-        return result;
+        return refuse_slot(exchange, name, caller, result);
     result = slot_create(exchange->slots, name, caller->uid, caller->gid, mode, slot);
-    if (result < 0)
+    if (result < 0) {
         quota_drop_slot(exchange->quota, caller->uid);
-    return result;
+        return refuse_slot(exchange, name, caller, result);
+    }
+    return 0;
 }
 
 void exchange_remove(struct exchange *exchange, struct slot *slot)

@@ -25,24 +25,31 @@ static enum log_level refusal_level(struct exchange *exchange, int error)
     return ++exchange->log_lines > LINES_A_SECOND ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
 }
 
-int refuse_operation(struct exchange *exchange, struct slot *slot, const struct caller *caller,
-                     const char *operation, int result, const char *reason)
+int refuse_by_name(struct exchange *exchange, const char *name, const struct caller *caller,
+                   const char *operation, int result, const char *reason)
 {
-    struct slot_refusal *refusal = &slot->refusal;
     size_t kind = (size_t)-result;
 
     exchange->counts.refusals++;
     if (kind < EXCHANGE_ERRNOS)
         exchange->counts.refusals_by_errno[kind]++;
+    log_line(refusal_level(exchange, -result), "%s: refused to %s for process %d: %s (%s)", name, operation,
+             (int)caller->process, strerror(-result), reason);
+    return result;
+}
+
+int refuse_operation(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                     const char *operation, int result, const char *reason)
+{
+    struct slot_refusal *refusal = &slot->refusal;
+
     slot->refusals++;
     clock_gettime(CLOCK_REALTIME, &refusal->when);
     refusal->pid = caller->process;
     refusal->error = -result;
     snprintf(refusal->operation, sizeof(refusal->operation), "%s", operation);
     snprintf(refusal->reason, sizeof(refusal->reason), "%s", reason);
-    log_line(refusal_level(exchange, -result), "%s: refused to %s for process %d: %s (%s)", slot->name,
-             operation, (int)refusal->pid, strerror(-result), reason);
-    return result;
+    return refuse_by_name(exchange, slot->name, caller, operation, result, reason);
 }
 
 int refuse_event(struct exchange *exchange, struct slot *slot, const struct caller *caller,

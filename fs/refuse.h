@@ -13,6 +13,9 @@
 /* Returns result, which is -errno. `operation` completes "refused to"; both texts are copied. */
 int refuse_operation(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                      const char *operation, int result, const char *reason);
+/* The same where there is no slot of that name that could remember it. */
+int refuse_by_name(struct exchange *exchange, const char *name, const struct caller *caller,
+                   const char *operation, int result, const char *reason);
 /* The same for an event of the handshake. */
 int refuse_event(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                  enum handshake_event event, int result, const char *reason);

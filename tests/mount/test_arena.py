@@ -396,6 +396,8 @@ def test_slots_per_user_and_in_all() -> None:
         slots = [Slot.make(daemon.path, f"slot-{count}") for count in range(3)]
         with refused(errno.EDQUOT):
             os.mkdir(daemon.path / "one-more")
+        assert f"one-more: refused to make a slot for process {os.getpid()}" in daemon.log.read_text()
+        assert "all 3 slots of limits.slots_per_user" in daemon.log.read_text()
         slots[1].remove()
         os.mkdir(daemon.path / "one-more")
     with mounted(PATHS[0], limits_slots="3") as daemon:
@@ -403,7 +405,9 @@ def test_slots_per_user_and_in_all() -> None:
             os.mkdir(daemon.path / f"slot-{count}")
         with refused(errno.ENOSPC):
             os.mkdir(daemon.path / "one-more")
-        assert number(status(daemon.path)["slots"]) == 3
+        assert "(all 3 slots of limits.slots are in use)" in daemon.log.read_text()
+        assert status(daemon.path)["slots"].startswith("3 of 3 (") and number(status(daemon.path)["refusals"]) == 1
+        assert metrics(daemon.path)["pyrmapfs_slots_limit"] == 3
         assert np.array_equal(Slot(daemon.path / "slot-1").bring("DONE").data(), DATA)
 
 

@@ -71,7 +71,7 @@ def test_status_says_what_people_want_to_know(mount: Path, path: str, server: Da
 def test_status_counts_slots_by_state(mount: Path, slot: Slot, other: Slot) -> None:
     slot.bring("DONE")
     other.bring("FAILED")
-    assert status(mount)["slots"] == "2 (IDLE 0, FILLING 0, READY 0, COMPUTING 0, DONE 1, FAILED 1)"
+    assert status(mount)["slots"] == "2 of 65536 (IDLE 0, FILLING 0, READY 0, COMPUTING 0, DONE 1, FAILED 1)"
 
 
 def test_metrics_are_for_prometheus(mount: Path, slot: Slot) -> None:
