@@ -65,6 +65,23 @@ def private_mounts() -> None:
         subprocess.run(["umount", "-l", directory], check=True)
 
 
+def is_mounted(path: Path) -> bool:
+    return f" {path} " in Path("/proc/self/mountinfo").read_text()
+
+
+def processes(path: Path) -> list[int]:
+    """The daemons that run at this mount point."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if os.fsencode(path) in words and words[0].endswith(b"pyrmapfs"):
+            found.append(int(entry.name))
+    return found
+
+
 def kill_all() -> None:
     """Ends every daemon at once; the requests that the kernel still holds are then answered."""
     for running in list(_running):

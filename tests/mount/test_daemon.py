@@ -12,7 +12,7 @@ from typing import Callable, Iterator
 
 import pytest
 from agent import Agent
-from daemon import PYRMAPFS, ROOT, Daemon, as_user
+from daemon import PYRMAPFS, ROOT, Daemon, as_user, is_mounted, processes
 from paths import PATHS, check_data_path, mounted
 from slots import ANSWER, Slot, eventually, number, pairs, status
 
@@ -22,19 +22,6 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def run(*arguments: str | Path, user: str | None = None, seconds: float = 30) -> subprocess.CompletedProcess[str]:
     argv = (as_user(user) if user else []) + [str(PYRMAPFS), *(str(argument) for argument in arguments)]
     return subprocess.run(argv, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
-
-
-def processes(path: Path) -> list[int]:
-    """The daemons that run at this mount point."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if os.fsencode(path) in words and words[0].endswith(b"pyrmapfs"):
-            found.append(int(entry.name))
-    return found
 
 
 @pytest.fixture
@@ -48,10 +35,6 @@ def point(tmp_path: Path) -> Iterator[Path]:
     if f" {path} " in Path("/proc/self/mountinfo").read_text():
         unmount = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
         subprocess.run([*unmount, str(path)], check=True)
-
-
-def is_mounted(path: Path) -> bool:
-    return f" {path} " in Path("/proc/self/mountinfo").read_text()
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from daemon import Daemon
+from daemon import Daemon, is_mounted
 
 CAPACITY = {"arena.capacity": "64M", "arena.warm": "0"}
 
@@ -42,10 +42,6 @@ def on_directory(user: str | None = None, arena: Path | None = None, **options: 
     daemon = Daemon({**CAPACITY, "arena.kind": "dir", **chosen}, user=user)
     daemon.options["arena.path"] = str(arena or arena_of(daemon))
     return daemon
-
-
-def is_mounted(path: Path) -> bool:
-    return f" {path} " in Path("/proc/self/mountinfo").read_text()
 
 
 def refusal(daemon: Daemon, **options: str) -> str:

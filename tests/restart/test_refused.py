@@ -183,9 +183,8 @@ def test_a_second_daemon(used: Daemon) -> None:
     """Refused, whatever it asks for; the first one goes on."""
     used.start()
     try:
-        for options in ({}, {"limits.slots": "2"}):
-            other = on_directory(arena=arena_of(used))
-            other.options.update(options)
+        for slots in ("65536", "2"):
+            other = on_directory(arena=arena_of(used), limits_slots=slots)
             before = snapshot(arena_of(used))
             said = refusal(other)
             assert "in use" in said and str(arena_of(used)) in said

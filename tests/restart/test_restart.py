@@ -8,8 +8,8 @@ import sys
 from typing import Iterator
 
 import pytest
-from daemon import Daemon
-from places import CAPACITY, arena_of, is_mounted, kill, on_directory, server_of, snapshot
+from daemon import Daemon, is_mounted
+from places import CAPACITY, arena_of, kill, on_directory, server_of, snapshot
 from slots import ANSWER, DATA, Slot, eventually, status
 
 KINDS = ("dir", "tmpfs", "memfd") if os.geteuid() == 0 else ("dir", "memfd")
