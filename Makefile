@@ -31,9 +31,8 @@ SANITIZE ?=
 # ---- Sources ---------------------------------------------------------------------------------------------------
 
 # These talk to libfuse. Everything else is the core, which the unit tests link without it.
-FUSE_SOURCES := $(sort $(wildcard $(addprefix fs/,main.c ops*.c request.c attributes.c notify.c parked.c seek.c stored.c transport.c supervisor.c mount.c server.c)) \
-                       $(shell grep -ls '<fuse_lowlevel\.h>' fs/*.c))
-CORE_SOURCES := $(filter-out $(FUSE_SOURCES),$(wildcard fs/*.c conf/*.c))
+FUSE_SOURCES := fs/main.c $(sort $(wildcard fs/daemon/*.c fs/fuse/*.c))
+CORE_SOURCES := $(filter-out $(FUSE_SOURCES),$(sort $(wildcard fs/*/*.c conf/*.c)))
 
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 UNIT_SHARED  := $(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c))
@@ -96,6 +95,9 @@ $(CLIENTS): %: %.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LINK) -o $@ $^ -lm
 
+# It lies with the requests, and needs nothing of libfuse.
+$(BUILD)/tests/test_nodeid: $(BUILD)/fs/fuse/nodeid.o
+
 # Changes exactly when the compiler or a flag does, and then everything is built again.
 FLAGS = $(CC) $(COMPILE) $(LINK)
 $(BUILD)/flags: FORCE
@@ -104,7 +106,8 @@ $(BUILD)/flags: FORCE
 	@mkdir -p $(@D) && printf '%s\n' "$$FLAGS" | cmp -s - $@ || printf '%s\n' "$$FLAGS" > $@
 $(BUILD)/flags: export FLAGS := $(FLAGS)
 
--include $(wildcard $(foreach dir,fs conf packaging tests/unit tests/mount tests/bench tests/fuzz examples/c,$(BUILD)/$(dir)/*.d))
+-include $(wildcard $(addprefix $(BUILD)/,$(addsuffix /*.d,fs fs/* conf packaging tests/unit tests/mount tests/bench tests/fuzz \
+                                                  examples/c)))
 
 clients: $(CLIENTS)
 tests: all clients $(UNIT_TESTS)
@@ -173,13 +176,13 @@ generate: $(BUILD)/generate
 
 # ---- Lint ------------------------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard fs/*.[ch] conf/*.[ch] tests/*/*.[ch] examples/*/*.[ch] packaging/*.c packaging/r/src/*.[ch])
+C_FILES := $(wildcard fs/*.[ch] fs/*/*.[ch] conf/*.[ch] tests/*/*.[ch] examples/*/*.[ch] packaging/*.c packaging/r/src/*.[ch])
 SCRIPTS := $(shell grep -rlE --exclude-dir=.git --exclude-dir=build '^\#!.*/(env )?(ba|da)?sh\b' . | sed 's|^\./||')
 PYTHONS := $(shell find tests examples packaging -name '*.py' -not -path '*/build/*')
 MANUALS := $(wildcard packaging/man/*.[1-8])
 UNITS   := $(wildcard packaging/systemd/*.service)
-TIDY    := $(addprefix lint/,$(wildcard fs/*.c conf/*.c))
-LINTS   := format generated shell manual python r systemd
+TIDY    := $(addprefix lint/,$(wildcard fs/*.c fs/*/*.c conf/*.c))
+LINTS   := laws format generated shell manual python r systemd
 
 .PHONY: $(addprefix lint-,$(LINTS)) lint-clang $(TIDY)
 # Everything is looked at before it fails; the other compiler's warnings count as well.
@@ -189,6 +192,10 @@ lint: deps
 lint-clang:
 	@echo "  LINT    everything built with clang"
 	@$(MAKE) --no-print-directory tests CC=clang BUILD=$(BUILD)/clang >/dev/null
+
+lint-laws:
+	@echo '  LINT    the folders of fs/'
+	$(Q)$(PYTHON) tests/lint/laws.py
 
 lint-format:
 	@echo '  LINT    $(words $(C_FILES)) C files: clang-format'

@@ -2,29 +2,76 @@
 /*
  * main.c - options, configuration, and off it goes.
  *
- * The modules, from here downwards; an arrow never points up:
+ * The modules. A folder includes only folders below it, a file only files below it in its own:
  *
- *   main -> supervisor -> mount, server      the mount point, the processes, the loop's parts
- *   server -> ops -> ops_name, _attr, _file  the kernel's requests: the table, and a file for each kind
- *   ops_* -> parked, seek, stored            requests that are answered later, or not at all
- *   ops_* -> attributes, notify, nodeid      what stat shows; what we tell unasked; nodeid <-> slot and file
- *   ops_* -> request -> transport            decode, one reply; passthrough, which libfuse does not know
- *   request -> slot_files -> report, view    the files of a slot, a table row each; view -> number
- *   request -> daemon_files -> graph         the files of .pyrmap
- *   slot_files -> exchange, publish, array   slots, writes of the record, open arrays
- *   exchange, publish, array -> run          lets everything happen that a step made possible
- *   run -> chain -> step -> wait -> refuse   pipelines; taken steps; parked requests; what was refused
- *   step -> page, quota, handle              the mapped record, shares, open files
- *   step -> handshake                        state x event -> verdict, a pure function
- *   exchange -> slot, process, deadline      the table and its index; whose end matters; waits that end
- *   exchange -> caller                       who makes a request
- *   slot -> arena -> background              segments; the helper thread
- *   record, conf, log, loop, sandbox         used by all
+ * daemon/      processes
+ *   supervisor     mounts, forks the server, passes signals on, unmounts
+ *   server         puts the parts together and runs the loop
+ *   mount          the mount point: checked, cleared of a stale mount, mounted and unmounted
+ *   sandbox        what a process gives up because it does not need it
+ * fuse/        the kernel's requests
+ *   ops            the table, and requests about the whole filesystem
+ *   ops_name       requests that take names: lookup, mkdir, rename, chains, listings
+ *   ops_attr       requests about attributes, sizes among them
+ *   ops_file       requests about open files
+ *   parked         requests that are answered later
+ *   seek           reads far into a text view
+ *   stored         stores through a mapping of metadata.bin
+ *   notify         what we tell the kernel without being asked
+ *   attributes     what stat shows, and for how long the kernel may believe it
+ *   request        one request: what it works on, who made it, its one reply
+ *   nodeid         nodeid <-> slot and file
+ *   transport      passthrough, where libfuse does not know it
+ * files/       what the small files show and take
+ *   slot_files     the files of a slot, a table row each
+ *   daemon_files   the files of .pyrmap, a table row each
+ *   report         what metadata.txt says
+ *   graph          the chains as pictures
+ * exchange/    whose turn it is, and pipelines
+ *   exchange       slots: how they come, change hands and go
+ *   publish        judges writes of the record and of error
+ *   array          opens, sizes and moves data.bin and result.bin
+ *   run            lets everything happen that a step made possible
+ *   chain          links between slots, and what goes along them
+ *   step           takes the steps that a verdict allows
+ *   wait           parked requests, and the queue of slots to look at
+ *   refuse         counts, remembers and tells what was refused
+ *   shared         the inside of an exchange, for these files
+ *   terms          what the layers above settle for it
+ * slot/        the table of slots
+ *   slot           the table and its index
+ *   page           the record as clients map it
+ *   text           task and error
+ *   quota          slots and bytes per user
+ *   handle         an open file
+ * arena/       memory
+ *   arena          where segments live
+ *   reserve        sizes and pages, given in the background
+ *   segment        the pages behind an array in one round
+ *   ledger         the books: allocated, warm, left
+ *   warm           what becomes of a freed segment
+ *   backing        the files behind segments
+ *   store          the place that those files are in
+ * protocol/    what clients see, pure functions
+ *   handshake      state x event -> verdict
+ *   record_text    the record as key=value lines
+ *   record         the 128-byte record
+ *   view           data.txt, data.npy and so on
+ *   number         one value as the shortest text that reads back
+ * base/        knows nothing of pyrmapfs
+ *   process        processes whose end matters: pidfds
+ *   caller         who makes a request
+ *   deadline       one-shot deadlines
+ *   background     the helper thread
+ *   loop           epoll
+ *   log            lines for people
+ *   memory         what the machine can spare
+ *   container      from a member to its struct
  */
+#include "base/log.h"
 #include "conf.h"
-#include "log.h"
-#include "mount.h"
-#include "supervisor.h"
+#include "daemon/mount.h"
+#include "daemon/supervisor.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>

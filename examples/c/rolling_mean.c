@@ -4,7 +4,7 @@
  *
  * Input and result are mapped; nothing is copied. It needs no library, only the record's layout.
  */
-#include "record.h"
+#include "protocol/record.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>

@@ -6,7 +6,7 @@
 #ifndef PYRMAPFS_BENCH_CLIENT_H
 #define PYRMAPFS_BENCH_CLIENT_H
 
-#include "record.h"
+#include "protocol/record.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

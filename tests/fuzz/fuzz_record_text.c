@@ -3,7 +3,7 @@
  * Writes of metadata.txt: texts parted by NUL bytes, each merged with what the last one left; and the text of
  * what comes out reads back to the same record.
  */
-#include "record_text.h"
+#include "protocol/record_text.h"
 
 #include "invariant.h"
 

@@ -6,7 +6,7 @@
 #ifndef PYRMAPFS_FUZZ_INVARIANT_H
 #define PYRMAPFS_FUZZ_INVARIANT_H
 
-#include "record.h"
+#include "protocol/record.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * futex PATH FLAG... - maps a metadata.bin and waits for each of these flags in turn, sleeping on the word
  * `change`. Prints "waiting" before each and then "woken", or "seen" if no wake-up was needed.
  */
-#include "record.h"
+#include "protocol/record.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>

@@ -19,7 +19,7 @@ BIG = 2**63 - 1
 
 
 def test_layout() -> None:
-    """The record of this suite is that of fs/record.h."""
+    """The record of this suite is that of fs/protocol/record.h."""
     header = (Path(__file__).resolve().parents[2] / "fs" / "record.h").read_text()
     assert LAYOUT.size == 128
     for field, offset in OFFSETS.items():

@@ -3,7 +3,7 @@
  * worker SLOT ROUNDS - a whole consumer in C: waits for the input of each round, maps it, maps the result,
  * stores twice the input there, and publishes. float64 only.
  */
-#include "record.h"
+#include "protocol/record.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

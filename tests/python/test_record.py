@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pyrmap.record against fs/record.h, field by field and constant by constant."""
+"""pyrmap.record against fs/protocol/record.h, field by field and constant by constant."""
 from __future__ import annotations
 
 import re

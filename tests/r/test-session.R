@@ -96,8 +96,8 @@ test_that("a program that is no pyrmapfs is an error with the reason", {
 })
 
 test_that("the package's constants are the record's", {
-    skip_if(!file.exists("../../fs/record.h"))
-    header <- paste(readLines("../../fs/record.h"), collapse = "\n")
+    skip_if(!file.exists("../../fs/protocol/record.h"))
+    header <- paste(readLines("../../fs/protocol/record.h"), collapse = "\n")
     codes <- getFromNamespace("dtypes", "pyrmap")
     for (name in names(codes))
         expect_match(header, sprintf("RECORD_%s = %d,", toupper(name), codes[[name]]), fixed = TRUE)

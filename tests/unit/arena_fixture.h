@@ -5,7 +5,7 @@
 #ifndef PYRMAPFS_ARENA_FIXTURE_H
 #define PYRMAPFS_ARENA_FIXTURE_H
 
-#include "arena.h"
+#include "arena/arena.h"
 #include <sys/types.h>
 
 #define MIB ((uint64_t)1 << 20)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "exchange_fixture.h"
 
-#include "log.h"
-#include "quota.h"
-#include "text.h"
+#include "base/log.h"
+#include "slot/quota.h"
+#include "slot/text.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -10,17 +10,17 @@
 #define PYRMAPFS_EXCHANGE_FIXTURE_H
 
 #include "arena_fixture.h"
-#include "array.h"
-#include "chain.h"
-#include "container.h"
-#include "exchange.h"
+#include "base/container.h"
+#include "exchange/array.h"
+#include "exchange/chain.h"
+#include "exchange/exchange.h"
+#include "exchange/publish.h"
+#include "exchange/refuse.h"
+#include "exchange/run.h"
+#include "exchange/shared.h"
+#include "exchange/step.h"
+#include "exchange/wait.h"
 #include "process_fixture.h"
-#include "publish.h"
-#include "refuse.h"
-#include "run.h"
-#include "shared.h"
-#include "step.h"
-#include "wait.h"
 
 enum { DATA_PATHS = 2, VANISHED_MAX = 16 };
 

@@ -5,7 +5,7 @@
 #ifndef PYRMAPFS_PROCESS_FIXTURE_H
 #define PYRMAPFS_PROCESS_FIXTURE_H
 
-#include "loop.h"
+#include "base/loop.h"
 #include <stdbool.h>
 #include <sys/types.h>
 

@@ -5,7 +5,7 @@
 #ifndef PYRMAPFS_RECORD_SAMPLES_H
 #define PYRMAPFS_RECORD_SAMPLES_H
 
-#include "record.h"
+#include "protocol/record.h"
 
 #include <check.h>
 #include <errno.h>

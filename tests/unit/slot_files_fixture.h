@@ -6,7 +6,7 @@
 #define PYRMAPFS_SLOT_FILES_FIXTURE_H
 
 #include "exchange_fixture.h"
-#include "slot_files.h"
+#include "files/slot_files.h"
 
 enum { CONTENT_MAX = 70000 };
 

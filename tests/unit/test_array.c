@@ -4,8 +4,8 @@
  * move from slot to slot.
  */
 #include "exchange_fixture.h"
+#include "slot/text.h"
 #include "suite.h"
-#include "text.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

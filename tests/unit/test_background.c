@@ -2,7 +2,7 @@
 /*
  * test_background.c - the helper thread: order, priorities, chunks, and that nothing is lost at the end.
  */
-#include "background.h"
+#include "base/background.h"
 
 #include "descriptors.h"
 #include "suite.h"

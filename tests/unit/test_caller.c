@@ -3,7 +3,7 @@
  * test_caller.c - who makes a request, and what it costs to know: one look at /proc for a request from a
  * thread that is not its process's first, none for any other.
  */
-#include "caller.h"
+#include "base/caller.h"
 
 #include "exchange_fixture.h"
 #include "suite.h"

@@ -2,11 +2,11 @@
 /*
  * test_chain.c - which slots can be chained, what a source delivers and when, and what its failure does.
  */
-#include "chain.h"
+#include "exchange/chain.h"
 
 #include "exchange_fixture.h"
+#include "slot/text.h"
 #include "suite.h"
-#include "text.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 /*
  * test_daemon_files.c - the files of .pyrmap: which there are, and what they say.
  */
-#include "daemon_files.h"
+#include "files/daemon_files.h"
 
 #include "exchange_fixture.h"
 #include "suite.h"

@@ -2,7 +2,7 @@
 /*
  * test_deadline.c - deadlines expire in the order in which they were set, unless they were cleared.
  */
-#include "deadline.h"
+#include "base/deadline.h"
 
 #include "process_fixture.h"
 #include "suite.h"

@@ -2,7 +2,7 @@
 /*
  * test_graph.c - chains as pictures: what they say, and that no name and no chain is too much for them.
  */
-#include "graph.h"
+#include "files/graph.h"
 
 #include "exchange_fixture.h"
 #include "suite.h"

@@ -3,8 +3,8 @@
  * test_handshake.c - every state x every event x every combination of facts against the table of the
  * handshake, written down a second time: by state, and with all that a step asks for and causes.
  */
-#include "handshake.h"
-#include "slot.h"
+#include "protocol/handshake.h"
+#include "slot/slot.h"
 #include "suite.h"
 #include <errno.h>
 #include <stdbool.h>

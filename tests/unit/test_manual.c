@@ -4,10 +4,10 @@
  *
  * Tests run in the root of the source tree.
  */
-#include "daemon_files.h"
-#include "handshake.h"
-#include "record_text.h"
-#include "slot.h"
+#include "files/daemon_files.h"
+#include "protocol/handshake.h"
+#include "protocol/record_text.h"
+#include "slot/slot.h"
 #include "suite.h"
 #include <ctype.h>
 #include <ftw.h>

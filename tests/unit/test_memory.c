@@ -2,7 +2,7 @@
 /*
  * test_memory.c - an arena that is larger than the machine refuses what the machine has not.
  */
-#include "memory.h"
+#include "base/memory.h"
 
 #include "arena_fixture.h"
 #include "suite.h"

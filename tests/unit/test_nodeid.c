@@ -3,10 +3,10 @@
  * test_nodeid.c - nodeids: each stands for one name, and while anybody has it open for one array; shared
  * pages are one nodeid where pages belong to nodeids.
  */
-#include "nodeid.h"
+#include "fuse/nodeid.h"
 
-#include "daemon_files.h"
 #include "exchange_fixture.h"
+#include "files/daemon_files.h"
 #include "record_samples.h"
 #include "suite.h"
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * test_page.c - the page of metadata.bin as clients have it mapped: always the record, and it wakes who
  * waits.
  */
-#include "page.h"
+#include "slot/page.h"
 
 #include "descriptors.h"
 #include "exchange_fixture.h"

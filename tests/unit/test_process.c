@@ -2,7 +2,7 @@
 /*
  * test_process.c - who is told when a process exits, and whose process a thread is.
  */
-#include "process.h"
+#include "base/process.h"
 
 #include "descriptors.h"
 #include "process_fixture.h"

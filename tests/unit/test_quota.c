@@ -2,7 +2,7 @@
 /*
  * test_quota.c - slots and bytes per user: the accounts, and who is refused when they are full.
  */
-#include "quota.h"
+#include "slot/quota.h"
 
 #include "exchange_fixture.h"
 #include "suite.h"

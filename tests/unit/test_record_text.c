@@ -3,8 +3,8 @@
  * test_record_text.c - the record's text twin: what it shows, what it takes, and that it judges as the binary
  * form does.
  */
+#include "protocol/record_text.h"
 #include "record_samples.h"
-#include "record_text.h"
 #include "suite.h"
 
 #include <stdlib.h>

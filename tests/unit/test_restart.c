@@ -2,11 +2,11 @@
 /*
  * test_restart.c - what a server finds that starts on the directory of another one.
  */
+#include "arena/store.h"
 #include "exchange_fixture.h"
-#include "page.h"
-#include "store.h"
+#include "slot/page.h"
+#include "slot/text.h"
 #include "suite.h"
-#include "text.h"
 #include <errno.h>
 #include <glob.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  */
 #include "arena_fixture.h"
 #include "record_samples.h"
-#include "slot.h"
+#include "slot/slot.h"
 #include "suite.h"
 #include <errno.h>
 #include <fcntl.h>

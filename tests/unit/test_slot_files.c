@@ -3,11 +3,11 @@
  * test_slot_files.c - the small files of a slot: what they say, what writing them does, and that the text
  * twins do what the binary ones do.
  */
-#include "slot_files.h"
+#include "files/slot_files.h"
 
+#include "slot/text.h"
 #include "slot_files_fixture.h"
 #include "suite.h"
-#include "text.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  * test_stream.c - chains at work: publishers that wait for followers, many followers, long chains.
  */
 #include "exchange_fixture.h"
+#include "slot/text.h"
 #include "suite.h"
-#include "text.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,9 +3,9 @@
  * test_texts.c - views, task, error, owner, worker and source: what they show, and what writing, truncating
  * and unlinking them does.
  */
+#include "slot/text.h"
 #include "slot_files_fixture.h"
 #include "suite.h"
-#include "text.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -2,10 +2,10 @@
 /*
  * test_view.c - the views of a segment: numbers that read back, text at any offset, NumPy headers.
  */
+#include "protocol/view.h"
 #include "suite.h"
-#include "view.h"
 
-#include "number.h"
+#include "protocol/number.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>

@@ -8,7 +8,7 @@
 #include "convert.h"
 
 #include "parallel.h"
-#include "record.h"
+#include "protocol/record.h"
 #define R_NO_REMAP
 #include <float.h>
 #include <math.h>

@@ -1,1 +1,1 @@
-../../../fs/record.c
+../../../fs/protocol/record.c

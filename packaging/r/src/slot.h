@@ -9,7 +9,7 @@
 #define PYRMAP_SLOT_H
 
 #define R_NO_REMAP
-#include "record.h"
+#include "protocol/record.h"
 #include <R.h>
 #include <Rinternals.h>
 #include <stdbool.h>

@@ -6,7 +6,7 @@
 #define PYRMAP_TRANSPOSE_H
 
 #define R_NO_REMAP
-#include "record.h"
+#include "protocol/record.h"
 #include <Rinternals.h>
 
 /* R's type for a dtype. */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 128-byte record of a slot (metadata.bin), as fs/record.h defines it."""
+"""The 128-byte record of a slot (metadata.bin), as fs/protocol/record.h defines it."""
 from __future__ import annotations
 
 import math

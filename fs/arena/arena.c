@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arena/arena.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t take_id(void *context)
+{
+    struct arena *arena = context;
+
+    return arena->next_id++;
+}
+
+static void warm_job_ended(void *context)
+{
+    reserve_resume(context);
+}
+
+static void note_id(void *context, uint64_t id)
+{
+    struct arena *arena = context;
+
+    if (id >= arena->next_id)
+        arena->next_id = id + 1;
+}
+
+int arena_open(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX])
+{
+    struct arena *opened = calloc(1, sizeof(*opened));
+    int code;
+
+    *arena = NULL;
+    if (!opened) {
+        snprintf(error, ARENA_ERROR_MAX, "out of memory");
+        return -ENOMEM;
+    }
+    code = store_open(&opened->store, options, error);
+    if (code) {
+        free(opened);
+        return code;
+    }
+    opened->next_id = 1;
+    code = backing_probe_leases(&opened->store);
+    if (code == 0)
+        code = store_scan(&opened->store, note_id, opened);
+    if (code) {
+        snprintf(error, ARENA_ERROR_MAX, "cannot use the arena: %s", strerror(-code));
+        store_close(&opened->store, ARENA_UNDO);
+        free(opened);
+        return code;
+    }
+    opened->background = options->background;
+    opened->capacity = options->capacity;
+    opened->forget_backing = options->forget_backing;
+    opened->freed = options->freed;
+    opened->context = options->context;
+    STAILQ_INIT(&opened->starved);
+    segment_init(opened);
+    warm_init(&opened->warm, &opened->store, options->background, options->warm);
+    opened->warm.next_id = take_id;
+    opened->warm.job_ended = warm_job_ended;
+    opened->warm.context = opened;
+    *arena = opened;
+    return 0;
+}
+
+void arena_close(struct arena *arena, enum arena_end end)
+{
+    if (!arena)
+        return;
+    /* Nothing is made warm any more, or shutting down would wait for it. */
+    arena->warm.limit = 0;
+    ledger_trim(arena);
+    background_drain(arena->background);
+    warm_deinit(&arena->warm);
+    segment_deinit(arena);
+    store_close(&arena->store, end);
+    free(arena);
+}
+
+enum arena_kind arena_kind(const struct arena *arena)
+{
+    return arena->store.kind->kind;
+}
+
+const char *arena_kind_name(enum arena_kind kind)
+{
+    return store_kind_name(kind);
+}
+
+int arena_file_open(struct arena *arena, const char *name, int flags)
+{
+    return store_file_open(&arena->store, name, flags);
+}
+
+int arena_file_unlink(struct arena *arena, const char *name)
+{
+    return store_file_unlink(&arena->store, name);
+}
+
+void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size)
+{
+    store_file_path(&arena->store, name, path, size);
+}
+
+uint32_t arena_found_files(const struct arena *arena)
+{
+    return arena->store.found_files;
+}
+
+int arena_probe_file(struct arena *arena)
+{
+    struct backing *backing;
+    int error = backing_create(&arena->store, STORE_PROBE, &backing);
+    int fd;
+
+    if (error)
+        return error;
+    fd = backing_open(&arena->store, backing, O_RDONLY);
+    backing_remove(&arena->store, backing);
+    return fd;
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * arena.h - where segments live: one backing file each, on a private tmpfs, in a directory, or as memfds.
+ *
+ * Sizes are bytes. Functions return 0 or -errno unless they say otherwise. Everything here runs in the loop,
+ * except the bodies of background jobs. Each of these includes only what stands to its right:
+ * arena -> reserve (jobs on segments) -> segment -> ledger (accounts) -> warm (files between two segments)
+ * -> backing (one file) -> store (the place).
+ */
+#ifndef PYRMAPFS_ARENA_H
+#define PYRMAPFS_ARENA_H
+
+#include "arena/reserve.h"
+
+/*
+ * Opens the arena; an existing ARENA_DIR keeps its segments (see segment_restore). error gets one line
+ * with the remedy. EEXIST-like trouble (a second daemon on the same directory) is refused through flock.
+ */
+int arena_open(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
+
+/* Ends it, before background_deinit; waits for reservations under way. A tmpfs vanishes with its last
+ * descriptor; a directory stays with ARENA_KEEP, goes with ARENA_REMOVE (its index was read and holds no
+ * slot), and with ARENA_UNDO (the start was refused) loses what this arena_open made. NULL is fine. */
+void arena_close(struct arena *arena, enum arena_end end);
+
+enum arena_kind arena_kind(const struct arena *arena);
+/* "tmpfs", "dir", "memfd" */
+const char *arena_kind_name(enum arena_kind kind);
+
+/*
+ * The small named files of the daemon itself (index, texts, record pages). flags as for open(2). Returns a
+ * descriptor or -errno. Whoever changes the size of one tells ledger_file_resized.
+ */
+int arena_file_open(struct arena *arena, const char *name, int flags);
+int arena_file_unlink(struct arena *arena, const char *name);
+/* What to call such a file in a message: its path, or "the arena's NAME". */
+void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size);
+/* How many segments and named files an earlier daemon had left when the arena was opened. */
+uint32_t arena_found_files(const struct arena *arena);
+/* A descriptor of an empty file without a name, for trying something out, or -errno. */
+int arena_probe_file(struct arena *arena);
+
+#endif

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * ledger.h - the arena's books: what is allocated, what is warm, what is left.
+ *
+ * Where the kernel counts (a tmpfs) it is asked; elsewhere the sums here are all that there is.
+ */
+#ifndef PYRMAPFS_LEDGER_H
+#define PYRMAPFS_LEDGER_H
+
+#include "arena/warm.h"
+#include <sys/queue.h>
+
+enum { LEDGER_BUCKETS = 4096 };
+
+struct segment;
+struct reservation;
+
+/* What all files of this folder share. Each list belongs to the file that is named with it. */
+struct arena {
+    struct store store;
+    struct warm warm;
+    struct background *background;
+    uint64_t capacity;
+    uint64_t next_id;
+    uint64_t segment_bytes;                                    /* allocated by segments */
+    uint64_t reserved_bytes;                                   /* that reservations under way may add to it */
+    uint64_t file_bytes;                                       /* by the daemon's own files */
+    LIST_HEAD(segment_list, segment) segments[LEDGER_BUCKETS]; /* segment.c */
+    STAILQ_HEAD(reservation_list, reservation)
+    starved; /* reserve.c: wait for what the warm pool has in hand */
+    void (*forget_backing)(void *context, int32_t backing_id);
+    void (*freed)(void *context, struct segment *segment);
+    void *context;
+};
+
+struct ledger_usage {
+    uint64_t capacity;
+    uint64_t used;  /* by segments in use, as the kernel counts blocks */
+    uint64_t warm;  /* allocated, empty, ready for the next segment */
+    uint64_t files; /* index, texts, record pages, which only a tmpfs arena does not count in its capacity */
+};
+
+void ledger_usage(struct arena *arena, struct ledger_usage *usage);
+
+/* Bytes that can still be allocated; the warm pool is not among them. */
+uint64_t ledger_room(struct arena *arena);
+
+/* Replaces one account of segment_bytes: allocated bytes are these now. */
+void ledger_account(struct arena *arena, uint64_t *account, uint64_t allocated);
+
+/*
+ * One of the daemon's own files (index, text, record page) had `before` bytes and has `after` now. Its pages
+ * are counted, an estimate of what the place really takes.
+ */
+void ledger_file_resized(struct arena *arena, uint64_t before, uint64_t after);
+
+/* Gives the warm pool up. */
+void ledger_trim(struct arena *arena);
+
+#endif

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * reserve.h - sizes and pages of segments, given in the background: a full arena is -ENOSPC here, and never a
+ * signal at a client's store.
+ */
+#ifndef PYRMAPFS_RESERVE_H
+#define PYRMAPFS_RESERVE_H
+
+#include "arena/segment.h"
+
+enum reserve_mode {
+    RESERVE_RESIZE, /* set the size, and reserve its pages */
+    RESERVE_PAGES,  /* [0, size) has pages; the size stays */
+    RESERVE_GROW,   /* the same, and the size is at least this */
+};
+
+/*
+ * Calls done(context, 0 or -errno) in the loop, exactly once. ENOSPC leaves the size as it was. The warm pool
+ * is given up before ENOSPC is answered. EFBIG: no file is that large. The segment is pinned for the time of
+ * the job. What takes but a few microseconds is done at once: done() may be called BEFORE reserve_pages
+ * returns.
+ */
+void reserve_pages(struct arena *arena, struct segment *segment, enum reserve_mode mode, uint64_t size,
+                   void (*done)(void *context, int result), void *context);
+
+/*
+ * Publishes the bytes: fills holes, trims pages beyond the end, fsync where there is a disk. done as above
+ * (perhaps before it returns). Nobody may be able to write to the segment meanwhile.
+ */
+void reserve_settle(struct arena *arena, struct segment *segment, void (*done)(void *context, int result),
+                    void *context);
+/* Whether reserve_settle would have anything to do. */
+bool reserve_settled(struct arena *arena, struct segment *segment);
+
+/* For arena.c: tries again what waited until the warm pool's job had ended. */
+void reserve_resume(struct arena *arena);
+
+#endif

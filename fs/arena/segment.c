@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arena/segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct segment_list *bucket_of(struct arena *arena, uint64_t id)
+{
+    return &arena->segments[id % LEDGER_BUCKETS];
+}
+
+static struct segment *find(struct arena *arena, uint64_t id)
+{
+    struct segment *segment = LIST_FIRST(bucket_of(arena, id));
+
+    while (segment && segment->id != id)
+        segment = LIST_NEXT(segment, link);
+    return segment;
+}
+
+static struct segment *new_segment(void)
+{
+    struct segment *segment = calloc(1, sizeof(*segment));
+
+    if (segment) {
+        segment->names = 1;
+        segment->fd = -1;
+        segment->settled_size = UINT64_MAX;
+        STAILQ_INIT(&segment->waiting);
+    }
+    return segment;
+}
+
+void segment_account(struct arena *arena, struct segment *segment, uint64_t allocated)
+{
+    ledger_account(arena, &segment->accounted, allocated);
+    segment->backing->allocated = allocated;
+}
+
+/* From here on the backing file belongs to the segment. */
+static void adopt(struct arena *arena, struct segment *segment, struct backing *backing)
+{
+    segment->backing = backing;
+    segment->id = backing->id;
+    segment->fd = backing->fd;
+    LIST_INSERT_HEAD(bucket_of(arena, backing->id), segment, link);
+    segment_account(arena, segment, backing->allocated);
+}
+
+static void close_fd(struct segment *segment)
+{
+    if (segment->fd != segment->backing->fd) {
+        close(segment->fd);
+        segment->fd = segment->backing->fd;
+    }
+}
+
+void segment_init(struct arena *arena)
+{
+    for (int bucket = 0; bucket < LEDGER_BUCKETS; bucket++)
+        LIST_INIT(&arena->segments[bucket]);
+}
+
+void segment_deinit(struct arena *arena)
+{
+    for (int bucket = 0; bucket < LEDGER_BUCKETS; bucket++) {
+        struct segment *segment;
+        while ((segment = LIST_FIRST(&arena->segments[bucket]))) {
+            LIST_REMOVE(segment, link);
+            close_fd(segment);
+            backing_free(segment->backing);
+            free(segment);
+        }
+    }
+}
+
+int segment_create(struct arena *arena, uint64_t size_hint, struct segment **segment)
+{
+    struct segment *created = new_segment();
+    struct backing *backing;
+    int error = 0;
+
+    *segment = NULL;
+    if (!created)
+        return -ENOMEM;
+    backing = warm_take(&arena->warm, size_hint);
+    if (!backing)
+        error = backing_create(&arena->store, arena->next_id++, &backing);
+    if (error) {
+        free(created);
+        return error;
+    }
+    created->ready = backing->allocated;
+    created->surveyed = true;
+    adopt(arena, created, backing);
+    *segment = created;
+    return 0;
+}
+
+int segment_restore(struct arena *arena, uint64_t id, struct segment **segment)
+{
+    struct segment *restored = find(arena, id);
+    struct backing *backing;
+    int error;
+
+    *segment = restored;
+    if (restored) {
+        restored->names++;
+        return 0;
+    }
+    restored = new_segment();
+    if (!restored)
+        return -ENOMEM;
+    error = backing_find(&arena->store, id, &backing);
+    if (error) {
+        free(restored);
+        return error;
+    }
+    /* Which of its pages were reserved is forgotten: all are looked at again. */
+    adopt(arena, restored, backing);
+    *segment = restored;
+    return 0;
+}
+
+int segment_look(struct arena *arena, uint64_t id)
+{
+    struct backing *backing;
+    int error = backing_find(&arena->store, id, &backing);
+
+    backing_free(backing);
+    return error;
+}
+
+static void sweep_one(void *context, uint64_t id)
+{
+    struct arena *arena = context;
+    struct backing *backing;
+
+    if (find(arena, id) || warm_knows(&arena->warm, id))
+        return;
+    if (backing_find(&arena->store, id, &backing) == 0)
+        backing_remove(&arena->store, backing);
+}
+
+void segment_sweep(struct arena *arena)
+{
+    store_scan(&arena->store, sweep_one, arena);
+}
+
+void segment_name(struct segment *segment)
+{
+    segment->names++;
+}
+
+void segment_unname(struct arena *arena, struct segment *segment)
+{
+    segment->names--;
+    segment_release(arena, segment);
+}
+
+static void forget(struct arena *arena, struct segment *segment)
+{
+    if (segment->backing_id != 0 && arena->forget_backing)
+        arena->forget_backing(arena->context, segment->backing_id);
+    segment->backing_id = 0;
+}
+
+void segment_release(struct arena *arena, struct segment *segment)
+{
+    struct backing *backing = segment->backing;
+    uint64_t size, allocated;
+
+    if (segment->names > 0 || segment->handles > 0 || segment->jobs > 0)
+        return;
+    forget(arena, segment);
+    if (arena->freed)
+        arena->freed(arena->context, segment);
+    close_fd(segment);
+    /* Clients may have written since it was last measured. */
+    if (backing_stat(&arena->store, backing, &size, &allocated) < 0)
+        allocated = backing->allocated;
+    segment_account(arena, segment, 0);
+    backing->allocated = allocated;
+    LIST_REMOVE(segment, link);
+    free(segment);
+    warm_give(&arena->warm, backing, ledger_room(arena));
+}
+
+int segment_open(struct arena *arena, struct segment *segment)
+{
+    if (segment->fd < 0) {
+        int fd = backing_open(&arena->store, segment->backing, O_RDONLY);
+        if (fd < 0)
+            return fd;
+        segment->fd = fd;
+    }
+    /* Whoever opens it before it is published may change it. */
+    if (!segment->published)
+        segment->synced = false;
+    segment->handles++;
+    return 0;
+}
+
+void segment_close(struct arena *arena, struct segment *segment)
+{
+    segment->handles--;
+    if (segment->handles == 0)
+        close_fd(segment);
+    segment_release(arena, segment);
+}
+
+int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, uint64_t *allocated)
+{
+    int error = segment->fd >= 0 ? backing_measure(segment->fd, size, allocated)
+                                 : backing_stat(&arena->store, segment->backing, size, allocated);
+
+    if (error == 0)
+        segment_account(arena, segment, *allocated);
+    return error;
+}
+
+/* ---- Reading and writing for clients without passthrough ---- */
+
+/* The descriptor of an open handle, or one for the moment. */
+static int borrow_fd(struct arena *arena, struct segment *segment)
+{
+    return segment->fd >= 0 ? segment->fd : backing_open(&arena->store, segment->backing, O_RDONLY);
+}
+
+static void return_fd(const struct segment *segment, int fd)
+{
+    if (fd != segment->fd)
+        close(fd);
+}
+
+ssize_t segment_read(struct arena *arena, struct segment *segment, void *buffer, size_t size, off_t offset)
+{
+    size_t done = 0;
+    ssize_t got = 0;
+    int fd = borrow_fd(arena, segment);
+
+    if (fd < 0)
+        return fd;
+    while (done < size) {
+        got = pread(fd, (char *)buffer + done, size - done, offset + (off_t)done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        done += (size_t)got;
+    }
+    if (got < 0 && done == 0)
+        got = -errno;
+    return_fd(segment, fd);
+    return done > 0 ? (ssize_t)done : got;
+}
+
+/* The most that writing there could allocate. */
+static uint64_t growth(const struct arena *arena, const struct segment *segment, int fd, uint64_t offset,
+                       uint64_t size)
+{
+    uint64_t end = store_round_up(&arena->store, offset + size);
+    off_t hole = lseek(fd, (off_t)offset, SEEK_HOLE);
+    uint64_t first = hole < 0 ? offset : (uint64_t)hole; /* an offset beyond the end is an error */
+
+    if (first < segment->ready)
+        first = segment->ready;
+    first -= first % arena->store.page;
+    return first < end ? end - first : 0;
+}
+
+static int make_room(struct arena *arena, const struct segment *segment, int fd, uint64_t offset,
+                     uint64_t size)
+{
+    if (arena->store.kind->kernel_counts || growth(arena, segment, fd, offset, size) <= ledger_room(arena))
+        return 0;
+    ledger_trim(arena);
+    return growth(arena, segment, fd, offset, size) <= ledger_room(arena) ? 0 : -ENOSPC;
+}
+
+static ssize_t write_all(struct arena *arena, int fd, const char *buffer, size_t size, off_t offset)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t put = pwrite(fd, buffer + done, size - done, offset + (off_t)done);
+        if (put > 0) {
+            done += (size_t)put;
+            continue;
+        }
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0 && errno == ENOSPC && warm_gives(&arena->warm)) {
+            ledger_trim(arena);
+            continue;
+        }
+        return done > 0 ? (ssize_t)done : put < 0 ? -errno : -EIO;
+    }
+    return (ssize_t)done;
+}
+
+ssize_t segment_write(struct arena *arena, struct segment *segment, const void *buffer, size_t size,
+                      off_t offset)
+{
+    uint64_t now, allocated;
+    ssize_t result;
+    int fd;
+
+    if (offset < 0 || size > INT64_MAX || (uint64_t)offset + size > INT64_MAX)
+        return -EFBIG;
+    fd = backing_open(&arena->store, segment->backing, O_RDWR);
+    if (fd < 0)
+        return fd;
+    segment->synced = false;
+    result = make_room(arena, segment, fd, (uint64_t)offset, size);
+    if (result == 0)
+        result = write_all(arena, fd, buffer, size, offset);
+    if (backing_measure(fd, &now, &allocated) == 0)
+        segment_account(arena, segment, allocated);
+    close(fd);
+    return result;
+}
+
+/* ---- Who else has it ---- */
+
+static bool leased(struct arena *arena, struct segment *segment, enum backing_lease lease)
+{
+    int fd = borrow_fd(arena, segment);
+    bool used;
+
+    /* Without a descriptor nobody can tell: the caller tries again later. */
+    if (fd < 0)
+        return true;
+    used = backing_leased(fd, lease);
+    return_fd(segment, fd);
+    return used;
+}
+
+bool segment_has_writers(struct arena *arena, struct segment *segment)
+{
+    return leased(arena, segment, LEASE_READ);
+}
+
+bool segment_is_blank(struct arena *arena, struct segment *segment, uint64_t from)
+{
+    enum { LOOKED_AT = 4 << 20 }; /* one byte makes a huge page of zeros; who wrote more than that meant it */
+    static const char zeros[16384];
+    int fd = backing_open(&arena->store, segment->backing, O_RDONLY);
+    off_t at = (off_t)from;
+    char bytes[sizeof(zeros)];
+    size_t looked_at = 0;
+    bool blank = fd >= 0;
+
+    while (blank && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
+        ssize_t got = pread(fd, bytes, sizeof(bytes), at);
+
+        if (got <= 0)
+            break;
+        looked_at += (size_t)got;
+        blank = memcmp(bytes, zeros, (size_t)got) == 0 && looked_at <= LOOKED_AT;
+        at += got;
+    }
+    if (fd >= 0)
+        close(fd);
+    return blank;
+}
+
+bool segment_in_use(struct arena *arena, struct segment *segment)
+{
+    if (segment->handles > 0)
+        return true;
+    forget(arena, segment);
+    return leased(arena, segment, LEASE_WRITE);
+}

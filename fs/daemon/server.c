@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/server.h"
+
+#include "base/deadline.h"
+#include "base/log.h"
+#include "daemon/sandbox.h"
+#include "fuse/notify.h"
+#include "fuse/ops.h"
+#include "fuse/seek.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+enum { OVERLAYFS_MAGIC = 0x794c7630 };
+
+struct server {
+    struct loop_source requests;    /* /dev/fuse */
+    struct loop_source completions; /* the helper thread's */
+    struct loop_source signals;
+    struct loop *loop;
+    struct slots *slots;
+    struct request_ops *ops;
+    int ready_fd;
+    pid_t supervisor;
+    bool restored; /* the slots in the arena are ours: until then the start can be refused */
+    bool orphaned; /* the supervisor is gone: nobody else unmounts */
+    char error[CONF_ERROR_MAX];
+};
+
+/* Callbacks get their source; there is one server in a process. */
+static struct server server = {.ready_fd = -1, .requests.fd = -1, .completions.fd = -1, .signals.fd = -1};
+
+static void report(const char *line)
+{
+    if (server.ready_fd < 0)
+        return;
+    dprintf(server.ready_fd, "%s\n", line);
+    close(server.ready_fd);
+    server.ready_fd = -1;
+}
+
+static void requests_ready(struct loop_source *source)
+{
+    (void)source;
+    switch (transport_serve(server.ops->transport)) {
+    case TRANSPORT_IDLE:
+        break;
+    case TRANSPORT_UNMOUNTED:
+        log_info("unmounted");
+        loop_stop(server.loop, 0);
+        break;
+    case TRANSPORT_INITIALISED:
+        /* Last of all that can fail: it changes what an earlier server left. */
+        if (ops_settle_data_path(server.ops, server.error) < 0 ||
+            exchange_restore(server.ops->exchange, server.error) < 0) {
+            report(server.error);
+            loop_stop(server.loop, 1);
+            break;
+        }
+        server.restored = true;
+        log_info("mounted at %s, data path: %s, arena: %s", server.ops->mountpoint,
+                 server.ops->files.data_path, arena_kind_name(arena_kind(server.ops->arena)));
+        report("ready");
+        break;
+    }
+}
+
+static void completions_ready(struct loop_source *source)
+{
+    (void)source;
+    background_dispatch(server.ops->background);
+}
+
+static void signals_ready(struct loop_source *source)
+{
+    struct signalfd_siginfo info;
+
+    if (read(source->fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    /* Whoever adopts us need not be process 1. */
+    server.orphaned = getppid() != server.supervisor;
+    loop_stop(server.loop, 0);
+}
+
+static int watch_signals(void)
+{
+    sigset_t stops;
+
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGTERM);
+    server.signals.fd = signalfd(-1, &stops, SFD_CLOEXEC | SFD_NONBLOCK);
+    server.signals.ready = signals_ready;
+    return server.signals.fd < 0 ? -errno : loop_add(server.loop, &server.signals);
+}
+
+static enum arena_kind choose_arena(const struct conf *conf)
+{
+    switch (conf->arena_kind) {
+    case CONF_ARENA_TMPFS:
+        return ARENA_TMPFS;
+    case CONF_ARENA_DIR:
+        return ARENA_DIR;
+    case CONF_ARENA_MEMFD:
+        return ARENA_MEMFD;
+    case CONF_ARENA_AUTO:
+        break;
+    }
+    return geteuid() == 0 ? ARENA_TMPFS : ARENA_MEMFD;
+}
+
+static int open_arena(struct request_ops *ops)
+{
+    const struct conf *conf = ops->conf;
+    struct arena_options options = {
+        .kind = choose_arena(conf),
+        .path = conf->arena_path,
+        .capacity = conf->capacity,
+        .warm = conf->warm,
+        .huge_pages = conf->huge_pages,
+        .background = ops->background,
+        .forget_backing = notify_forget_backing,
+        .freed = notify_segment_freed,
+        .context = ops,
+    };
+    int result = arena_open(&ops->arena, &options, server.error);
+
+    if (result == -EPERM && conf->arena_kind == CONF_ARENA_AUTO && options.kind == ARENA_TMPFS) {
+        options.kind = ARENA_MEMFD; /* root in a container: no right to mount, but memory all the same */
+        result = arena_open(&ops->arena, &options, server.error);
+    }
+    return result;
+}
+
+static enum transport_stacking stacking_of(struct request_ops *ops)
+{
+    struct statfs status;
+
+    if (arena_kind(ops->arena) == ARENA_DIR && statfs(ops->conf->arena_path, &status) == 0 &&
+        status.f_type == OVERLAYFS_MAGIC)
+        return TRANSPORT_STACK_OVERLAY;
+    return TRANSPORT_STACK_PLAIN;
+}
+
+static int watch_fd(struct loop_source *source, int fd, void (*ready)(struct loop_source *))
+{
+    source->fd = fd;
+    source->ready = ready;
+    return loop_add(server.loop, source);
+}
+
+/* In the order of their dependence; tear_down undoes as much of it as was done. */
+static int set_up(struct request_ops *ops)
+{
+    const struct exchange_limits limits = {
+        .wait_timeout_ms = ops->conf->wait_timeout_ms,
+        .slots_per_user = ops->conf->slots_per_user,
+        .bytes_per_user = ops->conf->bytes_per_user,
+    };
+    struct exchange_hooks hooks = notify_hooks;
+    int result;
+
+    hooks.context = ops;
+    process_open_proc();
+    result = sandbox_drop_privileges(server.error);
+    if (result == 0)
+        result = loop_init(&server.loop);
+    if (result == 0)
+        result = background_init(&ops->background);
+    if (result == 0)
+        result = watch_fd(&server.completions, background_fd(ops->background), completions_ready);
+    if (result == 0)
+        result = seek_queue_init(&ops->seeks, server.loop);
+    if (result == 0)
+        result = open_arena(ops);
+    if (result == 0)
+        result = slots_open(&server.slots, ops->arena, ops->conf->slots, server.error);
+    if (result == 0)
+        result = transport_init(&ops->transport, ops->session, ops->conf->passthrough, stacking_of(ops));
+    if (result == 0)
+        result = exchange_init(&ops->exchange, server.slots, ops->arena, server.loop, &limits, &hooks);
+    if (result == 0)
+        result = watch_signals();
+    if (result == 0)
+        result = watch_fd(&server.requests, fuse_session_fd(ops->session), requests_ready);
+    if (result == 0)
+        result = sandbox_filter(server.error);
+    if (result < 0 && !server.error[0])
+        snprintf(server.error, sizeof(server.error), "cannot start: %s", strerror(-result));
+    if (result == 0)
+        request_init(ops);
+    return result;
+}
+
+/*
+ * An invalidation in the helper thread can wait for the answer to a request: while such jobs end, the mount
+ * is served. Whoever keeps it busy for longer than that is left alone with the consequences.
+ */
+static bool finish_urgent_jobs(struct request_ops *ops)
+{
+    enum { PATIENCE_MS = 15000 };
+    uint64_t end = deadline_now_ms() + PATIENCE_MS;
+    struct pollfd fds[] = {{.fd = fuse_session_fd(ops->session), .events = POLLIN},
+                           {.fd = background_fd(ops->background), .events = POLLIN}};
+
+    ops->closing = true;
+    while (background_busy(ops->background, BACKGROUND_URGENT)) {
+        uint64_t now = deadline_now_ms();
+
+        if (now >= end)
+            return false;
+        poll(fds, 2, (int)(end - now));
+        if (fds[0].fd >= 0 && transport_serve(ops->transport) == TRANSPORT_UNMOUNTED)
+            fds[0].fd = -1;
+        background_dispatch(ops->background);
+    }
+    return true;
+}
+
+/* Only a clean stop that knows of no slot removes anything: "none" is not "not read". */
+static enum arena_end end_of_arena(int status)
+{
+    if (!server.restored)
+        return ARENA_UNDO;
+    return status == 0 && slots_count(server.slots) == 0 ? ARENA_REMOVE : ARENA_KEEP;
+}
+
+static void tear_down(struct request_ops *ops, int status)
+{
+    enum arena_end end = end_of_arena(status);
+
+    if (ops->exchange && !finish_urgent_jobs(ops))
+        _exit(1);
+    if (server.loop)
+        seek_queue_deinit(ops->seeks, server.loop);
+    exchange_deinit(ops->exchange);
+    ops->exchange = NULL;
+    slots_close(server.slots);
+    arena_close(ops->arena, end);
+    if (server.loop && server.completions.fd >= 0)
+        loop_remove(server.loop, &server.completions);
+    background_deinit(ops->background);
+    if (server.orphaned)
+        umount2(ops->mountpoint, MNT_DETACH);
+    /* The session stays: destroying it here would lose its mount point's name, and only unmounting frees
+     * that. */
+    transport_deinit(ops->transport);
+    if (server.signals.fd >= 0)
+        close(server.signals.fd);
+    loop_deinit(server.loop);
+}
+
+/* A memfd arena needs a descriptor for each segment. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor)
+{
+    int status = 1;
+
+    server.ops = ops;
+    server.ready_fd = ready_fd;
+    server.supervisor = supervisor;
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != supervisor) /* it was gone before we asked for the signal */
+        raise(SIGTERM);
+    prctl(PR_SET_NAME, "pyrmapfs-server");
+    raise_file_limit();
+    if (set_up(ops) < 0)
+        report(server.error);
+    else
+        status = loop_run(server.loop);
+    if (status < 0) {
+        log_error("the loop failed: %s", strerror(-status));
+        status = 1;
+    }
+    tear_down(ops, status);
+    return status;
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/supervisor.h"
+
+#include "base/log.h"
+#include "daemon/mount.h"
+#include "daemon/server.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SECONDS_TO_STOP = 20 };
+
+/* Reads one line; "" if the writer ended without one. */
+static void read_line(int fd, char *line, size_t size)
+{
+    size_t used = 0;
+
+    while (used < size - 1) {
+        ssize_t got = read(fd, line + used, size - 1 - used);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0 || memchr(line + used, '\n', (size_t)got)) {
+            used += got > 0 ? (size_t)got : 0;
+            break;
+        }
+        used += (size_t)got;
+    }
+    line[used] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+}
+
+static void block_signals(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
+    sigaddset(signals, SIGCHLD);
+    sigprocmask(SIG_BLOCK, signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int exit_status(pid_t server, int status)
+{
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status);
+    log_error("the server (pid %d) was ended by signal %d", (int)server, WTERMSIG(status));
+    return 1;
+}
+
+/* Waits for the server's end, and brings it about when a signal asks for it. */
+static int watch_server(struct fuse_session *session, pid_t server, const sigset_t *signals)
+{
+    const struct timespec patience = {.tv_sec = SECONDS_TO_STOP};
+    bool stopping = false;
+    int status;
+
+    for (;;) {
+        int received = stopping ? sigtimedwait(signals, NULL, &patience) : sigwaitinfo(signals, NULL);
+
+        if (waitpid(server, &status, WNOHANG) == server)
+            return exit_status(server, status);
+        if (received < 0 && errno == EAGAIN) {
+            log_error("the server does not stop, it is killed");
+            kill(server, SIGKILL);
+        } else if (received == SIGTERM || received == SIGINT || received == SIGHUP) {
+            /* First the mount, which the server answers for; then the server. */
+            if (!stopping)
+                mount_end(session);
+            stopping = true;
+            kill(server, SIGTERM);
+        }
+    }
+}
+
+/* What came of it: to the waiting launcher, or, in the foreground (launcher -1), to whoever reads our output.
+ */
+static void announce(const char *line, const char *mountpoint, int launcher)
+{
+    if (launcher >= 0)
+        dprintf(launcher, "%s\n", line);
+    else if (strcmp(line, "ready") == 0)
+        dprintf(STDOUT_FILENO, "ready %s\n", mountpoint);
+    else
+        dprintf(STDERR_FILENO, "pyrmapfs: %s\n", line);
+}
+
+static void leave_terminal(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
+        dup2(null, fd);
+    if (null > STDERR_FILENO)
+        close(null);
+}
+
+/* Mounts, forks the server, announces what came of it, and stays until the end. */
+static int supervise(struct request_ops *ops, int launcher)
+{
+    char line[CONF_ERROR_MAX] = "";
+    sigset_t signals;
+    int ready[2];
+    const pid_t supervisor = getpid();
+    pid_t server;
+    int status;
+
+    block_signals(&signals);
+    ops->session = mount_session(ops, ops->mountpoint, line);
+    if (!ops->session) {
+        announce(line, ops->mountpoint, launcher);
+        return 1;
+    }
+    server = pipe2(ready, O_CLOEXEC) < 0 ? -1 : fork();
+    if (server < 0) {
+        announce("cannot start the server: out of processes or descriptors", ops->mountpoint, launcher);
+        mount_end(ops->session);
+        fuse_session_destroy(ops->session);
+        return 1;
+    }
+    if (server == 0) {
+        close(ready[0]);
+        if (launcher >= 0) {
+            close(launcher);
+            leave_terminal();
+        }
+        exit(server_run(ops, ready[1], supervisor));
+    }
+    close(ready[1]);
+    read_line(ready[0], line, sizeof(line));
+    close(ready[0]);
+    announce(line[0] ? line : "the server ended at once: see the log", ops->mountpoint, launcher);
+    if (launcher >= 0) {
+        close(launcher);
+        leave_terminal();
+    }
+    status = watch_server(ops->session, server, &signals);
+    mount_end(ops->session);
+    fuse_session_destroy(ops->session);
+    return status;
+}
+
+/* Forks the supervisor and waits for its word. The mount is asked once itself: who returns from here can use
+ * it. */
+static int launch(struct request_ops *ops)
+{
+    char line[CONF_ERROR_MAX];
+    struct statvfs filesystem;
+    int word[2];
+    pid_t supervisor = pipe2(word, O_CLOEXEC) < 0 ? -1 : fork();
+
+    if (supervisor < 0) {
+        announce("cannot fork", ops->mountpoint, -1);
+        return 1;
+    }
+    if (supervisor == 0) {
+        close(word[0]);
+        setsid();
+        if (chdir("/") < 0)
+            exit(1);
+        exit(supervise(ops, word[1]));
+    }
+    close(word[1]);
+    read_line(word[0], line, sizeof(line));
+    close(word[0]);
+    if (strcmp(line, "ready") != 0) {
+        announce(line[0] ? line : "it ended at once: see the log", ops->mountpoint, -1);
+        return 1;
+    }
+    if (statvfs(ops->mountpoint, &filesystem) < 0) {
+        announce("mounted, but the mount does not answer: see the log", ops->mountpoint, -1);
+        return 1;
+    }
+    return 0;
+}
+
+int supervisor_run(const struct conf *conf, const char *mountpoint, enum supervisor_mode mode)
+{
+    /* The operations' state: allocated before the fork, because the session is made with it. */
+    static struct request_ops ops;
+
+    ops.conf = conf;
+    ops.mountpoint = mountpoint;
+    umask(0);
+    return mode == SUPERVISOR_BACKGROUND ? launch(&ops) : supervise(&ops, -1);
+}

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exchange/array.h"
+
+#include "exchange/refuse.h"
+#include "exchange/run.h"
+#include "exchange/shared.h"
+#include "exchange/step.h"
+#include "exchange/wait.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char fed_by_source[] = "the slot is chained: its input comes from its source";
+static const char over_quota[] = "it is more than limits.bytes_per_user allows";
+static const char still_read[] = "the input that was moved here is still being read elsewhere";
+
+enum handshake_event array_open_event(enum record_side side, enum handle_access access)
+{
+    if (side == RECORD_SIDE_INPUT)
+        return access == HANDLE_WRITES ? EVENT_OPEN_INPUT_WRITE : EVENT_OPEN_INPUT_READ;
+    return access == HANDLE_WRITES ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
+}
+
+static uint32_t facts_about(const struct slot *slot, enum handshake_event event, const struct caller *caller,
+                            const struct handle *handle)
+{
+    if (event == EVENT_OPEN_INPUT_READ && slot->filler && slot->filler == caller->process)
+        return FACT_CALLER_FILLS;
+    if ((event == EVENT_OPEN_RESULT_WRITE || event == EVENT_RESIZE_RESULT) &&
+        slot->state == STATE_COMPUTING && slot->handles &&
+        handle_writes_segment(slot, slot->segments[RECORD_SIDE_RESULT], caller->process, handle))
+        return FACT_OTHERS_WRITE_RESULT;
+    return 0;
+}
+
+/* A published segment that is to be written again (a result moved here) must have no other user: nobody's
+ * pages change. */
+static int reclaim_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct segment *segment = slot->segments[side];
+
+    if (!segment || !segment->published)
+        return 0;
+    if (segment->names > 1 || segment->handles > 0 || segment_in_use(exchange->arena, segment))
+        return -EBUSY;
+    segment->published = false;
+    return 0;
+}
+
+/* The process that holds the worker's post is at work in this round. */
+static void confirm_worker(struct slot *slot, const struct caller *caller)
+{
+    if (slot->worker && slot->worker_round < slot->record.round && slot->worker == caller->process &&
+        (slot->state == STATE_READY || slot->state == STATE_COMPUTING))
+        slot->worker_round = slot->record.round;
+}
+
+/*
+ * Judges an event that wants to write an array, and takes the step. handle: through which the caller writes
+ * already, or NULL. Returns 0 with a segment to write to,
+ * -ESTALE if the array is no more what the caller knows by `identity`, WAIT_FOR_PEER, or a refusal.
+ */
+static int begin(struct exchange *exchange, struct slot *slot, enum record_side side,
+                 enum handshake_event event, const struct caller *caller, const struct handle *handle,
+                 uint64_t identity)
+{
+    struct handshake_step step =
+        handshake_judge(slot_state(slot), event, facts_about(slot, event, caller, handle));
+    bool writes = event != EVENT_OPEN_INPUT_READ && event != EVENT_OPEN_RESULT_READ;
+    int result;
+
+    if (writes && side == RECORD_SIDE_INPUT && slot->source)
+        return refuse_event(exchange, slot, caller, event, -EBUSY, fed_by_source);
+    if (writes && step_array_is_shared(exchange, slot, side))
+        return refuse_event(exchange, slot, caller, event, -EBUSY, "a chained slot has the same pages");
+    if (step.verdict == VERDICT_WAIT)
+        return WAIT_FOR_PEER;
+    if (step.verdict == VERDICT_REFUSE)
+        return refuse_event(exchange, slot, caller, event, -step.error,
+                            handshake_reason(slot_state(slot), event));
+    if (!(step.effects & EFFECT_FRESH_INPUT)) {
+        result = writes ? reclaim_segment(exchange, slot, side) : 0;
+        if (result < 0)
+            return refuse_event(exchange, slot, caller, event, result, still_read);
+        result = step_need_segment(exchange, slot, side);
+        if (result < 0)
+            return refuse_event(exchange, slot, caller, event, result,
+                                result == -EDQUOT ? over_quota : "the arena is full");
+    }
+    confirm_worker(slot, caller);
+    if (step.next != slot_state(slot) || step.effects) {
+        step_apply(exchange, slot, &step);
+        run_all(exchange);
+    }
+    return step_array_identity(exchange, slot, side) != identity ? -ESTALE
+                                                                 : step_need_segment(exchange, slot, side);
+}
+
+int array_open(struct exchange *exchange, struct slot *slot, struct handle *handle,
+               const struct caller *caller, uint64_t identity)
+{
+    enum record_side side = slot_file_side(handle->file);
+    enum handshake_event event = array_open_event(side, handle->access);
+    struct segment *segment;
+    int result = begin(exchange, slot, side, event, caller, NULL, identity);
+
+    if (result != 0)
+        return result;
+    segment = slot->segments[side];
+    result = segment_open(exchange->arena, segment);
+    if (result < 0)
+        return result;
+    handle->segment = segment;
+    handle->side = side;
+    handle->number = slot->arrays[side].number;
+    handle->process = caller->process;
+    handle_enlist(handle, slot);
+    if (handle->access == HANDLE_WRITES) {
+        if (side == RECORD_SIDE_INPUT)
+            slot->filler = handle->process;
+        if (!LIST_EMPTY(&slot->waiters)) {
+            wait_queue(exchange,
+                       slot); /* its own reader may be parked, or a publisher that is too early now */
+            run_all(exchange);
+        }
+    }
+    return 0;
+}
+
+void array_close(struct exchange *exchange, struct handle *handle)
+{
+    struct slot *slot = handle->slot;
+    struct segment *segment = handle->segment;
+    uint64_t size, allocated;
+
+    handle_delist(handle);
+    /* It may have grown by writes past its end, which only the kernel saw. */
+    if (slot && segment && handle->access == HANDLE_WRITES &&
+        segment_stat(exchange->arena, segment, &size, &allocated) == 0 && size > segment->charged)
+        quota_charge(exchange->quota, segment, slot->uid, size, 0);
+    if (slot && handle->file == SLOT_RESULT_BIN && handle->access == HANDLE_READS &&
+        slot_state(slot) == STATE_DONE && handle->segment == slot->segments[RECORD_SIDE_RESULT] &&
+        !slot->result_taken) {
+        slot->result_taken = 1;
+        if (slot->source) {
+            wait_queue(exchange, slot);
+            run_all(exchange);
+        }
+    }
+    if (segment)
+        segment_close(exchange->arena, segment);
+    handle->segment = NULL;
+}
+
+/* --- sizes --- */
+
+/* One reservation on its way. The slot may be gone or in another round when it ends. */
+struct sizing {
+    struct exchange *exchange;
+    uint32_t index;
+    uint64_t serial; /* the array's */
+    enum record_side side;
+    enum reserve_mode mode;
+    uint64_t size;
+    uint64_t charged; /* before */
+    bool fills_holes;
+    int result; /* of the cut back */
+    void (*done)(void *context, int result);
+    void *context;
+};
+
+static struct slot *sizing_slot(const struct sizing *sizing)
+{
+    struct slot *slot = slot_at(sizing->exchange->slots, sizing->index);
+
+    return slot && slot->arrays[sizing->side].serial == sizing->serial ? slot : NULL;
+}
+
+/* The caller is told, and whoever waits in the slot for the reservation to end. */
+static void sizing_end(struct sizing *sizing, int result)
+{
+    struct exchange *exchange = sizing->exchange;
+    struct slot *slot = sizing_slot(sizing);
+
+    if (slot && --slot->sizing[sizing->side] == 0 && !LIST_EMPTY(&slot->waiters))
+        wait_queue(exchange, slot);
+    sizing->done(sizing->context, result);
+    free(sizing);
+    run_all(exchange);
+}
+
+static void cut_back_done(void *context, int result)
+{
+    struct sizing *sizing = context;
+
+    (void)result;
+    sizing_end(sizing, sizing->result);
+}
+
+/* Up to here a cut back loses nothing that a client asked for, and does not make the file longer either. */
+static void remember_reserved(struct exchange *exchange, struct slot *slot, const struct sizing *sizing)
+{
+    uint64_t reserved = sizing->size;
+    uint64_t size, allocated;
+
+    if (sizing->mode != RESERVE_RESIZE) {
+        if (reserved < slot->reserved[sizing->side])
+            reserved = slot->reserved[sizing->side];
+        if (step_array_stat(exchange, slot, sizing->side, &size, &allocated) == 0 && reserved > size)
+            reserved = size;
+    }
+    slot->reserved[sizing->side] = reserved;
+}
+
+/*
+ * It does not fit. Growth that only the kernel saw is cut off again, so that mmap fails and not a store;
+ * unless there is data in it: then the size stays, and who asks for it gets the error instead.
+ */
+static void sizing_failed(struct sizing *sizing, struct slot *slot, int result, const char *reason)
+{
+    struct exchange *exchange = sizing->exchange;
+    struct segment *segment = slot->segments[sizing->side];
+    uint64_t reserved = slot->reserved[sizing->side];
+
+    refuse_operation(exchange, slot, &(struct caller){.process = slot->filler}, "reserve space", result,
+                     reason);
+    if (!sizing->fills_holes || !segment_is_blank(exchange->arena, segment, reserved)) {
+        sizing_end(sizing, result);
+        return;
+    }
+    sizing->result = 0;
+    reserve_pages(exchange->arena, segment, RESERVE_RESIZE, reserved, cut_back_done, sizing);
+}
+
+static void sizing_done(void *context, int result)
+{
+    struct sizing *sizing = context;
+    struct slot *slot = sizing_slot(sizing);
+    struct exchange *exchange = sizing->exchange;
+    struct ledger_usage usage;
+    char reason[120];
+
+    if (!slot) {
+        sizing_end(sizing, result);
+        return;
+    }
+    if (result == 0) {
+        remember_reserved(exchange, slot, sizing);
+        sizing_end(sizing, 0);
+        return;
+    }
+    quota_charge(exchange->quota, slot->segments[sizing->side], slot->uid, sizing->charged, 0);
+    ledger_usage(exchange->arena, &usage);
+    snprintf(reason, sizeof(reason), "%llu bytes do not fit: %llu of %llu are in use",
+             (unsigned long long)sizing->size, (unsigned long long)usage.used,
+             (unsigned long long)usage.capacity);
+    sizing_failed(sizing, slot, result, reason);
+}
+
+static void start_sizing(struct exchange *exchange, struct slot *slot, enum record_side side,
+                         enum reserve_mode mode, uint64_t size, bool fills_holes,
+                         void (*done)(void *context, int result), void *context)
+{
+    struct segment *segment = slot->segments[side];
+    struct sizing *sizing = calloc(1, sizeof(*sizing));
+    uint64_t charge = size;
+    int result;
+
+    if (!sizing) {
+        done(context, -ENOMEM);
+        return;
+    }
+    *sizing = (struct sizing){.exchange = exchange,
+                              .index = slot_index(exchange->slots, slot),
+                              .serial = slot->arrays[side].serial,
+                              .side = side,
+                              .mode = mode,
+                              .size = size,
+                              .charged = segment->charged,
+                              .fills_holes = fills_holes,
+                              .done = done,
+                              .context = context};
+    slot->sizing[side]++;
+    /* Only a resize can make it smaller. */
+    if (mode != RESERVE_RESIZE && segment->charged > size)
+        charge = segment->charged;
+    result = quota_charge(exchange->quota, segment, slot->uid, charge, exchange->limits.bytes_per_user);
+    if (result < 0)
+        sizing_failed(sizing, slot, result, over_quota);
+    else
+        reserve_pages(exchange->arena, segment, mode, size, sizing_done, sizing);
+}
+
+void array_resize(struct exchange *exchange, struct slot *slot, enum record_side side, struct handle *handle,
+                  const struct caller *caller, enum reserve_mode mode, uint64_t size,
+                  void (*done)(void *context, int result), void *context)
+{
+    enum handshake_event event = side == RECORD_SIDE_INPUT ? EVENT_RESIZE_INPUT : EVENT_RESIZE_RESULT;
+    uint64_t identity = step_array_identity(exchange, slot, side);
+    int result;
+
+    if (handle && handle->segment != slot->segments[side])
+        result = refuse_event(exchange, slot, caller, event, -EBUSY, "the handle is of an earlier round");
+    else
+        result = begin(exchange, slot, side, event, caller, handle, identity);
+    if (result != 0)
+        done(context, result);
+    else
+        start_sizing(exchange, slot, side, mode, size, false, done, context);
+}
+
+static bool writable_now(const struct slot *slot, enum record_side side)
+{
+    return side == RECORD_SIDE_INPUT ? slot->state == STATE_FILLING : slot->state == STATE_COMPUTING;
+}
+
+bool array_has_holes(struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    uint64_t size, allocated;
+
+    return writable_now(slot, side) && slot->segments[side] && !slot->segments[side]->published &&
+           step_array_stat(exchange, slot, side, &size, &allocated) == 0 && allocated < size;
+}
+
+void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_side side,
+                      void (*done)(void *context, int result), void *context)
+{
+    uint64_t size, allocated;
+    int result = step_array_stat(exchange, slot, side, &size, &allocated);
+
+    if (result < 0)
+        done(context, result);
+    else
+        start_sizing(exchange, slot, side, RESERVE_PAGES, size, true, done, context);
+}
+
+ssize_t array_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                    const void *buffer, size_t size, off_t offset)
+{
+    struct slot *slot = handle->slot;
+    struct segment *segment = handle->segment;
+    uint64_t end = (uint64_t)offset + size;
+    ssize_t put;
+    int result;
+
+    if (!slot || segment != slot->segments[handle->side] || segment->published)
+        return -ESTALE;
+    if (end > segment->charged) {
+        result = quota_charge(exchange->quota, segment, slot->uid, end, exchange->limits.bytes_per_user);
+        if (result < 0)
+            return refuse_operation(exchange, slot, caller, "write", result, over_quota);
+    }
+    put = segment_write(exchange->arena, segment, buffer, size, offset);
+    if (put == -ENOSPC)
+        refuse_operation(exchange, slot, caller, "write", -ENOSPC, "the arena is full");
+    return put;
+}
+
+/* --- rename of a result onto an input --- */
+
+int array_move_result(struct exchange *exchange, struct slot *from, struct slot *to,
+                      const struct caller *caller)
+{
+    struct handshake_step take = handshake_judge(slot_state(from), EVENT_TAKE_RESULT, 0);
+    struct handshake_step give =
+        handshake_judge(from == to ? take.next : slot_state(to), EVENT_GIVE_INPUT, 0);
+    struct segment *segment = from->segments[RECORD_SIDE_RESULT];
+    struct record moved = from->record;
+    uint64_t number = from->arrays[RECORD_SIDE_RESULT].number;
+    uint64_t size = from->last_size[RECORD_SIDE_RESULT];
+    int result;
+
+    if (take.verdict == VERDICT_REFUSE)
+        return refuse_event(exchange, from, caller, EVENT_TAKE_RESULT, -take.error,
+                            handshake_reason(slot_state(from), EVENT_TAKE_RESULT));
+    if (to->source)
+        return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -EBUSY, fed_by_source);
+    if (give.verdict == VERDICT_REFUSE)
+        return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -give.error,
+                            handshake_reason(slot_state(to), EVENT_GIVE_INPUT));
+    if (segment) {
+        result = quota_charge(exchange->quota, segment, to->uid, segment->charged,
+                              exchange->limits.bytes_per_user);
+        if (result < 0)
+            return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, over_quota);
+        segment_name(segment);
+        segment->published = true; /* an empty one has its pages from who opened it for reading */
+    }
+    step_take(exchange, from, &take);
+    /* The kernel takes the inode to the new name. */
+    step_renew_inode(from, RECORD_SIDE_RESULT);
+    if (from != to)
+        step_announce(exchange, from, &take);
+    step_take(exchange, to, &give);
+    step_renew_inode(to, RECORD_SIDE_INPUT);
+    if (segment) {
+        to->segments[RECORD_SIDE_INPUT] = segment;
+        to->arrays[RECORD_SIDE_INPUT].segment_id = segment->id;
+        to->arrays[RECORD_SIDE_INPUT].number = number;
+        to->reserved[RECORD_SIDE_INPUT] = size;
+    }
+    record_result_to_input(&to->record, &moved);
+    to->filler = caller->process;
+    step_announce(exchange, to, &give);
+    run_all(exchange);
+    return 0;
+}

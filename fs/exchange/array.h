@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * array.h - opens, sizes and moves data.bin and result.bin.
+ */
+#ifndef PYRMAPFS_ARRAY_H
+#define PYRMAPFS_ARRAY_H
+
+#include "base/caller.h"
+#include "exchange/terms.h"
+#include "slot/handle.h"
+
+/* The event that opening an array of this side stands for. */
+enum handshake_event array_open_event(enum record_side side, enum handle_access access);
+
+/*
+ * Judges and takes the open of an array that the caller knows by this identity. On 0 the handle has its
+ * segment (with one handle counted) and is in the slot's list. -ESTALE: the open began a new round, the name
+ * has another inode now.
+ */
+int array_open(struct exchange *exchange, struct slot *slot, struct handle *handle,
+               const struct caller *caller, uint64_t identity);
+/* Gives back what array_open (or a view's open) took. */
+void array_close(struct exchange *exchange, struct handle *handle);
+
+/* Page-cache path: a write of the daemon itself, on behalf of a client. Returns bytes or -errno. */
+ssize_t array_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                    const void *buffer, size_t size, off_t offset);
+
+/*
+ * Sets the size of an array, or reserves its pages, in the background; done(context, 0 or -errno) exactly
+ * once. handle may be NULL (truncate by path).
+ */
+void array_resize(struct exchange *exchange, struct slot *slot, enum record_side side, struct handle *handle,
+                  const struct caller *caller, enum reserve_mode mode, uint64_t size,
+                  void (*done)(void *context, int result), void *context);
+
+/*
+ * A segment that a client grew by writing past its end has holes, and a store into one could meet a full
+ * arena. Fills them before the client learns the size; what does not fit is cut off again. done as in
+ * array_resize.
+ */
+bool array_has_holes(struct exchange *exchange, const struct slot *slot, enum record_side side);
+void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_side side,
+                      void (*done)(void *context, int result), void *context);
+
+/* rename A/result.bin B/data.bin. */
+int array_move_result(struct exchange *exchange, struct slot *from, struct slot *to,
+                      const struct caller *caller);
+
+#endif

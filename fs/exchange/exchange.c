@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exchange/exchange.h"
+
+#include "base/container.h"
+#include "base/log.h"
+#include "exchange/chain.h"
+#include "exchange/refuse.h"
+#include "exchange/run.h"
+#include "exchange/shared.h"
+#include "exchange/step.h"
+#include "exchange/wait.h"
+#include "slot/handle.h"
+#include "slot/page.h"
+#include "slot/text.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- slots --- */
+
+/* There is no slot that could tell of it: the log has to. */
+static int refuse_slot(struct exchange *exchange, const char *name, const struct caller *caller, int result)
+{
+    uint32_t limit = slots_limit(exchange->slots);
+    char reason[120];
+
+    if (result == -EDQUOT)
+        snprintf(reason, sizeof(reason), "user %u has all %u slots of limits.slots_per_user",
+                 (unsigned)caller->uid, exchange->limits.slots_per_user);
+    else if (result == -ENOSPC && slots_count(exchange->slots) >= limit)
+        snprintf(reason, sizeof(reason), "all %u slots of limits.slots are in use", limit);
+    else if (result == -ENOSPC)
+        snprintf(reason, sizeof(reason), "arena.capacity has no room for the entry of a slot");
+    else
+        return result;
+    return refuse_by_name(exchange, name, caller, "make a slot", result, reason);
+}
+
+int exchange_mkdir(struct exchange *exchange, const char *name, const struct caller *caller, mode_t mode,
+                   struct slot **slot)
+{
+    int result = quota_add_slot(exchange->quota, caller->uid, exchange->limits.slots_per_user);
+
+    if (result < 0)
+        return refuse_slot(exchange, name, caller, result);
+    result = slot_create(exchange->slots, name, caller->uid, caller->gid, mode, slot);
+    if (result < 0) {
+        quota_drop_slot(exchange->quota, caller->uid);
+        return refuse_slot(exchange, name, caller, result);
+    }
+    return 0;
+}
+
+void exchange_remove(struct exchange *exchange, struct slot *slot)
+{
+    wait_end_all(slot, -ECANCELED); /* before the chain, or its publisher would be let in */
+    chain_slot_removed(exchange, slot);
+    exchange->hooks.slot_removing(exchange->hooks.context, slot);
+    while (slot->handles)
+        handle_delist(slot->handles);
+    step_drop_segment(exchange, slot, RECORD_SIDE_INPUT);
+    step_drop_segment(exchange, slot, RECORD_SIDE_RESULT);
+    text_resize(exchange->arena, slot, SLOT_TASK, 0);
+    text_resize(exchange->arena, slot, SLOT_ERROR, 0);
+    page_remove(exchange->arena, slot);
+    process_unbind(&slot->owner_bond);
+    process_unbind(&slot->worker_bond);
+    quota_drop_slot(exchange->quota, slot->uid);
+    /* Whatever the removal has set going is done before the entry can become another slot. */
+    run_all(exchange);
+    slot_destroy(exchange->slots, slot);
+}
+
+void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid)
+{
+    if (uid != slot->uid) {
+        quota_drop_slot(exchange->quota, slot->uid);
+        quota_add_slot(exchange->quota, uid, UINT32_MAX);
+        for (int side = 0; side < 2; side++) {
+            struct segment *segment = slot->segments[side];
+            if (segment)
+                quota_charge(exchange->quota, segment, uid, segment->charged, 0);
+        }
+    }
+    slot->uid = uid;
+    slot->gid = gid;
+    slot_touch(slot, SLOT_DIRECTORY);
+}
+
+int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    struct handshake_step step = handshake_judge(slot_state(slot), EVENT_UNLINK, 0);
+
+    (void)caller;
+    if (step.next != slot_state(slot) || step.effects) {
+        step_take(exchange, slot, &step);
+        /* For the kernel the old ones have no name any more. */
+        step_renew_inode(slot, RECORD_SIDE_INPUT);
+        step_renew_inode(slot, RECORD_SIDE_RESULT);
+        step_announce(exchange, slot, &step);
+    }
+    run_all(exchange);
+    return 0;
+}
+
+int exchange_chain(struct exchange *exchange, struct slot *slot, struct slot *source, enum record_side side,
+                   const struct caller *caller)
+{
+    int result = chain_link(exchange, slot, source, side, caller);
+
+    run_all(exchange);
+    return result;
+}
+
+void exchange_unchain(struct exchange *exchange, struct slot *slot)
+{
+    chain_unlink(exchange, slot);
+    run_all(exchange);
+}
+
+/* --- owner and worker --- */
+
+/* The round that is under way, or between two rounds the next one. */
+static uint64_t first_open_round(const struct slot *slot)
+{
+    bool between = slot_state(slot) == STATE_DONE || slot_state(slot) == STATE_FAILED;
+
+    return slot->record.round + between;
+}
+
+/* Its rounds are over with it; one that waits for an input, or that it never began, can have another worker.
+ */
+static void worker_exited(void *context, struct process_bond *bond)
+{
+    struct exchange *exchange = context;
+    struct slot *slot = container_of(bond, struct slot, worker_bond);
+    pid_t worker = slot->worker;
+    char text[128];
+    int size;
+
+    slot->worker = 0;
+    slot_touch(slot, SLOT_WORKER);
+    if (slot->worker_round < slot->record.round ||
+        handshake_judge(slot_state(slot), EVENT_WORKER_DIED, 0).next == slot_state(slot))
+        return;
+    size = snprintf(text, sizeof(text), "worker %d exited before it published the result of round %llu\n",
+                    (int)worker, (unsigned long long)slot->record.round);
+    step_fail(exchange, slot, text, (size_t)size);
+    run_all(exchange);
+}
+
+static void owner_exited(void *context, struct process_bond *bond)
+{
+    struct exchange *exchange = context;
+    struct slot *slot = container_of(bond, struct slot, owner_bond);
+
+    log_debug("%s: owner %d exited, the slot is removed", slot->name, slot->owner);
+    exchange->hooks.slot_vanished(exchange->hooks.context, slot->name);
+    exchange_remove(exchange, slot);
+}
+
+int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_role role, pid_t pid,
+                  const struct caller *caller)
+{
+    struct process_bond *bond = role == ROLE_OWNER ? &slot->owner_bond : &slot->worker_bond;
+    int result = 0;
+
+    if (pid)
+        /* Every process may name itself, also one that hides from us. */
+        result = process_bind(exchange->processes, bond, pid, pid == caller->process ? 0 : caller->uid,
+                              role == ROLE_OWNER ? owner_exited : worker_exited);
+    else
+        process_unbind(bond);
+    if (result == -EPERM || result == -ESRCH)
+        return refuse_operation(exchange, slot, caller, role == ROLE_OWNER ? "set owner" : "set worker",
+                                result,
+                                result == -EPERM ? "the process belongs to another user" : "no such process");
+    if (result < 0)
+        return result;
+    if (role == ROLE_OWNER) {
+        slot->owner = pid;
+        slot_touch(slot, SLOT_OWNER);
+        return 0;
+    }
+    slot->worker = pid;
+    slot->worker_round = first_open_round(slot);
+    slot_touch(slot, SLOT_WORKER);
+    return 0;
+}
+
+/* --- what the layers above see of it --- */
+
+struct slots *exchange_slots(const struct exchange *exchange)
+{
+    return exchange->slots;
+}
+
+struct arena *exchange_arena(const struct exchange *exchange)
+{
+    return exchange->arena;
+}
+
+const struct exchange_counts *exchange_counts(const struct exchange *exchange)
+{
+    return &exchange->counts;
+}
+
+enum exchange_data_path exchange_data_path(const struct exchange *exchange)
+{
+    return exchange->data_path;
+}
+
+void exchange_set_data_path(struct exchange *exchange, enum exchange_data_path data_path)
+{
+    exchange->data_path = data_path;
+}
+
+/* --- beginning and end --- */
+
+struct inspection {
+    struct arena *arena;
+    char *error;
+};
+
+/* Before anything is changed: a segment that cannot be looked at is not one that is gone. */
+static int look_at_segment(void *context, const char *name, uint64_t id)
+{
+    struct inspection *inspection = context;
+    int result = segment_look(inspection->arena, id);
+
+    if (result == 0 || result == -ENOENT)
+        return 0;
+    snprintf(inspection->error, ARENA_ERROR_MAX,
+             "the file s%llu of the arena, an array of slot %.100s, cannot be read: %s: mend or remove it; "
+             "nothing was changed",
+             (unsigned long long)id, name, strerror(-result));
+    return result;
+}
+
+static int restore_array(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct slot_array *array = &slot->arrays[side];
+    uint64_t size = 0, allocated = 0;
+    int result;
+
+    if (!array->segment_id)
+        return 0;
+    result = segment_restore(exchange->arena, array->segment_id, &slot->segments[side]);
+    if (result < 0)
+        return result;
+    /* A chained segment is on its maker's account, whose array still has its own number. */
+    if (segment_stat(exchange->arena, slot->segments[side], &size, &allocated) == 0 &&
+        (array->number == array->serial || !slot->segments[side]->charged))
+        quota_charge(exchange->quota, slot->segments[side], slot->uid, size, 0);
+    slot->segments[side]->published = true;
+    slot->reserved[side] = size;
+    return 0;
+}
+
+/* Slots of a former server. Their processes are not ours to watch: what they held is over. */
+int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
+{
+    static const char restarted[] = "the filesystem was restarted while the result was being computed\n";
+    struct inspection inspection = {exchange->arena, error};
+    int result = slots_visit_segments(exchange->slots, look_at_segment, &inspection);
+    struct slot *slot = NULL;
+    uint32_t index = 0;
+
+    if (result < 0)
+        return result;
+    snprintf(error, ARENA_ERROR_MAX, "cannot take over the arena's slots");
+    result = slots_begin(exchange->slots);
+    if (result < 0)
+        return result;
+    while ((slot = slot_after(exchange->slots, index))) {
+        index = slot_index(exchange->slots, slot);
+        quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
+        result = restore_array(exchange, slot, RECORD_SIDE_INPUT);
+        if (result == 0)
+            result = restore_array(exchange, slot, RECORD_SIDE_RESULT);
+        if (result < 0 && result != -ENOENT)
+            return result;
+        if (result < 0) {
+            log_warning("%s: its data is not in the arena any more, the slot is emptied", slot->name);
+            exchange_unlink(exchange, slot, &(struct caller){0});
+        }
+        page_discard(exchange->arena, slot);
+    }
+    index = 0;
+    while ((slot = slot_after(exchange->slots, index))) {
+        index = slot_index(exchange->slots, slot);
+        if (slot->owner) {
+            exchange_remove(exchange, slot);
+            continue;
+        }
+        if (slot_state(slot) == STATE_COMPUTING || (slot->worker && slot_state(slot) == STATE_READY))
+            step_fail(exchange, slot, restarted, sizeof(restarted) - 1);
+        slot->worker = 0;
+    }
+    segment_sweep(exchange->arena);
+    run_all(exchange);
+    return 0;
+}
+
+int exchange_init(struct exchange **out, struct slots *slots, struct arena *arena, struct loop *loop,
+                  const struct exchange_limits *limits, const struct exchange_hooks *hooks)
+{
+    struct exchange *exchange = calloc(1, sizeof(*exchange));
+    int result = -ENOMEM;
+
+    *out = NULL;
+    if (!exchange)
+        return -ENOMEM;
+    exchange->slots = slots;
+    exchange->arena = arena;
+    exchange->limits = *limits;
+    exchange->ready_stamp = 1; /* no fresh slot has it */
+    exchange->hooks = *hooks;
+    exchange->quota = quota_new();
+    if (exchange->quota)
+        result = deadline_init(&exchange->deadlines, loop);
+    if (result == 0)
+        result = process_init(&exchange->processes, loop, exchange);
+    if (result < 0) {
+        exchange_deinit(exchange);
+        return result;
+    }
+    *out = exchange;
+    return 0;
+}
+
+void exchange_deinit(struct exchange *exchange)
+{
+    struct slot *slot = NULL;
+    uint32_t index = 0;
+
+    if (!exchange)
+        return;
+    while (exchange->deadlines && (slot = slot_after(exchange->slots, index))) {
+        index = slot_index(exchange->slots, slot);
+        wait_end_all(slot, -ECANCELED);
+    }
+    process_deinit(exchange->processes);
+    deadline_deinit(exchange->deadlines);
+    quota_free(exchange->quota);
+    free(exchange);
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exchange/publish.h"
+
+#include "exchange/chain.h"
+#include "exchange/refuse.h"
+#include "exchange/run.h"
+#include "exchange/shared.h"
+#include "exchange/step.h"
+#include "exchange/wait.h"
+#include "slot/handle.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Whether somebody could still change the array under those who read it. */
+static bool still_written(struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    struct segment *segment = slot->segments[side];
+
+    if (!segment || segment->published)
+        return false;
+    if (handle_writes_segment(slot, segment, 0, NULL))
+        return true;
+    return exchange->data_path == DATA_PATH_PASSTHROUGH && segment_has_writers(exchange->arena, segment);
+}
+
+static void explain_misfit(const struct record *record, enum record_side side, uint64_t size, char *reason,
+                           size_t capacity)
+{
+    bool input = side == RECORD_SIDE_INPUT;
+
+    snprintf(reason, capacity, "%s has %llu bytes, the record says %lld x %s",
+             slot_file_name(slot_file_of_side(side)), (unsigned long long)size,
+             (long long)(input ? record->input_length : record->result_length),
+             record_dtype_name(input || record->result_dtype == RECORD_DTYPE_SAME ? record->dtype
+                                                                                  : record->result_dtype));
+}
+
+/* slot->settling: what is quickly done calls back before reserve_settle returns, in the middle of a step. */
+enum { SETTLING_NOT, SETTLING_STARTS, SETTLING };
+
+/* One segment's work in the background before it is published. */
+struct settling {
+    struct exchange *exchange;
+    uint32_t index;
+    uint64_t serial;
+    enum record_side side;
+};
+
+static void settling_done(void *context, int result)
+{
+    struct settling *settling = context;
+    struct exchange *exchange = settling->exchange;
+    struct slot *slot = slot_at(exchange->slots, settling->index);
+
+    if (slot && slot->arrays[settling->side].serial == settling->serial) {
+        bool at_once = slot->settling[settling->side] == SETTLING_STARTS;
+
+        slot->settling[settling->side] = SETTLING_NOT;
+        slot->settled[settling->side] = result;
+        if (!at_once) {
+            wait_queue(exchange, slot);
+            run_all(exchange);
+        }
+    }
+    free(settling);
+}
+
+/* 0 if the segment can be published as it is, WAIT_FOR_WORK if the background is at it, or how that failed.
+ */
+static int settle(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct segment *segment = slot->segments[side];
+    struct settling *settling;
+    int result = slot->settled[side];
+
+    if (slot->settling[side])
+        return WAIT_FOR_WORK;
+    slot->settled[side] = 0;
+    if (result < 0 || !segment || reserve_settled(exchange->arena, segment))
+        return result;
+    settling = malloc(sizeof(*settling));
+    if (!settling)
+        return -ENOMEM;
+    *settling =
+        (struct settling){exchange, slot_index(exchange->slots, slot), slot->arrays[side].serial, side};
+    slot->settling[side] = SETTLING_STARTS;
+    reserve_settle(exchange->arena, segment, settling_done, settling);
+    if (slot->settling[side] == SETTLING_NOT) {
+        result = slot->settled[side];
+        slot->settled[side] = 0;
+        return result;
+    }
+    slot->settling[side] = SETTLING;
+    return WAIT_FOR_WORK;
+}
+
+/* Where no kernel watches over the capacity (dir, memfd), what clients grew by write(2) shows here. */
+static int check_capacity(struct exchange *exchange)
+{
+    struct ledger_usage usage;
+
+    ledger_usage(exchange->arena, &usage);
+    return usage.used > usage.capacity ? -ENOSPC : 0;
+}
+
+/*
+ * The checks of a step that publishes one side, in their order; candidate's side is made final. Returns 0,
+ * WAIT_FOR_PEER, WAIT_FOR_WORK or a refusal.
+ */
+static int check(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                 enum handshake_event event, uint32_t checks, struct record *candidate)
+{
+    bool input = checks & CHECK_INPUT_FITS;
+    enum record_side side = input ? RECORD_SIDE_INPUT : RECORD_SIDE_RESULT;
+    uint64_t size, allocated;
+    char reason[120];
+    int result;
+
+    /* The daemon's own descriptor is a writer as well; who asked for the reservation has a right to its end.
+     */
+    if (slot->sizing[side] > 0)
+        return WAIT_FOR_WORK;
+    if (checks & (CHECK_INPUT_RELEASED | CHECK_RESULT_RELEASED) && still_written(exchange, slot, side))
+        return refuse_event(
+            exchange, slot, caller, event, -EBUSY,
+            input ? "data.bin is still open or mapped for writing: munmap and close it first"
+                  : "result.bin is still open or mapped for writing: munmap and close it first");
+    result = step_array_stat(exchange, slot, side, &size, &allocated);
+    if (result < 0)
+        return result;
+    if (record_fit(candidate, side, size) < 0) {
+        explain_misfit(candidate, side, size, reason, sizeof(reason));
+        return refuse_event(exchange, slot, caller, event, -EINVAL, reason);
+    }
+    if (slot->segments[side]) {
+        bool unseen = size > slot->reserved[side];
+
+        result = quota_charge(exchange->quota, slot->segments[side], slot->uid, size,
+                              exchange->limits.bytes_per_user);
+        /* What only the kernel saw grow was charged when its writer let go, and may be too much. */
+        if (result == 0 && unseen &&
+            quota_is_exceeded(exchange->quota, slot->uid, exchange->limits.bytes_per_user))
+            result = -EDQUOT;
+        if (result < 0)
+            return refuse_event(exchange, slot, caller, event, result,
+                                "it is more than limits.bytes_per_user allows");
+    }
+    result = size > slot->reserved[side] ? check_capacity(exchange) : 0;
+    if (result < 0)
+        return refuse_event(exchange, slot, caller, event, result, "the arena is over its capacity");
+    result = settle(exchange, slot, side);
+    if (result < 0)
+        return refuse_event(exchange, slot, caller, event, result,
+                            "the data could not be made safe in the arena");
+    if (result == 0 && !chain_followers_ready(exchange, slot, side))
+        return WAIT_FOR_PEER;
+    slot->last_size[side] = exchange->last_size[side] = size;
+    return result;
+}
+
+static int publish(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                   enum handshake_event event, const struct record *proposed)
+{
+    uint32_t facts = proposed->result_length == 0 ? FACT_EMPTY_RESULT : 0;
+    struct handshake_step step = handshake_judge(slot_state(slot), event, facts);
+    struct record candidate = slot->record;
+    enum record_side side = event == EVENT_FLAG_INPUT ? RECORD_SIDE_INPUT : RECORD_SIDE_RESULT;
+    int result;
+
+    if (step.verdict == VERDICT_REFUSE)
+        return refuse_event(exchange, slot, caller, event, -step.error,
+                            handshake_reason(slot_state(slot), event));
+    if (event == EVENT_FLAG_INPUT && slot->source &&
+        (slot_state(slot) != STATE_FAILED || slot->failed_by_source))
+        return refuse_event(exchange, slot, caller, event, -EBUSY,
+                            "the slot is chained: its input comes from its source");
+    if (event == EVENT_FLAG_INPUT && slot_state(slot) == STATE_FAILED && !slot->has_input)
+        return refuse_event(exchange, slot, caller, event, -EPROTO,
+                            "the round failed before it had an input");
+    if (!step.checks)
+        return 0;
+    record_copy_side(&candidate, proposed, side);
+    result = check(exchange, slot, caller, event, step.checks, &candidate);
+    if (result != 0)
+        return result;
+    record_copy_side(&slot->record, &candidate, side);
+    if (side == RECORD_SIDE_INPUT) {
+        record_reset_side(&slot->record, RECORD_SIDE_RESULT);
+        slot->has_input = 1;
+        slot->text_serial[RECORD_SIDE_INPUT] = 0; /* a retry may describe the same bytes otherwise */
+    } else {
+        slot->result_taken = 0;
+        exchange->counts.rounds++;
+    }
+    if (slot->segments[side])
+        slot->segments[side]->published = true;
+    step_apply(exchange, slot, &step);
+    return 0;
+}
+
+static int drop(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                const struct record *proposed, uint32_t touched)
+{
+    struct handshake_step step = handshake_judge(slot_state(slot), EVENT_FLAG_NONE, 0);
+
+    if (step.verdict == VERDICT_REFUSE)
+        return refuse_event(exchange, slot, caller, EVENT_FLAG_NONE, -step.error,
+                            handshake_reason(slot_state(slot), EVENT_FLAG_NONE));
+    if (step.effects || step.next != slot_state(slot))
+        step_apply(exchange, slot, &step);
+    if (touched & RECORD_TOUCHED_INPUT) {
+        /* Announces the next input, as PyRMap's metadata does before its data. */
+        record_copy_side(&slot->record, proposed, RECORD_SIDE_INPUT);
+        step_changed(exchange, slot);
+    }
+    return 0;
+}
+
+static int edit(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                const struct record *proposed, uint32_t touched)
+{
+    static const struct {
+        uint32_t touched;
+        enum handshake_event event;
+    } sides[] = {{RECORD_TOUCHED_INPUT, EVENT_EDIT_INPUT}, {RECORD_TOUCHED_RESULT, EVENT_EDIT_RESULT}};
+
+    for (int side = 0; side < 2; side++) {
+        struct handshake_step step;
+
+        if (!(touched & sides[side].touched))
+            continue;
+        step = handshake_judge(slot_state(slot), sides[side].event, 0);
+        if (step.verdict == VERDICT_REFUSE)
+            return refuse_event(exchange, slot, caller, sides[side].event, -step.error,
+                                handshake_reason(slot_state(slot), sides[side].event));
+    }
+    if (touched & RECORD_TOUCHED_INPUT)
+        record_copy_side(&slot->record, proposed, RECORD_SIDE_INPUT);
+    if (touched & RECORD_TOUCHED_RESULT)
+        record_copy_side(&slot->record, proposed, RECORD_SIDE_RESULT);
+    if (touched)
+        step_changed(exchange, slot);
+    return 0;
+}
+
+int publish_failure(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                    const char *text, size_t size)
+{
+    struct handshake_step step = handshake_judge(slot_state(slot), EVENT_FLAG_FAILED, 0);
+
+    if (step.verdict == VERDICT_REFUSE)
+        return refuse_event(exchange, slot, caller, EVENT_FLAG_FAILED, -step.error,
+                            handshake_reason(slot_state(slot), EVENT_FLAG_FAILED));
+    if (slot_state(slot) != STATE_FAILED)
+        step_fail(exchange, slot, text, size);
+    run_all(exchange);
+    return 0;
+}
+
+static int fail_by_flag(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    char text[64];
+    int size = snprintf(text, sizeof(text), "process %d wrote flag 2\n", (int)caller->process);
+
+    return publish_failure(exchange, slot, caller, text, (size_t)size);
+}
+
+int publish_record(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                   const struct record *proposed, uint32_t touched)
+{
+    int result = -EINVAL;
+
+    if (!(touched & RECORD_TOUCHED_FLAG)) {
+        result = edit(exchange, slot, caller, proposed, touched);
+    } else {
+        switch ((enum record_flag)proposed->flag) {
+        case RECORD_FLAG_NONE:
+            result = drop(exchange, slot, caller, proposed, touched);
+            break;
+        case RECORD_FLAG_INPUT:
+            result = publish(exchange, slot, caller, EVENT_FLAG_INPUT, proposed);
+            break;
+        case RECORD_FLAG_RESULT:
+            result = publish(exchange, slot, caller, EVENT_FLAG_RESULT, proposed);
+            break;
+        case RECORD_FLAG_FAILED:
+            result = fail_by_flag(exchange, slot, caller);
+            break;
+        }
+    }
+    run_all(exchange);
+    return result;
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * shared.h - the inside of an exchange: what its modules share, and nobody above them includes.
+ *
+ * The modules stand on each other in this order, and none calls one that comes after it:
+ *
+ *     refuse    counts, remembers and tells what was refused
+ *     wait      the queue of slots to look at, and the requests that are parked in slots
+ *     step      takes a step that the handshake's verdict allows: state, round, arrays
+ *     chain     links between slots, and what goes along them
+ *     run       works off the queue: lets everything happen that can
+ *     array     opens, sizes and moves data.bin and result.bin
+ *     publish   judges writes of the record and of `error`
+ *     exchange  slots: how they come, change hands and go
+ */
+#ifndef PYRMAPFS_SHARED_H
+#define PYRMAPFS_SHARED_H
+
+#include "arena/arena.h"
+#include "base/deadline.h"
+#include "base/process.h"
+#include "exchange/terms.h"
+#include "slot/quota.h"
+
+struct wait;
+
+struct exchange {
+    struct slots *slots;
+    struct arena *arena;
+    struct processes *processes;
+    struct deadlines *deadlines;
+    struct quota *quota;
+    enum exchange_data_path data_path;
+    struct exchange_limits limits;
+    struct exchange_hooks hooks;
+    struct exchange_counts counts;
+    uint32_t first_queued, last_queued; /* slots whose waiters and followers have to be looked at */
+    bool running;
+    uint64_t ready_stamp;  /* of the last walk of chain_followers_ready */
+    struct wait *cursor;   /* run_all is about to look at this one */
+    uint64_t last_size[2]; /* bytes, by enum record_side: of what was published last */
+    uint64_t log_second;   /* refusals are logged at a bounded rate */
+    uint32_t log_lines;
+};
+
+#endif

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exchange/step.h"
+
+#include "base/log.h"
+#include "exchange/shared.h"
+#include "exchange/wait.h"
+#include "slot/handle.h"
+#include "slot/page.h"
+#include "slot/text.h"
+#include <errno.h>
+
+uint64_t step_array_identity(const struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    const struct slot_array *array = &slot->arrays[side];
+
+    return exchange->data_path == DATA_PATH_PAGE_CACHE ? array->number : array->inode;
+}
+
+bool step_array_is_shared(const struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    const struct slot_array *array = &slot->arrays[side];
+    const struct slot *follower = slot_at(exchange->slots, slot->first_follower);
+
+    if (exchange->data_path != DATA_PATH_PAGE_CACHE || array->home_side != RECORD_SIDE_RESULT)
+        return false;
+    if (array->home != slot_index(exchange->slots, slot))
+        return true;
+    while (follower && (follower->arrays[RECORD_SIDE_INPUT].number != array->number ||
+                        follower->arrays[RECORD_SIDE_INPUT].home != array->home))
+        follower = slot_at(exchange->slots, follower->next_follower);
+    return follower;
+}
+
+void step_changed(struct exchange *exchange, struct slot *slot)
+{
+    slot->record.change++;
+    slot_touch(slot, SLOT_METADATA_BIN);
+    page_update(exchange->arena, slot);
+    exchange->hooks.record_changed(exchange->hooks.context, slot);
+    wait_queue(exchange, slot);
+}
+
+void step_segment_freed(struct exchange *exchange, struct segment *segment)
+{
+    quota_uncharge(exchange->quota, segment);
+}
+
+/* When a slot drops an array that a follower still uses, charge it to that follower. */
+static void charge_follower(struct exchange *exchange, const struct slot *slot, struct segment *segment)
+{
+    const struct slot *follower = slot_at(exchange->slots, slot->first_follower);
+
+    while (follower && follower->segments[RECORD_SIDE_INPUT] != segment)
+        follower = slot_at(exchange->slots, follower->next_follower);
+    if (follower)
+        quota_charge(exchange->quota, segment, follower->uid, segment->charged, 0);
+}
+
+void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct segment *segment = slot->segments[side];
+
+    slot->segments[side] = NULL;
+    slot->reserved[side] = 0;
+    slot->sizing[side] = 0;
+    slot->settling[side] = 0;
+    slot->settled[side] = 0;
+    if (segment) {
+        if (segment->names > 1 && segment->charged_uid == slot->uid)
+            charge_follower(exchange, slot, segment);
+        segment_unname(exchange->arena, segment);
+    }
+}
+
+static const enum slot_file array_files[] = {
+    [RECORD_SIDE_INPUT] = SLOT_DATA_BIN, [RECORD_SIDE_RESULT] = SLOT_RESULT_BIN};
+
+static bool is_open(const struct slot *slot, enum slot_file file)
+{
+    const struct handle *handle = slot->handles;
+
+    while (handle && handle->file != file)
+        handle = handle->next;
+    return handle;
+}
+
+/*
+ * Where nobody has the file open its inode goes on: a new one would cost the next opener three requests more.
+ * On the page-cache path mappings hang on it.
+ */
+void step_drop_array(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    uint64_t inode = slot->arrays[side].inode;
+
+    step_drop_segment(exchange, slot, side);
+    slot_fresh_array(exchange->slots, slot, side);
+    if (exchange->data_path == DATA_PATH_PASSTHROUGH && !is_open(slot, array_files[side])) {
+        slot->arrays[side].inode = inode;
+        exchange->hooks.array_replaced(exchange->hooks.context, slot, array_files[side]);
+    }
+}
+
+void step_renew_inode(struct slot *slot, enum record_side side)
+{
+    slot->arrays[side].inode = slot->arrays[side].serial;
+}
+
+static void own_inode(struct exchange *exchange, struct slot *slot)
+{
+    slot->arrays[RECORD_SIDE_INPUT].home = slot_index(exchange->slots, slot);
+    slot->arrays[RECORD_SIDE_INPUT].home_side = RECORD_SIDE_INPUT;
+}
+
+void step_unshare(struct exchange *exchange, struct slot *slot)
+{
+    struct slot *follower = slot_at(exchange->slots, slot->first_follower);
+
+    own_inode(exchange, slot);
+    for (; follower; follower = slot_at(exchange->slots, follower->next_follower))
+        own_inode(exchange, follower);
+}
+
+/* One inode has one owner and one mode: only names that agree in these can share it. */
+static bool have_one_face(const struct slot *a, enum record_side a_side, const struct slot *b,
+                          enum record_side b_side)
+{
+    return a->uid == b->uid && a->gid == b->gid &&
+           a->modes[array_files[a_side]] == b->modes[array_files[b_side]];
+}
+
+/* What the array will probably need, so that a warm segment of that size is taken; 0 if there is no telling.
+ */
+static uint64_t size_hint(const struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    const struct record *record = &slot->record;
+    int64_t length = side == RECORD_SIDE_INPUT ? record->input_length : record->result_length;
+    int32_t dtype = side == RECORD_SIDE_INPUT || record->result_dtype == RECORD_DTYPE_SAME
+                        ? record->dtype
+                        : record->result_dtype;
+
+    if (length > 0)
+        return (uint64_t)length * record_dtype_size(dtype);
+    if (slot->last_size[side])
+        return slot->last_size[side];
+    if (side == RECORD_SIDE_RESULT && slot->last_size[RECORD_SIDE_INPUT])
+        return slot->last_size[RECORD_SIDE_INPUT];
+    return exchange->last_size[side]; /* slots come and go, jobs stay alike */
+}
+
+int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct segment *segment;
+    int result;
+
+    if (slot->segments[side])
+        return 0;
+    if (quota_is_exceeded(exchange->quota, slot->uid, exchange->limits.bytes_per_user))
+        return -EDQUOT;
+    result = segment_create(exchange->arena, size_hint(exchange, slot, side), &segment);
+    if (result < 0)
+        return result;
+    slot->segments[side] = segment;
+    slot->arrays[side].segment_id = segment->id;
+    return 0;
+}
+
+int step_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t *size,
+                    uint64_t *allocated)
+{
+    *size = *allocated = 0;
+    return slot->segments[side] ? segment_stat(exchange->arena, slot->segments[side], size, allocated) : 0;
+}
+
+void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, struct slot *from,
+                enum record_side from_side)
+{
+    struct segment *segment;
+
+    /* An empty array, too, is one with its followers; without memory each opener gets one of his own. */
+    if (step_need_segment(exchange, from, from_side) == 0)
+        from->segments[from_side]->published = true;
+    segment = from->segments[from_side];
+    step_drop_array(exchange, slot, side);
+    slot->arrays[side].number = from->arrays[from_side].number;
+    if (from_side == RECORD_SIDE_RESULT && segment && have_one_face(slot, side, from, from_side)) {
+        slot->arrays[side].home = from->arrays[from_side].home;
+        slot->arrays[side].home_side = from->arrays[from_side].home_side;
+    }
+    slot->arrays[side].changed = from->arrays[from_side].changed;
+    if (!segment)
+        return;
+    segment_name(segment);
+    slot->segments[side] = segment;
+    slot->arrays[side].segment_id = segment->id;
+}
+
+void step_take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
+{
+    enum handshake_state before = slot_state(slot);
+
+    if (step->effects & EFFECT_NEW_ROUND)
+        slot->record.round++;
+    if (step->effects & EFFECT_FRESH_INPUT) {
+        step_drop_array(exchange, slot, RECORD_SIDE_INPUT);
+        record_reset_side(&slot->record, RECORD_SIDE_INPUT);
+        slot->has_input = 0;
+    }
+    if (step->effects & EFFECT_FRESH_RESULT) {
+        step_drop_array(exchange, slot, RECORD_SIDE_RESULT);
+        record_reset_side(&slot->record, RECORD_SIDE_RESULT);
+        slot->result_taken = 0;
+    }
+    if (step->effects & EFFECT_CLEAR_ERROR) {
+        text_resize(exchange->arena, slot, SLOT_ERROR, 0);
+        slot->failed_by_source = 0;
+    }
+    slot->state = step->next;
+    slot->record.flag = handshake_flag(step->next);
+    if (step->next != STATE_FILLING)
+        slot->filler = 0;
+    if (before != step->next) {
+        clock_gettime(CLOCK_REALTIME, &slot->entered);
+        log_debug("%s: %s -> %s, round %llu", slot->name, handshake_state_name(before),
+                  handshake_state_name(step->next), (unsigned long long)slot->record.round);
+    }
+}
+
+void step_announce(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
+{
+    step_changed(exchange, slot);
+    if (step->effects & EFFECT_CANCEL_WAITERS)
+        wait_end_all(slot, -ECANCELED);
+    if (step->effects & EFFECT_FAIL_WAITERS)
+        wait_end_all(slot, -EIO);
+}
+
+void step_apply(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
+{
+    step_take(exchange, slot, step);
+    step_announce(exchange, slot, step);
+}
+
+void step_fail(struct exchange *exchange, struct slot *slot, const char *text, size_t size)
+{
+    struct handshake_step step = {VERDICT_PROCEED, 0, STATE_FAILED, 0, EFFECT_FAIL_WAITERS};
+
+    if (slot_state(slot) == STATE_DONE || slot_state(slot) == STATE_FAILED)
+        step.effects |= EFFECT_NEW_ROUND | EFFECT_FRESH_INPUT | EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR;
+    slot->failure = slots_serial(exchange->slots);
+    log_debug("%s: failed: %.*s", slot->name, (int)(size < 200 ? size : 200), text);
+    step_apply(exchange, slot, &step);
+    /* Who is woken by the state asks for the text later than this. A full arena costs the text, not the
+     * failure. */
+    text_resize(exchange->arena, slot, SLOT_ERROR, 0);
+    text_write(exchange->arena, slot, SLOT_ERROR, text, size, 0);
+}

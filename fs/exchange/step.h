@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * step.h - takes the steps that the handshake's verdicts allow: state, round and arrays of a slot.
+ */
+#ifndef PYRMAPFS_STEP_H
+#define PYRMAPFS_STEP_H
+
+#include "exchange/terms.h"
+#include "protocol/handshake.h"
+#include "slot/slot.h"
+
+/*
+ * Takes a step that was judged and checked, then tells everybody. In two halves for a caller that has more to
+ * change in between: a client must not see the flag before the fields that belong to it.
+ */
+void step_apply(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
+void step_take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
+void step_announce(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
+/* FAILED with this text, whoever is to blame. */
+void step_fail(struct exchange *exchange, struct slot *slot, const char *text, size_t size);
+/* The record or state changed: bumps change, updates the mapped page, queues the slot. */
+void step_changed(struct exchange *exchange, struct slot *slot);
+
+/*
+ * What an array's nodeid carries: on the page-cache path the number that it shares with all names of its
+ * pages.
+ */
+uint64_t step_array_identity(const struct exchange *exchange, const struct slot *slot, enum record_side side);
+
+/*
+ * Page-cache path: whether this inode stands for several names. They have one owner and mode in the kernel
+ * and one state here, so through it nothing but reading is allowed.
+ */
+bool step_array_is_shared(const struct exchange *exchange, const struct slot *slot, enum record_side side);
+/* Gives the slot's input, and that of those who follow it, an inode of their own: same pages, but not for the
+ * kernel. */
+void step_unshare(struct exchange *exchange, struct slot *slot);
+
+/* The array's size and allocated bytes; both 0 without a segment. */
+int step_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t *size,
+                    uint64_t *allocated);
+/* Makes sure that the array has a segment, an empty one if it had none. -ENOSPC, -EDQUOT. */
+int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side);
+/* Gives the array the segment of another one (one name more). */
+void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, struct slot *from,
+                enum record_side from_side);
+/* Drops an array's segment; another array takes its place, empty. */
+void step_drop_array(struct exchange *exchange, struct slot *slot, enum record_side side);
+/* The same for a slot that goes: nothing takes its place. */
+void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record_side side);
+/* Gives an array that was just made empty an inode of its own, whoever knows the old one. */
+void step_renew_inode(struct slot *slot, enum record_side side);
+/* The arena tells that nobody has the segment any more. */
+void step_segment_freed(struct exchange *exchange, struct segment *segment);
+
+#endif

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "exchange/wait.h"
+
+#include "base/container.h"
+#include "exchange/refuse.h"
+#include "exchange/shared.h"
+#include <errno.h>
+
+void wait_queue(struct exchange *exchange, struct slot *slot)
+{
+    uint32_t index = slot_index(exchange->slots, slot);
+
+    if (slot->queued)
+        return;
+    slot->queued = 1;
+    slot->next_queued = 0;
+    if (exchange->last_queued)
+        slot_at(exchange->slots, exchange->last_queued)->next_queued = index;
+    else
+        exchange->first_queued = index;
+    exchange->last_queued = index;
+}
+
+struct slot *wait_dequeue(struct exchange *exchange)
+{
+    struct slot *slot = slot_at(exchange->slots, exchange->first_queued);
+
+    if (!slot)
+        return NULL;
+    exchange->first_queued = slot->next_queued;
+    if (!exchange->first_queued)
+        exchange->last_queued = 0;
+    slot->queued = 0;
+    return slot;
+}
+
+static void deadline_expired(struct deadline *deadline)
+{
+    struct wait *wait = container_of(deadline, struct wait, deadline);
+    struct caller caller = {.thread = wait->process, .process = wait->process};
+
+    refuse_event(wait->exchange, wait->slot, &caller, wait->event, -ETIMEDOUT,
+                 handshake_reason(slot_state(wait->slot), wait->event));
+    wait_end(wait, -ETIMEDOUT);
+}
+
+void wait_park(struct exchange *exchange, struct wait *wait, struct slot *slot)
+{
+    wait->exchange = exchange;
+    wait->slot = slot;
+    wait->since_ms = deadline_now_ms();
+    LIST_INSERT_HEAD(&slot->waiters, wait, link);
+    exchange->counts.waiters++;
+    wait->deadline.set = NULL;
+    wait->deadline.expired = deadline_expired;
+    if (exchange->limits.wait_timeout_ms)
+        deadline_set(exchange->deadlines, &wait->deadline, exchange->limits.wait_timeout_ms);
+}
+
+void wait_unpark(struct wait *wait)
+{
+    struct exchange *exchange = wait->exchange;
+
+    if (exchange->cursor == wait)
+        exchange->cursor = LIST_NEXT(wait, link);
+    LIST_REMOVE(wait, link);
+    deadline_clear(&wait->deadline);
+    exchange->counts.waiters--;
+}
+
+void wait_end(struct wait *wait, int result)
+{
+    wait_unpark(wait);
+    wait->end(wait, result);
+}
+
+void wait_end_all(struct slot *slot, int result)
+{
+    while (!LIST_EMPTY(&slot->waiters))
+        wait_end(LIST_FIRST(&slot->waiters), result);
+}
+
+bool wait_has_step(const struct slot *slot)
+{
+    const struct wait *wait;
+
+    LIST_FOREACH (wait, &slot->waiters, link) {
+        if (wait->event == EVENT_FLAG_INPUT || wait->event == EVENT_FLAG_RESULT)
+            return true;
+    }
+    return false;
+}

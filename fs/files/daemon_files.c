@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "files/daemon_files.h"
+
+#include "base/deadline.h"
+#include "files/graph.h"
+#include "files/report.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct census {
+    uint32_t states[HANDSHAKE_STATES];
+    uint32_t slots;
+};
+
+static struct census count_slots(const struct exchange *exchange)
+{
+    struct census census = {.slots = slots_count(exchange_slots(exchange))};
+    const struct slot *slot;
+    uint32_t index = 0;
+
+    while ((slot = slot_after(exchange_slots(exchange), index))) {
+        index = slot_index(exchange_slots(exchange), slot);
+        census.states[slot->state]++;
+    }
+    return census;
+}
+
+static void print_bytes(FILE *out, const char *key, uint64_t bytes)
+{
+    static const char units[][4] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    int unit = 0;
+
+    while (value >= 1024 && unit < 4) {
+        value /= 1024;
+        unit++;
+    }
+    fprintf(out, "%s: %llu (%.*f %s)\n", key, (unsigned long long)bytes, unit ? 1 : 0, value, units[unit]);
+}
+
+static uint64_t free_bytes(const struct ledger_usage *usage)
+{
+    return usage->capacity > usage->used ? usage->capacity - usage->used : 0;
+}
+
+static void print_status(const struct daemon_files *files, FILE *out)
+{
+    const struct exchange *exchange = files->exchange;
+    const struct exchange_counts *counts = exchange_counts(exchange);
+    struct census census = count_slots(exchange);
+    uint64_t uptime = deadline_now_ms() - files->started_ms;
+    struct ledger_usage usage;
+
+    ledger_usage(exchange_arena(exchange), &usage);
+    fprintf(out, "version: %s\n", PYRMAPFS_VERSION);
+    fprintf(out, "data path: %s\n", files->data_path);
+    fprintf(out, "arena: %s\n", arena_kind_name(arena_kind(exchange_arena(exchange))));
+    print_bytes(out, "capacity", usage.capacity);
+    print_bytes(out, "used", usage.used);
+    print_bytes(out, "warm", usage.warm);
+    print_bytes(out, "free", free_bytes(&usage));
+    print_bytes(out, "files", usage.files);
+    fprintf(out, "slots: %u of %u (", census.slots, slots_limit(exchange_slots(exchange)));
+    for (int state = 0; state < HANDSHAKE_STATES; state++)
+        fprintf(out, "%s%s %u", state ? ", " : "", handshake_state_name((enum handshake_state)state),
+                census.states[state]);
+    fprintf(out, ")\nrounds: %llu\n", (unsigned long long)counts->rounds);
+    fprintf(out, "waiters: %u\n", counts->waiters);
+    fprintf(out, "refusals: %llu\n", (unsigned long long)counts->refusals);
+    fprintf(out, "uptime: %llu.%03llu s\n", (unsigned long long)(uptime / 1000),
+            (unsigned long long)(uptime % 1000));
+}
+
+static void print_head(FILE *out, const char *name, const char *type, const char *help)
+{
+    fprintf(out, "# HELP pyrmapfs_%s %s\n# TYPE pyrmapfs_%s %s\n", name, help, name, type);
+}
+
+static void print_metric(FILE *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+    print_head(out, name, type, help);
+    fprintf(out, "pyrmapfs_%s %llu\n", name, (unsigned long long)value);
+}
+
+static void print_metrics(const struct daemon_files *files, FILE *out)
+{
+    const struct exchange *exchange = files->exchange;
+    struct census census = count_slots(exchange);
+    const struct exchange_counts *counts = exchange_counts(exchange);
+    struct ledger_usage usage;
+
+    ledger_usage(exchange_arena(exchange), &usage);
+    print_head(out, "info", "gauge", "What serves this mount.");
+    fprintf(out, "pyrmapfs_info{version=\"%s\",path=\"%s\",arena=\"%s\"} 1\n", PYRMAPFS_VERSION,
+            exchange_data_path(exchange) == DATA_PATH_PASSTHROUGH ? "passthrough" : "page cache",
+            arena_kind_name(arena_kind(exchange_arena(exchange))));
+    print_metric(out, "capacity_bytes", "gauge", "Size of the arena.", usage.capacity);
+    print_metric(out, "used_bytes", "gauge", "Bytes of the arena in use.", usage.used);
+    print_metric(out, "warm_bytes", "gauge", "Bytes kept allocated for new segments.", usage.warm);
+    print_metric(out, "files_bytes", "gauge", "Bytes of the daemon's own files: index, texts, record pages.",
+                 usage.files);
+    print_metric(out, "free_bytes", "gauge", "Bytes of the arena that new segments can have.",
+                 free_bytes(&usage));
+    print_head(out, "slots", "gauge", "Slots by state of their handshake.");
+    for (int state = 0; state < HANDSHAKE_STATES; state++)
+        fprintf(out, "pyrmapfs_slots{state=\"%s\"} %u\n", handshake_state_name((enum handshake_state)state),
+                census.states[state]);
+    print_metric(out, "slots_limit", "gauge", "The most slots in all.",
+                 slots_limit(exchange_slots(exchange)));
+    print_metric(out, "rounds_total", "counter", "Published results.", counts->rounds);
+    print_head(out, "refusals_total", "counter", "Refused operations by errno.");
+    for (size_t error = 0; error < EXCHANGE_ERRNOS; error++) {
+        if (!counts->refusals_by_errno[error])
+            continue;
+        fputs("pyrmapfs_refusals_total{errno=\"", out);
+        report_errno((int)error, out);
+        fprintf(out, "\"} %llu\n", (unsigned long long)counts->refusals_by_errno[error]);
+    }
+    print_head(out, "requests_total", "counter", "Requests of the kernel by kind.");
+    for (size_t kind = 0; kind < files->request_kinds; kind++)
+        fprintf(out, "pyrmapfs_requests_total{op=\"%s\"} %llu\n", files->request_names[kind],
+                (unsigned long long)files->request_counts[kind]);
+    print_metric(out, "waiters", "gauge", "Parked requests.", counts->waiters);
+    print_head(out, "uptime_seconds", "gauge", "Since the mount.");
+    fprintf(out, "pyrmapfs_uptime_seconds %.3f\n", (double)(deadline_now_ms() - files->started_ms) / 1000.0);
+}
+
+static void print_config(const struct daemon_files *files, FILE *out)
+{
+    conf_print(files->conf, out);
+}
+
+static void print_graph(const struct daemon_files *files, FILE *out)
+{
+    graph_dot(files->exchange, out);
+}
+
+static void print_chains(const struct daemon_files *files, FILE *out)
+{
+    graph_tree(files->exchange, out);
+}
+
+static const struct {
+    const char *name;
+    void (*print)(const struct daemon_files *files, FILE *out);
+} rows[] = {
+    {"status", print_status}, {"metrics", print_metrics}, {"config", print_config},
+    {"graph", print_graph},   {"chains", print_chains},
+};
+
+enum { FILES = sizeof(rows) / sizeof(rows[0]) };
+
+const char *daemon_files_name(unsigned number)
+{
+    return number >= 1 && number <= FILES ? rows[number - 1].name : NULL;
+}
+
+unsigned daemon_files_find(const char *name)
+{
+    for (unsigned i = 0; i < FILES; i++) {
+        if (strcmp(rows[i].name, name) == 0)
+            return i + 1;
+    }
+    return 0;
+}
+
+char *daemon_files_text(const struct daemon_files *files, unsigned number, size_t *size)
+{
+    char *text = NULL;
+    FILE *out = daemon_files_name(number) ? open_memstream(&text, size) : NULL;
+
+    if (!out)
+        return NULL;
+    rows[number - 1].print(files, out);
+    return fclose(out) == 0 ? text : NULL;
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "files/report.h"
+
+#include "base/deadline.h"
+#include "exchange/chain.h"
+#include "exchange/step.h"
+#include "exchange/wait.h"
+#include "protocol/record_text.h"
+#include "slot/handle.h"
+#include <string.h>
+#include <time.h>
+
+void report_errno(int error, FILE *out)
+{
+    const char *name = strerrorname_np(error);
+
+    if (name)
+        fputs(name, out);
+    else
+        fprintf(out, "%d", error);
+}
+
+void report_name(const char *name, FILE *out)
+{
+    for (; *name; name++) {
+        unsigned char byte = (unsigned char)*name;
+        if (byte <= 0x20 || byte >= 0x7f || byte == '\\' || byte == '"')
+            fprintf(out, "\\x%02x", byte);
+        else
+            putc(byte, out);
+    }
+}
+
+static void report_time(const char *key, const struct timespec *when, FILE *out)
+{
+    struct tm parts;
+    char text[40];
+
+    gmtime_r(&when->tv_sec, &parts);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &parts);
+    fprintf(out, "%s%s.%03ldZ", key, text, when->tv_nsec / 1000000);
+}
+
+/* Thousands may have a slot open; who reads wants to see a page of them. */
+enum { LINES_OF_A_KIND = 100 };
+
+static void report_more(const char *key, unsigned count, FILE *out)
+{
+    if (count > LINES_OF_A_KIND)
+        fprintf(out, "%s=%u\n", key, count - LINES_OF_A_KIND);
+}
+
+static void report_handles(const struct slot *slot, FILE *out)
+{
+    unsigned count = 0;
+
+    for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
+        if (++count <= LINES_OF_A_KIND)
+            fprintf(out, "open=%d %s %c\n", handle->process, slot_file_name(handle->file),
+                    handle->access == HANDLE_WRITES ? 'w' : 'r');
+    }
+    report_more("open_more", count, out);
+}
+
+static enum slot_file file_of_event(enum handshake_event event)
+{
+    switch (event) {
+    case EVENT_OPEN_INPUT_WRITE:
+    case EVENT_OPEN_INPUT_READ:
+    case EVENT_RESIZE_INPUT:
+    case EVENT_GIVE_INPUT:
+        return SLOT_DATA_BIN;
+    case EVENT_OPEN_RESULT_WRITE:
+    case EVENT_OPEN_RESULT_READ:
+    case EVENT_RESIZE_RESULT:
+    case EVENT_TAKE_RESULT:
+        return SLOT_RESULT_BIN;
+    case EVENT_FLAG_INPUT:
+    case EVENT_FLAG_RESULT:
+    case EVENT_FLAG_FAILED:
+    case EVENT_FLAG_NONE:
+    case EVENT_EDIT_INPUT:
+    case EVENT_EDIT_RESULT:
+    case EVENT_UNLINK:
+    case EVENT_WORKER_DIED:
+    case HANDSHAKE_EVENTS:
+        break;
+    }
+    return SLOT_METADATA_BIN;
+}
+
+static void report_waiter(const struct slot *slot, const struct wait *wait, FILE *out)
+{
+    uint64_t waited = deadline_now_ms() - wait->since_ms;
+
+    fprintf(out, "waiting=%d %s %llu.%03llus ", wait->process, slot_file_name(file_of_event(wait->event)),
+            (unsigned long long)(waited / 1000), (unsigned long long)(waited % 1000));
+    if (wait->event == EVENT_FLAG_INPUT || wait->event == EVENT_FLAG_RESULT)
+        fprintf(out, "a follower has not taken the last one yet\n");
+    else
+        fprintf(out, "%s\n", handshake_reason(slot_state(slot), wait->event));
+}
+
+static void report_waiters(const struct slot *slot, FILE *out)
+{
+    const struct wait *wait;
+    unsigned count = 0;
+
+    LIST_FOREACH (wait, &slot->waiters, link) {
+        if (++count <= LINES_OF_A_KIND)
+            report_waiter(slot, wait, out);
+    }
+    report_more("waiting_more", count, out);
+}
+
+static void report_refusal(const struct slot *slot, FILE *out)
+{
+    const struct slot_refusal *refusal = &slot->refusal;
+
+    if (refusal->error) {
+        report_time("refused=", &refusal->when, out);
+        fprintf(out, " %d %s ", refusal->pid, refusal->operation);
+        report_errno(refusal->error, out);
+        fprintf(out, " %s\n", refusal->reason);
+    }
+    fprintf(out, "refusals=%llu\n", (unsigned long long)slot->refusals);
+}
+
+void report_slot(struct exchange *exchange, const struct slot *slot, FILE *out)
+{
+    char text[RECORD_TEXT_MAX];
+    uint64_t size, allocated;
+
+    fprintf(out, "state=%s\n", handshake_state_name(slot_state(slot)));
+    record_text_format(&slot->record, text, sizeof(text));
+    fputs(text, out);
+    report_time("since=", &slot->entered, out);
+    step_array_stat(exchange, slot, RECORD_SIDE_INPUT, &size, &allocated);
+    fprintf(out, "\ndata_size=%llu\n", (unsigned long long)size);
+    step_array_stat(exchange, slot, RECORD_SIDE_RESULT, &size, &allocated);
+    fprintf(out, "result_size=%llu\n", (unsigned long long)size);
+    if (slot->owner)
+        fprintf(out, "owner=%d\n", slot->owner);
+    if (slot->worker)
+        fprintf(out, "worker=%d\n", slot->worker);
+    if (slot->source) {
+        char target[CHAIN_TARGET_MAX];
+        chain_target(exchange, slot, target);
+        fputs("source=", out);
+        report_name(target, out);
+        putc('\n', out);
+    }
+    report_handles(slot, out);
+    report_waiters(slot, out);
+    report_refusal(slot, out);
+}

@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "files/slot_files.h"
+
+#include "exchange/chain.h"
+#include "exchange/publish.h"
+#include "exchange/refuse.h"
+#include "exchange/step.h"
+#include "exchange/wait.h"
+#include "files/report.h"
+#include "protocol/record_text.h"
+#include "slot/text.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- metadata.bin --- */
+
+static off_t record_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    (void)exchange;
+    (void)slot;
+    (void)file;
+    return RECORD_SIZE;
+}
+
+static ssize_t record_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                           off_t offset)
+{
+    const struct slot *slot = handle->slot;
+
+    (void)exchange;
+    handle->has_read = true;
+    handle->seen_change = slot->record.change;
+    if (offset >= RECORD_SIZE)
+        return 0;
+    if (size > (size_t)(RECORD_SIZE - offset))
+        size = (size_t)(RECORD_SIZE - offset);
+    memcpy(buffer, (const char *)&slot->record + offset, size);
+    return (ssize_t)size;
+}
+
+static int record_refused(struct exchange *exchange, struct slot *slot, const struct caller *caller)
+{
+    return refuse_operation(
+        exchange, slot, caller, "write the record", -EINVAL,
+        "it is no valid record: version, dtypes, lengths, shapes, order or reserved bytes");
+}
+
+static int record_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                        const char *bytes, size_t size, off_t offset)
+{
+    struct record proposed;
+    uint32_t touched;
+
+    if (record_merge(&handle->slot->record, bytes, size, (uint64_t)offset, &proposed, &touched) < 0)
+        return record_refused(exchange, handle->slot, caller);
+    return publish_record(exchange, handle->slot, caller, &proposed, touched);
+}
+
+/* --- texts made at open --- */
+
+static int keep_text(struct handle *handle, char *text, size_t size)
+{
+    handle->text = text;
+    handle->text_size = text ? size : 0;
+    return text ? 0 : -ENOMEM;
+}
+
+static ssize_t snapshot_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                             off_t offset)
+{
+    (void)exchange;
+    if ((uint64_t)offset >= handle->text_size)
+        return 0;
+    if (size > handle->text_size - (size_t)offset)
+        size = handle->text_size - (size_t)offset;
+    memcpy(buffer, handle->text + offset, size);
+    return (ssize_t)size;
+}
+
+static int report_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        return -ENOMEM;
+    report_slot(exchange, slot, out);
+    if (fclose(out) != 0)
+        return -ENOMEM;
+    return keep_text(handle, text, size);
+}
+
+static off_t report_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    struct handle handle = {0};
+    off_t size = report_open(exchange, slot, &handle) == 0 ? (off_t)handle.text_size : 0;
+
+    (void)file;
+    free(handle.text);
+    return size;
+}
+
+static int report_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                        const char *bytes, size_t size, off_t offset)
+{
+    struct record proposed;
+    uint32_t touched;
+
+    (void)offset; /* one write is one step, wherever the file position is */
+    if (record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched) < 0)
+        return refuse_operation(exchange, handle->slot, caller, "write metadata.txt", -EINVAL,
+                                "a line is not key=value with a key and a value that metadata.txt shows");
+    return publish_record(exchange, handle->slot, caller, &proposed, touched);
+}
+
+/* --- views --- */
+
+struct view_place {
+    struct arena *arena;
+    struct segment *segment;
+};
+
+static ssize_t view_fetch(void *context, void *buffer, size_t size, off_t offset)
+{
+    struct view_place *place = context;
+
+    return place->segment ? segment_read(place->arena, place->segment, buffer, size, offset) : 0;
+}
+
+/* Only what is published shows: whoever looks on must not see half an array. */
+static bool is_shown(const struct slot *slot, enum record_side side)
+{
+    enum handshake_state state = slot_state(slot);
+
+    if (side == RECORD_SIDE_RESULT)
+        return state == STATE_DONE;
+    return state != STATE_IDLE && state != STATE_FILLING && slot->has_input;
+}
+
+static void describe_view(const struct slot *slot, enum record_side side, struct view_source *view)
+{
+    const struct record *record = &slot->record;
+    bool input = side == RECORD_SIDE_INPUT;
+
+    *view = (struct view_source){.read = view_fetch};
+    view->dtype = input ? record->dtype : record->result_dtype;
+    view->ndim = input ? record->input_ndim : record->result_ndim;
+    memcpy(view->shape, input ? record->input_shape : record->result_shape, sizeof(view->shape));
+    view->length = input ? record->input_length : record->result_length;
+    view->fortran = record->order & (input ? RECORD_ORDER_INPUT_F : RECORD_ORDER_RESULT_F);
+}
+
+static off_t size_of_view(const struct view_source *view, enum slot_file file)
+{
+    off_t size =
+        file == SLOT_DATA_TXT || file == SLOT_RESULT_TXT ? view_text_size(view) : view_npy_size(view);
+
+    return size > 0 ? size : 0;
+}
+
+static off_t view_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    enum record_side side = slot_file_side(file);
+    struct view_place place = {exchange_arena(exchange), slot->segments[side]};
+    struct view_source view;
+
+    if (!is_shown(slot, side))
+        return 0;
+    describe_view(slot, side, &view);
+    view.context = &place;
+    if (file == SLOT_DATA_NPY || file == SLOT_RESULT_NPY)
+        return size_of_view(&view, file);
+    /* To know it, the text is rendered; what is published does not change. */
+    if (slot->text_serial[side] != slot->arrays[side].serial) {
+        slot->text_size[side] = size_of_view(&view, file);
+        slot->text_serial[side] = slot->arrays[side].serial;
+    }
+    return slot->text_size[side];
+}
+
+off_t slot_files_view_size(const struct handle *handle)
+{
+    return handle->view.read ? size_of_view(&handle->view, handle->file) : 0;
+}
+
+static int view_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
+{
+    enum record_side side = slot_file_side(handle->file);
+    struct segment *segment = slot->segments[side];
+    struct view_place *place;
+    int result;
+
+    handle->view.read = NULL;
+    if (!is_shown(slot, side))
+        return 0;
+    describe_view(slot, side, &handle->view);
+    place = malloc(sizeof(*place));
+    if (!place)
+        return -ENOMEM;
+    *place = (struct view_place){exchange_arena(exchange), segment};
+    handle->view.context = place;
+    if (!segment)
+        return 0;
+    result = segment_open(exchange_arena(exchange), segment);
+    if (result == 0)
+        handle->segment = segment;
+    return result;
+}
+
+static ssize_t text_view_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                              off_t offset)
+{
+    (void)exchange;
+    if (!handle->view.read)
+        return 0;
+    return view_text_read(&handle->view, &handle->cursor, buffer, size, offset);
+}
+
+static ssize_t npy_view_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                             off_t offset)
+{
+    (void)exchange;
+    if (!handle->view.read)
+        return 0;
+    return view_npy_read(&handle->view, buffer, size, offset);
+}
+
+/* --- task and error --- */
+
+static off_t text_file_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    (void)exchange;
+    return (off_t)text_size(slot, file);
+}
+
+static ssize_t text_file_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                              off_t offset)
+{
+    return text_read(exchange_arena(exchange), handle->slot, handle->file, buffer, size, offset);
+}
+
+static int text_result(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                       ssize_t result)
+{
+    if (result >= 0)
+        return 0;
+    return refuse_operation(exchange, handle->slot, caller,
+                            handle->file == SLOT_TASK ? "write task" : "write error", (int)result,
+                            result == -EFBIG ? "the text is too long" : "the arena is full");
+}
+
+static int task_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                      const char *bytes, size_t size, off_t offset)
+{
+    return text_result(exchange, handle, caller,
+                       text_write(exchange_arena(exchange), handle->slot, SLOT_TASK, bytes, size, offset));
+}
+
+static int error_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                       const char *bytes, size_t size, off_t offset)
+{
+    struct slot *slot = handle->slot;
+
+    if (slot_state(slot) == STATE_FAILED)
+        return text_result(exchange, handle, caller,
+                           text_write(exchange_arena(exchange), slot, SLOT_ERROR, bytes, size, offset));
+    if (size > TEXT_ERROR_MAX)
+        return text_result(exchange, handle, caller, -EFBIG);
+    return publish_failure(exchange, slot, caller, bytes, size);
+}
+
+static int text_file_resize(struct exchange *exchange, struct slot *slot, enum slot_file file, uint64_t size)
+{
+    return text_resize(exchange_arena(exchange), slot, file, size);
+}
+
+static int text_file_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
+                            const struct caller *caller)
+{
+    (void)caller;
+    return text_resize(exchange_arena(exchange), slot, file, 0);
+}
+
+/* --- owner and worker --- */
+
+static enum exchange_role role_of(enum slot_file file)
+{
+    return file == SLOT_OWNER ? ROLE_OWNER : ROLE_WORKER;
+}
+
+static int pid_text(const struct slot *slot, enum slot_file file, char text[16])
+{
+    pid_t pid = file == SLOT_OWNER ? slot->owner : slot->worker;
+
+    return pid ? snprintf(text, 16, "%d\n", pid) : 0;
+}
+
+static off_t pid_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    char text[16];
+
+    (void)exchange;
+    return pid_text(slot, file, text);
+}
+
+static int pid_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
+{
+    char *text = malloc(16);
+
+    (void)exchange;
+    return keep_text(handle, text, text ? (size_t)pid_text(slot, handle->file, text) : 0);
+}
+
+/* A decimal pid or "self", with or without a newline. Returns it, 0 for self, or -EINVAL. */
+static pid_t parse_pid(const char *bytes, size_t size)
+{
+    char text[16];
+    char *end;
+    long pid;
+
+    while (size > 0 && (bytes[size - 1] == '\n' || bytes[size - 1] == ' '))
+        size--;
+    if (size == 0 || size >= sizeof(text))
+        return -EINVAL;
+    memcpy(text, bytes, size);
+    text[size] = '\0';
+    if (strcmp(text, "self") == 0)
+        return 0;
+    if (strspn(text, "0123456789") != size)
+        return -EINVAL;
+    pid = strtol(text, &end, 10);
+    return pid > 0 && pid <= INT32_MAX ? (pid_t)pid : -EINVAL;
+}
+
+static const char *pid_operation(const struct handle *handle)
+{
+    return handle->file == SLOT_OWNER ? "set owner" : "set worker";
+}
+
+static int pid_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
+                     const char *bytes, size_t size, off_t offset)
+{
+    pid_t pid = parse_pid(bytes, size);
+
+    (void)offset;
+    if (pid < 0)
+        return refuse_operation(exchange, handle->slot, caller, pid_operation(handle), -EINVAL,
+                                "neither a pid nor the word self");
+    if (pid == 0 && caller->process == 0)
+        return refuse_operation(exchange, handle->slot, caller, pid_operation(handle), -ESRCH,
+                                "the client lives in a pid namespace that the daemon cannot see");
+    if (pid > 0 && !process_shares_pids(caller->thread))
+        return refuse_operation(exchange, handle->slot, caller, pid_operation(handle), -ESRCH,
+                                "the client lives in another pid namespace, where the number means something "
+                                "else: write self");
+    if (pid == 0)
+        pid = caller->process;
+    return exchange_bind(exchange, handle->slot, role_of(handle->file), pid, caller);
+}
+
+static int pid_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
+                      const struct caller *caller)
+{
+    return exchange_bind(exchange, slot, role_of(file), 0, caller);
+}
+
+static int pid_resize(struct exchange *exchange, struct slot *slot, enum slot_file file, uint64_t size)
+{
+    return size ? -EINVAL : pid_unlink(exchange, slot, file, &(struct caller){0});
+}
+
+/* --- source --- */
+
+static off_t link_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    char target[CHAIN_TARGET_MAX];
+
+    (void)file;
+    chain_target(exchange, slot, target);
+    return (off_t)strlen(target);
+}
+
+static int link_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
+                       const struct caller *caller)
+{
+    (void)file;
+    (void)caller;
+    exchange_unchain(exchange, slot);
+    return 0;
+}
+
+/* --- arrays --- */
+
+static off_t array_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    uint64_t size, allocated;
+
+    step_array_stat(exchange, slot, slot_file_side(file), &size, &allocated);
+    return (off_t)size;
+}
+
+static int round_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
+                        const struct caller *caller)
+{
+    (void)file;
+    return exchange_unlink(exchange, slot, caller);
+}
+
+/* clang-format off */
+static const struct slot_files_row rows[SLOT_FILES] = {
+    /*                     kind                  size            open         read            write         resize            unlink */
+    [SLOT_DIRECTORY]    = {SLOT_FILES_DIRECTORY, NULL,           NULL,        NULL,           NULL,         NULL,             NULL},
+    [SLOT_METADATA_BIN] = {SLOT_FILES_RECORD,    record_size,    NULL,        record_read,    record_write, NULL,             round_unlink},
+    [SLOT_METADATA_TXT] = {SLOT_FILES_TEXT,      report_size,    report_open, snapshot_read,  report_write, NULL,             NULL},
+    [SLOT_DATA_BIN]     = {SLOT_FILES_ARRAY,     array_size,     NULL,        NULL,           NULL,         NULL,             round_unlink},
+    [SLOT_RESULT_BIN]   = {SLOT_FILES_ARRAY,     array_size,     NULL,        NULL,           NULL,         NULL,             round_unlink},
+    [SLOT_DATA_TXT]     = {SLOT_FILES_VIEW,      view_size,      view_open,   text_view_read, NULL,         NULL,             NULL},
+    [SLOT_RESULT_TXT]   = {SLOT_FILES_VIEW,      view_size,      view_open,   text_view_read, NULL,         NULL,             NULL},
+    [SLOT_DATA_NPY]     = {SLOT_FILES_VIEW,      view_size,      view_open,   npy_view_read,  NULL,         NULL,             NULL},
+    [SLOT_RESULT_NPY]   = {SLOT_FILES_VIEW,      view_size,      view_open,   npy_view_read,  NULL,         NULL,             NULL},
+    [SLOT_TASK]         = {SLOT_FILES_TEXT,      text_file_size, NULL,        text_file_read, task_write,   text_file_resize, text_file_unlink},
+    [SLOT_ERROR]        = {SLOT_FILES_TEXT,      text_file_size, NULL,        text_file_read, error_write,  text_file_resize, text_file_unlink},
+    [SLOT_OWNER]        = {SLOT_FILES_TEXT,      pid_size,       pid_open,    snapshot_read,  pid_write,    pid_resize,       pid_unlink},
+    [SLOT_WORKER]       = {SLOT_FILES_TEXT,      pid_size,       pid_open,    snapshot_read,  pid_write,    pid_resize,       pid_unlink},
+    [SLOT_SOURCE]       = {SLOT_FILES_LINK,      link_size,      NULL,        NULL,           NULL,         NULL,             link_unlink},
+};
+/* clang-format on */
+
+const struct slot_files_row *slot_files_row(enum slot_file file)
+{
+    return &rows[file];
+}
+
+void slot_files_close(struct exchange *exchange, struct handle *handle)
+{
+    if (rows[handle->file].kind == SLOT_FILES_VIEW) {
+        if (handle->segment)
+            segment_close(exchange_arena(exchange), handle->segment);
+        handle->segment = NULL;
+        free(handle->view.context);
+        handle->view.context = NULL;
+    }
+    free(handle->text);
+    handle->text = NULL;
+}
+
+enum handshake_event slot_files_write_event(const struct handle *handle, const char *bytes, size_t size,
+                                            off_t offset)
+{
+    struct record proposed = handle->slot->record;
+    uint32_t touched;
+    int result;
+
+    if (handle->file == SLOT_METADATA_TXT)
+        result = record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched);
+    else
+        result = record_merge(&handle->slot->record, bytes, size, (uint64_t)offset, &proposed, &touched);
+    return result == 0 && proposed.flag == RECORD_FLAG_INPUT ? EVENT_FLAG_INPUT : EVENT_FLAG_RESULT;
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse/attributes.h"
+
+#include "exchange/array.h"
+#include "exchange/step.h"
+#include <stdlib.h>
+
+/* Names of arrays and views stand for another inode in the next round: the kernel asks each time. */
+static const struct attributes_timeouts lasting = {3600, 3600};
+static const struct attributes_timeouts changing = {0, 3600};
+static const struct attributes_timeouts unsettled = {0, 0};
+static const struct attributes_timeouts rendered = {3600, 0};
+
+static void daemon_attributes(struct request_ops *ops, unsigned number, struct stat *st)
+{
+    size_t size = 0;
+
+    st->st_mode = number ? S_IFREG | 0444 : S_IFDIR | 0555;
+    st->st_nlink = number ? 1 : 2;
+    st->st_uid = ops->uid;
+    st->st_gid = ops->gid;
+    st->st_mtim = st->st_ctim = st->st_atim = ops->started;
+    if (number) {
+        free(daemon_files_text(&ops->files, number, &size));
+        clock_gettime(CLOCK_REALTIME, &st->st_mtim);
+    }
+    st->st_size = (off_t)size;
+}
+
+static void array_attributes(struct request_ops *ops, const struct slot *slot, enum record_side side,
+                             struct stat *st)
+{
+    uint64_t size, allocated;
+
+    step_array_stat(ops->exchange, slot, side, &size, &allocated);
+    st->st_size = (off_t)size;
+    st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
+    st->st_mtim = st->st_ctim = slot->arrays[side].changed;
+}
+
+static struct attributes_timeouts slot_attributes(struct request_ops *ops, const struct nodeid_target *inode,
+                                                  struct stat *st)
+{
+    const struct slot_files_row *row = slot_files_row(inode->file);
+    struct slot *slot = inode->slot;
+
+    st->st_mode = S_IFREG | slot->modes[inode->file];
+    st->st_nlink = 1;
+    st->st_uid = slot->uid;
+    st->st_gid = slot->gid;
+    st->st_mtim = st->st_ctim = slot->changed[inode->file];
+    switch (row->kind) {
+    case SLOT_FILES_DIRECTORY:
+        st->st_mode = S_IFDIR | slot->modes[SLOT_DIRECTORY];
+        st->st_nlink = 2;
+        return lasting;
+    case SLOT_FILES_ARRAY:
+        array_attributes(ops, slot, slot_file_side(inode->file), st);
+        /* The kernel is to ask before it believes a size that has no pages yet: GETATTR fills the holes. */
+        return array_has_holes(ops->exchange, slot, slot_file_side(inode->file)) ? unsettled : changing;
+    case SLOT_FILES_VIEW:
+        st->st_mtim = st->st_ctim = slot->arrays[slot_file_side(inode->file)].changed;
+        st->st_size = row->size(ops->exchange, slot, inode->file);
+        return unsettled;
+    case SLOT_FILES_LINK:
+        st->st_mode = S_IFLNK | 0777;
+        st->st_size = row->size(ops->exchange, slot, inode->file);
+        return unsettled;
+    case SLOT_FILES_RECORD:
+        st->st_size = RECORD_SIZE;
+        return (struct attributes_timeouts){0, 1}; /* see nodeid_aside */
+    case SLOT_FILES_TEXT:
+        break;
+    }
+    st->st_size = row->size(ops->exchange, slot, inode->file);
+    st->st_blksize = 65536; /* stdio writes a text in one piece */
+    return inode->file == SLOT_METADATA_TXT ? unsettled : rendered;
+}
+
+struct attributes_timeouts attributes_fill(struct request_ops *ops, const struct nodeid_target *inode,
+                                           struct stat *st)
+{
+    struct attributes_timeouts timeouts = lasting;
+
+    *st = (struct stat){.st_blksize = 4096, .st_ino = nodeid_number(ops->exchange, inode)};
+    switch (inode->kind) {
+    case NODEID_ROOT:
+        st->st_mode = S_IFDIR | ops->conf->root_mode;
+        st->st_nlink = 3 + slots_count(exchange_slots(ops->exchange));
+        st->st_uid = ops->uid;
+        st->st_gid = ops->gid;
+        st->st_mtim = st->st_ctim = st->st_atim = ops->started;
+        return lasting;
+    case NODEID_DAEMON:
+        daemon_attributes(ops, inode->number, st);
+        timeouts = inode->number ? rendered : lasting;
+        break;
+    case NODEID_SLOT:
+        timeouts = slot_attributes(ops, inode, st);
+        st->st_atim = st->st_mtim;
+        break;
+    }
+    if (st->st_blocks == 0 && inode->kind != NODEID_SLOT)
+        st->st_blocks = (st->st_size + 511) / 512;
+    return timeouts;
+}

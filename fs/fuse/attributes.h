@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * attributes.h - what stat(2) shows of a file, and for how long the kernel may believe it.
+ */
+#ifndef PYRMAPFS_ATTRIBUTES_H
+#define PYRMAPFS_ATTRIBUTES_H
+
+#include "fuse/nodeid.h"
+#include "fuse/request.h"
+
+/* In seconds. */
+struct attributes_timeouts {
+    double entry;
+    double attributes;
+};
+
+struct attributes_timeouts attributes_fill(struct request_ops *ops, const struct nodeid_target *inode,
+                                           struct stat *st);
+
+#endif

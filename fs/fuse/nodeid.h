@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * nodeid.h - from nodeids to slots and back, without a table.
+ *
+ * A nodeid is serial (41 bits) | file (5) | slot index (18). It stands for one name, and whoever has it open
+ * for one array: if anybody has, data.bin and result.bin get another serial with a new array, so that the old
+ * nodeid decodes to -ESTALE and the kernel looks the name up again. Forgetting one costs nothing.
+ *
+ * On the page-cache path pages belong to the nodeid, so all names of a chained segment have that of the array
+ * in which it came to be (its home), for as long as any slot has it.
+ */
+#ifndef PYRMAPFS_NODEID_H
+#define PYRMAPFS_NODEID_H
+
+#include "exchange/exchange.h"
+#include <sys/stat.h>
+
+enum nodeid_kind { NODEID_ROOT, NODEID_DAEMON, NODEID_SLOT };
+
+enum { NODEID_ROOT_ID = 1 };
+
+struct nodeid_target {
+    enum nodeid_kind kind;
+    struct slot *slot;   /* NODEID_SLOT */
+    enum slot_file file; /* NODEID_SLOT */
+    unsigned number;     /* NODEID_DAEMON: 0 is the directory .pyrmap, n its n-th file */
+};
+
+/* Returns 0 or -ESTALE. */
+int nodeid_decode(struct exchange *exchange, uint64_t nodeid, struct nodeid_target *inode);
+uint64_t nodeid_encode(struct exchange *exchange, const struct nodeid_target *inode);
+uint64_t nodeid_of(struct exchange *exchange, struct slot *slot, enum slot_file file);
+
+/*
+ * A second inode of metadata.bin or metadata.txt. The kernel locks an inode for as long as a write waits for
+ * its answer; while a publish is parked, others get this one, and can fail, cancel or remove the slot.
+ */
+uint64_t nodeid_aside(struct exchange *exchange, struct slot *slot, enum slot_file file);
+
+/* st_ino: the segment's number for data.bin and result.bin. */
+uint64_t nodeid_number(struct exchange *exchange, const struct nodeid_target *inode);
+
+/* What a nodeid of data.bin or result.bin carries: see step_array_identity. */
+uint64_t nodeid_serial(uint64_t nodeid);
+
+#endif

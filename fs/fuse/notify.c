@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse/notify.h"
+
+#include "exchange/step.h"
+#include "fuse/nodeid.h"
+#include <stdlib.h>
+
+void notify_attributes(struct request_ops *ops, struct slot *slot)
+{
+    /* A negative offset leaves pages alone and takes no lock that a pending request could hold. */
+    for (int file = 0; file < SLOT_FILES; file++) {
+        if (slot_file_exists(slot, (enum slot_file)file))
+            fuse_lowlevel_notify_inval_inode(ops->session,
+                                             nodeid_of(ops->exchange, slot, (enum slot_file)file), -1, 0);
+    }
+    fuse_lowlevel_notify_inval_inode(ops->session, nodeid_aside(ops->exchange, slot, SLOT_METADATA_BIN), -1,
+                                     0);
+    fuse_lowlevel_notify_inval_inode(ops->session, nodeid_aside(ops->exchange, slot, SLOT_METADATA_TXT), -1,
+                                     0);
+}
+
+/*
+ * Pages are dropped in the helper thread, because that can wait for a request. Nothing else is: a directory's
+ * entry, say, is locked by clients that wait for the helper thread's other jobs.
+ */
+struct invalidation {
+    struct background_job job;
+    struct request_ops *ops;
+    uint64_t nodeid;
+    uint64_t aside; /* the same file's other inode */
+};
+
+static enum background_progress invalidate(struct background_job *job)
+{
+    const struct invalidation *invalidation = (const struct invalidation *)job;
+
+    fuse_lowlevel_notify_inval_inode(invalidation->ops->session, invalidation->nodeid, 0, 0);
+    fuse_lowlevel_notify_inval_inode(invalidation->ops->session, invalidation->aside, 0, 0);
+    return BACKGROUND_DONE;
+}
+
+static void invalidated(struct background_job *job)
+{
+    struct invalidation *invalidation = (struct invalidation *)job;
+    struct request_ops *ops = invalidation->ops;
+    uint64_t nodeid = invalidation->nodeid;
+    struct nodeid_target inode;
+
+    free(invalidation);
+    if (ops->closing || nodeid_decode(ops->exchange, nodeid, &inode) < 0)
+        return;
+    if (inode.slot->refreshing == REFRESH_UNDER_WAY_AND_AGAIN) {
+        inode.slot->refreshing = REFRESH_NOT;
+        notify_record(ops, inode.slot);
+    } else {
+        inode.slot->refreshing = REFRESH_NOT;
+    }
+}
+
+static void send_invalidation(struct request_ops *ops, uint64_t nodeid, uint64_t aside)
+{
+    struct invalidation *invalidation = calloc(1, sizeof(*invalidation));
+
+    if (!invalidation || ops->closing) {
+        free(invalidation);
+        return;
+    }
+    invalidation->job = (struct background_job){invalidate, invalidated, BACKGROUND_URGENT, NULL};
+    invalidation->ops = ops;
+    invalidation->nodeid = nodeid;
+    invalidation->aside = aside;
+    background_submit(ops->background, &invalidation->job);
+}
+
+void notify_record(struct request_ops *ops, struct slot *slot)
+{
+    if (exchange_data_path(ops->exchange) != DATA_PATH_PAGE_CACHE)
+        return;
+    /* One at a time for each slot: a record may change faster than pages are dropped. */
+    if (slot->refreshing != REFRESH_NOT) {
+        slot->refreshing = REFRESH_UNDER_WAY_AND_AGAIN;
+        return;
+    }
+    slot->refreshing = REFRESH_UNDER_WAY;
+    send_invalidation(ops, nodeid_of(ops->exchange, slot, SLOT_METADATA_BIN),
+                      nodeid_aside(ops->exchange, slot, SLOT_METADATA_BIN));
+}
+
+static void record_changed(void *context, struct slot *slot)
+{
+    struct request_ops *ops = context;
+    bool is_open = false;
+
+    for (struct handle *handle = slot->handles; handle; handle = handle->next) {
+        if (handle->file != SLOT_METADATA_BIN)
+            continue;
+        is_open = true;
+        if (handle->poll) {
+            fuse_lowlevel_notify_poll(handle->poll);
+            fuse_pollhandle_destroy(handle->poll);
+            handle->poll = NULL;
+        }
+    }
+    if (is_open)
+        notify_record(ops, slot);
+}
+
+static void array_replaced(void *context, struct slot *slot, enum slot_file file)
+{
+    struct request_ops *ops = context;
+
+    fuse_lowlevel_notify_inval_inode(ops->session, nodeid_of(ops->exchange, slot, file), -1, 0);
+}
+
+/* With its attributes gone the kernel asks at the next walk, hears ESTALE, and looks the name up again. */
+static void slot_vanished(void *context, const char *name)
+{
+    struct request_ops *ops = context;
+    struct slot *slot = slot_find(exchange_slots(ops->exchange), name);
+
+    fuse_lowlevel_notify_inval_inode(ops->session, nodeid_of(ops->exchange, slot, SLOT_DIRECTORY), -1, 0);
+}
+
+static void slot_removing(void *context, struct slot *slot)
+{
+    (void)context;
+    for (struct handle *handle = slot->handles; handle; handle = handle->next) {
+        if (handle->poll) {
+            fuse_lowlevel_notify_poll(handle->poll);
+            fuse_pollhandle_destroy(handle->poll);
+            handle->poll = NULL;
+        }
+    }
+}
+
+const struct exchange_hooks notify_hooks = {
+    .record_changed = record_changed,
+    .array_replaced = array_replaced,
+    .slot_vanished = slot_vanished,
+    .slot_removing = slot_removing,
+};
+
+void notify_forget_backing(void *context, int32_t backing_id)
+{
+    transport_backing_close(((struct request_ops *)context)->transport, backing_id);
+}
+
+void notify_segment_freed(void *context, struct segment *segment)
+{
+    struct request_ops *ops = context;
+
+    if (ops->exchange)
+        step_segment_freed(ops->exchange, segment);
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * ops.h - the table of the kernel's requests, and those that concern the whole filesystem.
+ */
+#ifndef PYRMAPFS_OPS_H
+#define PYRMAPFS_OPS_H
+
+#include "fuse/request.h"
+
+/* The session's userdata is a struct request_ops. */
+extern const struct fuse_lowlevel_ops ops_table;
+
+/*
+ * INIT was answered: tries passthrough with a scratch file and settles the data path. Returns 0, or
+ * -EOPNOTSUPP with a line in error if path.passthrough = on cannot be had.
+ */
+int ops_settle_data_path(struct request_ops *ops, char error[CONF_ERROR_MAX]);
+
+#endif

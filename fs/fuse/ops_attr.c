@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse/ops_attr.h"
+
+#include "exchange/array.h"
+#include "exchange/step.h"
+#include "fuse/attributes.h"
+#include "fuse/nodeid.h"
+#include "fuse/notify.h"
+#include "fuse/parked.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+
+static void reply_attributes(struct request_ops *ops, fuse_req_t request, const struct nodeid_target *inode)
+{
+    struct stat st;
+    struct attributes_timeouts timeouts = attributes_fill(ops, inode, &st);
+
+    fuse_reply_attr(request, &st, timeouts.attributes);
+}
+
+/* The slot may have gone on while the background worked. */
+static void reply_attributes_later(void *context, int result)
+{
+    struct parked *parked = context;
+    struct nodeid_target inode;
+
+    if (result == 0)
+        result = nodeid_decode(parked->ops->exchange, parked->nodeid, &inode);
+    if (result < 0)
+        request_reply(parked->request, result);
+    else
+        reply_attributes(parked->ops, parked->request, &inode);
+    free(parked);
+}
+
+/*
+ * There is data behind holes that cannot be filled. Who is about to map it must not, and gets the error;
+ * anybody else may look, open it and make it shorter.
+ */
+static void holes_filled(void *context, int result)
+{
+    struct parked *parked = context;
+    struct nodeid_target inode;
+
+    if (result < 0 && nodeid_decode(parked->ops->exchange, parked->nodeid, &inode) == 0) {
+        const struct handle *handle = inode.slot->handles;
+        pid_t process = caller_process(&parked->caller);
+
+        while (handle && !(handle->nodeid == parked->nodeid && handle->access == HANDLE_WRITES &&
+                           handle->process == process))
+            handle = handle->next;
+        if (!handle)
+            result = 0;
+    }
+    reply_attributes_later(context, result);
+}
+
+/* fstat of a file of an earlier round, or of a slot that is gone: what is open knows its size. */
+static int stale_attributes(struct request_ops *ops, uint64_t nodeid, struct stat *st)
+{
+    const struct handle *handle = request_stale_handle(ops, nodeid);
+    uint64_t size = 0, allocated = 0;
+
+    if (!handle)
+        return -ESTALE;
+    switch (request_file_kind(handle)) {
+    case SLOT_FILES_ARRAY:
+        if (segment_stat(ops->arena, handle->segment, &size, &allocated) < 0)
+            return -ESTALE;
+        break;
+    case SLOT_FILES_VIEW:
+        size = (uint64_t)slot_files_view_size(handle);
+        break;
+    case SLOT_FILES_RECORD:
+        size = RECORD_SIZE;
+        break;
+    case SLOT_FILES_TEXT:
+    case SLOT_FILES_DIRECTORY:
+    case SLOT_FILES_LINK:
+        size = handle->text_size;
+        break;
+    }
+    *st = (struct stat){.st_mode = S_IFREG | 0400, .st_nlink = 0, .st_blksize = 4096, .st_uid = ops->uid};
+    if (handle->slot) {
+        st->st_mode = S_IFREG | handle->slot->modes[handle->file];
+        st->st_uid = handle->slot->uid;
+        st->st_gid = handle->slot->gid;
+    }
+    st->st_ino = request_file_kind(handle) == SLOT_FILES_ARRAY ? handle->number : nodeid;
+    st->st_size = (off_t)size;
+    st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
+    return 0;
+}
+
+void ops_attr_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
+{
+    struct request_ops *ops = request_begin(request, REQUEST_GETATTR);
+    struct parked *parked;
+    struct nodeid_target inode;
+    struct stat st;
+    int result = nodeid_decode(ops->exchange, nodeid, &inode);
+
+    (void)fi;
+    if (result < 0) {
+        result = stale_attributes(ops, nodeid, &st);
+        if (result < 0)
+            request_reply(request, result);
+        else
+            fuse_reply_attr(request, &st, 3600);
+        return;
+    }
+    if (inode.kind == NODEID_SLOT && slot_files_row(inode.file)->kind == SLOT_FILES_ARRAY &&
+        array_has_holes(ops->exchange, inode.slot, slot_file_side(inode.file))) {
+        parked = parked_new(ops, request, nodeid, NULL, 0);
+        if (parked) {
+            array_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), holes_filled, parked);
+            return;
+        }
+    }
+    reply_attributes(ops, request, &inode);
+}
+
+static void set_times(const struct nodeid_target *inode, const struct stat *st, int mask)
+{
+    struct timespec *changed = slot_files_row(inode->file)->kind == SLOT_FILES_ARRAY
+                                   ? &inode->slot->arrays[slot_file_side(inode->file)].changed
+                                   : &inode->slot->changed[inode->file];
+
+    if (mask & FUSE_SET_ATTR_MTIME_NOW)
+        clock_gettime(CLOCK_REALTIME, changed);
+    else if (mask & FUSE_SET_ATTR_MTIME)
+        *changed = st->st_mtim;
+}
+
+static void set_owner_and_mode(struct request_ops *ops, const struct nodeid_target *inode,
+                               const struct stat *st, int mask)
+{
+    struct slot *slot = inode->slot;
+
+    if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+        exchange_chown(ops->exchange, slot, mask & FUSE_SET_ATTR_UID ? st->st_uid : slot->uid,
+                       mask & FUSE_SET_ATTR_GID ? st->st_gid : slot->gid);
+    if (mask & FUSE_SET_ATTR_MODE) {
+        if (inode->file == SLOT_DIRECTORY)
+            slot_chmod(slot, st->st_mode);
+        else if (slot_files_row(inode->file)->kind == SLOT_FILES_VIEW)
+            slot->modes[inode->file] = st->st_mode & 0444;
+        else
+            slot->modes[inode->file] = st->st_mode & 0777;
+    }
+    if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE)) {
+        step_unshare(ops->exchange, slot);
+        notify_attributes(ops, slot);
+    }
+}
+
+static int set_small_size(struct request_ops *ops, const struct nodeid_target *inode, off_t size)
+{
+    const struct slot_files_row *row = slot_files_row(inode->file);
+
+    if (row->kind == SLOT_FILES_DIRECTORY)
+        return -EISDIR;
+    if (!row->write)
+        return -EACCES;
+    if (row->resize)
+        return row->resize(ops->exchange, inode->slot, inode->file, (uint64_t)size);
+    return size == 0 ? 0 : -EINVAL;
+}
+
+void ops_attr_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, int mask,
+                      struct fuse_file_info *fi)
+{
+    struct request_ops *ops = request_begin(request, REQUEST_SETATTR);
+    struct caller caller = request_caller(request);
+    struct parked *parked;
+    struct nodeid_target inode;
+    int result = nodeid_decode(ops->exchange, nodeid, &inode);
+
+    if (result == 0 && inode.kind != NODEID_SLOT)
+        result = -EPERM;
+    if (result == 0 && mask & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) &&
+        slot_files_row(inode.file)->kind == SLOT_FILES_ARRAY &&
+        step_array_is_shared(ops->exchange, inode.slot, slot_file_side(inode.file)))
+        result = -EPERM;
+    if (result == 0 && mask & FUSE_SET_ATTR_SIZE && slot_files_row(inode.file)->kind != SLOT_FILES_ARRAY)
+        result = set_small_size(ops, &inode, st->st_size);
+    if (result < 0) {
+        request_reply(request, result);
+        return;
+    }
+    set_owner_and_mode(ops, &inode, st, mask);
+    set_times(&inode, st, mask);
+    if (!(mask & FUSE_SET_ATTR_SIZE) || slot_files_row(inode.file)->kind != SLOT_FILES_ARRAY) {
+        reply_attributes(ops, request, &inode);
+        return;
+    }
+    parked = parked_new(ops, request, nodeid, NULL, 0);
+    if (!parked) {
+        request_reply(request, -ENOMEM);
+        return;
+    }
+    array_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? request_handle(fi) : NULL,
+                 &caller, RESERVE_RESIZE, (uint64_t)st->st_size, reply_attributes_later, parked);
+}
+
+static void fallocated(void *context, int result)
+{
+    struct parked *parked = context;
+
+    request_reply(parked->request, result);
+    free(parked);
+}
+
+void ops_attr_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t offset, off_t length,
+                        struct fuse_file_info *fi)
+{
+    struct request_ops *ops = request_begin(request, REQUEST_FALLOCATE);
+    struct caller caller = request_caller(request);
+    struct handle *handle = request_handle(fi);
+    struct parked *parked;
+
+    if (request_file_kind(handle) != SLOT_FILES_ARRAY || (mode & ~FALLOC_FL_KEEP_SIZE) != 0) {
+        request_reply(request, -EOPNOTSUPP);
+        return;
+    }
+    if (!handle->slot) {
+        request_reply(request, -ESTALE);
+        return;
+    }
+    parked = parked_new(ops, request, nodeid, fi, 0);
+    if (!parked) {
+        request_reply(request, -ENOMEM);
+        return;
+    }
+    array_resize(ops->exchange, handle->slot, handle->side, handle, &caller,
+                 mode ? RESERVE_PAGES : RESERVE_GROW, (uint64_t)offset + (uint64_t)length, fallocated,
+                 parked);
+}

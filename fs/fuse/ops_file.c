@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse/ops_file.h"
+
+#include "base/container.h"
+#include "base/log.h"
+#include "exchange/array.h"
+#include "exchange/step.h"
+#include "exchange/wait.h"
+#include "fuse/nodeid.h"
+#include "fuse/parked.h"
+#include "fuse/seek.h"
+#include "fuse/stored.h"
+#include "slot/page.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- open --- */
+
+static void handle_free(struct request_ops *ops, struct handle *handle)
+{
+    switch (request_file_kind(handle)) {
+    case SLOT_FILES_ARRAY:
+        array_close(ops->exchange, handle);
+        break;
+    case SLOT_FILES_RECORD:
+    case SLOT_FILES_VIEW:
+    case SLOT_FILES_TEXT:
+    case SLOT_FILES_DIRECTORY:
+    case SLOT_FILES_LINK:
+        handle_delist(handle);
+        slot_files_close(ops->exchange, handle);
+        break;
+    }
+    if (handle->poll)
+        fuse_pollhandle_destroy(handle->poll);
+    if (handle->next_open)
+        handle->next_open->previous_open = handle->previous_open;
+    if (handle->previous_open)
+        handle->previous_open->next_open = handle->next_open;
+    else if (ops->open == handle)
+        ops->open = handle->next_open;
+    free(handle);
+}
+
+/* One backing id per segment for life: a second one would give EIO to who has it open under the first. */
+static int array_backing(struct request_ops *ops, struct handle *handle, int32_t *backing_id)
+{
+    struct segment *segment = handle->segment;
+
+    *backing_id = 0;
+    if (exchange_data_path(ops->exchange) != DATA_PATH_PASSTHROUGH)
+        return 0;
+    if (!segment->backing_id) {
+        int id = transport_backing_open(ops->transport, segment->fd);
+        if (id < 0) {
+            log_error("cannot register a segment for passthrough: %s", strerror(-id));
+            return id;
+        }
+        segment->backing_id = id;
+    }
+    *backing_id = segment->backing_id;
+    return 0;
+}
+
+/* The kernel may still be about to act on the answer to another open: until the last handle goes it needs the
+ * id. */
+static void release_removed_record(struct request_ops *ops, const struct handle *handle)
+{
+    const struct handle *other = ops->open;
+
+    while (other && (other == handle || other->backing_id != handle->backing_id))
+        other = other->next_open;
+    if (!other)
+        transport_backing_close(ops->transport, handle->backing_id);
+}
+
+static void release_record(struct request_ops *ops, struct handle *handle, const struct caller *caller)
+{
+    struct slot *slot = handle->slot;
+    struct record page;
+
+    if (exchange_data_path(ops->exchange) != DATA_PATH_PASSTHROUGH)
+        return;
+    if (!slot) {
+        release_removed_record(ops, handle);
+        return;
+    }
+    if (handle->access == HANDLE_WRITES && page_read(slot, &page) == 0)
+        stored_take(ops, slot, caller, &page, &slot->record);
+    page_close(slot);
+    if (slot->page_handles == 0) {
+        transport_backing_close(ops->transport, slot->page_backing_id);
+        slot->page_backing_id = 0;
+    }
+}
+
+static void reply_open(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
+                       struct handle *handle, int32_t backing_id)
+{
+    fi->fh = (uintptr_t)handle;
+    handle->next_open = ops->open;
+    if (ops->open)
+        ops->open->previous_open = handle;
+    ops->open = handle;
+    if (transport_reply_open(ops->transport, request, fi, backing_id) != -ENOENT)
+        return;
+    /* The opener was killed meanwhile: no RELEASE will come. */
+    if (request_file_kind(handle) == SLOT_FILES_RECORD)
+        release_record(ops, handle, &(struct caller){.thread = handle->process, .process = handle->process});
+    handle_free(ops, handle);
+}
+
+/* The array is open: the last half of an open, at once or after waiting. */
+static void finish_open(struct parked *parked, int result)
+{
+    int32_t backing_id = 0;
+
+    if (result == 0)
+        result = array_backing(parked->ops, parked->handle, &backing_id);
+    if (result < 0) {
+        request_reply(parked->request, result);
+        handle_free(parked->ops, parked->handle);
+    } else {
+        /* Pages stay valid from open to open: all changes pass through this inode. Passthrough has none to
+         * keep. */
+        parked->fi.keep_cache = backing_id == 0;
+        reply_open(parked->ops, parked->request, &parked->fi, parked->handle, backing_id);
+    }
+    free(parked);
+}
+
+static void truncated_at_open(void *context, int result)
+{
+    finish_open(context, result);
+}
+
+static void end_open(struct wait *wait, int result)
+{
+    struct parked *parked = container_of(wait, struct parked, wait);
+    struct handle *handle = parked->handle;
+    uint64_t size, allocated;
+
+    if (result == 0 && parked->fi.flags & O_TRUNC && handle->slot &&
+        step_array_stat(parked->ops->exchange, handle->slot, handle->side, &size, &allocated) == 0 &&
+        size > 0) {
+        array_resize(parked->ops->exchange, handle->slot, handle->side, handle, &parked->caller,
+                     RESERVE_RESIZE, 0, truncated_at_open, parked);
+        return;
+    }
+    finish_open(parked, result);
+}
+
+static int retry_open(struct wait *wait)
+{
+    struct parked *parked = container_of(wait, struct parked, wait);
+
+    return array_open(parked->ops->exchange, wait->slot, parked->handle, &parked->caller,
+                      nodeid_serial(parked->nodeid));
+}
+
+static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t nodeid,
+                       struct fuse_file_info *fi, const struct nodeid_target *inode, struct handle *handle)
+{
+    struct parked *parked = parked_new(ops, request, nodeid, fi, 0);
+    bool writes = handle->access == HANDLE_WRITES;
+    int result;
+
+    if (!parked) {
+        free(handle);
+        request_reply(request, -ENOMEM);
+        return;
+    }
+    parked->handle = handle;
+    parked->wait.retry = retry_open;
+    parked->wait.end = end_open;
+    if (slot_file_side(inode->file) == RECORD_SIDE_INPUT)
+        parked->wait.event = writes ? EVENT_OPEN_INPUT_WRITE : EVENT_OPEN_INPUT_READ;
+    else
+        parked->wait.event = writes ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
+    result = array_open(ops->exchange, inode->slot, handle, &parked->caller, nodeid_serial(nodeid));
+    if (result == WAIT_FOR_PEER)
+        parked_wait(parked, inode->slot, result, fi->flags);
+    else
+        end_open(&parked->wait, result);
+}
+
+static int open_record_page(struct request_ops *ops, struct slot *slot, int32_t *backing_id)
+{
+    int result = page_open(ops->arena, slot);
+
+    *backing_id = 0;
+    if (result < 0 || slot->page_backing_id) {
+        *backing_id = slot->page_backing_id;
+        return result;
+    }
+    result = transport_backing_open(ops->transport, slot->page_fd);
+    if (result < 0) {
+        page_close(slot);
+        return result;
+    }
+    slot->page_backing_id = *backing_id = result;
+    return 0;
+}
+
+static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
+                       const struct nodeid_target *inode, struct handle *handle)
+{
+    const struct slot_files_row *row = slot_files_row(inode->file);
+    struct caller caller = request_caller(request);
+    struct slot *slot = inode->slot;
+    int32_t backing_id = 0;
+    int result = 0;
+
+    if (handle->access == HANDLE_WRITES && !row->write)
+        result = -EACCES; /* views; the kernel's own check lets root through */
+    if (result == 0 && row->open)
+        result = row->open(ops->exchange, slot, handle);
+    if (result == 0 && row->kind == SLOT_FILES_RECORD &&
+        exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH)
+        result = open_record_page(ops, slot, &backing_id);
+    if (result == 0 && fi->flags & O_TRUNC && row->resize) {
+        result = row->resize(ops->exchange, slot, inode->file, 0);
+        handle->text_size = 0;
+    }
+    if (result < 0) {
+        slot_files_close(ops->exchange, handle);
+        free(handle);
+        request_reply(request, result);
+        return;
+    }
+    handle->process = caller_process(&caller);
+    handle->backing_id = backing_id;
+    handle_enlist(handle, slot);
+    fi->direct_io = inode->file != SLOT_DATA_NPY && inode->file != SLOT_RESULT_NPY;
+    reply_open(ops, request, fi, handle, backing_id);
+}
+
+static void open_daemon_file(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
+                             const struct nodeid_target *inode, struct handle *handle)
+{
+    if (handle->access == HANDLE_WRITES) {
+        free(handle);
+        request_reply(request, -EACCES);
+        return;
+    }
+    handle->file = SLOT_METADATA_TXT; /* a text of its own kind, and of no slot */
+    handle->text = daemon_files_text(&ops->files, inode->number, &handle->text_size);
+    fi->direct_io = 1;
+    reply_open(ops, request, fi, handle, 0);
+}
+
+void ops_file_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
+{
+    struct request_ops *ops = request_begin(request, REQUEST_OPEN);
+    struct handle *handle;
+    struct nodeid_target inode;
+    int result = nodeid_decode(ops->exchange, nodeid, &inode);
+
+    if (result < 0) {
+        request_reply(request, result);
+        return;
+    }
+    handle = calloc(1, sizeof(*handle));
+    if (!handle) {
+        request_reply(request, -ENOMEM);
+        return;
+    }
+    handle->nodeid = nodeid;
+    handle->file = inode.file;
+    handle->access =
+        (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC ? HANDLE_WRITES : HANDLE_READS;
+    if (inode.kind == NODEID_DAEMON)
+        open_daemon_file(ops, request, fi, &inode, handle);
+    else if (request_file_kind(handle) == SLOT_FILES_ARRAY)
+        open_array(ops, request, nodeid, fi, &inode, handle);
+    else
+        open_small(ops, request, fi, &inode, handle);
+}
+
+/* --- read and write --- */
+
+void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset,
+                   struct fuse_file_info *fi)
+{
+    struct request_ops *ops = request_begin(request, REQUEST_READ);
+    struct handle *handle = request_handle(fi);
+    const struct slot_files_row *row = slot_files_row(handle->file);
+    ssize_t got;
+
+    (void)nodeid;
+    if (size > REQUEST_BUFFER_SIZE)
+        size = REQUEST_BUFFER_SIZE;
+    if (handle->view.read && (handle->file == SLOT_DATA_TXT || handle->file == SLOT_RESULT_TXT)) {
+        seek_and_read(ops, request, handle, size, offset);
+        return;
+    }
+    if (row->kind == SLOT_FILES_ARRAY)
+        got = segment_read(ops->arena, handle->segment, request_buffer, size, offset);
+    else if (!handle->slot && !handle->text && row->kind != SLOT_FILES_VIEW)
+        got = -ESTALE; /* the slot is gone */
+    else
+        got = row->read(ops->exchange, handle, request_buffer, size, offset);
+    if (got < 0)
+        request_reply(request, (int)got);
+    else
+        fuse_reply_buf(request, request_buffer, (size_t)got);
+}
+
+static void reply_write(fuse_req_t request, int result, size_t size)
+{
+    if (result < 0)
+        request_reply(request, result);
+    else
+        fuse_reply_write(request, size);
+}
+
+static int retry_write(struct wait *wait)
+{
+    struct parked *parked = container_of(wait, struct parked, wait);
+    const struct slot_files_row *row = slot_files_row(parked->handle->file);
+
+    return row->write(parked->ops->exchange, parked->handle, &parked->caller, parked->bytes, parked->size,
+                      parked->offset);
+}
+
+static void end_write(struct wait *wait, int result)
+{
+    struct parked *parked = container_of(wait, struct parked, wait);
+
+    reply_write(parked->request, result, parked->size);
+    free(parked);
+}
+
+void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
+{
+    struct request_ops *ops = request_begin(request, REQUEST_WRITE);
+    struct caller caller = request_caller(request);
+    struct handle *handle = request_handle(fi);
+    const struct slot_files_row *row = slot_files_row(handle->file);
+    struct parked *parked;
+    ssize_t result;
+
+    if (row->kind == SLOT_FILES_ARRAY) {
+        result = array_write(ops->exchange, handle, &caller, bytes, size, offset);
+        if (result < 0)
+            request_reply(request, (int)result);
+        else
+            fuse_reply_write(request, (size_t)result);
+        return;
+    }
+    if (!handle->slot) {
+        request_reply(request, -ESTALE);
+        return;
+    }
+    if (fi->writepage && handle->file == SLOT_METADATA_BIN) {
+        if (!caller.thread)
+            caller.thread = caller.process = handle->process; /* the kernel's flusher wrote it */
+        stored_write_back(ops, handle->slot, &caller, bytes, size, offset);
+        fuse_reply_write(request, size);
+        return;
+    }
+    if (fi->flags & O_APPEND && (handle->file == SLOT_TASK || handle->file == SLOT_ERROR))
+        offset = row->size(ops->exchange, handle->slot, handle->file);
+    result = row->write(ops->exchange, handle, &caller, bytes, size, offset);
+    if (result <= 0) {
+        reply_write(request, (int)result, size);
+        return;
+    }
+    parked = parked_new(ops, request, nodeid, fi, size);
+    if (!parked) {
+        request_reply(request, -ENOMEM);
+        return;
+    }
+    memcpy(parked->bytes, bytes, size);
+    parked->offset = offset;
+    parked->wait.event = slot_files_write_event(handle, bytes, size, offset);
+    parked->wait.retry = retry_write;
+    parked->wait.end = end_write;
+    parked_wait(parked, handle->slot, (int)result, fi->flags);
+}
+
+/* --- release --- */
+
+void ops_file_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
+{
+    struct request_ops *ops = request_begin(request, REQUEST_RELEASE);
+    struct caller caller = request_caller(request);
+    struct handle *handle = request_handle(fi);
+    struct slot *slot = handle->slot;
+
+    (void)nodeid;
+    if (slot && handle->access == HANDLE_WRITES && request_file_kind(handle) == SLOT_FILES_ARRAY &&
+        slot->segments[handle->side] == handle->segment)
+        clock_gettime(CLOCK_REALTIME, &slot->arrays[handle->side].changed);
+    if (request_file_kind(handle) == SLOT_FILES_RECORD) {
+        if (!caller.thread)
+            caller.thread = caller.process = handle->process; /* RELEASE often comes from nobody */
+        release_record(ops, handle, &caller);
+    }
+    handle_free(ops, handle);
+    request_reply(request, 0);
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * request.h - one request of the kernel: what it works on, who made it, and its one reply.
+ */
+#ifndef PYRMAPFS_REQUEST_H
+#define PYRMAPFS_REQUEST_H
+
+#include "base/background.h"
+#include "exchange/exchange.h"
+#include "files/daemon_files.h"
+#include "files/slot_files.h"
+#include "fuse/transport.h"
+
+/* Requests that .pyrmap/metrics counts. */
+enum request_kind {
+    REQUEST_LOOKUP,
+    REQUEST_GETATTR,
+    REQUEST_SETATTR,
+    REQUEST_READLINK,
+    REQUEST_MKDIR,
+    REQUEST_UNLINK,
+    REQUEST_RMDIR,
+    REQUEST_SYMLINK,
+    REQUEST_RENAME,
+    REQUEST_OPEN,
+    REQUEST_READ,
+    REQUEST_WRITE,
+    REQUEST_RELEASE,
+    REQUEST_READDIR,
+    REQUEST_STATFS,
+    REQUEST_POLL,
+    REQUEST_FALLOCATE,
+    REQUEST_OTHER,
+    REQUEST_KINDS,
+};
+
+/* Everything that a request needs; the session's userdata. */
+struct request_ops {
+    struct exchange *exchange;
+    struct arena *arena;
+    struct background *background;
+    struct transport *transport;
+    struct fuse_session *session;
+    const struct conf *conf;
+    const char *mountpoint; /* absolute */
+    struct daemon_files files;
+    uid_t uid; /* the daemon's own files belong to it */
+    gid_t gid;
+    struct timespec started;
+    uint64_t counts[REQUEST_KINDS];
+    bool closing;             /* the loop is over: no invalidation is worth sending any more */
+    struct seek_queue *seeks; /* seek.h */
+    struct handle *open;      /* all open files of slots and of .pyrmap */
+};
+
+/* Fills in what follows from the parts: users, the time, where the files of .pyrmap take their numbers from.
+ */
+void request_init(struct request_ops *ops);
+
+/* Counts the request. */
+struct request_ops *request_begin(fuse_req_t request, enum request_kind kind);
+struct caller request_caller(fuse_req_t request);
+
+/* The open file of a request, and what kind it is. */
+struct handle *request_handle(const struct fuse_file_info *fi);
+enum slot_files_kind request_file_kind(const struct handle *handle);
+
+/*
+ * An open file with this nodeid, which decodes to nothing any more: of an earlier round, or of a slot that is
+ * gone. NULL if there is none.
+ */
+struct handle *request_stale_handle(const struct request_ops *ops, uint64_t nodeid);
+
+/* result: 0 or -errno. */
+void request_reply(fuse_req_t request, int result);
+
+/* Bytes that a reply can hold; the loop's own buffer, overwritten by the next request. */
+enum { REQUEST_BUFFER_SIZE = 1 << 20 };
+extern char request_buffer[REQUEST_BUFFER_SIZE];
+
+#endif

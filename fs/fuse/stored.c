@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fuse/stored.h"
+
+#include "base/container.h"
+#include "exchange/publish.h"
+#include "exchange/refuse.h"
+#include "exchange/wait.h"
+#include "fuse/notify.h"
+#include "slot/page.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORDS = RECORD_SIZE / sizeof(uint32_t) };
+
+union words {
+    struct record record;
+    uint32_t word[WORDS];
+};
+
+struct stored {
+    struct wait wait;
+    struct request_ops *ops;
+    struct caller caller;
+    union words page;
+    uint32_t changed; /* bit n: word n was stored into */
+};
+
+static int retry(struct wait *wait)
+{
+    const struct stored *stored = container_of(wait, struct stored, wait);
+    struct slot *slot = wait->slot;
+    union words overlaid = {.record = slot->record};
+    /* A flag that was not stored into is no step, even if writing the same again would be one. */
+    size_t from = stored->changed & 1 ? 0 : offsetof(struct record, version);
+    struct record proposed;
+    uint32_t touched;
+
+    for (size_t i = 0; i < WORDS; i++) {
+        if (stored->changed >> i & 1)
+            overlaid.word[i] = stored->page.word[i];
+    }
+    if (record_merge(&slot->record, (const char *)&overlaid + from, RECORD_SIZE - from, from, &proposed,
+                     &touched) < 0)
+        return refuse_operation(stored->ops->exchange, slot, &stored->caller, "store into metadata.bin",
+                                -EINVAL, "it is no valid record");
+    return publish_record(stored->ops->exchange, slot, &stored->caller, &proposed, touched);
+}
+
+/* Done or refused: all mappings show the record again. */
+static void end(struct wait *wait, int result)
+{
+    struct stored *stored = container_of(wait, struct stored, wait);
+
+    (void)result;
+    page_update(stored->ops->arena, wait->slot);
+    notify_record(stored->ops, wait->slot);
+    free(stored);
+}
+
+void stored_take(struct request_ops *ops, struct slot *slot, const struct caller *caller,
+                 const struct record *page, const struct record *base)
+{
+    struct stored *stored;
+    union words before = {.record = *base};
+    int result;
+
+    if (memcmp(page, base, RECORD_SIZE) == 0)
+        return;
+    stored = calloc(1, sizeof(*stored));
+    if (!stored) {
+        page_update(ops->arena, slot);
+        return;
+    }
+    stored->ops = ops;
+    stored->caller = *caller;
+    stored->page.record = *page;
+    for (size_t i = 0; i < WORDS; i++)
+        stored->changed |= (uint32_t)(stored->page.word[i] != before.word[i]) << i;
+    stored->wait.slot = slot;
+    stored->wait.process = caller_process(caller);
+    stored->wait.event = EVENT_FLAG_RESULT;
+    stored->wait.retry = retry;
+    stored->wait.end = end;
+    result = retry(&stored->wait);
+    if (result == WAIT_FOR_PEER || result == WAIT_FOR_WORK)
+        wait_park(ops->exchange, &stored->wait, slot);
+    else
+        end(&stored->wait, result);
+}
+
+void stored_write_back(struct request_ops *ops, struct slot *slot, const struct caller *caller,
+                       const char *bytes, size_t size, off_t offset)
+{
+    struct record page;
+
+    /* The page tells its age: of an older one nobody knows what was stored and what is just old. */
+    if (offset != 0 || size < sizeof(page) ||
+        memcmp(bytes + offsetof(struct record, change), &slot->record.change, sizeof(page.change)) != 0) {
+        notify_record(ops, slot);
+        return;
+    }
+    memcpy(&page, bytes, sizeof(page));
+    stored_take(ops, slot, caller, &page, &slot->record);
+}

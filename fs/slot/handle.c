@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "slot/handle.h"
+
+void handle_enlist(struct handle *handle, struct slot *slot)
+{
+    handle->slot = slot;
+    handle->previous = NULL;
+    handle->next = slot->handles;
+    if (slot->handles)
+        slot->handles->previous = handle;
+    slot->handles = handle;
+}
+
+void handle_delist(struct handle *handle)
+{
+    if (!handle->slot)
+        return;
+    if (handle->previous)
+        handle->previous->next = handle->next;
+    else
+        handle->slot->handles = handle->next;
+    if (handle->next)
+        handle->next->previous = handle->previous;
+    handle->next = handle->previous = NULL;
+    handle->slot = NULL;
+}
+
+bool handle_writes_segment(const struct slot *slot, const struct segment *segment, pid_t except,
+                           const struct handle *own)
+{
+    for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
+        if (handle->segment == segment && handle->access == HANDLE_WRITES && handle != own &&
+            (!except || handle->process != except))
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * handle.h - an open file of a slot: what the exchange and the small files know about it.
+ */
+#ifndef PYRMAPFS_HANDLE_H
+#define PYRMAPFS_HANDLE_H
+
+#include "protocol/view.h"
+#include "slot/slot.h"
+#include <stdbool.h>
+
+enum handle_access { HANDLE_READS, HANDLE_WRITES };
+
+struct handle {
+    struct handle *next, *previous;           /* in slot->handles */
+    struct handle *next_open, *previous_open; /* of all that are open; the layer above's */
+    struct slot *slot;                        /* NULL once the slot is gone; pages stay */
+    uint64_t nodeid;                          /* under which it was opened */
+    enum slot_file file;
+    enum handle_access access;
+    pid_t process;
+    struct segment *segment; /* data.bin, result.bin and their views */
+    enum record_side side;   /* of segment */
+    uint64_t number;         /* st_ino of data.bin and result.bin */
+
+    /* metadata.bin */
+    uint32_t seen_change; /* what its last read showed */
+    bool has_read;        /* before its first read a handle has seen nothing new */
+    int32_t backing_id;   /* passthrough: the page's */
+
+    void *poll; /* whom to tell of a change; the layer above's */
+
+    /* texts and views: a snapshot made at open, or the view's place */
+    char *text;
+    size_t text_size;
+    bool changed; /* written or truncated through this handle */
+    struct view_source view;
+    struct view_cursor cursor;
+};
+
+void handle_enlist(struct handle *handle, struct slot *slot);
+void handle_delist(struct handle *handle);
+
+/*
+ * Whether any handle has this segment open for writing, other than `own` (NULL: none) and those of the
+ * process `except` (0: none). A handle of a process that the daemon cannot see is always another's.
+ */
+bool handle_writes_segment(const struct slot *slot, const struct segment *segment, pid_t except,
+                           const struct handle *own);
+
+#endif

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "slot/quota.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { BUCKETS = 64 };
+
+/* Entries stay: as many as there ever were users. */
+struct account {
+    uid_t uid;
+    uint32_t slots;
+    uint64_t bytes;
+    struct account *next;
+};
+
+struct quota {
+    struct account *buckets[BUCKETS];
+};
+
+struct quota *quota_new(void)
+{
+    return calloc(1, sizeof(struct quota));
+}
+
+void quota_free(struct quota *quota)
+{
+    if (!quota)
+        return;
+    for (int i = 0; i < BUCKETS; i++) {
+        while (quota->buckets[i]) {
+            struct account *account = quota->buckets[i];
+            quota->buckets[i] = account->next;
+            free(account);
+        }
+    }
+    free(quota);
+}
+
+static struct account *account_of(struct quota *quota, uid_t uid)
+{
+    struct account **bucket = &quota->buckets[uid % BUCKETS];
+    struct account *account;
+
+    for (account = *bucket; account; account = account->next) {
+        if (account->uid == uid)
+            return account;
+    }
+    account = calloc(1, sizeof(*account));
+    if (!account)
+        return NULL;
+    account->uid = uid;
+    account->next = *bucket;
+    *bucket = account;
+    return account;
+}
+
+int quota_add_slot(struct quota *quota, uid_t uid, uint32_t limit)
+{
+    struct account *account = account_of(quota, uid);
+
+    if (!account)
+        return -ENOMEM;
+    if (account->slots >= limit)
+        return -EDQUOT;
+    account->slots++;
+    return 0;
+}
+
+void quota_drop_slot(struct quota *quota, uid_t uid)
+{
+    struct account *account = account_of(quota, uid);
+
+    if (account && account->slots > 0)
+        account->slots--;
+}
+
+int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64_t bytes, uint64_t limit)
+{
+    struct account *account = account_of(quota, uid);
+    uint64_t before = segment->charged_uid == uid ? segment->charged : 0;
+
+    if (!account)
+        return -ENOMEM;
+    if (limit && bytes > before && account->bytes - before + bytes > limit)
+        return -EDQUOT;
+    quota_uncharge(quota, segment);
+    account->bytes += bytes;
+    segment->charged = bytes;
+    segment->charged_uid = uid;
+    return 0;
+}
+
+bool quota_is_exceeded(struct quota *quota, uid_t uid, uint64_t limit)
+{
+    const struct account *account = limit ? account_of(quota, uid) : NULL;
+
+    return account && account->bytes > limit;
+}
+
+void quota_uncharge(struct quota *quota, struct segment *segment)
+{
+    struct account *account;
+
+    if (!segment->charged)
+        return;
+    account = account_of(quota, segment->charged_uid);
+    if (account)
+        account->bytes -= segment->charged;
+    segment->charged = 0;
+}

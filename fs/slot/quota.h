@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * quota.h - slots and bytes per user.
+ */
+#ifndef PYRMAPFS_QUOTA_H
+#define PYRMAPFS_QUOTA_H
+
+#include "arena/arena.h"
+#include <stdint.h>
+#include <sys/types.h>
+
+struct quota;
+
+struct quota *quota_new(void);
+void quota_free(struct quota *quota);
+
+/* One slot more, -EDQUOT beyond limit, -ENOMEM; one less. */
+int quota_add_slot(struct quota *quota, uid_t uid, uint32_t limit);
+void quota_drop_slot(struct quota *quota, uid_t uid);
+
+/*
+ * Charges the segment's bytes to uid instead of what it was charged before; limit 0 is none. -EDQUOT if that
+ * is more than before and beyond the limit; then nothing changes.
+ */
+int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64_t bytes, uint64_t limit);
+/* Whether the user has more than the limit already: growth that only the kernel saw is charged afterwards. */
+bool quota_is_exceeded(struct quota *quota, uid_t uid, uint64_t limit);
+void quota_uncharge(struct quota *quota, struct segment *segment);
+
+#endif

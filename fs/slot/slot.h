@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * slot.h - the table of slots, their names, and the index that keeps them.
+ *
+ * The table is a file of the arena, mapped: whatever describes a slot is in there and not on the heap, so
+ * that a server that starts on it finds the slots again. Only what ends with the process (open handles,
+ * waiters, pidfds) is "runtime" below, and is rebuilt.
+ */
+#ifndef PYRMAPFS_SLOT_H
+#define PYRMAPFS_SLOT_H
+
+#include "arena/arena.h"
+#include "base/process.h"
+#include "protocol/handshake.h"
+#include "protocol/record.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <time.h>
+
+enum {
+    SLOT_NAME_MAX = 255,
+    SLOT_LIMIT = (1 << 18) - 2, /* what a nodeid has room for */
+};
+
+/* The files of a slot, in the order of a listing. */
+enum slot_file {
+    SLOT_DIRECTORY,
+    SLOT_METADATA_BIN,
+    SLOT_METADATA_TXT,
+    SLOT_DATA_BIN,
+    SLOT_RESULT_BIN,
+    SLOT_DATA_TXT,
+    SLOT_RESULT_TXT,
+    SLOT_DATA_NPY,
+    SLOT_RESULT_NPY,
+    SLOT_TASK,
+    SLOT_ERROR,
+    SLOT_OWNER,
+    SLOT_WORKER,
+    SLOT_SOURCE,
+    SLOT_FILES,
+};
+
+/* One array of the slot in this round: data.bin (RECORD_SIDE_INPUT) or result.bin (RECORD_SIDE_RESULT). */
+struct slot_array {
+    uint64_t serial;         /* fresh with each array */
+    uint64_t inode;          /* serial of its nodeid: that of the array before it if nobody has it open */
+    uint64_t number;         /* st_ino; a chained input has its source's */
+    uint64_t segment_id;     /* 0: none yet, the array is empty */
+    uint32_t home;           /* index of the slot in which the array came to be: see nodeid.h */
+    uint32_t home_side;      /* and its side there */
+    struct timespec changed; /* while it has no segment */
+};
+
+/* The last operation that this slot refused. */
+struct slot_refusal {
+    struct timespec when;
+    pid_t pid;
+    int32_t error; /* positive errno; 0: none yet */
+    char operation[40];
+    char reason[120];
+};
+
+/* Page-cache path: whether mappings of metadata.bin are being made to read it again. */
+enum slot_refresh { REFRESH_NOT, REFRESH_UNDER_WAY, REFRESH_UNDER_WAY_AND_AGAIN };
+
+struct handle;
+struct wait;
+
+struct slot {
+    uint64_t serial; /* of its nodeids; 0: the entry is free */
+    char name[SLOT_NAME_MAX + 1];
+    uid_t uid;
+    gid_t gid;
+    uint16_t modes[SLOT_FILES]; /* permission bits */
+    uint32_t state;             /* enum handshake_state */
+    struct timespec changed[SLOT_FILES];
+    struct timespec entered; /* when it came into this state */
+    struct record record;
+    struct slot_array arrays[2]; /* by enum record_side */
+    uint32_t task_size;          /* bytes of the texts, which are files of the arena while not empty */
+    uint32_t error_size;
+    pid_t owner;           /* 0: none */
+    pid_t worker;          /* 0: none */
+    uint64_t worker_round; /* the latest round that worker is bound to */
+    uint64_t refusals;
+    struct slot_refusal refusal;
+
+    /* chain: indices into the table, 0 for none */
+    uint32_t source;        /* the slot that feeds this one */
+    uint32_t source_side;   /* enum record_side: which of its arrays */
+    uint64_t source_serial; /* of the symlink's nodeid */
+    uint64_t source_taken;  /* number of the last array, or failure, taken from it */
+    uint32_t first_follower;
+    uint32_t next_follower;
+    uint32_t previous_follower;
+    uint64_t failure;          /* a fresh number at each failure, what followers take then */
+    uint32_t has_input;        /* an input was published in this round */
+    uint32_t failed_by_source; /* FAILED because the source is */
+    uint32_t result_taken;     /* a reader opened and closed it, or the followers have it */
+
+    /* runtime */
+    uint32_t next_in_bucket;
+    uint64_t ready_stamp; /* chain_followers_ready looked at it in the walk of that number */
+    uint32_t queued;      /* in the exchange's list of slots to look at */
+    uint32_t next_queued;
+    struct segment *segments[2]; /* by enum record_side */
+    struct handle *handles;
+    LIST_HEAD(slot_waits, wait) waiters;
+    struct process_bond owner_bond;
+    struct process_bond worker_bond;
+    void *page;  /* the daemon's mapping of metadata.bin's backing file while handles are open */
+    int page_fd; /* and its descriptor */
+    uint32_t page_handles;
+    uint32_t page_exists; /* the backing file is there: clients may have it mapped */
+    int32_t page_backing_id;
+    uint64_t text_serial[2]; /* by enum record_side: of the array whose text has this size */
+    off_t text_size[2];
+    uint32_t refreshing;   /* enum slot_refresh */
+    pid_t filler;          /* the process that last opened data.bin for writing in this round */
+    uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
+    int32_t settled[2];    /* how that ended: 0 or -errno */
+    uint32_t sizing[2];    /* by enum record_side: reservations under way */
+    uint64_t reserved[2];  /* bytes, as last reserved: where growth that does not fit is cut back to */
+    uint64_t last_size[2]; /* bytes, when last published: the guess for the next round */
+};
+
+struct slots;
+
+/*
+ * Looks at the index in the arena and refuses what it cannot read; there may be none only where there is no
+ * other file either. Changes nothing, and the table is empty until slots_begin. error gets one line that
+ * names the file and the remedy. Returns 0 or -errno.
+ */
+int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char error[ARENA_ERROR_MAX]);
+
+/*
+ * Calls visit for each segment that a slot of the index names, before or after slots_begin, until it returns
+ * something other than 0. Returns that, or 0.
+ */
+int slots_visit_segments(const struct slots *slots,
+                         int (*visit)(void *context, const char *name, uint64_t segment_id), void *context);
+
+/*
+ * Takes the index over, or makes one: the start is not refused any more. Slots that an earlier server left
+ * are in the table, their runtime part zeroed; the caller restores the rest. Returns 0 or -errno.
+ */
+int slots_begin(struct slots *slots);
+void slots_close(struct slots *slots);
+
+uint32_t slots_count(const struct slots *slots);
+uint32_t slots_limit(const struct slots *slots);
+
+/* A fresh number, never given twice in this arena. */
+uint64_t slots_serial(struct slots *slots);
+
+/* The slot at an index, NULL if that is free or out of bounds. */
+struct slot *slot_at(struct slots *slots, uint32_t index);
+uint32_t slot_index(const struct slots *slots, const struct slot *slot);
+/* The first slot with an index above this one, or NULL; start with 0. */
+struct slot *slot_after(struct slots *slots, uint32_t index);
+
+/* By name, NULL if there is none. */
+struct slot *slot_find(struct slots *slots, const char *name);
+
+/*
+ * 0, or -ENAMETOOLONG, -EPERM (leading dot), -EINVAL (empty).
+ */
+int slot_name_check(const char *name);
+
+/*
+ * A fresh slot in state IDLE. Returns 0, -EEXIST, -ENOSPC (the table or the arena is full) or
+ * slot_name_check's.
+ */
+int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mode_t mode, struct slot **out);
+/* The caller has let go of segments, handles, waiters and chain links. */
+void slot_destroy(struct slots *slots, struct slot *slot);
+/* The new name must be free and checked. */
+void slot_rename(struct slots *slots, struct slot *slot, const char *name);
+
+enum handshake_state slot_state(const struct slot *slot);
+
+/* Derives the modes of all files from the directory's. */
+void slot_chmod(struct slot *slot, mode_t mode);
+
+/* Marks a file as changed now. */
+void slot_touch(struct slot *slot, enum slot_file file);
+
+/* "metadata.bin" and so on; "" for the slot's directory. */
+const char *slot_file_name(enum slot_file file);
+/* The file of that name, SLOT_FILES if a slot has no place for it. */
+enum slot_file slot_file_find(const char *name);
+/* Whether the slot has this file now: all but `source`, which only a chained one has. */
+bool slot_file_exists(const struct slot *slot, enum slot_file file);
+
+/* Whether it is an array or a view of one; these six are in pairs, input and result. */
+bool slot_file_has_side(enum slot_file file);
+
+/* data.* -> input; result.* -> result. Only for those six. */
+enum record_side slot_file_side(enum slot_file file);
+
+/* The array's own file. */
+enum slot_file slot_file_of_side(enum record_side side);
+
+/* A new inode for one array; it has no segment. */
+void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side side);
+
+#endif

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * text.h - the texts of a slot, task and error: files of the arena while they are not empty.
+ */
+#ifndef PYRMAPFS_TEXT_H
+#define PYRMAPFS_TEXT_H
+
+#include "arena/arena.h"
+#include "slot/slot.h"
+
+enum { TEXT_TASK_MAX = 4096, TEXT_ERROR_MAX = 65536 };
+
+/* Only SLOT_TASK and SLOT_ERROR are texts. Sizes are bytes. */
+size_t text_size(const struct slot *slot, enum slot_file file);
+/* Bytes read, 0 at the end, or -errno. */
+ssize_t text_read(struct arena *arena, const struct slot *slot, enum slot_file file, void *buffer,
+                  size_t size, off_t offset);
+/* Bytes written; -EFBIG beyond the text's limit, and then nothing is. */
+ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, const void *buffer,
+                   size_t size, off_t offset);
+/* Cuts or extends (with NULs) to size: 0, -EFBIG or -errno. */
+int text_resize(struct arena *arena, struct slot *slot, enum slot_file file, uint64_t size);
+
+#endif
