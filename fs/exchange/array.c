@@ -117,6 +117,7 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
     handle->process = caller->process;
     handle_enlist(handle, slot);
     if (handle->access == HANDLE_WRITES) {
+        slot->dated[side] = 0; /* what is written now may be unseen, but for its end */
         if (side == RECORD_SIDE_INPUT)
             slot->filler = handle->process;
         if (!LIST_EMPTY(&slot->waiters)) {
@@ -247,6 +248,8 @@ static void sizing_done(void *context, int result)
     }
     if (result == 0) {
         remember_reserved(exchange, slot, sizing);
+        if (!sizing->fills_holes)
+            slot_touch(slot, sizing->side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN);
         sizing_end(sizing, 0);
         return;
     }
@@ -354,6 +357,8 @@ ssize_t array_write(struct exchange *exchange, struct handle *handle, const stru
     put = segment_write(exchange->arena, segment, buffer, size, offset);
     if (put == -ENOSPC)
         refuse_operation(exchange, slot, caller, "write", -ENOSPC, "the arena is full");
+    if (put > 0)
+        slot_touch(slot, handle->file);
     return put;
 }
 
@@ -368,6 +373,7 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     struct segment *segment = from->segments[RECORD_SIDE_RESULT];
     struct record moved = from->record;
     uint64_t number = from->arrays[RECORD_SIDE_RESULT].number;
+    struct slot_times times = from->arrays[RECORD_SIDE_RESULT].times;
     uint64_t size = from->last_size[RECORD_SIDE_RESULT];
     int result;
 
@@ -400,6 +406,8 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
         to->arrays[RECORD_SIDE_INPUT].number = number;
         to->reserved[RECORD_SIDE_INPUT] = size;
     }
+    to->arrays[RECORD_SIDE_INPUT].times = times;
+    slot_touch_attributes(to, SLOT_DATA_BIN);
     record_result_to_input(&to->record, &moved);
     to->filler = caller->process;
     step_announce(exchange, to, &give);

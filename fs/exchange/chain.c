@@ -299,7 +299,8 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
     slot->source_side = side;
     slot->source_serial = slots_serial(exchange->slots);
     slot->source_taken = 0;
-    slot_touch(slot, SLOT_SOURCE);
+    slot->times[SLOT_SOURCE] = slot_times_now();
+    slot_touch(slot, SLOT_DIRECTORY);
     sibling = first_follower(exchange, source);
     slot->previous_follower = 0;
     slot->next_follower = source->first_follower;
@@ -325,6 +326,7 @@ void chain_unlink(struct exchange *exchange, struct slot *slot)
     if (next)
         next->previous_follower = slot->previous_follower;
     slot->source = slot->next_follower = slot->previous_follower = 0;
+    slot_touch(slot, SLOT_DIRECTORY);
     slot->source_taken = 0;
     slot->failed_by_source = 0;
     step_unshare(exchange, slot);
@@ -339,6 +341,7 @@ void chain_slot_removed(struct exchange *exchange, struct slot *slot)
 
     while ((follower = first_follower(exchange, slot))) {
         chain_unlink(exchange, follower);
+        exchange->hooks.source_removed(exchange->hooks.context, follower);
         if (slot_state(follower) == STATE_IDLE)
             step_fail(exchange, follower, text, (size_t)size);
     }

@@ -83,9 +83,7 @@ void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid
                 quota_charge(exchange->quota, segment, uid, segment->charged, 0);
         }
     }
-    slot->uid = uid;
-    slot->gid = gid;
-    slot_touch(slot, SLOT_DIRECTORY);
+    slot_chown(slot, uid, gid);
 }
 
 int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)

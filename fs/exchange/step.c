@@ -186,7 +186,7 @@ void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side s
         slot->arrays[side].home = from->arrays[from_side].home;
         slot->arrays[side].home_side = from->arrays[from_side].home_side;
     }
-    slot->arrays[side].changed = from->arrays[from_side].changed;
+    slot->arrays[side].times = from->arrays[from_side].times;
     if (!segment)
         return;
     segment_name(segment);

@@ -23,6 +23,8 @@ struct exchange_hooks {
     void (*slot_vanished)(void *context, const char *name);
     /* The slot is about to go, its handles are still in it. */
     void (*slot_removing)(void *context, struct slot *slot);
+    /* The slot has lost its `source` because that is being removed: its directory has another time. */
+    void (*source_removed)(void *context, struct slot *slot);
     void *context;
 };
 

@@ -11,6 +11,13 @@ static const struct attributes_timeouts changing = {0, 3600};
 static const struct attributes_timeouts unsettled = {0, 0};
 static const struct attributes_timeouts rendered = {3600, 0};
 
+void attributes_times(const struct slot_times *times, struct stat *st)
+{
+    st->st_atim = times->accessed;
+    st->st_mtim = times->modified;
+    st->st_ctim = times->changed;
+}
+
 static void daemon_attributes(struct request_ops *ops, unsigned number, struct stat *st)
 {
     size_t size = 0;
@@ -23,6 +30,7 @@ static void daemon_attributes(struct request_ops *ops, unsigned number, struct s
     if (number) {
         free(daemon_files_text(&ops->files, number, &size));
         clock_gettime(CLOCK_REALTIME, &st->st_mtim);
+        st->st_ctim = st->st_atim = st->st_mtim;
     }
     st->st_size = (off_t)size;
 }
@@ -35,7 +43,6 @@ static void array_attributes(struct request_ops *ops, const struct slot *slot, e
     step_array_stat(ops->exchange, slot, side, &size, &allocated);
     st->st_size = (off_t)size;
     st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
-    st->st_mtim = st->st_ctim = slot->arrays[side].changed;
 }
 
 static struct attributes_timeouts slot_attributes(struct request_ops *ops, const struct nodeid_target *inode,
@@ -48,7 +55,7 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
     st->st_nlink = 1;
     st->st_uid = slot->uid;
     st->st_gid = slot->gid;
-    st->st_mtim = st->st_ctim = slot->changed[inode->file];
+    attributes_times(slot_times(slot, inode->file), st);
     switch (row->kind) {
     case SLOT_FILES_DIRECTORY:
         st->st_mode = S_IFDIR | slot->modes[SLOT_DIRECTORY];
@@ -59,7 +66,6 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
         /* The kernel is to ask before it believes a size that has no pages yet: GETATTR fills the holes. */
         return array_has_holes(ops->exchange, slot, slot_file_side(inode->file)) ? unsettled : changing;
     case SLOT_FILES_VIEW:
-        st->st_mtim = st->st_ctim = slot->arrays[slot_file_side(inode->file)].changed;
         st->st_size = row->size(ops->exchange, slot, inode->file);
         return unsettled;
     case SLOT_FILES_LINK:
@@ -89,7 +95,7 @@ struct attributes_timeouts attributes_fill(struct request_ops *ops, const struct
         st->st_nlink = 3 + slots_count(exchange_slots(ops->exchange));
         st->st_uid = ops->uid;
         st->st_gid = ops->gid;
-        st->st_mtim = st->st_ctim = st->st_atim = ops->started;
+        attributes_times(slots_times(exchange_slots(ops->exchange)), st);
         return lasting;
     case NODEID_DAEMON:
         daemon_attributes(ops, inode->number, st);
@@ -97,7 +103,6 @@ struct attributes_timeouts attributes_fill(struct request_ops *ops, const struct
         break;
     case NODEID_SLOT:
         timeouts = slot_attributes(ops, inode, st);
-        st->st_atim = st->st_mtim;
         break;
     }
     if (st->st_blocks == 0 && inode->kind != NODEID_SLOT)

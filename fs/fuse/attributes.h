@@ -17,4 +17,7 @@ struct attributes_timeouts {
 struct attributes_timeouts attributes_fill(struct request_ops *ops, const struct nodeid_target *inode,
                                            struct stat *st);
 
+/* The three times alone. */
+void attributes_times(const struct slot_times *times, struct stat *st);
+
 #endif

@@ -119,6 +119,14 @@ static void slot_vanished(void *context, const char *name)
     struct slot *slot = slot_find(exchange_slots(ops->exchange), name);
 
     fuse_lowlevel_notify_inval_inode(ops->session, nodeid_of(ops->exchange, slot, SLOT_DIRECTORY), -1, 0);
+    fuse_lowlevel_notify_inval_inode(ops->session, FUSE_ROOT_ID, -1, 0);
+}
+
+static void source_removed(void *context, struct slot *slot)
+{
+    struct request_ops *ops = context;
+
+    fuse_lowlevel_notify_inval_inode(ops->session, nodeid_of(ops->exchange, slot, SLOT_DIRECTORY), -1, 0);
 }
 
 static void slot_removing(void *context, struct slot *slot)
@@ -138,6 +146,7 @@ const struct exchange_hooks notify_hooks = {
     .array_replaced = array_replaced,
     .slot_vanished = slot_vanished,
     .slot_removing = slot_removing,
+    .source_removed = source_removed,
 };
 
 void notify_forget_backing(void *context, int32_t backing_id)

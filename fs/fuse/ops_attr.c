@@ -91,6 +91,7 @@ static int stale_attributes(struct request_ops *ops, uint64_t nodeid, struct sta
     st->st_ino = request_file_kind(handle) == SLOT_FILES_ARRAY ? handle->number : nodeid;
     st->st_size = (off_t)size;
     st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
+    attributes_times(&handle->times, st);
     return 0;
 }
 
@@ -122,16 +123,37 @@ void ops_attr_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_in
     reply_attributes(ops, request, &inode);
 }
 
-static void set_times(const struct nodeid_target *inode, const struct stat *st, int mask)
-{
-    struct timespec *changed = slot_files_row(inode->file)->kind == SLOT_FILES_ARRAY
-                                   ? &inode->slot->arrays[slot_file_side(inode->file)].changed
-                                   : &inode->slot->changed[inode->file];
+enum {
+    SET_ACCESSED = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW,
+    SET_MODIFIED = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW,
+};
 
-    if (mask & FUSE_SET_ATTR_MTIME_NOW)
-        clock_gettime(CLOCK_REALTIME, changed);
-    else if (mask & FUSE_SET_ATTR_MTIME)
-        *changed = st->st_mtim;
+static void set_times(struct slot_times *times, const struct stat *st, int mask)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (mask & SET_ACCESSED)
+        times->accessed = mask & FUSE_SET_ATTR_ATIME_NOW ? now : st->st_atim;
+    if (mask & SET_MODIFIED)
+        times->modified = mask & FUSE_SET_ATTR_MTIME_NOW ? now : st->st_mtim;
+    times->changed = now;
+}
+
+static void set_times_of_file(const struct nodeid_target *inode, const struct stat *st, int mask)
+{
+    set_times(slot_times(inode->slot, inode->file), st, mask);
+    if (mask & SET_MODIFIED && slot_file_has_side(inode->file))
+        inode->slot->dated[slot_file_side(inode->file)] = 1;
+}
+
+/* The root's owner and mode are the configuration's. */
+static int set_root(struct request_ops *ops, const struct stat *st, int mask)
+{
+    if (mask & ~(SET_ACCESSED | SET_MODIFIED))
+        return -EPERM;
+    set_times(slots_times(exchange_slots(ops->exchange)), st, mask);
+    return 0;
 }
 
 static void set_owner_and_mode(struct request_ops *ops, const struct nodeid_target *inode,
@@ -149,6 +171,7 @@ static void set_owner_and_mode(struct request_ops *ops, const struct nodeid_targ
             slot->modes[inode->file] = st->st_mode & 0444;
         else
             slot->modes[inode->file] = st->st_mode & 0777;
+        slot_touch_attributes(slot, inode->file);
     }
     if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE)) {
         step_unshare(ops->exchange, slot);
@@ -178,6 +201,13 @@ void ops_attr_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, in
     struct nodeid_target inode;
     int result = nodeid_decode(ops->exchange, nodeid, &inode);
 
+    if (result == 0 && inode.kind == NODEID_ROOT) {
+        result = set_root(ops, st, mask);
+        if (result == 0) {
+            reply_attributes(ops, request, &inode);
+            return;
+        }
+    }
     if (result == 0 && inode.kind != NODEID_SLOT)
         result = -EPERM;
     if (result == 0 && mask & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) &&
@@ -191,7 +221,8 @@ void ops_attr_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, in
         return;
     }
     set_owner_and_mode(ops, &inode, st, mask);
-    set_times(&inode, st, mask);
+    if (mask & (SET_ACCESSED | SET_MODIFIED))
+        set_times_of_file(&inode, st, mask);
     if (!(mask & FUSE_SET_ATTR_SIZE) || slot_files_row(inode.file)->kind != SLOT_FILES_ARRAY) {
         reply_attributes(ops, request, &inode);
         return;

@@ -101,6 +101,8 @@ static void reply_open(struct request_ops *ops, fuse_req_t request, struct fuse_
                        struct handle *handle, int32_t backing_id)
 {
     fi->fh = (uintptr_t)handle;
+    if (handle->slot)
+        handle->times = *slot_times(handle->slot, handle->file);
     handle->next_open = ops->open;
     if (ops->open)
         ops->open->previous_open = handle;
@@ -393,9 +395,10 @@ void ops_file_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_in
     struct slot *slot = handle->slot;
 
     (void)nodeid;
+    /* Stores through a mapping are unseen; but cp -p sets the time before it closes. */
     if (slot && handle->access == HANDLE_WRITES && request_file_kind(handle) == SLOT_FILES_ARRAY &&
-        slot->segments[handle->side] == handle->segment)
-        clock_gettime(CLOCK_REALTIME, &slot->arrays[handle->side].changed);
+        slot->segments[handle->side] == handle->segment && !slot->dated[handle->side])
+        slot_touch(slot, handle->file);
     if (request_file_kind(handle) == SLOT_FILES_RECORD) {
         if (!caller.thread)
             caller.thread = caller.process = handle->process; /* RELEASE often comes from nobody */

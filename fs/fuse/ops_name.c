@@ -235,6 +235,8 @@ void ops_name_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
     if (result == 0) {
         const struct slot_files_row *row = slot_files_row(child.file);
         result = row->unlink ? row->unlink(ops->exchange, child.slot, child.file, &caller) : 0;
+        if (result == 0 && row->unlink)
+            slot_touch(child.slot, SLOT_DIRECTORY);
     }
     request_reply(request, result);
 }
@@ -268,7 +270,6 @@ static int rename_slot(struct request_ops *ops, struct slot *slot, const char *n
     if (other)
         return flags & RENAME_NOREPLACE ? -EEXIST : -ENOTEMPTY;
     slot_rename(exchange_slots(ops->exchange), slot, new_name);
-    slot_touch(slot, SLOT_DIRECTORY);
     return 0;
 }
 
@@ -293,11 +294,16 @@ void ops_name_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fu
     if (from.kind == NODEID_ROOT && to.kind == NODEID_ROOT && moved.kind == NODEID_SLOT)
         result = rename_slot(ops, moved.slot, new_name, flags);
     else if (from.kind == NODEID_SLOT && to.kind == NODEID_SLOT && moved.file == SLOT_RESULT_BIN &&
-             slot_file_find(new_name) == SLOT_DATA_BIN)
+             slot_file_find(new_name) == SLOT_DATA_BIN) {
         result = flags & RENAME_NOREPLACE ? -EEXIST
                                           : array_move_result(ops->exchange, moved.slot, to.slot, &caller);
-    else
+        if (result == 0) {
+            slot_touch(from.slot, SLOT_DIRECTORY);
+            slot_touch(to.slot, SLOT_DIRECTORY);
+        }
+    } else {
         result = -EPERM;
+    }
     request_reply(request, result);
 }
 

@@ -28,6 +28,8 @@ struct handle {
     bool has_read;        /* before its first read a handle has seen nothing new */
     int32_t backing_id;   /* passthrough: the page's */
 
+    struct slot_times times; /* as at open: what stat shows when the slot has gone on without it */
+
     void *poll; /* whom to tell of a change; the layer above's */
 
     /* texts and views: a snapshot made at open, or the view's place */

@@ -44,6 +44,7 @@ struct index_header {
     uint32_t entry_size;
     uint64_t next_serial;
     uint32_t entries; /* that the file has room for, entry 0 included, which is never used */
+    struct slot_times root;
 };
 
 struct slots {
@@ -59,6 +60,20 @@ struct slots {
     uint32_t buckets;    /* a power of two */
     uint32_t *bucket;
 };
+
+struct slot_times slot_times_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (struct slot_times){now, now, now};
+}
+
+static void times_touch(struct slot_times *times)
+{
+    clock_gettime(CLOCK_REALTIME, &times->modified);
+    times->changed = times->modified;
+}
 
 static uint32_t bucket_of(const struct slots *slots, const char *name)
 {
@@ -301,6 +316,7 @@ static int create_index(struct slots *slots)
     slots->header->entry_size = sizeof(struct slot);
     slots->header->next_serial = 16; /* below: numbers of the daemon's own files */
     slots->header->entries = 0;
+    slots->header->root = slot_times_now();
     memcpy(slots->header->magic, index_magic, sizeof(index_magic));
     return 0;
 }
@@ -452,13 +468,14 @@ int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mod
     slot->state = STATE_IDLE;
     record_init(&slot->record);
     for (int file = 0; file < SLOT_FILES; file++)
-        slot_touch(slot, (enum slot_file)file);
-    slot->entered = slot->changed[SLOT_DIRECTORY];
+        slot->times[file] = slot_times_now();
+    slot->entered = slot->times[SLOT_DIRECTORY].modified;
     slot_fresh_array(slots, slot, RECORD_SIDE_INPUT);
     slot_fresh_array(slots, slot, RECORD_SIDE_RESULT);
     slot->serial = slots_serial(slots); /* last: from here on the entry is a slot */
     enlist(slots, slot);
     slots->count++;
+    times_touch(&slots->header->root);
     *out = slot;
     return 0;
 }
@@ -481,6 +498,7 @@ void slot_destroy(struct slots *slots, struct slot *slot)
     delist(slots, slot);
     slot->serial = 0;
     slots->count--;
+    times_touch(&slots->header->root);
     if (index < slots->first_free)
         slots->first_free = index;
     if (slots->count == 0 && slots->room > INDEX_STEP)
@@ -493,6 +511,8 @@ void slot_rename(struct slots *slots, struct slot *slot, const char *name)
     memset(slot->name, 0, sizeof(slot->name));
     strcpy(slot->name, name);
     enlist(slots, slot);
+    times_touch(&slots->header->root);
+    slot_touch_attributes(slot, SLOT_DIRECTORY);
 }
 
 enum handshake_state slot_state(const struct slot *slot)
@@ -530,12 +550,40 @@ void slot_chmod(struct slot *slot, mode_t mode)
             break;
         }
         slot->modes[file] = (uint16_t)derived;
+        slot_touch_attributes(slot, (enum slot_file)file);
     }
+}
+
+void slot_chown(struct slot *slot, uid_t uid, gid_t gid)
+{
+    slot->uid = uid;
+    slot->gid = gid;
+    for (int file = 0; file < SLOT_FILES; file++)
+        slot_touch_attributes(slot, (enum slot_file)file);
+}
+
+struct slot_times *slot_times(struct slot *slot, enum slot_file file)
+{
+    if (slot_file_has_side(file))
+        return &slot->arrays[slot_file_side(file)].times;
+    return &slot->times[file == SLOT_METADATA_TXT ? SLOT_METADATA_BIN : file];
+}
+
+struct slot_times *slots_times(struct slots *slots)
+{
+    return &slots->header->root;
 }
 
 void slot_touch(struct slot *slot, enum slot_file file)
 {
-    clock_gettime(CLOCK_REALTIME, &slot->changed[file]);
+    times_touch(slot_times(slot, file));
+    if (slot_file_has_side(file))
+        slot->dated[slot_file_side(file)] = 0;
+}
+
+void slot_touch_attributes(struct slot *slot, enum slot_file file)
+{
+    clock_gettime(CLOCK_REALTIME, &slot_times(slot, file)->changed);
 }
 
 const char *slot_file_name(enum slot_file file)
@@ -582,5 +630,6 @@ void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side s
     array->segment_id = 0;
     array->home = slot_index(slots, slot);
     array->home_side = side;
-    clock_gettime(CLOCK_REALTIME, &array->changed);
+    array->times = slot_times_now();
+    slot->dated[side] = 0;
 }

@@ -43,15 +43,22 @@ enum slot_file {
     SLOT_FILES,
 };
 
+/* As stat shows them. Nobody sees all that is read, so `accessed` is when the file came to be, or as set. */
+struct slot_times {
+    struct timespec accessed;
+    struct timespec modified;
+    struct timespec changed;
+};
+
 /* One array of the slot in this round: data.bin (RECORD_SIDE_INPUT) or result.bin (RECORD_SIDE_RESULT). */
 struct slot_array {
-    uint64_t serial;         /* fresh with each array */
-    uint64_t inode;          /* serial of its nodeid: that of the array before it if nobody has it open */
-    uint64_t number;         /* st_ino; a chained input has its source's */
-    uint64_t segment_id;     /* 0: none yet, the array is empty */
-    uint32_t home;           /* index of the slot in which the array came to be: see nodeid.h */
-    uint32_t home_side;      /* and its side there */
-    struct timespec changed; /* while it has no segment */
+    uint64_t serial;     /* fresh with each array */
+    uint64_t inode;      /* serial of its nodeid: that of the array before it if nobody has it open */
+    uint64_t number;     /* st_ino; a chained input has its source's */
+    uint64_t segment_id; /* 0: none yet, the array is empty */
+    uint32_t home;       /* index of the slot in which the array came to be: see nodeid.h */
+    uint32_t home_side;  /* and its side there */
+    struct slot_times times;
 };
 
 /* The last operation that this slot refused. */
@@ -74,10 +81,10 @@ struct slot {
     char name[SLOT_NAME_MAX + 1];
     uid_t uid;
     gid_t gid;
-    uint16_t modes[SLOT_FILES]; /* permission bits */
-    uint32_t state;             /* enum handshake_state */
-    struct timespec changed[SLOT_FILES];
-    struct timespec entered; /* when it came into this state */
+    uint16_t modes[SLOT_FILES];          /* permission bits */
+    uint32_t state;                      /* enum handshake_state */
+    struct slot_times times[SLOT_FILES]; /* see slot_times */
+    struct timespec entered;             /* when it came into this state */
     struct record record;
     struct slot_array arrays[2]; /* by enum record_side */
     uint32_t task_size;          /* bytes of the texts, which are files of the arena while not empty */
@@ -116,6 +123,7 @@ struct slot {
     uint32_t page_handles;
     uint32_t page_exists; /* the backing file is there: clients may have it mapped */
     int32_t page_backing_id;
+    uint32_t dated[2]; /* by enum record_side: utimensat set the time of the last change that we know of */
     uint64_t text_serial[2]; /* by enum record_side: of the array whose text has this size */
     off_t text_size[2];
     uint32_t refreshing;   /* enum slot_refresh */
@@ -184,9 +192,19 @@ enum handshake_state slot_state(const struct slot *slot);
 
 /* Derives the modes of all files from the directory's. */
 void slot_chmod(struct slot *slot, mode_t mode);
+void slot_chown(struct slot *slot, uid_t uid, gid_t gid);
 
-/* Marks a file as changed now. */
+/* Of what comes to be just now. */
+struct slot_times slot_times_now(void);
+/* A file's times. An array and its views have the same, and so have the record and its text. */
+struct slot_times *slot_times(struct slot *slot, enum slot_file file);
+/* The root's, which slot_create, slot_destroy and slot_rename keep. */
+struct slot_times *slots_times(struct slots *slots);
+
+/* What is in the file changed just now; or, of the directory, which names it has. */
 void slot_touch(struct slot *slot, enum slot_file file);
+/* What describes it did: mode, owner, name. */
+void slot_touch_attributes(struct slot *slot, enum slot_file file);
 
 /* "metadata.bin" and so on; "" for the slot's directory. */
 const char *slot_file_name(enum slot_file file);

@@ -41,6 +41,14 @@ static void slot_vanished(void *context, const char *name)
     strcpy(world->vanished[world->vanished_count++], name);
 }
 
+static void source_removed(void *context, struct slot *slot)
+{
+    struct world *world = context;
+
+    ck_assert_uint_eq(slot->source, 0);
+    world->sources_removed++;
+}
+
 static void slot_removing(void *context, struct slot *slot)
 {
     struct world *world = context;
@@ -74,7 +82,8 @@ struct world_options world_defaults(void)
 
 static void begin(struct world *world, enum exchange_data_path data_path)
 {
-    const struct exchange_hooks hooks = {record_changed, array_replaced, slot_vanished, slot_removing, world};
+    const struct exchange_hooks hooks = {record_changed, array_replaced, slot_vanished,
+                                         slot_removing,  source_removed, world};
     char error[ARENA_ERROR_MAX];
 
     ck_assert_int_eq(loop_init(&world->loop), 0);

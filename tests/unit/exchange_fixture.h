@@ -40,6 +40,7 @@ struct world {
     int removals;
     char vanished[VANISHED_MAX][SLOT_NAME_MAX + 1];
     int vanished_count;
+    int sources_removed;
 };
 
 struct world_options {

@@ -476,6 +476,7 @@ START_TEST(test_source_is_removed)
     exchange_remove(world.exchange, a);
     expect_state(b, STATE_FAILED, 1);
     expect_text(&world, b, "source a was removed\n");
+    ck_assert_int_eq(world.sources_removed, 5); /* b five times, and c never */
     expect_text(&world, c, "source b failed: source a was removed\n");
     expect_ended(parked, -EIO);
     world_publish(&world, b, 1, 7);

@@ -117,7 +117,7 @@ START_TEST(test_fresh_slot)
         ck_assert_ptr_null(slot->segments[side]);
     }
     for (int file = 0; file < SLOT_FILES; file++)
-        ck_assert_int_gt(slot->changed[file].tv_sec, 0);
+        ck_assert_int_gt(slot_times(slot, (enum slot_file)file)->accessed.tv_sec, 0);
     ck_assert_int_gt(slot->entered.tv_sec, 0);
     ck_assert_uint_eq(slots_count(table.slots), 1);
     ck_assert_uint_eq(slots_limit(table.slots), 10);
@@ -339,6 +339,64 @@ START_TEST(test_modes)
     }
     slot_chmod(&slot, S_IFDIR | 0750);
     ck_assert_uint_eq(slot.modes[SLOT_DIRECTORY], 0750);
+}
+END_TEST
+
+/* Whether a moment is later than one before it. */
+static bool is_later(const struct timespec *now, const struct timespec *before)
+{
+    return now->tv_sec > before->tv_sec || (now->tv_sec == before->tv_sec && now->tv_nsec > before->tv_nsec);
+}
+
+START_TEST(test_times)
+{
+    static const struct timespec long_ago = {.tv_sec = 1000};
+    const struct slot_times old = {long_ago, long_ago, long_ago};
+    struct slot_times *root;
+    struct table table;
+    struct slot *slot;
+
+    table_open(&table, ARENA_DIR, 10);
+    root = slots_times(table.slots);
+    *root = old;
+    slot = create(&table, "job");
+    ck_assert(is_later(&root->modified, &long_ago) && is_later(&root->changed, &long_ago));
+    ck_assert_mem_eq(&root->accessed, &long_ago, sizeof(long_ago));
+    for (int file = 0; file < SLOT_FILES; file++)
+        *slot_times(slot, (enum slot_file)file) = old;
+
+    slot_touch(slot, SLOT_TASK);
+    ck_assert(is_later(&slot_times(slot, SLOT_TASK)->modified, &long_ago));
+    ck_assert(is_later(&slot_times(slot, SLOT_TASK)->changed, &long_ago));
+    ck_assert_mem_eq(&slot_times(slot, SLOT_TASK)->accessed, &long_ago, sizeof(long_ago));
+    ck_assert_mem_eq(slot_times(slot, SLOT_ERROR), &old, sizeof(old));
+    slot_touch_attributes(slot, SLOT_ERROR);
+    ck_assert_mem_eq(&slot_times(slot, SLOT_ERROR)->modified, &long_ago, sizeof(long_ago));
+    ck_assert(is_later(&slot_times(slot, SLOT_ERROR)->changed, &long_ago));
+    /* Files that show the same thing. */
+    ck_assert_ptr_eq(slot_times(slot, SLOT_METADATA_TXT), slot_times(slot, SLOT_METADATA_BIN));
+    ck_assert_ptr_eq(slot_times(slot, SLOT_DATA_NPY), slot_times(slot, SLOT_DATA_BIN));
+    ck_assert_ptr_eq(slot_times(slot, SLOT_RESULT_TXT), slot_times(slot, SLOT_RESULT_BIN));
+    ck_assert_ptr_ne(slot_times(slot, SLOT_RESULT_BIN), slot_times(slot, SLOT_DATA_BIN));
+
+    *root = old;
+    slot_rename(table.slots, slot, "other");
+    ck_assert(is_later(&root->modified, &long_ago));
+    ck_assert_mem_eq(&slot_times(slot, SLOT_DIRECTORY)->modified, &long_ago, sizeof(long_ago));
+    ck_assert(is_later(&slot_times(slot, SLOT_DIRECTORY)->changed, &long_ago));
+    *root = old;
+    slot_chmod(slot, 0700);
+    slot_chown(slot, ANY_UID + 1, ANY_GID);
+    ck_assert_uint_eq(slot->uid, ANY_UID + 1);
+    ck_assert(is_later(&slot_times(slot, SLOT_WORKER)->changed, &long_ago));
+    ck_assert_mem_eq(root, &old, sizeof(old));
+    table_reopen(&table, 10);
+    ck_assert_mem_eq(slots_times(table.slots), &old, sizeof(old));
+    slot = slot_find(table.slots, "other");
+    ck_assert_mem_eq(&slot_times(slot, SLOT_DIRECTORY)->modified, &long_ago, sizeof(long_ago));
+    slot_destroy(table.slots, slot);
+    ck_assert(is_later(&slots_times(table.slots)->modified, &long_ago));
+    table_close(&table);
 }
 END_TEST
 
@@ -603,6 +661,7 @@ int main(void)
     tcase_add_test(tests, test_full_arena);
     tcase_add_test(tests, test_iteration);
     tcase_add_test(tests, test_modes);
+    tcase_add_test(tests, test_times);
     tcase_add_test(tests, test_index_survives);
     tcase_add_test(tests, test_index_after_a_crash);
     tcase_add_test(tests, test_foreign_index);

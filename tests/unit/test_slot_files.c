@@ -80,7 +80,7 @@ START_TEST(test_reading_changes_nothing)
             read_file(&world, slot, (enum slot_file)file, content);
         }
         ck_assert_mem_eq(&slot->record, &before.record, sizeof(before.record));
-        ck_assert_mem_eq(slot->changed, before.changed, sizeof(before.changed));
+        ck_assert_mem_eq(slot->times, before.times, sizeof(before.times));
         ck_assert_mem_eq(slot->arrays, before.arrays, sizeof(before.arrays));
         ck_assert_uint_eq(slot->state, before.state);
         ck_assert_uint_eq(slot->result_taken, before.result_taken);
