@@ -4,8 +4,11 @@
  *
  *   generate conf      the keys as conf/pyrmapfs.conf documents them
  *   generate conf.5    the keys as the manual page pyrmapfs.conf(5) does
+ *   generate layout.py the layout of the record for the Python package
+ *   generate layout.R  the dtypes for the R package
  */
 #include "conf.h"
+#include "protocol/record.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -44,6 +47,66 @@ static void print_conf_5(void)
     puts(".El");
 }
 
+#define PRINT(constant)                            printf("%s = %d\n", #constant, (int)(constant))
+#define PRINT_OFFSET(field)                        printf("    \"%s\": %zu,\n", #field, offsetof(struct record, field))
+#define PRINT_DTYPE(NAME, ...)                     PRINT(RECORD_##NAME);
+#define PRINT_NUMPY(NAME, code, name, type, numpy) printf("    RECORD_%s: \"%s\",\n", #NAME, numpy);
+#define PRINT_CODE(NAME, code, name, type, numpy)  printf("%s%s = %dL", (code) > 1 ? ", " : "", #name, code);
+
+static void print_layout_py(void)
+{
+    puts("# SPDX-License-Identifier: Apache-2.0\n"
+         "\"\"\"The layout of the record. Generated from fs/protocol/record.h by `make generate`: change it "
+         "there.\"\"\"\n"
+         "from __future__ import annotations\n");
+    PRINT(RECORD_SIZE);
+    PRINT(RECORD_VERSION);
+    PRINT(RECORD_NDIM_MAX);
+    puts("");
+    PRINT(RECORD_FLAG_NONE);
+    PRINT(RECORD_FLAG_INPUT);
+    PRINT(RECORD_FLAG_RESULT);
+    PRINT(RECORD_FLAG_FAILED);
+    puts("");
+    PRINT(RECORD_DTYPE_SAME);
+    RECORD_DTYPES(PRINT_DTYPE)
+    puts("");
+    PRINT(RECORD_LENGTH_ALL);
+    puts("");
+    PRINT(RECORD_ORDER_INPUT_F);
+    PRINT(RECORD_ORDER_RESULT_F);
+    PRINT(RECORD_ORDER_INPUT_LOGICAL);
+    PRINT(RECORD_ORDER_RESULT_LOGICAL);
+    puts("\n# Byte offset of each field; the same names as in struct record.\nRECORD_OFFSETS = {");
+    PRINT_OFFSET(flag);
+    PRINT_OFFSET(version);
+    PRINT_OFFSET(input_length);
+    PRINT_OFFSET(dtype);
+    PRINT_OFFSET(result_dtype);
+    PRINT_OFFSET(result_length);
+    PRINT_OFFSET(round);
+    PRINT_OFFSET(input_ndim);
+    PRINT_OFFSET(result_ndim);
+    PRINT_OFFSET(input_shape);
+    PRINT_OFFSET(result_shape);
+    PRINT_OFFSET(order);
+    PRINT_OFFSET(change);
+    PRINT_OFFSET(reserved);
+    puts("}\n\n# NumPy's name of each dtype.\nRECORD_NUMPY = {");
+    RECORD_DTYPES(PRINT_NUMPY)
+    puts("}");
+}
+
+static void print_layout_r(void)
+{
+    puts("# SPDX-License-Identifier: Apache-2.0\n"
+         "# Generated from fs/protocol/record.h by `make generate`: change it there.\n\n"
+         "# The codes of the dtypes in the record.");
+    printf("dtypes <- c(");
+    RECORD_DTYPES(PRINT_CODE)
+    puts(")");
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -52,6 +115,8 @@ int main(int argc, char **argv)
     } parts[] = {
         {"conf", print_conf},
         {"conf.5", print_conf_5},
+        {"layout.py", print_layout_py},
+        {"layout.R", print_layout_r},
     };
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
@@ -60,6 +125,6 @@ int main(int argc, char **argv)
             return 0;
         }
     }
-    fprintf(stderr, "usage: generate conf|conf.5\n");
+    fprintf(stderr, "usage: generate conf|conf.5|layout.py|layout.R\n");
     return 2;
 }

@@ -6,12 +6,14 @@
 
 struct dtype {
     const char *name;
+    const char *numpy;
     size_t size;
 };
 
-static const struct dtype dtypes[] = {
-    [RECORD_DTYPE_SAME] = {"same", 0}, [RECORD_FLOAT32] = {"float32", 4}, [RECORD_FLOAT64] = {"float64", 8},
-    [RECORD_INT32] = {"int32", 4},     [RECORD_INT64] = {"int64", 8},     [RECORD_UINT8] = {"uint8", 1},
+static const struct dtype dtypes[] = {[RECORD_DTYPE_SAME] = {"same", NULL, 0},
+#define DTYPE(NAME, code, name, type, numpy) [code] = {#name, (numpy), sizeof(type)},
+                                      RECORD_DTYPES(DTYPE)
+#undef DTYPE
 };
 
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
@@ -139,6 +141,11 @@ size_t record_dtype_size(int32_t dtype)
 const char *record_dtype_name(int32_t dtype)
 {
     return dtype >= 0 && dtype < DTYPES ? dtypes[dtype].name : "unknown";
+}
+
+const char *record_dtype_numpy(int32_t dtype)
+{
+    return dtype >= 0 && dtype < DTYPES ? dtypes[dtype].numpy : NULL;
 }
 
 int32_t record_dtype_parse(const char *name)

@@ -30,13 +30,20 @@ enum record_flag {
     RECORD_FLAG_FAILED = 2, /* the round failed, see the slot's error file */
 };
 
+/* The one list of dtypes: X(NAME, code, name, type in C, type in NumPy). `make generate` takes it to R and
+ * Python. */
+#define RECORD_DTYPES(X)                                                                                     \
+    X(FLOAT32, 1, float32, float, "<f4")                                                                     \
+    X(FLOAT64, 2, float64, double, "<f8")                                                                    \
+    X(INT32, 3, int32, int32_t, "<i4")                                                                       \
+    X(INT64, 4, int64, int64_t, "<i8")                                                                       \
+    X(UINT8, 5, uint8, uint8_t, "|u1")
+
 enum record_dtype {
     RECORD_DTYPE_SAME = 0, /* result_dtype on writing: the same as dtype */
-    RECORD_FLOAT32 = 1,
-    RECORD_FLOAT64 = 2,
-    RECORD_INT32 = 3,
-    RECORD_INT64 = 4,
-    RECORD_UINT8 = 5,
+#define RECORD_DTYPE(NAME, code, name, type, numpy) RECORD_##NAME = (code),
+    RECORD_DTYPES(RECORD_DTYPE)
+#undef RECORD_DTYPE
 };
 
 /* A length of -1 on writing means "all of the file". */
@@ -89,6 +96,9 @@ size_t record_dtype_size(int32_t dtype);
 
 /* "float64" and so on, "same" for RECORD_DTYPE_SAME, "unknown" for the rest; never NULL. */
 const char *record_dtype_name(int32_t dtype);
+
+/* NumPy's name of it as .npy headers have it: "<f8"; NULL for a dtype that is none of the five. */
+const char *record_dtype_numpy(int32_t dtype);
 
 /* A name as above or its code in decimal. Returns the code or -EINVAL. */
 int32_t record_dtype_parse(const char *name);

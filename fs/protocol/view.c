@@ -174,29 +174,10 @@ off_t view_text_size(const struct view_source *source)
     return cursor.offset;
 }
 
-static const char *npy_descr(int32_t dtype)
-{
-    switch ((enum record_dtype)dtype) {
-    case RECORD_DTYPE_SAME:
-        break;
-    case RECORD_FLOAT32:
-        return "<f4";
-    case RECORD_FLOAT64:
-        return "<f8";
-    case RECORD_INT32:
-        return "<i4";
-    case RECORD_INT64:
-        return "<i8";
-    case RECORD_UINT8:
-        return "|u1";
-    }
-    return NULL;
-}
-
 /* Returns the header's length or -errno. */
 static int npy_header(const struct view_source *source, char header[NPY_HEADER_MAX])
 {
-    const char *descr = npy_descr(source->dtype);
+    const char *descr = record_dtype_numpy(source->dtype);
     const char *order = source->fortran && source->ndim > 1 ? "True" : "False";
     int end, padded;
 

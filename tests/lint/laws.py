@@ -75,7 +75,7 @@ def main() -> int:
     texts = {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*.[ch]"))}
     units = {unit(name) for name in texts}
     edges: dict[str, set[str]] = {name: set() for name in units}
-    found = []
+    found: list[str] = []
     for name, text in texts.items():
         found += breaches_of_includes(name, text, units)
         if name.endswith(".h"):

@@ -94,11 +94,3 @@ test_that("a program that is no pyrmapfs is an error with the reason", {
     expect_true(eventually(function() !process_exists(session)))
     expect_match(paste(readLines(log), collapse = " "), "private one could not be started with .*/false")
 })
-
-test_that("the package's constants are the record's", {
-    skip_if(!file.exists("../../fs/protocol/record.h"))
-    header <- paste(readLines("../../fs/protocol/record.h"), collapse = "\n")
-    codes <- getFromNamespace("dtypes", "pyrmap")
-    for (name in names(codes))
-        expect_match(header, sprintf("RECORD_%s = %d,", toupper(name), codes[[name]]), fixed = TRUE)
-})

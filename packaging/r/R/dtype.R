@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# R's types and the five dtypes. The codes are those of the record.
-
-dtypes <- c(float32 = 1L, float64 = 2L, int32 = 3L, int64 = 4L, uint8 = 5L)
+# R's types and the five dtypes, whose codes are in layout.R.
 
 # How C finds the values of `data` (enum source_type), or a condition that says what to pass instead.
 source_type <- function(data) {

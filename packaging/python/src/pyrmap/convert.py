@@ -10,7 +10,8 @@ from typing import Any, Iterator, NamedTuple, Union
 
 import numpy as np
 
-from pyrmap.record import CODES, DTYPES, LOGICAL_NA, RECORD_NDIM_MAX, Array, Extent, Shape, length_of
+from pyrmap.layout import RECORD_NDIM_MAX
+from pyrmap.record import CODES, DTYPES, LOGICAL_NA, Array, Extent, Shape, length_of
 
 _FLOAT32 = np.dtype("<f4")
 _FLOAT64 = np.dtype("<f8")

@@ -9,61 +9,18 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from pyrmap.layout import (RECORD_DTYPE_SAME, RECORD_FLAG_INPUT, RECORD_FLAG_RESULT, RECORD_LENGTH_ALL, RECORD_NDIM_MAX,
+                           RECORD_NUMPY, RECORD_OFFSETS, RECORD_ORDER_INPUT_F, RECORD_ORDER_INPUT_LOGICAL,
+                           RECORD_ORDER_RESULT_F, RECORD_ORDER_RESULT_LOGICAL, RECORD_SIZE)
+
 Array = NDArray[Any]
 Buffer = Union[bytes, bytearray, memoryview]
 Shape = tuple[int, ...]
 
-RECORD_SIZE = 128
-RECORD_VERSION = 1
-RECORD_NDIM_MAX = 4
-
-RECORD_FLAG_NONE = -1
-RECORD_FLAG_INPUT = 0
-RECORD_FLAG_RESULT = 1
-RECORD_FLAG_FAILED = 2
-
-RECORD_DTYPE_SAME = 0
-RECORD_FLOAT32 = 1
-RECORD_FLOAT64 = 2
-RECORD_INT32 = 3
-RECORD_INT64 = 4
-RECORD_UINT8 = 5
-
-RECORD_LENGTH_ALL = -1
-
-RECORD_ORDER_INPUT_F = 1 << 0
-RECORD_ORDER_RESULT_F = 1 << 1
-RECORD_ORDER_INPUT_LOGICAL = 1 << 2
-RECORD_ORDER_RESULT_LOGICAL = 1 << 3
-
 # In an array that is logical: R's missing value. The others are 0 and 1.
 LOGICAL_NA = -2**31
 
-# Byte offset of each field; the same names as in struct record.
-RECORD_OFFSETS = {
-    "flag": 0,
-    "version": 4,
-    "input_length": 8,
-    "dtype": 16,
-    "result_dtype": 20,
-    "result_length": 24,
-    "round": 32,
-    "input_ndim": 40,
-    "result_ndim": 44,
-    "input_shape": 48,
-    "result_shape": 80,
-    "order": 112,
-    "change": 116,
-    "reserved": 120,
-}
-
-DTYPES: dict[int, np.dtype[Any]] = {
-    RECORD_FLOAT32: np.dtype("<f4"),
-    RECORD_FLOAT64: np.dtype("<f8"),
-    RECORD_INT32: np.dtype("<i4"),
-    RECORD_INT64: np.dtype("<i8"),
-    RECORD_UINT8: np.dtype("u1"),
-}
+DTYPES: dict[int, np.dtype[Any]] = {code: np.dtype(name) for code, name in RECORD_NUMPY.items()}
 CODES: dict[np.dtype[Any], int] = {dtype: code for code, dtype in DTYPES.items()}
 
 _FLAG = struct.Struct("<i")

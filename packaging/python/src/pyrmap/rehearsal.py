@@ -14,7 +14,8 @@ import sys
 import numpy as np
 
 from pyrmap import process, scripts, worker
-from pyrmap.record import DTYPES, RECORD_FLOAT64, RECORD_SIZE, Extent, input_step, unpack
+from pyrmap.layout import RECORD_FLOAT64, RECORD_SIZE
+from pyrmap.record import DTYPES, Extent, input_step, unpack
 from pyrmap.slot import SLOT_VARIABLE, Handles, Slot
 from pyrmap.waiting import RecordFile
 

@@ -28,9 +28,9 @@ import numpy as np
 
 from pyrmap import convert, mapping
 from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
-from pyrmap.record import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
-                           RECORD_ORDER_INPUT_F, Array, Extent, Record, Shape, input_extent, input_step,
-                           pack_flag, result_extent, result_step)
+from pyrmap.layout import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
+                           RECORD_ORDER_INPUT_F)
+from pyrmap.record import Array, Extent, Record, Shape, input_extent, input_step, pack_flag, result_extent, result_step
 from pyrmap.texts import ERROR_MAX, read_text, shorten, write_text
 from pyrmap.waiting import Deadline, RecordFile, uses_passthrough
 

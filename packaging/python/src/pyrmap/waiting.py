@@ -11,7 +11,8 @@ import time
 from typing import Callable, Optional
 
 from pyrmap import mapping
-from pyrmap.record import RECORD_OFFSETS, RECORD_SIZE, Record, unpack, unpack_change, unpack_flag, unpack_round
+from pyrmap.layout import RECORD_OFFSETS, RECORD_SIZE
+from pyrmap.record import Record, unpack, unpack_change, unpack_flag, unpack_round
 from pyrmap.texts import read_text
 
 _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98, "ppc64le": 221}

@@ -12,7 +12,7 @@ import numpy as np
 
 from pyrmap import arguments, process, scripts
 from pyrmap.errors import GONE, RoundCancelled, failure_text
-from pyrmap.record import RECORD_FLAG_FAILED, RECORD_FLAG_RESULT
+from pyrmap.layout import RECORD_FLAG_FAILED, RECORD_FLAG_RESULT
 from pyrmap.slot import SLOT_VARIABLE, Handles, Slot, flush_output
 from pyrmap.texts import ERROR_MAX, encode, read_text, shorten
 
