@@ -281,7 +281,7 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	-rmdir $(DESTDIR)$(DOCDIR)
 
-# Both are built from a copy, so that nothing is left in the tree.
+# Both are built from a copy, so that nothing is left in the tree; objects that somebody has left there are not in it.
 install-python:
 	rm -rf $(BUILD)/package-python && mkdir -p $(BUILD) && cp -rL packaging/python $(BUILD)/package-python
 	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-build-isolation --break-system-packages \
@@ -289,6 +289,7 @@ install-python:
 
 install-r:
 	rm -rf $(BUILD)/package-r && mkdir -p $(BUILD) && cp -rL packaging/r $(BUILD)/package-r
+	rm -f $(addprefix $(BUILD)/package-r/src/,*.o *.so)
 	mkdir -p $(DESTDIR)$(R_LIBRARY) && R CMD INSTALL --library=$(DESTDIR)$(R_LIBRARY) $(BUILD)/package-r
 
 uninstall-python:

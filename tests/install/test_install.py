@@ -15,11 +15,15 @@ PREFIX = "/opt/pyrmapfs"
 TARGETS = ("install", "install-r", "install-python")
 
 
-def make(target: str, destination: Path) -> None:
-    """Runs make with the build that is there already, so that nothing is compiled but the R package."""
-    subprocess.run(["make", "-s", target, f"BUILD={BUILD}", f"DESTDIR={destination}", f"PREFIX={PREFIX}"], cwd=ROOT,
-                   check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+def make(target: str, *variables: str, tree: Path = ROOT) -> None:
+    subprocess.run(["make", "-s", target, *variables], cwd=tree, check=True, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL,
                    env={name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")})
+
+
+def make_into(target: str, destination: Path) -> None:
+    """Runs make with the build that is there already, so that nothing is compiled but the R package."""
+    make(target, f"BUILD={BUILD}", f"DESTDIR={destination}", f"PREFIX={PREFIX}")
 
 
 def files_below(folder: Path) -> list[str]:
@@ -31,7 +35,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root that everything was installed into."""
     destination = tmp_path_factory.mktemp("root")
     for target in TARGETS:
-        make(target, destination)
+        make_into(target, destination)
     return destination
 
 
@@ -63,6 +67,25 @@ def test_what_is_installed(installed: Path) -> None:
             assert str(installed).encode() not in content, f"{path} names the folder that it was staged in"
 
 
+@pytest.mark.time_limit(300)
+def test_stale_objects(tmp_path: Path) -> None:
+    """Objects in the tree, newer than their sources, do not get into the R package."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("Makefile", "fs", "conf", "packaging", "tests", "examples"):
+        subprocess.run(["cp", "-a", ROOT / name, tree], check=True)
+    sources = tree / "packaging/r/src"
+    for source in sources.glob("*.c"):
+        source.with_suffix(".o").write_bytes(b"not an object")
+    (sources / "pyrmap.so").write_bytes(b"not a library")
+    stale = files_below(sources)
+    library = tmp_path / "library"
+    make("install-r", f"BUILD={tmp_path / 'build'}", f"R_LIBRARY={library}", tree=tree)
+    subprocess.run(["Rscript", "--vanilla", "-e", f'library(pyrmap, lib.loc = "{library}")'], check=True,
+                   capture_output=True)
+    assert files_below(sources) == stale, "the tree is as it was"
+
+
 def test_version(installed: Path) -> None:
     """The program and both packages say the same version: it is written once."""
     program = subprocess.run([f"{installed}{PREFIX}/bin/pyrmapfs", "--version"], check=True, text=True,
@@ -92,12 +115,12 @@ def test_exchange(installed: Path, mount: Path, tmp_path: Path) -> None:
 def test_uninstall(tmp_path: Path, edited: str) -> None:
     """Nothing is left, but a configuration that somebody edited."""
     for target in TARGETS:
-        make(target, tmp_path)
+        make_into(target, tmp_path)
     configuration = tmp_path / "etc/pyrmapfs.conf"
     if edited == "edited":
         configuration.write_text("[arena]\ncapacity = 1G\n")
-        make("install", tmp_path)
+        make_into("install", tmp_path)
         assert configuration.read_text() == "[arena]\ncapacity = 1G\n"
     for target in TARGETS:
-        make(f"un{target}", tmp_path)
+        make_into(f"un{target}", tmp_path)
     assert files_below(tmp_path) == (["etc/pyrmapfs.conf"] if edited == "edited" else [])
