@@ -9,8 +9,3 @@ struct caller caller_of(uid_t uid, gid_t gid, pid_t thread)
 
     return (struct caller){.uid = uid, .gid = gid, .thread = thread, .process = process ? process : thread};
 }
-
-pid_t caller_process(const struct caller *caller)
-{
-    return caller->process;
-}

@@ -17,6 +17,4 @@ struct caller {
 /* Looks the process up: once for a request, however many want to know it. */
 struct caller caller_of(uid_t uid, gid_t gid, pid_t thread);
 
-pid_t caller_process(const struct caller *caller);
-
 #endif

@@ -46,7 +46,7 @@ static void holes_filled(void *context, int result)
 
     if (result < 0 && nodeid_decode(parked->ops->exchange, parked->nodeid, &inode) == 0) {
         const struct handle *handle = inode.slot->handles;
-        pid_t process = caller_process(&parked->caller);
+        pid_t process = parked->caller.process;
 
         while (handle && !(handle->nodeid == parked->nodeid && handle->access == HANDLE_WRITES &&
                            handle->process == process))

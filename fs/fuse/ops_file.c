@@ -233,7 +233,7 @@ static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_
         request_reply(request, result);
         return;
     }
-    handle->process = caller_process(&caller);
+    handle->process = caller.process;
     handle->backing_id = backing_id;
     handle_enlist(handle, slot);
     fi->direct_io = inode->file != SLOT_DATA_NPY && inode->file != SLOT_RESULT_NPY;

@@ -78,7 +78,7 @@ void stored_take(struct request_ops *ops, struct slot *slot, const struct caller
     for (size_t i = 0; i < WORDS; i++)
         stored->changed |= (uint32_t)(stored->page.word[i] != before.word[i]) << i;
     stored->wait.slot = slot;
-    stored->wait.process = caller_process(caller);
+    stored->wait.process = caller->process;
     stored->wait.event = EVENT_FLAG_RESULT;
     stored->wait.retry = retry;
     stored->wait.end = end;

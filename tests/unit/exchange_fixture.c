@@ -518,7 +518,7 @@ static struct parked *park(struct world *world, struct slot *slot, enum handshak
     parked->flag = flag;
     parked->caller = world->caller;
     parked->wait = (struct wait){.slot = slot, .event = event};
-    parked->wait.process = caller_process(&world->caller);
+    parked->wait.process = world->caller.process;
     parked->wait.retry = retry;
     parked->wait.end = note_end;
     if (handle)
