@@ -193,7 +193,7 @@ int main(int argc, char *argv[])
         return STATUS_USAGE;
     }
     log_open(mode == SUPERVISOR_FOREGROUND ? LOG_TO_STDERR : LOG_TO_SYSLOG, log_level_of(&conf));
-    if (mount_resolve(argv[optind], mountpoint, error) < 0 || mount_prepare(mountpoint, error) < 0) {
+    if (mount_resolve(argv[optind], mountpoint, error) < 0) {
         fprintf(stderr, "pyrmapfs: %s\n", error);
         return 1;
     }

@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char filesystem_type[] = "fuse.pyrmapfs";
@@ -105,14 +107,59 @@ static int clear_stale(const char *mountpoint)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
-int mount_prepare(const char *mountpoint, char error[CONF_ERROR_MAX])
+/* A pyrmapfs that nobody serves any more. */
+static bool is_stale(const char *mountpoint)
 {
     struct statvfs filesystem;
-    struct stat status;
 
     /* Not stat: the kernel may know the attributes of a dead mount's root for an hour yet. */
-    if (statvfs(mountpoint, &filesystem) < 0 && (errno == ENOTCONN || errno == ECONNABORTED) &&
-        is_own_mount(mountpoint)) {
+    return is_own_mount(mountpoint) && statvfs(mountpoint, &filesystem) < 0 &&
+           (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
+/*
+ * Whoever looks at the mount point and then changes what is mounted there holds this lock in between, or two
+ * starts at once would both find it free. What is mounted on a directory hides it, so it is its parent that
+ * is locked. Returns a descriptor to be closed, or -1.
+ */
+static int lock_mountpoint(const char *mountpoint, char error[CONF_ERROR_MAX])
+{
+    enum { PATIENCE_MS = 15000, STEP_MS = 5 };
+    const struct timespec step = {.tv_nsec = STEP_MS * 1000000L};
+    char copy[PATH_MAX];
+    const char *parent;
+    int waited = 0;
+    int fd;
+
+    snprintf(copy, sizeof(copy), "%s", mountpoint);
+    parent = dirname(copy);
+    fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        snprintf(error, CONF_ERROR_MAX,
+                 "%s: %s: the directory of the mount point has to be readable, for a lock on it", parent,
+                 strerror(errno));
+        return -1;
+    }
+    /* Anybody who can read the directory can lock it: we do not wait for ever. */
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK || waited >= PATIENCE_MS) {
+            snprintf(error, CONF_ERROR_MAX,
+                     "%s: cannot be locked: %s: fuser -v %s tells which program holds it", parent,
+                     strerror(errno), parent);
+            close(fd);
+            return -1;
+        }
+        nanosleep(&step, NULL);
+        waited += STEP_MS;
+    }
+    return fd;
+}
+
+static int prepare(const char *mountpoint, char error[CONF_ERROR_MAX])
+{
+    struct stat status;
+
+    if (is_stale(mountpoint)) {
         if (clear_stale(mountpoint) < 0) {
             snprintf(error, CONF_ERROR_MAX,
                      "%s: a stale mount is there and cannot be removed: try umount -l %s as root", mountpoint,
@@ -212,6 +259,7 @@ struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoi
     bool shared =
         ops->conf->allow_other == CONF_ON || (ops->conf->allow_other == CONF_AUTO && geteuid() == 0);
     char options[128];
+    int lock, failed;
     char *argv[] = {(char[]){"pyrmapfs"}, (char[]){"-o"}, options, NULL};
     struct fuse_args args = FUSE_ARGS_INIT(3, argv);
     struct fuse_session *session;
@@ -219,7 +267,7 @@ struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoi
 
     if (check_fuse(ops->conf, error) < 0)
         return NULL;
-    snprintf(options, sizeof(options), "fsname=pyrmapfs,subtype=pyrmapfs,default_permissions%s",
+    snprintf(options, sizeof(options), "fsname=pyrmapfs,subtype=pyrmapfs,default_permissions,noexec%s",
              shared ? ",allow_other" : "");
     session = fuse_session_new(&args, &ops_table, sizeof(ops_table), ops);
     fuse_opt_free_args(&args);
@@ -227,7 +275,16 @@ struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoi
         snprintf(error, CONF_ERROR_MAX, "libfuse could not make a session");
         return NULL;
     }
-    if (mount_quietly(session, mountpoint, said) != 0) {
+    lock = lock_mountpoint(mountpoint, error);
+    if (lock < 0 || prepare(mountpoint, error) < 0) {
+        if (lock >= 0)
+            close(lock);
+        fuse_session_destroy(session);
+        return NULL;
+    }
+    failed = mount_quietly(session, mountpoint, said);
+    close(lock);
+    if (failed) {
         snprintf(error, CONF_ERROR_MAX, "cannot mount at %s: %s%s", mountpoint,
                  said[0] ? said : "the kernel refused", geteuid() == 0 ? "" : ": try it as root");
         fuse_session_destroy(session);
@@ -237,7 +294,20 @@ struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoi
     return session;
 }
 
-void mount_end(struct fuse_session *session)
+enum mount_ending mount_end(struct fuse_session *session, const char *mountpoint)
 {
+    char error[CONF_ERROR_MAX];
+    enum mount_ending ending = MOUNT_GONE;
+    int lock;
+
+    /* libfuse leaves a mount alone whose connection was severed: umount -f on a busy one, or fusectl's abort.
+     */
     fuse_session_unmount(session);
+    lock = lock_mountpoint(mountpoint, error);
+    if (lock < 0)
+        return MOUNT_GONE; /* for all that we can tell: the next start looks again */
+    if (is_stale(mountpoint) && clear_stale(mountpoint) == 0)
+        ending = MOUNT_WAS_SEVERED;
+    close(lock);
+    return ending;
 }

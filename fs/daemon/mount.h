@@ -14,16 +14,20 @@
 int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERROR_MAX]);
 
 /*
- * Refuses what is no directory and what is mounted already; unmounts a pyrmapfs whose server is gone. Returns
- * 0 or -1.
+ * A session with ops as its userdata, mounted. NULL on failure. Refuses what is no directory, what is mounted
+ * already; unmounts a pyrmapfs whose server is gone. Of several starts at
+ * once on one mount point one succeeds.
  */
-int mount_prepare(const char *mountpoint, char error[CONF_ERROR_MAX]);
-
-/* A session with ops as its userdata, mounted. NULL on failure. */
 struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoint,
                                    char error[CONF_ERROR_MAX]);
 
-/* Lazily: who has files open keeps them until the server ends. Harmless if it is unmounted already. */
-void mount_end(struct fuse_session *session);
+enum mount_ending {
+    MOUNT_GONE,
+    MOUNT_WAS_SEVERED, /* the kernel's connection was aborted and the mount left dead: it is cleared now */
+};
+
+/* Lazily: clients that have files open keep them until the server ends. Harmless if it is unmounted already.
+ */
+enum mount_ending mount_end(struct fuse_session *session, const char *mountpoint);
 
 #endif

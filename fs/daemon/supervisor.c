@@ -57,7 +57,7 @@ static int exit_status(pid_t server, int status)
 }
 
 /* Waits for the server's end, and brings it about when a signal asks for it. */
-static int watch_server(struct fuse_session *session, pid_t server, const sigset_t *signals)
+static int watch_server(const struct request_ops *ops, pid_t server, const sigset_t *signals)
 {
     const struct timespec patience = {.tv_sec = SECONDS_TO_STOP};
     bool stopping = false;
@@ -74,7 +74,7 @@ static int watch_server(struct fuse_session *session, pid_t server, const sigset
         } else if (received == SIGTERM || received == SIGINT || received == SIGHUP) {
             /* First the mount, which the server answers for; then the server. */
             if (!stopping)
-                mount_end(session);
+                mount_end(ops->session, ops->mountpoint);
             stopping = true;
             kill(server, SIGTERM);
         }
@@ -122,7 +122,7 @@ static int supervise(struct request_ops *ops, int launcher)
     server = pipe2(ready, O_CLOEXEC) < 0 ? -1 : fork();
     if (server < 0) {
         announce("cannot start the server: out of processes or descriptors", ops->mountpoint, launcher);
-        mount_end(ops->session);
+        mount_end(ops->session, ops->mountpoint);
         fuse_session_destroy(ops->session);
         return 1;
     }
@@ -142,8 +142,12 @@ static int supervise(struct request_ops *ops, int launcher)
         close(launcher);
         leave_terminal();
     }
-    status = watch_server(ops->session, server, &signals);
-    mount_end(ops->session);
+    status = watch_server(ops, server, &signals);
+    if (mount_end(ops->session, ops->mountpoint) == MOUNT_WAS_SEVERED) {
+        log_error("the mount at %s was aborted (umount -f, or /sys/fs/fuse/connections) and is cleared",
+                  ops->mountpoint);
+        status = 1;
+    }
     fuse_session_destroy(ops->session);
     return status;
 }

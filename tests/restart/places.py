@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from daemon import Daemon, is_mounted
+from daemon import Daemon, is_mounted, processes
+from slots import eventually
 
 CAPACITY = {"arena.capacity": "64M", "arena.warm": "0"}
 
@@ -84,3 +85,13 @@ def kill(daemon: Daemon, which: str) -> None:
 def wait_for(pidfd: int) -> None:
     assert select.select([pidfd], [], [], 30)[0], "the process does not end"
     os.close(pidfd)
+
+
+def kill_at(path: Path) -> None:
+    """SIGKILL for all daemons at this mount point at one moment, so that none cleans up after another."""
+    pids = processes(path)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
+    eventually(lambda: processes(path) == [])
+    assert is_mounted(path)

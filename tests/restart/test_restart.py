@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -149,3 +150,35 @@ def test_a_killed_server_is_told(daemon: Daemon) -> None:
     process.stdout.close()
     daemon.start()
     assert "uptime" in status(daemon.path)
+
+
+def abort(path: Path, control: Path) -> None:
+    """As root does it by hand: echo 1 > /sys/fs/fuse/connections/N/abort."""
+    line = next(line for line in open("/proc/self/mountinfo") if f" {path} " in line)
+    control.mkdir()
+    subprocess.run(["mount", "-t", "fusectl", "none", str(control)], check=True)
+    try:
+        (control / line.split()[2].split(":")[1] / "abort").write_text("1")
+    finally:
+        subprocess.run(["umount", str(control)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can sever a connection")
+@pytest.mark.parametrize("how", ["abort", "umount -f"])
+def test_a_severed_connection(daemon: Daemon, tmp_path: Path, how: str) -> None:
+    """It leaves a mount on which nothing answers; the daemon clears it, says so and ends with 1."""
+    process = daemon.process
+    assert process is not None and process.stdout is not None
+    Slot.make(daemon.path, "DONE").bring("DONE")
+    held = os.open(daemon.path / "DONE", os.O_PATH | os.O_DIRECTORY)
+    if how == "abort":
+        abort(daemon.path, tmp_path / "control")
+    else:
+        assert subprocess.run(["umount", "-f", str(daemon.path)], capture_output=True).returncode != 0, "it is busy"
+    assert process.wait(20) == 1
+    process.stdout.close()
+    os.close(held)
+    assert not is_mounted(daemon.path)
+    assert "aborted" in daemon.log.read_text()
+    daemon.start()
+    assert (daemon.path / "DONE").exists() == is_kept(daemon)

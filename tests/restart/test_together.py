@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
-from daemon import Daemon
-from places import on_directory, server_of, snapshot
+from daemon import Daemon, is_mounted
+from places import kill_at, on_directory, server_of, snapshot
 
 STARTS = 8
 
@@ -22,9 +22,14 @@ class Race:
 
     def __init__(self, daemons: list[Daemon]) -> None:
         self.daemons = daemons
+        gate, opener = os.pipe()
         for daemon in daemons:
-            daemon.process = subprocess.Popen(daemon.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                              stderr=daemon.log.open("wb"), start_new_session=True)
+            # Each shell waits for the end of its input, which comes for all of them at one moment.
+            daemon.process = subprocess.Popen(["sh", "-c", 'read _; exec "$@"', "sh", *daemon.command()], stdin=gate,
+                                              stdout=subprocess.PIPE, stderr=daemon.log.open("wb"),
+                                              start_new_session=True)
+        os.close(gate)
+        os.close(opener)
 
     def winners(self) -> list[Daemon]:
         """Those that are ready, once each is ready or has ended."""
@@ -74,6 +79,38 @@ def test_one_directory(directory: Path, used: bool) -> None:
 
 
 @pytest.mark.time_limit(180)
+@pytest.mark.parametrize("stale", [False, True])
+def test_one_mount_point(stale: bool) -> None:
+    """Two looks before two mounts would both find it free; of a stale mount, two would clear it."""
+    for _ in range(8):
+        first = Daemon()
+        if stale:
+            first.start()
+            kill_at(first.path)
+            first.process = None
+            assert is_mounted(first.path)
+        daemons = [first] + [Daemon() for _ in range(STARTS - 1)]
+        others = [daemon.directory for daemon in daemons[1:]]
+        for daemon in daemons:
+            daemon.path = first.path
+        try:
+            winners = Race(daemons).winners()
+            assert len(winners) == 1
+            assert sum(f" {first.path} " in line for line in open("/proc/self/mountinfo")) == 1
+            os.mkdir(first.path / "slot")
+            for daemon in daemons:
+                if daemon is not winners[0]:
+                    assert daemon.process is not None and daemon.process.wait(20) == 1
+                    daemon.process = None
+                    assert "already" in daemon.log.read_text()
+            assert os.listdir(winners[0].path).count("slot") == 1
+        finally:
+            for daemon in daemons:
+                daemon.stop()
+            for directory in [first.directory, *others]:
+                shutil.rmtree(directory, ignore_errors=True)
+
+
 def test_starts_while_another_removes_it(directory: Path) -> None:
     """
     A lock on a file that was removed meanwhile is worth nothing: whoever is ready holds the lock that has the

@@ -9,6 +9,7 @@ from typing import Iterator
 
 import pytest
 from daemon import PYRMAPFS, ROOT, is_mounted, processes
+from places import kill_at
 from slots import Slot, eventually
 
 UNIT = ROOT / "packaging" / "systemd" / "pyrmapfs.service"
@@ -51,9 +52,6 @@ def test_a_first_start_makes_the_mount_point(point: Path) -> None:
 def test_a_restart_after_everything_was_killed(point: Path) -> None:
     """As Restart=on-failure does it: the mount is dead, nobody else clears it."""
     start(point)
-    for pid in processes(point):
-        os.kill(pid, 9)
-    eventually(lambda: processes(point) == [])
-    assert is_mounted(point)
+    kill_at(point)
     start(point)
     Slot.make(point, "slot").bring("DONE")
