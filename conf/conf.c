@@ -80,6 +80,7 @@ static const struct key KEYS[] = {
       "The directory of the arrays: an absolute path of up to " QUOTE(
           PATH_MOST) " bytes.\n"
                      "kind = dir needs it, tmpfs and memfd do not look at it.\n"
+                     "It must not lie below the mount point, which would hide it.\n"
                      "With kind = auto it is an error, because it would have no effect.\n"},
      .type = KEY_PATH,
      .max = PATH_MOST,

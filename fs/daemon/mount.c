@@ -186,6 +186,55 @@ static int prepare(const char *mountpoint, char error[CONF_ERROR_MAX])
     return 0;
 }
 
+/* Whether the directory is the mount point or lies below it. Directories are told by their numbers, not
+ * names. */
+static bool is_within(const char *directory, const struct stat *mountpoint)
+{
+    char path[PATH_MAX];
+    struct stat status;
+
+    for (snprintf(path, sizeof(path), "%s", directory);;) {
+        if (stat(path, &status) == 0 && status.st_dev == mountpoint->st_dev &&
+            status.st_ino == mountpoint->st_ino)
+            return true;
+        if (strcmp(path, "/") == 0)
+            return false;
+        dirname(path); /* cuts it where it is */
+    }
+}
+
+/*
+ * A server that opens a path below its own mount waits for itself, and no signal ends that. So the paths that
+ * it is going to open are looked at before there is a mount. Of the arena's the last name need not exist yet.
+ */
+static int check_arena_path(const struct conf *conf, const char *mountpoint, char error[CONF_ERROR_MAX])
+{
+    char copy[PATH_MAX], parent[PATH_MAX], last[PATH_MAX];
+    struct stat point, arena;
+
+    if (conf->arena_kind != CONF_ARENA_DIR)
+        return 0;
+    snprintf(copy, sizeof(copy), "%s", conf->arena_path);
+    if (!realpath(dirname(copy), parent)) {
+        snprintf(error, CONF_ERROR_MAX, "arena.path = %.190s: %.190s: %s: make it with mkdir -p",
+                 conf->arena_path, copy, strerror(errno));
+        return -1;
+    }
+    if (stat(mountpoint, &point) < 0) {
+        snprintf(error, CONF_ERROR_MAX, "%s: %s", mountpoint, strerror(errno));
+        return -1;
+    }
+    if (is_within(parent, &point) || (stat(conf->arena_path, &arena) == 0 && S_ISDIR(arena.st_mode) &&
+                                      realpath(conf->arena_path, last) && is_within(last, &point))) {
+        snprintf(error, CONF_ERROR_MAX,
+                 "arena.path = %.190s lies below the mount point %.190s, which hides it: choose another "
+                 "directory",
+                 conf->arena_path, mountpoint);
+        return -1;
+    }
+    return 0;
+}
+
 static bool users_may_allow_other(void)
 {
     FILE *file = fopen("/etc/fuse.conf", "re");
@@ -267,7 +316,7 @@ struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoi
 
     if (check_fuse(ops->conf, error) < 0)
         return NULL;
-    snprintf(options, sizeof(options), "fsname=pyrmapfs,subtype=pyrmapfs,default_permissions,noexec%s",
+    snprintf(options, sizeof(options), "fsname=pyrmapfs,subtype=pyrmapfs,default_permissions%s",
              shared ? ",allow_other" : "");
     session = fuse_session_new(&args, &ops_table, sizeof(ops_table), ops);
     fuse_opt_free_args(&args);
@@ -276,7 +325,7 @@ struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoi
         return NULL;
     }
     lock = lock_mountpoint(mountpoint, error);
-    if (lock < 0 || prepare(mountpoint, error) < 0) {
+    if (lock < 0 || prepare(mountpoint, error) < 0 || check_arena_path(ops->conf, mountpoint, error) < 0) {
         if (lock >= 0)
             close(lock);
         fuse_session_destroy(session);

@@ -15,7 +15,7 @@ int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERR
 
 /*
  * A session with ops as its userdata, mounted. NULL on failure. Refuses what is no directory, what is mounted
- * already; unmounts a pyrmapfs whose server is gone. Of several starts at
+ * already, and an arena below the mount point; unmounts a pyrmapfs whose server is gone. Of several starts at
  * once on one mount point one succeeds.
  */
 struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoint,

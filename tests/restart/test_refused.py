@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
-from daemon import Daemon
+from daemon import Daemon, is_mounted
 from places import arena_of, kill, on_directory, refusal, snapshot
 from slots import ANSWER, DATA, Slot
 
@@ -194,3 +194,68 @@ def test_a_second_daemon(used: Daemon) -> None:
     finally:
         assert used.stop() == 0
     expect_slots(used)
+
+
+# Ways to name a directory below the mount point `mnt`.
+WAYS = {
+    "the mount point": "{mnt}",
+    "below it": "{mnt}/arena",
+    "further below": "{mnt}/some/arena",
+    "a link": "{base}/link-to-some",
+    "below a link": "{base}/link/arena",
+    "dots": "{base}/mnt/some/../arena",
+    "out and in again": "{base}/../{name}/mnt/arena",
+    "a bind mount": "{base}/bound/mnt/arena",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("background", [False, True])
+def test_an_arena_below_the_mount_point(way: str, background: bool) -> None:
+    """The daemon would wait for itself, and no signal would end it."""
+    daemon = Daemon({"arena.kind": "dir", "arena.capacity": "64M"})
+    base = daemon.directory
+    (daemon.path / "some").mkdir()
+    (base / "link").symlink_to(daemon.path)
+    (base / "link-to-some").symlink_to(daemon.path / "some")
+    bound = base / "bound"
+    try:
+        if "bind" in way:
+            if os.geteuid() != 0:
+                pytest.skip("only root can bind")
+            bound.mkdir()
+            subprocess.run(["mount", "--bind", str(base), str(bound)], check=True)
+        daemon.options["arena.path"] = WAYS[way].format(mnt=daemon.path, base=base, name=base.name)
+        before = snapshot(daemon.path)
+        said = refusal(daemon) if not background else background_refusal(daemon)
+        assert "arena.path" in said and str(daemon.path) in said and "below" in said
+        assert snapshot(daemon.path) == before
+    finally:
+        if "bind" in way:
+            subprocess.run(["umount", str(bound)], check=True)
+        shutil.rmtree(base)
+
+
+def background_refusal(daemon: Daemon) -> str:
+    command = [word for word in daemon.command() if word != "-f"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1 and done.stdout == "" and not is_mounted(daemon.path)
+    return done.stderr
+
+
+def test_an_arena_beside_the_mount_point() -> None:
+    """A name that only begins like it, and a mount point inside of the arena's directory, are fine."""
+    daemon = on_directory()
+    daemon.options["arena.path"] = str(daemon.path) + "-arena"
+    with daemon:
+        Slot.make(daemon.path, "slot").bring("DONE").remove()
+    daemon = on_directory()
+    daemon.options["arena.path"] = str(daemon.directory)
+    daemon.directory.chmod(0o700)
+    with daemon:
+        Slot.make(daemon.path, "slot").bring("DONE").remove()
+
+
+def test_an_arena_below_nothing(tmp_path: Path) -> None:
+    said = refusal(on_directory(arena=tmp_path / "not" / "there"))
+    assert "arena.path" in said and "mkdir -p" in said
