@@ -29,9 +29,7 @@ stop_round_lost <- function(path) {
 # error: the symbolic errno. path: of a slot or of a mount.
 stop_system <- function(operation, path, error, reason) {
     remedy <- switch(error,
-        ENOSPC = full_arena(path),
-        EDQUOT = paste0("your share of ", mount_of(path), " is used up, of its bytes or of its slots (limits.bytes_per_user, ",
-                        "limits.slots_per_user): rm() results and arrays that are no longer needed, and gc()"),
+        ENOSPC = , EDQUOT = space_remedy(error, path),
         EMFILE = "this R process has too many files open: close some, rm() arrays that are no longer needed, or raise ulimit -n",
         ENFILE = "the machine has too many files open",
         ENOMEM = paste("this R process has no memory or no mapping left: rm() results and arrays that are no longer needed,",
@@ -55,8 +53,13 @@ mount_of <- function(path) {
     if (is_mount(path)) path else dirname(path)
 }
 
-full_arena <- function(path) {
+# What is full, and what to do.
+space_remedy <- function(error, path) {
     mount <- mount_of(path)
+    if (error == "EDQUOT") {
+        return(paste0("your share of ", mount, " is used up, of its bytes or of its slots (limits.bytes_per_user, ",
+                      "limits.slots_per_user): rm() results and arrays that are no longer needed, and gc()"))
+    }
     sizes <- tryCatch({
         status <- readLines(file.path(mount, ".pyrmap", "status"), warn = FALSE)
         size <- function(key) sub(".*\\((.*)\\)$", "\\1", grep(paste0("^", key, ":"), status, value = TRUE)[1L])
@@ -121,6 +124,13 @@ stop_cancelled <- function(job) {
                 script = job$script)
 }
 
+# The errno's name if the Python package found no room in the arena for a result; else NA.
+missing_space <- function(text) {
+    if (is.null(text))
+        return(NA_character_)
+    regmatches(text, regexec("^SlotError: [^\n]*: (ENOSPC|EDQUOT): ", text))[[1L]][2L]
+}
+
 # A failed round: the text of the slot's error file says why. Its first line is "Type: message" for a Python exception.
 stop_failed <- function(text, job) {
     first <- sub("\n.*", "", text)
@@ -137,6 +147,11 @@ stop_failed <- function(text, job) {
         class <- c("pyrmap_missing_function", class)
     module <- NA_character_
     remedy <- NULL
+    space <- missing_space(text)
+    if (!is.na(space)) {
+        class <- c("pyrmap_system_error", class)
+        remedy <- paste0("\n", space_remedy(space, sub("^SlotError: (.*): cannot .*", "\\1", first)))
+    }
     if (known && parts[2L] %in% c("ModuleNotFoundError", "ImportError")) {
         module <- regmatches(first, regexec("No module named '([^']+)'", first))[[1L]][2L]
         if (!is.na(module))
@@ -147,5 +162,5 @@ stop_failed <- function(text, job) {
                 paste0("Python failed in ", job$label, "\n", sub("\n+$", "", text), remedy),
                 script = job$script, python_type = if (known) parts[2L] else NA_character_,
                 python_message = if (known) parts[4L] else first, traceback = text, module = module,
-                python = job$python$path)
+                python = job$python$path, errno = space)
 }

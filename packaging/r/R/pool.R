@@ -68,6 +68,7 @@ release <- function(slot, bytes = slot$bytes) {
 }
 
 reset <- function(slot) {
+    slot$bytes <- 0
     slot$idle <- .Call(C_slot_reset, slot$handle)
 }
 

@@ -37,16 +37,25 @@ await <- function(slots, jobs, server, timeout, deadline, news = FALSE) {
     stop_cancelled(jobs[[-1L - index]])
 }
 
+# What take() returns instead of a result if the arena was full, and R held garbage in it, which is collected now: the call is
+# to be made once more.
+once_more <- structure(list(), class = "pyrmap_once_more")
+is_once_more <- function(result) inherits(result, "pyrmap_once_more")
+
 # The result of a slot that await() named. slots, jobs: those that an error may have come from. round: its number, where
-# the next one may have begun.
-take <- function(slot, job, input, slots = list(slot), jobs = list(job), round = NULL) {
+# the next one may have begun. last: a full arena is an error, whatever R holds.
+take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), round = NULL) {
     result <- .Call(C_slot_result, slot$handle, has_bit64(), input$flat, round)
     if (is.null(result)) {
+        # The part of a result that did find room goes when the slot is released.
+        slot$bytes <- Inf
         text <- .Call(C_slot_read, slot$handle, "error")
         # Still FAILED: else this was the text of another round, or none.
         if (!is.null(round) && !identical(.Call(C_slot_state, slot$handle), c(2, round)))
             stop_round_lost(slot$path)
         cause <- first_cause(text, job, slots, jobs)
+        if (!last && !is.na(missing_space(cause$text)) && .Call(C_collect))
+            return(once_more)
         stop_failed(cause$text, cause$job)
     }
     slot$bytes <- max(slot$bytes, 8 * length(result))
@@ -110,6 +119,13 @@ run_python <- function(data, python_script_path, dtype = NULL, args = NULL, time
     job <- job_of(python_script_path, args, env, python)
     deadline <- check_timeout(timeout)
     server <- server_for(python)
+    result <- run_once(data, input, job, server, mount, timeout, deadline, last = FALSE)
+    if (is_once_more(result))
+        return(run_once(data, input, job, server, mount, timeout, deadline, last = TRUE))
+    result
+}
+
+run_once <- function(data, input, job, server, mount, timeout, deadline, last) {
     root <- root_for(mount)
     holder <- holder_of(data, input, root)
     slot <- if (is.null(holder)) open_round(root, mount, server, job) else follow(root, server, job, holder)
@@ -119,7 +135,7 @@ run_python <- function(data, python_script_path, dtype = NULL, args = NULL, time
         fill(slot, data, input)
     await(list(slot), list(job), server, timeout, deadline)
     ended <- TRUE
-    take(slot, job, input)
+    take(slot, job, input, last)
 }
 
 # A bar in interactive sessions; a function to call with how many are done, and with NULL at the end.
@@ -171,6 +187,7 @@ share <- function(root, server, jobs, input, holder, timeout, deadline) {
     bar <- progress(length(jobs))
     results <- vector("list", length(jobs))
     names(results) <- names(jobs)
+    last <- logical(length(jobs))
     pending <- seq_along(jobs)
     while (length(pending) + length(slots) > 0L) {
         while (length(pending) > 0L && length(slots) < .Call(C_cores)) {
@@ -180,10 +197,16 @@ share <- function(root, server, jobs, input, holder, timeout, deadline) {
         running <- as.integer(names(slots))
         index <- await(slots, jobs[running], server, timeout, deadline)
         done <- running[index]
-        results[[done]] <- take(slots[[index]], jobs[[done]], input)
+        result <- take(slots[[index]], jobs[[done]], input, last[done])
         slot <- slots[[index]]
         slots[[index]] <- NULL
         release(slot)
+        if (is_once_more(result)) {
+            last[done] <- TRUE
+            pending <- c(done, pending)
+        } else {
+            results[[done]] <- result
+        }
         if (!is.null(bar))
             bar(length(jobs) - length(pending) - length(slots))
     }
@@ -205,24 +228,35 @@ run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, t
     jobs <- jobs_of(python_scripts_paths, args, env, python)
     deadline <- check_timeout(timeout)
     server <- server_for(python)
-    holder <- holder_of(initial_data, input, root_for(mount))
+    results <- pipe_once(initial_data, input, jobs, server, mount, timeout, deadline, required_intermediate_results,
+                         last = FALSE)
+    if (is_once_more(results)) {
+        return(pipe_once(initial_data, input, jobs, server, mount, timeout, deadline, required_intermediate_results,
+                         last = TRUE))
+    }
+    results
+}
+
+pipe_once <- function(data, input, jobs, server, mount, timeout, deadline, intermediate, last) {
+    holder <- holder_of(data, input, root_for(mount))
     slots <- open_stages(mount, server, jobs, holder)
     ended <- FALSE
     on.exit(for (slot in rev(slots)) if (ended) release(slot, Inf) else discard(slot, server))
     if (is.null(holder))
-        fill(slots[[1L]], initial_data, input)
+        fill(slots[[1L]], data, input)
     await_stages(slots, jobs, server, timeout, deadline)
-    last <- length(slots)
-    if (!required_intermediate_results) {
-        result <- take(slots[[last]], jobs[[last]], input, slots, jobs)
-        ended <- TRUE
+    count <- length(slots)
+    # The last one first: if it failed, it says why.
+    result <- take(slots[[count]], jobs[[count]], input, last, slots, jobs)
+    if (!intermediate || is_once_more(result)) {
+        ended <- !is_once_more(result)
         return(result)
     }
-    results <- vector("list", last)
+    results <- vector("list", count)
     names(results) <- names(jobs)
-    # The last one first: if it failed, it says why.
-    for (stage in rev(seq_len(last)))
-        results[[stage]] <- take(slots[[stage]], jobs[[stage]], input, slots, jobs)
+    results[[count]] <- result
+    for (stage in rev(seq_len(count - 1L)))
+        results[[stage]] <- take(slots[[stage]], jobs[[stage]], input, TRUE, slots, jobs)
     ended <- TRUE
     results
 }

@@ -114,7 +114,7 @@ stream_outcome <- function(stream, input) {
     count <- length(stream$slots)
     failed <- TRUE
     outcome <- tryCatch({
-        result <- take(stream$slots[[count]], stream$jobs[[count]], input, stream$slots, stream$jobs, stream$due)
+        result <- take(stream$slots[[count]], stream$jobs[[count]], input, TRUE, stream$slots, stream$jobs, stream$due)
         failed <- FALSE
         size <- length(stream$mark)
         if (is.raw(result) && length(result) > size && identical(result[seq_len(size)], stream$mark))
@@ -139,6 +139,11 @@ stream_error <- function(stream, text) {
 # Moves the outcome of the oldest input into the queue: it is pulled later. Whether the round failed.
 stream_resolve <- function(stream) {
     outcome <- stream_outcome(stream, stream$inputs[[1L]])
+    # Once more where R held garbage in a full arena: as if a worker had died.
+    if (!is.na(missing_space(outcome$condition$traceback)) && is.null(stream$inputs[[1L]]$again) && .Call(C_collect)) {
+        stream$inputs[[1L]]$again <- TRUE
+        return(TRUE)
+    }
     stream$due <- stream$due + 1
     stream$inputs <- stream$inputs[-1L]
     stream$queue <- c(stream$queue, list(outcome))

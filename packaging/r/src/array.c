@@ -14,16 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static int map_array(struct vector *vector, const struct slot *slot)
-{
-    int error = vector_map(vector, slot, "data.bin", MAP_FILL);
-    if (error == -ENOSPC || error == -EDQUOT) {
-        R_gc();
-        error = vector_map(vector, slot, "data.bin", MAP_FILL);
-    }
-    return error;
-}
-
 SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
 {
     const struct slot *slot = slot_get(pointer);
@@ -37,7 +27,7 @@ SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
     vector->array = true;
     vector->filling = true;
     vector->round = 1;
-    int error = map_array(vector, slot);
+    int error = vector_map(vector, slot, "data.bin", MAP_FILL);
     if (error)
         raise_system(-error, "make an array in", slot->path);
     SEXP x = PROTECT(vector_wrap(holder, R_NilValue));

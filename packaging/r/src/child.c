@@ -4,6 +4,7 @@
  */
 #include "child.h"
 
+#include "collect.h"
 #include "slot.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -107,25 +108,48 @@ static int above_standard(int fd)
     return moved;
 }
 
-/* Fills theirs[3] and ours[3]; -1 where there is none. */
+static void close_fds(int fds[], int count)
+{
+    for (int i = 0; i < count; i++)
+        close_fd(&fds[i]);
+}
+
+/* Input, output and error, a pair each: [0] to read from, [1] to write to. 0 or -errno. */
+static int open_streams(const char *log, int fds[6])
+{
+    for (int i = 0; i < 6; i++)
+        fds[i] = -1;
+    bool opened;
+    if (log) {
+        fds[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        fds[5] = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        opened = fds[0] >= 0 && fds[5] >= 0;
+    } else {
+        opened =
+            socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0 && pipe2(fds + 4, O_CLOEXEC) == 0;
+    }
+    if (opened && pipe2(fds + 2, O_CLOEXEC) == 0)
+        return 0;
+    int error = -errno;
+    close_fds(fds, 6);
+    return error;
+}
+
+/* Fills theirs[3] and ours[3]; -1 where there is none. 0 or -errno. */
 static int make_pipes(const char *log, int theirs[3], int ours[3])
 {
-    int input[2] = {-1, -1}, output[2] = {-1, -1}, error[2] = {-1, -1};
-    if (log) {
-        input[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        error[1] = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    } else {
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, input) < 0 || pipe2(error, O_CLOEXEC) < 0)
-            return -errno;
-    }
-    if (pipe2(output, O_CLOEXEC) < 0 || input[0] < 0 || error[1] < 0)
-        return -errno;
-    theirs[0] = above_standard(input[0]);
-    theirs[1] = above_standard(output[1]);
-    theirs[2] = above_standard(error[1]);
-    ours[0] = input[1];
-    ours[1] = output[0];
-    ours[2] = error[0];
+    int fds[6];
+    int error = open_streams(log, fds);
+    if (collected_for(error))
+        error = open_streams(log, fds);
+    if (error)
+        return error;
+    theirs[0] = above_standard(fds[0]);
+    theirs[1] = above_standard(fds[3]);
+    theirs[2] = above_standard(fds[5]);
+    ours[0] = fds[1];
+    ours[1] = fds[2];
+    ours[2] = fds[4];
     for (int i = 1; i < 3; i++)
         if (ours[i] >= 0)
             fcntl(ours[i], F_SETFL, O_NONBLOCK);

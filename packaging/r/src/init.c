@@ -20,8 +20,8 @@ static const R_CallMethodDef routines[] = {
     ROUTINE(slot_begin, 3),   ROUTINE(slot_fill, 4),   ROUTINE(slot_result, 4), ROUTINE(array_new, 3),
     ROUTINE(array_holder, 3), ROUTINE(vector_info, 1), ROUTINE(child_start, 4), ROUTINE(child_ready, 2),
     ROUTINE(child_send, 2),   ROUTINE(child_relay, 1), ROUTINE(child_alive, 1), ROUTINE(child_stop, 2),
-    ROUTINE(wait, 4),         ROUTINE(cores, 0),       ROUTINE(slot_run, 3),    ROUTINE(child_news, 1),
-    {NULL, NULL, 0},
+    ROUTINE(collect, 0),      ROUTINE(wait, 4),        ROUTINE(cores, 0),       ROUTINE(slot_run, 3),
+    ROUTINE(child_news, 1),   {NULL, NULL, 0},
 };
 
 void R_init_pyrmap(DllInfo *info);

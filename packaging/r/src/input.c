@@ -9,6 +9,7 @@
 #include "input.h"
 
 #include "child.h"
+#include "collect.h"
 #include "convert.h"
 #include "map.h"
 #include "vector.h"
@@ -65,6 +66,15 @@ static void convert_all(struct filling *filling, char *to)
     }
 }
 
+/* 0 or -errno. */
+static int write_small(int fd, const char *bytes, size_t size)
+{
+    ssize_t written = pwrite(fd, bytes, size, 0);
+    if (written < 0)
+        return -errno;
+    return (size_t)written < size ? -ENOSPC : 0;
+}
+
 static SEXP fill_small(void *context)
 {
     struct filling *filling = context;
@@ -72,11 +82,9 @@ static SEXP fill_small(void *context)
     convert_all(filling, buffer);
     if (filling->done < filling->count)
         return R_NilValue;
-    ssize_t written = pwrite(filling->fd, buffer, filling->size, 0);
-    if (written < 0)
-        filling->error = -errno;
-    else if ((size_t)written < filling->size)
-        filling->error = -ENOSPC;
+    filling->error = write_small(filling->fd, buffer, filling->size);
+    if (collected_for(filling->error))
+        filling->error = write_small(filling->fd, buffer, filling->size);
     return R_NilValue;
 }
 
@@ -101,14 +109,8 @@ static void fill_end(void *context, Rboolean jump)
 /* Reserves and maps. 0 or -errno. */
 static int map_large(struct filling *filling)
 {
-    int error = ftruncate(filling->fd, (off_t)filling->size) < 0 ? -errno : 0;
-    if (error == -ENOSPC || error == -EDQUOT) {
-        /* Results that R has dropped but not collected may hold what is missing. */
-        R_gc();
-        error = ftruncate(filling->fd, (off_t)filling->size) < 0 ? -errno : 0;
-    }
-    if (error)
-        return error;
+    if (ftruncate(filling->fd, (off_t)filling->size) < 0)
+        return -errno;
     filling->address = segment_map(filling->fd, filling->size, MAP_FILL);
     return filling->address ? 0 : -errno;
 }
@@ -148,6 +150,8 @@ static void fill(struct filling *filling, const struct slot *slot)
 {
     if (filling->size > SMALL) {
         filling->error = map_large(filling);
+        if (collected_for(filling->error))
+            filling->error = map_large(filling);
         if (!filling->error)
             R_UnwindProtect(fill_large, filling, fill_end, filling, NULL);
     } else if (filling->size > 0) {
@@ -171,6 +175,8 @@ SEXP pyrmap_slot_fill(SEXP pointer, SEXP x, SEXP type, SEXP dtype)
     if (filling.fd < 0)
         Rf_error("no round was begun in %s", slot->path);
     filling.size = filling.count * record_dtype_size(filling.dtype);
+    /* Results that R has dropped since the last round make room for this one's. */
+    mapped_account(slot, filling.size);
     filling.values = ALTREP(x) ? DATAPTR_OR_NULL(x) : DATAPTR_RO(x);
     slot->data_fd = -1;
     fill(&filling, slot);

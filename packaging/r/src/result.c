@@ -110,7 +110,6 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP bit64, SEXP keep, SEXP round)
     }
     if (record_dtype_size(record.result_dtype) == 0)
         Rf_error("%s has a result of an unknown dtype", slot->path);
-    mapped_account(slot, (size_t)record.result_length * record_dtype_size(record.result_dtype));
     struct vector *vector = vector_new(slot, record.result_dtype, (R_xlen_t)record.result_length);
     SEXP holder = PROTECT(vector_pointer(vector, R_NilValue));
     vector->round = record.round;

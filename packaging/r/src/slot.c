@@ -4,6 +4,7 @@
  */
 #include "slot.h"
 
+#include "collect.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -46,7 +47,10 @@ struct slot *slot_get(SEXP pointer)
 
 int slot_open_file(const struct slot *slot, const char *name, int flags)
 {
-    return openat(slot->directory, name, flags | O_CLOEXEC);
+    int fd = openat(slot->directory, name, flags | O_CLOEXEC);
+    if (fd < 0 && collected_for(-errno))
+        fd = openat(slot->directory, name, flags | O_CLOEXEC);
+    return fd;
 }
 
 int slot_read_record(const struct slot *slot, struct record *record)
@@ -161,6 +165,8 @@ static int write_text(const struct slot *slot, const char *name, const char *tex
 static int slot_open(struct slot *slot)
 {
     slot->directory = open(slot->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (slot->directory < 0 && collected_for(-errno))
+        slot->directory = open(slot->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (slot->directory < 0)
         return -errno;
     slot->record_fd = slot_open_file(slot, "metadata.bin", O_RDWR);
@@ -183,9 +189,20 @@ static size_t arena_capacity(const char *path)
     return (size_t)arena.f_blocks * arena.f_frsize;
 }
 
-SEXP pyrmap_slot_new(SEXP mount, SEXP live)
+/* Creates a directory root/r-PID-NUMBER, and leaves its path in path. 0 or -errno. */
+static int make_directory(const char *root, char *path, size_t size)
 {
     static unsigned counter;
+    do {
+        snprintf(path, size, "%s/r-%ld-%u", root, (long)getpid(), ++counter);
+        if (mkdir(path, 0700) == 0)
+            return 0;
+    } while (errno == EEXIST);
+    return -errno;
+}
+
+SEXP pyrmap_slot_new(SEXP mount, SEXP live)
+{
     const char *root = Rf_translateChar(STRING_ELT(mount, 0));
     size_t size = strlen(root) + 40;
     struct slot *slot = calloc(1, sizeof(*slot) + size);
@@ -194,14 +211,12 @@ SEXP pyrmap_slot_new(SEXP mount, SEXP live)
     slot->creator = getpid();
     slot->directory = slot->record_fd = slot->data_fd = -1;
     slot->live = Rf_asLogical(live) == TRUE;
-    int error = 0;
-    do {
-        snprintf(slot->path, size, "%s/r-%ld-%u", root, (long)slot->creator, ++counter);
-        error = mkdir(slot->path, 0700) < 0 ? errno : 0;
-    } while (error == EEXIST);
+    int error = make_directory(root, slot->path, size);
+    if (collected_for(error))
+        error = make_directory(root, slot->path, size);
     if (error) {
         free(slot);
-        raise_system(error, "create a slot in", root);
+        raise_system(-error, "create a slot in", root);
     }
     slot->capacity = arena_capacity(slot->path);
     SEXP pointer = PROTECT(R_MakeExternalPtr(slot, R_NilValue, R_NilValue));

@@ -4,6 +4,7 @@
  */
 #include "vector.h"
 
+#include "collect.h"
 #include "map.h"
 #include "sum.h"
 #include <errno.h>
@@ -246,7 +247,7 @@ void vector_register(DllInfo *info)
     R_set_altraw_Get_region_method(raw_class, raw_region);
 }
 
-int vector_map(struct vector *vector, const struct slot *slot, const char *name, enum map_mode mode)
+static int map_file(struct vector *vector, const struct slot *slot, const char *name, enum map_mode mode)
 {
     int fd = slot_open_file(slot, name, mode == MAP_FILL ? O_RDWR : O_RDONLY);
     if (fd < 0)
@@ -265,6 +266,20 @@ int vector_map(struct vector *vector, const struct slot *slot, const char *name,
     }
     close(fd);
     return error;
+}
+
+int vector_map(struct vector *vector, const struct slot *slot, const char *name, enum map_mode mode)
+{
+    int error = map_file(vector, slot, name, mode);
+    return collected_for(error) ? map_file(vector, slot, name, mode) : error;
+}
+
+SEXP pyrmap_collect(void)
+{
+    struct mapped before = live;
+    R_gc();
+    collected = live;
+    return Rf_ScalarLogical(live.bytes < before.bytes || live.count < before.count);
 }
 
 bool mapped_enough(void)

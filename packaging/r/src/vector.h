@@ -50,6 +50,8 @@ void vector_unmap(struct vector *vector);
 
 /* Bytes are about to be mapped: lets R collect unused mappings when enough came together. */
 void mapped_account(const struct slot *slot, size_t size);
+/* Lets R collect. Whether mappings went: TRUE or FALSE. */
+SEXP pyrmap_collect(void);
 /* So many mappings are in use (the kernel allows 65530) that the next results are better copied. */
 bool mapped_enough(void);
 
