@@ -25,6 +25,8 @@
 #define CAPACITY_LEAST (UINT64_C(1) << 20)
 #define SIZE_MOST      (UINT64_C(1) << 60)
 #define WAIT_MOST_MS   (UINT64_C(365) * 24 * 3600 * MS_PER_SECOND)
+#define OPEN_LEAST     16
+#define OPEN_MOST      16777216
 #define QUOTE(macro)   QUOTE_(macro)
 #define QUOTE_(text)   #text
 
@@ -128,6 +130,21 @@ static const struct key KEYS[] = {
      .type = KEY_SIZE,
      .max = SIZE_MOST,
      FIELD(bytes_per_user)},
+    {{"limits", "open_per_user", "number", "65536", "files that one user may have open",
+      "How many files one user may have open at a time, from 16 to 16777216; more is refused with EMFILE.\n"
+      "An open that waits for its turn counts. root may have any number.\n"},
+     .type = KEY_NUMBER,
+     .min = OPEN_LEAST,
+     .max = OPEN_MOST,
+     FIELD(open_per_user)},
+    {{"limits", "memory_per_user", "size", "64M",
+      "memory of the daemon for one user's open texts; 0: no limit",
+      "How much memory the daemon keeps for one user: texts that are open, such as\n"
+      "metadata.txt and .pyrmap/graph, and writes that wait; more is refused with EDQUOT.\n"
+      "A text counts once, however often it is open. root may have any amount; 0 sets no limit.\n"},
+     .type = KEY_SIZE,
+     .max = SIZE_MOST,
+     FIELD(memory_per_user)},
     {{"path", "passthrough", "auto|on|off", "auto", "let the kernel read and write arrays without the daemon",
       "Whether the kernel goes straight to the pages of an array (FUSE passthrough).\n"
       "It needs root (CAP_SYS_ADMIN) and Linux 6.9.\n"

@@ -41,7 +41,9 @@ struct conf {
     uint64_t wait_timeout_ms; /* [handshake]; 0 waits for ever */
     uint32_t slots;           /* [limits] */
     uint32_t slots_per_user;
-    uint64_t bytes_per_user;        /* 0: no limit but the capacity */
+    uint64_t bytes_per_user; /* 0: no limit but the capacity */
+    uint32_t open_per_user;
+    uint64_t memory_per_user;       /* 0: no limit */
     enum conf_tristate passthrough; /* [path] */
     enum conf_log_level log_level;  /* [log] */
 };

@@ -26,7 +26,9 @@
  *   slot_files     the files of a slot, a table row each
  *   daemon_files   the files of .pyrmap, a table row each
  *   report         what metadata.txt says
+ *   drawing        the pictures as texts, drawn in turns, shared by all that look
  *   graph          the chains as pictures
+ *   snapshot       a text as it was at one moment, on the account of those that have it
  * exchange/    whose turn it is, and pipelines
  *   exchange       slots: how they come, change hands and go
  *   publish        judges writes of the record and of error
@@ -42,7 +44,7 @@
  *   slot           the table and its index
  *   page           the record as clients map it
  *   text           task and error
- *   quota          slots and bytes per user
+ *   quota          what each user has: slots, bytes, open files, memory
  *   handle         an open file
  * arena/       memory
  *   arena          where segments live
@@ -63,6 +65,7 @@
  *   caller         who makes a request
  *   deadline       one-shot deadlines
  *   background     the helper thread
+ *   turn           long work, done in turns
  *   loop           epoll
  *   log            lines for people
  *   memory         what the machine can spare

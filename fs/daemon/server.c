@@ -6,7 +6,6 @@
 #include "daemon/sandbox.h"
 #include "fuse/notify.h"
 #include "fuse/ops.h"
-#include "fuse/seek.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -178,7 +177,9 @@ static int set_up(struct request_ops *ops)
     if (result == 0)
         result = watch_fd(&server.completions, background_fd(ops->background), completions_ready);
     if (result == 0)
-        result = seek_queue_init(&ops->seeks, server.loop);
+        result = turn_queue_init(&ops->turns, server.loop);
+    if (result == 0 && !(ops->quota = quota_new()))
+        result = -ENOMEM;
     if (result == 0)
         result = open_arena(ops);
     if (result == 0)
@@ -240,7 +241,8 @@ static void tear_down(struct request_ops *ops, int status)
     if (ops->exchange && !finish_urgent_jobs(ops))
         _exit(1);
     if (server.loop)
-        seek_queue_deinit(ops->seeks, server.loop);
+        turn_queue_deinit(ops->turns, server.loop);
+    daemon_files_deinit(&ops->files);
     exchange_deinit(ops->exchange);
     ops->exchange = NULL;
     slots_close(server.slots);

@@ -307,6 +307,7 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
     if (sibling)
         sibling->previous_follower = slot_index(exchange->slots, slot);
     source->first_follower = slot_index(exchange->slots, slot);
+    slots_changed(exchange->slots);
     wait_queue(exchange, slot);
     return 0;
 }
@@ -327,6 +328,7 @@ void chain_unlink(struct exchange *exchange, struct slot *slot)
         next->previous_follower = slot->previous_follower;
     slot->source = slot->next_follower = slot->previous_follower = 0;
     slot_touch(slot, SLOT_DIRECTORY);
+    slots_changed(exchange->slots);
     slot->source_taken = 0;
     slot->failed_by_source = 0;
     step_unshare(exchange, slot);

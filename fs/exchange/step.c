@@ -214,7 +214,7 @@ void step_take(struct exchange *exchange, struct slot *slot, const struct handsh
         text_resize(exchange->arena, slot, SLOT_ERROR, 0);
         slot->failed_by_source = 0;
     }
-    slot->state = step->next;
+    slot_enter_state(exchange->slots, slot, step->next);
     slot->record.flag = handshake_flag(step->next);
     if (step->next != STATE_FILLING)
         slot->filler = 0;

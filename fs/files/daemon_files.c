@@ -2,29 +2,11 @@
 #include "files/daemon_files.h"
 
 #include "base/deadline.h"
-#include "files/graph.h"
 #include "files/report.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct census {
-    uint32_t states[HANDSHAKE_STATES];
-    uint32_t slots;
-};
-
-static struct census count_slots(const struct exchange *exchange)
-{
-    struct census census = {.slots = slots_count(exchange_slots(exchange))};
-    const struct slot *slot;
-    uint32_t index = 0;
-
-    while ((slot = slot_after(exchange_slots(exchange), index))) {
-        index = slot_index(exchange_slots(exchange), slot);
-        census.states[slot->state]++;
-    }
-    return census;
-}
 
 static void print_bytes(FILE *out, const char *key, uint64_t bytes)
 {
@@ -48,7 +30,7 @@ static void print_status(const struct daemon_files *files, FILE *out)
 {
     const struct exchange *exchange = files->exchange;
     const struct exchange_counts *counts = exchange_counts(exchange);
-    struct census census = count_slots(exchange);
+    const struct slots *slots = exchange_slots(exchange);
     uint64_t uptime = deadline_now_ms() - files->started_ms;
     struct ledger_usage usage;
 
@@ -61,10 +43,10 @@ static void print_status(const struct daemon_files *files, FILE *out)
     print_bytes(out, "warm", usage.warm);
     print_bytes(out, "free", free_bytes(&usage));
     print_bytes(out, "files", usage.files);
-    fprintf(out, "slots: %u of %u (", census.slots, slots_limit(exchange_slots(exchange)));
+    fprintf(out, "slots: %u of %u (", slots_count(slots), slots_limit(slots));
     for (int state = 0; state < HANDSHAKE_STATES; state++)
         fprintf(out, "%s%s %u", state ? ", " : "", handshake_state_name((enum handshake_state)state),
-                census.states[state]);
+                slots_in_state(slots, (enum handshake_state)state));
     fprintf(out, ")\nrounds: %llu\n", (unsigned long long)counts->rounds);
     fprintf(out, "waiters: %u\n", counts->waiters);
     fprintf(out, "refusals: %llu\n", (unsigned long long)counts->refusals);
@@ -86,7 +68,7 @@ static void print_metric(FILE *out, const char *name, const char *type, const ch
 static void print_metrics(const struct daemon_files *files, FILE *out)
 {
     const struct exchange *exchange = files->exchange;
-    struct census census = count_slots(exchange);
+    const struct slots *slots = exchange_slots(exchange);
     const struct exchange_counts *counts = exchange_counts(exchange);
     struct ledger_usage usage;
 
@@ -105,9 +87,8 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
     print_head(out, "slots", "gauge", "Slots by state of their handshake.");
     for (int state = 0; state < HANDSHAKE_STATES; state++)
         fprintf(out, "pyrmapfs_slots{state=\"%s\"} %u\n", handshake_state_name((enum handshake_state)state),
-                census.states[state]);
-    print_metric(out, "slots_limit", "gauge", "The most slots in all.",
-                 slots_limit(exchange_slots(exchange)));
+                slots_in_state(slots, (enum handshake_state)state));
+    print_metric(out, "slots_limit", "gauge", "The most slots in all.", slots_limit(slots));
     print_metric(out, "rounds_total", "counter", "Published results.", counts->rounds);
     print_head(out, "refusals_total", "counter", "Refused operations by errno.");
     for (size_t error = 0; error < EXCHANGE_ERRNOS; error++) {
@@ -131,22 +112,14 @@ static void print_config(const struct daemon_files *files, FILE *out)
     conf_print(files->conf, out);
 }
 
-static void print_graph(const struct daemon_files *files, FILE *out)
-{
-    graph_dot(files->exchange, out);
-}
-
-static void print_chains(const struct daemon_files *files, FILE *out)
-{
-    graph_tree(files->exchange, out);
-}
-
+/* A row has one of the two: a text that is printed at once, or a drawing. */
 static const struct {
     const char *name;
     void (*print)(const struct daemon_files *files, FILE *out);
+    enum graph_kind drawing;
 } rows[] = {
-    {"status", print_status}, {"metrics", print_metrics}, {"config", print_config},
-    {"graph", print_graph},   {"chains", print_chains},
+    {"status", print_status, 0}, {"metrics", print_metrics, 0}, {"config", print_config, 0},
+    {"graph", NULL, GRAPH_DOT},  {"chains", NULL, GRAPH_TREE},
 };
 
 enum { FILES = sizeof(rows) / sizeof(rows[0]) };
@@ -165,13 +138,64 @@ unsigned daemon_files_find(const char *name)
     return 0;
 }
 
-char *daemon_files_text(const struct daemon_files *files, unsigned number, size_t *size)
+static struct snapshot *print(const struct daemon_files *files, unsigned number)
 {
     char *text = NULL;
-    FILE *out = daemon_files_name(number) ? open_memstream(&text, size) : NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
 
     if (!out)
         return NULL;
     rows[number - 1].print(files, out);
-    return fclose(out) == 0 ? text : NULL;
+    if (fclose(out) == 0)
+        return snapshot_new(text, size);
+    free(text);
+    return NULL;
+}
+
+enum drawing_progress daemon_files_get(struct daemon_files *files, unsigned number, struct drawing_wait *wait)
+{
+    struct snapshot *text;
+
+    if (!daemon_files_name(number)) {
+        wait->ready(wait, -ESTALE, NULL);
+        return DRAWING_READY;
+    }
+    if (!rows[number - 1].print)
+        return drawing_get(&files->drawings[rows[number - 1].drawing], wait);
+    text = print(files, number);
+    wait->ready(wait, text ? 0 : -ENOMEM, text);
+    snapshot_forget(text);
+    return DRAWING_READY;
+}
+
+size_t daemon_files_size(const struct daemon_files *files, unsigned number)
+{
+    if (!daemon_files_name(number))
+        return 0;
+    if (!rows[number - 1].print)
+        return drawing_size(&files->drawings[rows[number - 1].drawing]);
+    return rows[number - 1].print == print_config ? files->config_size : 0;
+}
+
+void daemon_files_closed(struct daemon_files *files)
+{
+    for (int kind = 0; kind < GRAPH_KINDS; kind++)
+        drawing_closed(&files->drawings[kind]);
+}
+
+void daemon_files_init(struct daemon_files *files, struct turn_queue *turns)
+{
+    struct snapshot *config = print(files, daemon_files_find("config"));
+
+    for (int kind = 0; kind < GRAPH_KINDS; kind++)
+        drawing_init(&files->drawings[kind], (enum graph_kind)kind, exchange_slots(files->exchange), turns);
+    files->config_size = config ? snapshot_size(config) : 0;
+    snapshot_forget(config);
+}
+
+void daemon_files_deinit(struct daemon_files *files)
+{
+    for (int kind = 0; kind < GRAPH_KINDS; kind++)
+        drawing_deinit(&files->drawings[kind]);
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * daemon_files.h - the daemon's own files in .pyrmap, all read-only and made when they are opened.
+ *
+ * What is large, because it shows all slots, is drawn in turns and shared: see drawing.h.
  */
 #ifndef PYRMAPFS_DAEMON_FILES_H
 #define PYRMAPFS_DAEMON_FILES_H
 
 #include "conf.h"
 #include "exchange/exchange.h"
+#include "files/drawing.h"
 
 /* Where the numbers come from. Owned by the caller. */
 struct daemon_files {
@@ -17,15 +20,33 @@ struct daemon_files {
     const char *const *request_names; /* requests by kind */
     const uint64_t *request_counts;
     size_t request_kinds;
+
+    /* daemon_files_init's */
+    struct drawing drawings[GRAPH_KINDS];
+    size_t config_size;
 };
+
+/* The numbers' places are filled in, the exchange is there. */
+void daemon_files_init(struct daemon_files *files, struct turn_queue *turns);
+/* The turns are over. */
+void daemon_files_deinit(struct daemon_files *files);
 
 /* The name of the n-th file, from 1; NULL beyond the last. */
 const char *daemon_files_name(unsigned number);
 /* 0 if there is none of that name. */
 unsigned daemon_files_find(const char *name);
 
-/* The file's text from malloc, and its size in bytes; NULL if there is no memory, or no file of that number.
+/* The file's text as it is now: wait->ready is called once, at once or later. -ESTALE: no such file. */
+enum drawing_progress daemon_files_get(struct daemon_files *files, unsigned number,
+                                       struct drawing_wait *wait);
+
+/*
+ * The size of that text where it is known without making it, else 0, as of files in /proc: readers go on to
+ * the end. status and metrics change with each look at them.
  */
-char *daemon_files_text(const struct daemon_files *files, unsigned number, size_t *size);
+size_t daemon_files_size(const struct daemon_files *files, unsigned number);
+
+/* Somebody closed one. */
+void daemon_files_closed(struct daemon_files *files);
 
 #endif

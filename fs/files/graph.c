@@ -25,25 +25,15 @@ static void print_escaped(const char *name, FILE *out)
     }
 }
 
-void graph_dot(struct exchange *exchange, FILE *out)
+static void print_dot(const struct slot *slot, uint32_t index, FILE *out)
 {
-    const struct slot *slot;
-    uint32_t index = 0;
-
-    fputs("digraph pyrmapfs {\n    rankdir=LR;\n    node [shape=box, style=\"rounded,filled\", "
-          "fontname=\"sans-serif\"];\n",
-          out);
-    while ((slot = slot_after(exchange_slots(exchange), index))) {
-        index = slot_index(exchange_slots(exchange), slot);
-        fprintf(out, "    n%u [label=\"", index);
-        print_escaped(slot->name, out);
-        fprintf(out, "\\n%s %llu\", fillcolor=%s];\n", handshake_state_name(slot_state(slot)),
-                (unsigned long long)slot->record.round, colour_of(slot));
-        if (slot->source)
-            fprintf(out, "    n%u -> n%u%s;\n", slot->source, index,
-                    slot->source_side == RECORD_SIDE_INPUT ? " [style=dashed, label=\"data.bin\"]" : "");
-    }
-    fputs("}\n", out);
+    fprintf(out, "    n%u [label=\"", index);
+    print_escaped(slot->name, out);
+    fprintf(out, "\\n%s %llu\", fillcolor=%s];\n", handshake_state_name(slot_state(slot)),
+            (unsigned long long)slot->record.round, colour_of(slot));
+    if (slot->source)
+        fprintf(out, "    n%u -> n%u%s;\n", slot->source, index,
+                slot->source_side == RECORD_SIDE_INPUT ? " [style=dashed, label=\"data.bin\"]" : "");
 }
 
 enum { DEEPEST = 32 };
@@ -61,35 +51,79 @@ static void print_node(const struct slot *slot, unsigned depth, FILE *out)
             (unsigned long long)slot->record.round);
 }
 
-/* Walks a tree in preorder by its links: chains may be longer than the stack is deep. */
-static void print_tree(struct exchange *exchange, const struct slot *root, FILE *out)
+static void enter(struct graph *graph, struct slots *slots, uint32_t index, uint32_t depth, FILE *out)
 {
-    const struct slot *at = root;
-    unsigned depth = 0;
+    const struct slot *slot = slot_at(slots, index);
 
-    while (at) {
-        print_node(at, depth, out);
-        if (at->first_follower) {
-            at = slot_at(exchange_slots(exchange), at->first_follower);
-            depth++;
-            continue;
-        }
-        while (at && at != root && !at->next_follower) {
-            at = slot_at(exchange_slots(exchange), at->source);
-            depth--;
-        }
-        at = !at || at == root ? NULL : slot_at(exchange_slots(exchange), at->next_follower);
+    graph->at = index;
+    graph->serial = slot->serial;
+    graph->depth = depth;
+    graph->is_below = false;
+    print_node(slot, depth, out);
+}
+
+/* The next slot of the table. Returns false beyond the last. */
+static bool look_further(struct graph *graph, struct slots *slots, FILE *out)
+{
+    const struct slot *slot = slot_at(slots, ++graph->root);
+
+    if (graph->root >= slots_end(slots))
+        return false;
+    if (!slot)
+        return true;
+    if (graph->kind == GRAPH_DOT)
+        print_dot(slot, graph->root, out);
+    else if (!slot->source && slot->first_follower)
+        enter(graph, slots, graph->root, 0, out);
+    return true;
+}
+
+/* One move in a tree, in preorder and by its links: chains may be longer than the stack is deep. */
+static void walk_on(struct graph *graph, struct slots *slots, FILE *out)
+{
+    const struct slot *slot = slot_at(slots, graph->at);
+
+    /* It may have gone since the last piece, and our place in the tree with it. */
+    bool lost = !slot || slot->serial != graph->serial;
+
+    if (!lost && !graph->is_below && slot->first_follower) {
+        enter(graph, slots, slot->first_follower, graph->depth + 1, out);
+    } else if (lost || graph->depth == 0 || !slot->source) {
+        graph->at = 0;
+    } else if (slot->next_follower) {
+        enter(graph, slots, slot->next_follower, graph->depth, out);
+    } else {
+        graph->at = slot->source;
+        graph->serial = slot_at(slots, slot->source)->serial;
+        graph->depth--;
+        graph->is_below = true;
     }
 }
 
-void graph_tree(struct exchange *exchange, FILE *out)
+void graph_begin(struct graph *graph, enum graph_kind kind, struct slots *slots, FILE *out)
 {
-    const struct slot *slot;
-    uint32_t index = 0;
+    /* Each entry is looked at, entered, and left again. */
+    *graph = (struct graph){.kind = kind, .moves_left = 3 * (uint64_t)slots_end(slots) + 1};
+    if (kind == GRAPH_DOT)
+        fputs("digraph pyrmapfs {\n    rankdir=LR;\n    node [shape=box, style=\"rounded,filled\", "
+              "fontname=\"sans-serif\"];\n",
+              out);
+}
 
-    while ((slot = slot_after(exchange_slots(exchange), index))) {
-        index = slot_index(exchange_slots(exchange), slot);
-        if (!slot->source && slot->first_follower)
-            print_tree(exchange, slot, out);
+bool graph_draw(struct graph *graph, struct slots *slots, FILE *out)
+{
+    for (int moves = 0; moves < GRAPH_PIECE; moves++) {
+        bool more = graph->moves_left-- > 0;
+
+        if (more && graph->at)
+            walk_on(graph, slots, out);
+        else if (more)
+            more = look_further(graph, slots, out);
+        if (!more) {
+            if (graph->kind == GRAPH_DOT)
+                fputs("}\n", out);
+            return false;
+        }
     }
+    return true;
 }

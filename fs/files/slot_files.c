@@ -7,6 +7,7 @@
 #include "exchange/step.h"
 #include "exchange/wait.h"
 #include "files/report.h"
+#include "files/snapshot.h"
 #include "protocol/record_text.h"
 #include "slot/text.h"
 #include <errno.h>
@@ -62,45 +63,48 @@ static int record_write(struct exchange *exchange, struct handle *handle, const 
 
 static int keep_text(struct handle *handle, char *text, size_t size)
 {
-    handle->text = text;
-    handle->text_size = text ? size : 0;
-    return text ? 0 : -ENOMEM;
+    handle->snapshot = text ? snapshot_new(text, size) : NULL;
+    return handle->snapshot ? 0 : -ENOMEM;
 }
 
-static ssize_t snapshot_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
-                             off_t offset)
+/* Truncated at open, it has none. */
+static ssize_t kept_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                         off_t offset)
 {
     (void)exchange;
-    if ((uint64_t)offset >= handle->text_size)
-        return 0;
-    if (size > handle->text_size - (size_t)offset)
-        size = handle->text_size - (size_t)offset;
-    memcpy(buffer, handle->text + offset, size);
-    return (ssize_t)size;
+    return handle->snapshot ? (ssize_t)snapshot_read(handle->snapshot, buffer, size, offset) : 0;
+}
+
+/* The text from malloc, or NULL. What there is to say is bounded: see report.h. */
+static char *report_text(struct exchange *exchange, const struct slot *slot, size_t *size)
+{
+    char *text = NULL;
+    FILE *out = open_memstream(&text, size);
+
+    if (!out)
+        return NULL;
+    report_slot(exchange, slot, out);
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
 }
 
 static int report_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
 {
-    char *text = NULL;
     size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    char *text = report_text(exchange, slot, &size);
 
-    if (!out)
-        return -ENOMEM;
-    report_slot(exchange, slot, out);
-    if (fclose(out) != 0)
-        return -ENOMEM;
     return keep_text(handle, text, size);
 }
 
 static off_t report_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
-    struct handle handle = {0};
-    off_t size = report_open(exchange, slot, &handle) == 0 ? (off_t)handle.text_size : 0;
+    size_t size = 0;
 
     (void)file;
-    free(handle.text);
-    return size;
+    free(report_text(exchange, slot, &size));
+    return (off_t)size;
 }
 
 static int report_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
@@ -414,7 +418,7 @@ static const struct slot_files_row rows[SLOT_FILES] = {
     /*                     kind                  size            open         read            write         resize            unlink */
     [SLOT_DIRECTORY]    = {SLOT_FILES_DIRECTORY, NULL,           NULL,        NULL,           NULL,         NULL,             NULL},
     [SLOT_METADATA_BIN] = {SLOT_FILES_RECORD,    record_size,    NULL,        record_read,    record_write, NULL,             round_unlink},
-    [SLOT_METADATA_TXT] = {SLOT_FILES_TEXT,      report_size,    report_open, snapshot_read,  report_write, NULL,             NULL},
+    [SLOT_METADATA_TXT] = {SLOT_FILES_TEXT,      report_size,    report_open, kept_read,      report_write, NULL,             NULL},
     [SLOT_DATA_BIN]     = {SLOT_FILES_ARRAY,     array_size,     NULL,        NULL,           NULL,         NULL,             round_unlink},
     [SLOT_RESULT_BIN]   = {SLOT_FILES_ARRAY,     array_size,     NULL,        NULL,           NULL,         NULL,             round_unlink},
     [SLOT_DATA_TXT]     = {SLOT_FILES_VIEW,      view_size,      view_open,   text_view_read, NULL,         NULL,             NULL},
@@ -423,8 +427,8 @@ static const struct slot_files_row rows[SLOT_FILES] = {
     [SLOT_RESULT_NPY]   = {SLOT_FILES_VIEW,      view_size,      view_open,   npy_view_read,  NULL,         NULL,             NULL},
     [SLOT_TASK]         = {SLOT_FILES_TEXT,      text_file_size, NULL,        text_file_read, task_write,   text_file_resize, text_file_unlink},
     [SLOT_ERROR]        = {SLOT_FILES_TEXT,      text_file_size, NULL,        text_file_read, error_write,  text_file_resize, text_file_unlink},
-    [SLOT_OWNER]        = {SLOT_FILES_TEXT,      pid_size,       pid_open,    snapshot_read,  pid_write,    pid_resize,       pid_unlink},
-    [SLOT_WORKER]       = {SLOT_FILES_TEXT,      pid_size,       pid_open,    snapshot_read,  pid_write,    pid_resize,       pid_unlink},
+    [SLOT_OWNER]        = {SLOT_FILES_TEXT,      pid_size,       pid_open,    kept_read,      pid_write,    pid_resize,       pid_unlink},
+    [SLOT_WORKER]       = {SLOT_FILES_TEXT,      pid_size,       pid_open,    kept_read,      pid_write,    pid_resize,       pid_unlink},
     [SLOT_SOURCE]       = {SLOT_FILES_LINK,      link_size,      NULL,        NULL,           NULL,         NULL,             link_unlink},
 };
 /* clang-format on */
@@ -443,8 +447,8 @@ void slot_files_close(struct exchange *exchange, struct handle *handle)
         free(handle->view.context);
         handle->view.context = NULL;
     }
-    free(handle->text);
-    handle->text = NULL;
+    snapshot_forget(handle->snapshot);
+    handle->snapshot = NULL;
 }
 
 enum handshake_event slot_files_write_event(const struct handle *handle, const char *bytes, size_t size,

@@ -3,7 +3,6 @@
 
 #include "exchange/array.h"
 #include "exchange/step.h"
-#include <stdlib.h>
 
 /* Names of arrays and views stand for another inode in the next round: the kernel asks each time. */
 static const struct attributes_timeouts lasting = {3600, 3600};
@@ -20,19 +19,16 @@ void attributes_times(const struct slot_times *times, struct stat *st)
 
 static void daemon_attributes(struct request_ops *ops, unsigned number, struct stat *st)
 {
-    size_t size = 0;
-
     st->st_mode = number ? S_IFREG | 0444 : S_IFDIR | 0555;
     st->st_nlink = number ? 1 : 2;
     st->st_uid = ops->uid;
     st->st_gid = ops->gid;
     st->st_mtim = st->st_ctim = st->st_atim = ops->started;
-    if (number) {
-        free(daemon_files_text(&ops->files, number, &size));
-        clock_gettime(CLOCK_REALTIME, &st->st_mtim);
-        st->st_ctim = st->st_atim = st->st_mtim;
-    }
-    st->st_size = (off_t)size;
+    if (!number)
+        return;
+    clock_gettime(CLOCK_REALTIME, &st->st_mtim);
+    st->st_ctim = st->st_atim = st->st_mtim;
+    st->st_size = (off_t)daemon_files_size(&ops->files, number);
 }
 
 static void array_attributes(struct request_ops *ops, const struct slot *slot, enum record_side side,

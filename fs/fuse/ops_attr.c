@@ -3,6 +3,7 @@
 
 #include "exchange/array.h"
 #include "exchange/step.h"
+#include "files/snapshot.h"
 #include "fuse/attributes.h"
 #include "fuse/nodeid.h"
 #include "fuse/notify.h"
@@ -79,7 +80,7 @@ static int stale_attributes(struct request_ops *ops, uint64_t nodeid, struct sta
     case SLOT_FILES_TEXT:
     case SLOT_FILES_DIRECTORY:
     case SLOT_FILES_LINK:
-        size = handle->text_size;
+        size = handle->snapshot ? snapshot_size(handle->snapshot) : 0;
         break;
     }
     *st = (struct stat){.st_mode = S_IFREG | 0400, .st_nlink = 0, .st_blksize = 4096, .st_uid = ops->uid};

@@ -4,8 +4,10 @@
 #include "base/container.h"
 #include "base/log.h"
 #include "exchange/array.h"
+#include "exchange/refuse.h"
 #include "exchange/step.h"
 #include "exchange/wait.h"
+#include "files/snapshot.h"
 #include "fuse/nodeid.h"
 #include "fuse/parked.h"
 #include "fuse/seek.h"
@@ -21,6 +23,10 @@
 
 static void handle_free(struct request_ops *ops, struct handle *handle)
 {
+    struct snapshot *text = handle->snapshot;
+
+    /* What it has on an account goes with the handle. */
+    handle->snapshot = NULL;
     switch (request_file_kind(handle)) {
     case SLOT_FILES_ARRAY:
         array_close(ops->exchange, handle);
@@ -34,15 +40,8 @@ static void handle_free(struct request_ops *ops, struct handle *handle)
         slot_files_close(ops->exchange, handle);
         break;
     }
-    if (handle->poll)
-        fuse_pollhandle_destroy(handle->poll);
-    if (handle->next_open)
-        handle->next_open->previous_open = handle->previous_open;
-    if (handle->previous_open)
-        handle->previous_open->next_open = handle->next_open;
-    else if (ops->open == handle)
-        ops->open = handle->next_open;
-    free(handle);
+    handle->snapshot = text;
+    request_handle_free(ops, handle);
 }
 
 /* One backing id per segment for life: a second one would give EIO to who has it open under the first. */
@@ -65,16 +64,49 @@ static int array_backing(struct request_ops *ops, struct handle *handle, int32_t
     return 0;
 }
 
-/* The kernel may still be about to act on the answer to another open: until the last handle goes it needs the
- * id. */
-static void release_removed_record(struct request_ops *ops, const struct handle *handle)
-{
-    const struct handle *other = ops->open;
+/*
+ * A record page's registration. The kernel may still be about to act on the answer to another open: it needs
+ * the id until the last handle goes, and handles may outlive the slot.
+ */
+struct record_backing {
+    int32_t id;
+    uint32_t handles;
+};
 
-    while (other && (other == handle || other->backing_id != handle->backing_id))
-        other = other->next_open;
-    if (!other)
-        transport_backing_close(ops->transport, handle->backing_id);
+static int record_backing_open(struct request_ops *ops, struct slot *slot, struct handle *handle)
+{
+    struct record_backing *backing = slot->page_backing;
+
+    if (!backing) {
+        int id;
+
+        backing = calloc(1, sizeof(*backing));
+        if (!backing)
+            return -ENOMEM;
+        id = transport_backing_open(ops->transport, slot->page_fd);
+        if (id < 0) {
+            free(backing);
+            return id;
+        }
+        backing->id = id;
+        slot->page_backing = backing;
+    }
+    backing->handles++;
+    handle->backing = backing;
+    return 0;
+}
+
+static void record_backing_close(struct request_ops *ops, struct handle *handle)
+{
+    struct record_backing *backing = handle->backing;
+
+    handle->backing = NULL;
+    if (--backing->handles > 0)
+        return;
+    if (handle->slot)
+        handle->slot->page_backing = NULL;
+    transport_backing_close(ops->transport, backing->id);
+    free(backing);
 }
 
 static void release_record(struct request_ops *ops, struct handle *handle, const struct caller *caller)
@@ -82,19 +114,13 @@ static void release_record(struct request_ops *ops, struct handle *handle, const
     struct slot *slot = handle->slot;
     struct record page;
 
-    if (exchange_data_path(ops->exchange) != DATA_PATH_PASSTHROUGH)
+    if (!handle->backing)
         return;
-    if (!slot) {
-        release_removed_record(ops, handle);
-        return;
-    }
-    if (handle->access == HANDLE_WRITES && page_read(slot, &page) == 0)
+    if (slot && handle->access == HANDLE_WRITES && page_read(slot, &page) == 0)
         stored_take(ops, slot, caller, &page, &slot->record);
-    page_close(slot);
-    if (slot->page_handles == 0) {
-        transport_backing_close(ops->transport, slot->page_backing_id);
-        slot->page_backing_id = 0;
-    }
+    if (slot)
+        page_close(slot);
+    record_backing_close(ops, handle);
 }
 
 static void reply_open(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
@@ -103,10 +129,7 @@ static void reply_open(struct request_ops *ops, fuse_req_t request, struct fuse_
     fi->fh = (uintptr_t)handle;
     if (handle->slot)
         handle->times = *slot_times(handle->slot, handle->file);
-    handle->next_open = ops->open;
-    if (ops->open)
-        ops->open->previous_open = handle;
-    ops->open = handle;
+    request_handle_list(ops, handle);
     if (transport_reply_open(ops->transport, request, fi, backing_id) != -ENOENT)
         return;
     /* The opener was killed meanwhile: no RELEASE will come. */
@@ -171,7 +194,7 @@ static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t n
     int result;
 
     if (!parked) {
-        free(handle);
+        handle_free(ops, handle);
         request_reply(request, -ENOMEM);
         return;
     }
@@ -189,22 +212,38 @@ static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t n
         end_open(&parked->wait, result);
 }
 
-static int open_record_page(struct request_ops *ops, struct slot *slot, int32_t *backing_id)
+static int open_record_page(struct request_ops *ops, struct slot *slot, struct handle *handle)
 {
     int result = page_open(ops->arena, slot);
 
-    *backing_id = 0;
-    if (result < 0 || slot->page_backing_id) {
-        *backing_id = slot->page_backing_id;
+    if (result < 0)
         return result;
-    }
-    result = transport_backing_open(ops->transport, slot->page_fd);
-    if (result < 0) {
+    result = record_backing_open(ops, slot, handle);
+    if (result < 0)
         page_close(slot);
-        return result;
-    }
-    slot->page_backing_id = *backing_id = result;
-    return 0;
+    return result;
+}
+
+/* Has the slot remember why a file of it was not opened. */
+static int refuse_open(struct request_ops *ops, struct slot *slot, const struct caller *caller, int result)
+{
+    if (result == -EMFILE)
+        refuse_operation(ops->exchange, slot, caller, "open a file", result,
+                         "the user has as many files open as limits.open_per_user allows");
+    else if (result == -EDQUOT)
+        refuse_operation(ops->exchange, slot, caller, "open a file", result,
+                         "the user's open texts take as much memory as limits.memory_per_user allows");
+    return result;
+}
+
+/* The text that row->open made goes on the account of the one who opens it. */
+static int charge_text(struct request_ops *ops, struct handle *handle)
+{
+    struct snapshot *text = handle->snapshot;
+    int result = request_handle_charge(ops, handle, text);
+
+    snapshot_forget(text);
+    return result;
 }
 
 static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
@@ -213,64 +252,101 @@ static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_
     const struct slot_files_row *row = slot_files_row(inode->file);
     struct caller caller = request_caller(request);
     struct slot *slot = inode->slot;
-    int32_t backing_id = 0;
     int result = 0;
 
     if (handle->access == HANDLE_WRITES && !row->write)
         result = -EACCES; /* views; the kernel's own check lets root through */
     if (result == 0 && row->open)
         result = row->open(ops->exchange, slot, handle);
+    if (result == 0 && handle->snapshot)
+        result = refuse_open(ops, slot, &caller, charge_text(ops, handle));
     if (result == 0 && row->kind == SLOT_FILES_RECORD &&
         exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH)
-        result = open_record_page(ops, slot, &backing_id);
+        result = open_record_page(ops, slot, handle);
     if (result == 0 && fi->flags & O_TRUNC && row->resize) {
         result = row->resize(ops->exchange, slot, inode->file, 0);
-        handle->text_size = 0;
+        request_handle_forget_text(ops, handle);
     }
     if (result < 0) {
-        slot_files_close(ops->exchange, handle);
-        free(handle);
+        handle_free(ops, handle);
         request_reply(request, result);
         return;
     }
     handle->process = caller.process;
-    handle->backing_id = backing_id;
     handle_enlist(handle, slot);
     fi->direct_io = inode->file != SLOT_DATA_NPY && inode->file != SLOT_RESULT_NPY;
-    reply_open(ops, request, fi, handle, backing_id);
+    reply_open(ops, request, fi, handle, handle->backing ? handle->backing->id : 0);
+}
+
+/* An open of a file of .pyrmap that waits for its text. */
+struct daemon_open {
+    struct drawing_wait wait;
+    struct request_ops *ops;
+    fuse_req_t request;
+    struct fuse_file_info fi;
+    struct handle *handle;
+};
+
+static void text_ready(struct drawing_wait *wait, int result, struct snapshot *text)
+{
+    struct daemon_open *open = container_of(wait, struct daemon_open, wait);
+
+    if (result == 0)
+        result = request_handle_charge(open->ops, open->handle, text);
+    if (result < 0) {
+        request_reply(open->request, result);
+        handle_free(open->ops, open->handle);
+    } else {
+        reply_open(open->ops, open->request, &open->fi, open->handle, 0);
+    }
+    free(open);
+}
+
+static void open_interrupted(fuse_req_t request, void *data)
+{
+    struct daemon_open *open = data;
+
+    (void)request;
+    drawing_cancel(&open->wait);
+    text_ready(&open->wait, -EINTR, NULL);
 }
 
 static void open_daemon_file(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
                              const struct nodeid_target *inode, struct handle *handle)
 {
-    if (handle->access == HANDLE_WRITES) {
-        free(handle);
-        request_reply(request, -EACCES);
+    struct daemon_open *open = calloc(1, sizeof(*open));
+
+    handle->file = SLOT_METADATA_TXT; /* a text of another kind, and of no slot */
+    if (!open || handle->access == HANDLE_WRITES || fuse_req_interrupted(request)) {
+        request_reply(request, !open ? -ENOMEM : handle->access == HANDLE_WRITES ? -EACCES : -EINTR);
+        handle_free(ops, handle);
+        free(open);
         return;
     }
-    handle->file = SLOT_METADATA_TXT; /* a text of its own kind, and of no slot */
-    handle->text = daemon_files_text(&ops->files, inode->number, &handle->text_size);
-    fi->direct_io = 1;
-    reply_open(ops, request, fi, handle, 0);
+    *open = (struct daemon_open){
+        .wait.ready = text_ready, .ops = ops, .request = request, .fi = *fi, .handle = handle};
+    open->fi.direct_io = 1;
+    if (daemon_files_get(&ops->files, inode->number, &open->wait) == DRAWING_LATER)
+        fuse_req_interrupt_func(request, open_interrupted, open);
 }
 
 void ops_file_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
 {
     struct request_ops *ops = request_begin(request, REQUEST_OPEN);
-    struct handle *handle;
+    struct caller caller = request_caller(request);
+    struct handle *handle = NULL;
     struct nodeid_target inode;
     int result = nodeid_decode(ops->exchange, nodeid, &inode);
 
-    if (result < 0) {
+    if (result == 0) {
+        result = request_handle_new(ops, &caller, nodeid, &handle);
+        if (inode.kind == NODEID_SLOT)
+            refuse_open(ops, inode.slot, &caller, result);
+    }
+    if (!handle) {
         request_reply(request, result);
         return;
     }
-    handle = calloc(1, sizeof(*handle));
-    if (!handle) {
-        request_reply(request, -ENOMEM);
-        return;
-    }
-    handle->nodeid = nodeid;
     handle->file = inode.file;
     handle->access =
         (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC ? HANDLE_WRITES : HANDLE_READS;
@@ -301,7 +377,7 @@ void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t off
     }
     if (row->kind == SLOT_FILES_ARRAY)
         got = segment_read(ops->arena, handle->segment, request_buffer, size, offset);
-    else if (!handle->slot && !handle->text && row->kind != SLOT_FILES_VIEW)
+    else if (!handle->slot && !handle->snapshot && row->kind != SLOT_FILES_VIEW)
         got = -ESTALE; /* the slot is gone */
     else
         got = row->read(ops->exchange, handle, request_buffer, size, offset);
@@ -333,7 +409,38 @@ static void end_write(struct wait *wait, int result)
     struct parked *parked = container_of(wait, struct parked, wait);
 
     reply_write(parked->request, result, parked->size);
+    request_let_go(parked->ops, &parked->caller, parked->size);
     free(parked);
+}
+
+static void park_write(struct request_ops *ops, fuse_req_t request, const struct fuse_file_info *fi,
+                       const char *bytes, size_t size, off_t offset, int why)
+{
+    struct caller caller = request_caller(request);
+    struct handle *handle = request_handle(fi);
+    struct parked *parked = NULL;
+    int result = request_hold(ops, &caller, size);
+
+    if (result == -EDQUOT)
+        refuse_operation(ops->exchange, handle->slot, &caller, "keep a write that has to wait", result,
+                         "the user's waiting writes take as much memory as limits.memory_per_user allows");
+    if (result == 0) {
+        parked = parked_new(ops, request, 0, fi, size);
+        if (!parked) {
+            request_let_go(ops, &caller, size);
+            result = -ENOMEM;
+        }
+    }
+    if (!parked) {
+        request_reply(request, result);
+        return;
+    }
+    memcpy(parked->bytes, bytes, size);
+    parked->offset = offset;
+    parked->wait.event = slot_files_write_event(handle, bytes, size, offset);
+    parked->wait.retry = retry_write;
+    parked->wait.end = end_write;
+    parked_wait(parked, handle->slot, why, fi->flags);
 }
 
 void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t size, off_t offset,
@@ -343,9 +450,9 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
     struct caller caller = request_caller(request);
     struct handle *handle = request_handle(fi);
     const struct slot_files_row *row = slot_files_row(handle->file);
-    struct parked *parked;
     ssize_t result;
 
+    (void)nodeid;
     if (row->kind == SLOT_FILES_ARRAY) {
         result = array_write(ops->exchange, handle, &caller, bytes, size, offset);
         if (result < 0)
@@ -368,21 +475,10 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
     if (fi->flags & O_APPEND && (handle->file == SLOT_TASK || handle->file == SLOT_ERROR))
         offset = row->size(ops->exchange, handle->slot, handle->file);
     result = row->write(ops->exchange, handle, &caller, bytes, size, offset);
-    if (result <= 0) {
+    if (result <= 0)
         reply_write(request, (int)result, size);
-        return;
-    }
-    parked = parked_new(ops, request, nodeid, fi, size);
-    if (!parked) {
-        request_reply(request, -ENOMEM);
-        return;
-    }
-    memcpy(parked->bytes, bytes, size);
-    parked->offset = offset;
-    parked->wait.event = slot_files_write_event(handle, bytes, size, offset);
-    parked->wait.retry = retry_write;
-    parked->wait.end = end_write;
-    parked_wait(parked, handle->slot, (int)result, fi->flags);
+    else
+        park_write(ops, request, fi, bytes, size, offset, (int)result);
 }
 
 /* --- release --- */

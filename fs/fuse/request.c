@@ -3,6 +3,9 @@
 
 #include "base/deadline.h"
 
+#include "files/snapshot.h"
+#include <errno.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,12 +36,86 @@ enum slot_files_kind request_file_kind(const struct handle *handle)
     return slot_files_row(handle->file)->kind;
 }
 
+static unsigned bucket_of(uint64_t nodeid)
+{
+    return (unsigned)((nodeid ^ nodeid >> 23) * UINT64_C(0x9e3779b97f4a7c15) >> 52); /* 12 bits */
+}
+
+static_assert(REQUEST_BUCKETS == 1 << 12, "bucket_of gives 12 bits");
+
+int request_handle_new(struct request_ops *ops, const struct caller *caller, uint64_t nodeid,
+                       struct handle **out)
+{
+    struct handle *handle = calloc(1, sizeof(*handle));
+    int result = handle ? quota_add_open(ops->quota, caller->uid, caller->uid ? ops->conf->open_per_user : 0)
+                        : -ENOMEM;
+
+    if (result < 0) {
+        free(handle);
+        return result;
+    }
+    handle->nodeid = nodeid;
+    handle->uid = caller->uid;
+    *out = handle;
+    return 0;
+}
+
+static uint64_t memory_limit(const struct request_ops *ops, uid_t uid)
+{
+    return uid ? ops->conf->memory_per_user : 0;
+}
+
+int request_handle_charge(struct request_ops *ops, struct handle *handle, struct snapshot *text)
+{
+    int result = snapshot_take(text, ops->quota, handle->uid, memory_limit(ops, handle->uid));
+
+    handle->snapshot = result == 0 ? text : NULL;
+    return result;
+}
+
+void request_handle_forget_text(struct request_ops *ops, struct handle *handle)
+{
+    if (!handle->snapshot)
+        return;
+    snapshot_drop(handle->snapshot, ops->quota, handle->uid);
+    handle->snapshot = NULL;
+    daemon_files_closed(&ops->files);
+}
+
+void request_handle_list(struct request_ops *ops, struct handle *handle)
+{
+    LIST_INSERT_HEAD(&ops->open[bucket_of(handle->nodeid)], handle, open_link);
+}
+
+void request_handle_free(struct request_ops *ops, struct handle *handle)
+{
+    if (handle->open_link.le_prev)
+        LIST_REMOVE(handle, open_link);
+    request_handle_forget_text(ops, handle);
+    if (handle->poll)
+        fuse_pollhandle_destroy(handle->poll);
+    quota_drop_open(ops->quota, handle->uid);
+    free(handle);
+}
+
+int request_hold(struct request_ops *ops, const struct caller *caller, size_t size)
+{
+    return quota_hold(ops->quota, caller->uid, size, memory_limit(ops, caller->uid));
+}
+
+void request_let_go(struct request_ops *ops, const struct caller *caller, size_t size)
+{
+    quota_let_go(ops->quota, caller->uid, size);
+}
+
 struct handle *request_stale_handle(const struct request_ops *ops, uint64_t nodeid)
 {
-    struct handle *handle = ops->open;
+    struct handle *handle;
 
-    while (handle && handle->nodeid != nodeid)
-        handle = handle->next_open;
+    LIST_FOREACH (handle, &ops->open[bucket_of(nodeid)], open_link) {
+        if (handle->nodeid == nodeid)
+            break;
+    }
     return handle;
 }
 
@@ -67,4 +144,5 @@ void request_init(struct request_ops *ops)
     ops->files.request_names = names;
     ops->files.request_counts = ops->counts;
     ops->files.request_kinds = REQUEST_KINDS;
+    daemon_files_init(&ops->files, ops->turns);
 }

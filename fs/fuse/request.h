@@ -6,6 +6,7 @@
 #define PYRMAPFS_REQUEST_H
 
 #include "base/background.h"
+#include "base/turn.h"
 #include "exchange/exchange.h"
 #include "files/daemon_files.h"
 #include "files/slot_files.h"
@@ -34,6 +35,8 @@ enum request_kind {
     REQUEST_KINDS,
 };
 
+enum { REQUEST_BUCKETS = 4096 };
+
 /* Everything that a request needs; the session's userdata. */
 struct request_ops {
     struct exchange *exchange;
@@ -48,9 +51,10 @@ struct request_ops {
     gid_t gid;
     struct timespec started;
     uint64_t counts[REQUEST_KINDS];
-    bool closing;             /* the loop is over: no invalidation is worth sending any more */
-    struct seek_queue *seeks; /* seek.h */
-    struct handle *open;      /* all open files of slots and of .pyrmap */
+    bool closing; /* the loop is over: no invalidation is worth sending any more */
+    struct turn_queue *turns;
+    struct quota *quota; /* open files and memory of each user; the exchange has its own for the arena */
+    LIST_HEAD(request_handles, handle) open[REQUEST_BUCKETS]; /* all open files, by nodeid */
 };
 
 /* Fills in what follows from the parts: users, the time, where the files of .pyrmap take their numbers from.
@@ -60,6 +64,24 @@ void request_init(struct request_ops *ops);
 /* Counts the request. */
 struct request_ops *request_begin(fuse_req_t request, enum request_kind kind);
 struct caller request_caller(fuse_req_t request);
+
+/*
+ * A fresh handle on the account of the one who opens it, not in the list of open files yet. Returns 0,
+ * -EMFILE beyond limits.open_per_user, which does not bind root, or -ENOMEM.
+ */
+int request_handle_new(struct request_ops *ops, const struct caller *caller, uint64_t nodeid,
+                       struct handle **out);
+/* The text in handle->snapshot goes on the account as well. Returns 0, -EDQUOT beyond limits.memory_per_user,
+ * or -ENOMEM; then the handle has none. */
+int request_handle_charge(struct request_ops *ops, struct handle *handle, struct snapshot *text);
+void request_handle_forget_text(struct request_ops *ops, struct handle *handle);
+void request_handle_list(struct request_ops *ops, struct handle *handle);
+/* Frees it and what it has on the account; all else has been given back. */
+void request_handle_free(struct request_ops *ops, struct handle *handle);
+
+/* Memory that the daemon keeps for the caller until request_let_go. Returns as request_handle_charge. */
+int request_hold(struct request_ops *ops, const struct caller *caller, size_t size);
+void request_let_go(struct request_ops *ops, const struct caller *caller, size_t size);
 
 /* The open file of a request, and what kind it is. */
 struct handle *request_handle(const struct fuse_file_info *fi);

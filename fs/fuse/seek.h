@@ -2,16 +2,12 @@
 /*
  * seek.h - reads far into data.txt or result.txt: to find the place, all text before it has to be rendered.
  *
- * That is done in steps between which the loop serves others.
+ * That is done in turns between which the loop serves others.
  */
 #ifndef PYRMAPFS_SEEK_H
 #define PYRMAPFS_SEEK_H
 
-#include "base/loop.h"
 #include "fuse/request.h"
-
-int seek_queue_init(struct seek_queue **out, struct loop *loop);
-void seek_queue_deinit(struct seek_queue *seeks, struct loop *loop);
 
 /*
  * Answers a read of a text view, now if its place is near, else when it has been found.

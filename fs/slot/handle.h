@@ -8,34 +8,37 @@
 #include "protocol/view.h"
 #include "slot/slot.h"
 #include <stdbool.h>
+#include <sys/queue.h>
+
+struct record_backing;
+struct snapshot;
 
 enum handle_access { HANDLE_READS, HANDLE_WRITES };
 
 struct handle {
-    struct handle *next, *previous;           /* in slot->handles */
-    struct handle *next_open, *previous_open; /* of all that are open; the layer above's */
-    struct slot *slot;                        /* NULL once the slot is gone; pages stay */
-    uint64_t nodeid;                          /* under which it was opened */
+    struct handle *next, *previous; /* in slot->handles */
+    LIST_ENTRY(handle) open_link;   /* the layer above's */
+    struct slot *slot;              /* NULL once the slot is gone; pages stay */
+    uint64_t nodeid;                /* under which it was opened */
     enum slot_file file;
     enum handle_access access;
     pid_t process;
+    uid_t uid;               /* on whose account it is */
     struct segment *segment; /* data.bin, result.bin and their views */
     enum record_side side;   /* of segment */
     uint64_t number;         /* st_ino of data.bin and result.bin */
 
     /* metadata.bin */
-    uint32_t seen_change; /* what its last read showed */
-    bool has_read;        /* before its first read a handle has seen nothing new */
-    int32_t backing_id;   /* passthrough: the page's */
+    uint32_t seen_change;           /* what its last read showed */
+    bool has_read;                  /* before its first read a handle has seen nothing new */
+    struct record_backing *backing; /* passthrough: the page's */
 
     struct slot_times times; /* as at open: what stat shows when the slot has gone on without it */
 
     void *poll; /* whom to tell of a change; the layer above's */
 
-    /* texts and views: a snapshot made at open, or the view's place */
-    char *text;
-    size_t text_size;
-    bool changed; /* written or truncated through this handle */
+    /* texts and views: what was made at open, or the view's place */
+    struct snapshot *snapshot;
     struct view_source view;
     struct view_cursor cursor;
 };

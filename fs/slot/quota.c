@@ -10,7 +10,9 @@ enum { BUCKETS = 64 };
 struct account {
     uid_t uid;
     uint32_t slots;
+    uint32_t opens;
     uint64_t bytes;
+    uint64_t held;
     struct account *next;
 };
 
@@ -108,4 +110,45 @@ void quota_uncharge(struct quota *quota, struct segment *segment)
     if (account)
         account->bytes -= segment->charged;
     segment->charged = 0;
+}
+
+int quota_add_open(struct quota *quota, uid_t uid, uint32_t limit)
+{
+    struct account *account = account_of(quota, uid);
+
+    if (!account)
+        return -ENOMEM;
+    if (limit && account->opens >= limit)
+        return -EMFILE;
+    account->opens++;
+    return 0;
+}
+
+void quota_drop_open(struct quota *quota, uid_t uid)
+{
+    struct account *account = account_of(quota, uid);
+
+    if (account && account->opens > 0)
+        account->opens--;
+}
+
+int quota_hold(struct quota *quota, uid_t uid, uint64_t bytes, uint64_t limit)
+{
+    struct account *account = account_of(quota, uid);
+    uint64_t sum;
+
+    if (!account)
+        return -ENOMEM;
+    if (__builtin_add_overflow(account->held, bytes, &sum) || (limit && account->held > 0 && sum > limit))
+        return -EDQUOT;
+    account->held = sum;
+    return 0;
+}
+
+void quota_let_go(struct quota *quota, uid_t uid, uint64_t bytes)
+{
+    struct account *account = account_of(quota, uid);
+
+    if (account)
+        account->held -= bytes;
 }

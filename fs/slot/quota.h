@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * quota.h - slots and bytes per user.
+ * quota.h - what each user has: slots and bytes of the arena, open files and memory of the daemon.
  */
 #ifndef PYRMAPFS_QUOTA_H
 #define PYRMAPFS_QUOTA_H
@@ -26,5 +26,17 @@ int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64
 /* Whether the user has more than the limit already: growth that only the kernel saw is charged afterwards. */
 bool quota_is_exceeded(struct quota *quota, uid_t uid, uint64_t limit);
 void quota_uncharge(struct quota *quota, struct segment *segment);
+
+/* One open file more, -EMFILE beyond limit (0 is none), -ENOMEM; one less. */
+int quota_add_open(struct quota *quota, uid_t uid, uint32_t limit);
+void quota_drop_open(struct quota *quota, uid_t uid);
+
+/*
+ * Memory that the daemon keeps for a user; limit 0 is none. -EDQUOT if it would be more than the limit,
+ * -ENOMEM. A user that has nothing gets what it asks for, however much: else a large text could not be read
+ * at all.
+ */
+int quota_hold(struct quota *quota, uid_t uid, uint64_t bytes, uint64_t limit);
+void quota_let_go(struct quota *quota, uid_t uid, uint64_t bytes);
 
 #endif

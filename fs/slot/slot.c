@@ -57,7 +57,9 @@ struct slots {
     uint32_t room; /* entries that this process may touch: 0 until slots_begin */
     uint32_t count;
     uint32_t first_free; /* entries below it are in use */
-    uint32_t buckets;    /* a power of two */
+    uint32_t in_state[HANDSHAKE_STATES];
+    uint64_t changes;
+    uint32_t buckets; /* a power of two */
     uint32_t *bucket;
 };
 
@@ -331,6 +333,7 @@ static void restore_entry(struct slots *slots, struct slot *slot)
     ledger_file_resized(slots->arena, 0, slot->task_size);
     ledger_file_resized(slots->arena, 0, slot->error_size);
     slots->count++;
+    slots->in_state[slot->state]++;
     enlist(slots, slot);
 }
 
@@ -384,6 +387,26 @@ uint32_t slots_count(const struct slots *slots)
 uint32_t slots_limit(const struct slots *slots)
 {
     return slots->limit;
+}
+
+uint32_t slots_end(const struct slots *slots)
+{
+    return slots->header->entries;
+}
+
+uint32_t slots_in_state(const struct slots *slots, enum handshake_state state)
+{
+    return slots->in_state[state];
+}
+
+uint64_t slots_changes(const struct slots *slots)
+{
+    return slots->changes;
+}
+
+void slots_changed(struct slots *slots)
+{
+    slots->changes++;
 }
 
 uint64_t slots_serial(struct slots *slots)
@@ -476,6 +499,8 @@ int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mod
     enlist(slots, slot);
     slots->count++;
     times_touch(&slots->header->root);
+    slots->in_state[STATE_IDLE]++;
+    slots->changes++;
     *out = slot;
     return 0;
 }
@@ -499,6 +524,8 @@ void slot_destroy(struct slots *slots, struct slot *slot)
     slot->serial = 0;
     slots->count--;
     times_touch(&slots->header->root);
+    slots->in_state[slot->state]--;
+    slots->changes++;
     if (index < slots->first_free)
         slots->first_free = index;
     if (slots->count == 0 && slots->room > INDEX_STEP)
@@ -513,6 +540,15 @@ void slot_rename(struct slots *slots, struct slot *slot, const char *name)
     enlist(slots, slot);
     times_touch(&slots->header->root);
     slot_touch_attributes(slot, SLOT_DIRECTORY);
+    slots->changes++;
+}
+
+void slot_enter_state(struct slots *slots, struct slot *slot, enum handshake_state state)
+{
+    slots->in_state[slot->state]--;
+    slots->in_state[state]++;
+    slot->state = state;
+    slots->changes++;
 }
 
 enum handshake_state slot_state(const struct slot *slot)

@@ -74,6 +74,7 @@ struct slot_refusal {
 enum slot_refresh { REFRESH_NOT, REFRESH_UNDER_WAY, REFRESH_UNDER_WAY_AND_AGAIN };
 
 struct handle;
+struct record_backing;
 struct wait;
 
 struct slot {
@@ -121,8 +122,8 @@ struct slot {
     void *page;  /* the daemon's mapping of metadata.bin's backing file while handles are open */
     int page_fd; /* and its descriptor */
     uint32_t page_handles;
-    uint32_t page_exists; /* the backing file is there: clients may have it mapped */
-    int32_t page_backing_id;
+    uint32_t page_exists;                /* the backing file is there: clients may have it mapped */
+    struct record_backing *page_backing; /* passthrough: the page's registration, the layer above's */
     uint32_t dated[2]; /* by enum record_side: utimensat set the time of the last change that we know of */
     uint64_t text_serial[2]; /* by enum record_side: of the array whose text has this size */
     off_t text_size[2];
@@ -160,6 +161,17 @@ void slots_close(struct slots *slots);
 
 uint32_t slots_count(const struct slots *slots);
 uint32_t slots_limit(const struct slots *slots);
+/* Above the index of every slot. */
+uint32_t slots_end(const struct slots *slots);
+uint32_t slots_in_state(const struct slots *slots, enum handshake_state state);
+
+/*
+ * Grows whenever a slot comes or goes or changes its name, state or source: while it is the same, a picture
+ * of the table is true.
+ */
+uint64_t slots_changes(const struct slots *slots);
+/* For changes that the functions below do not make. */
+void slots_changed(struct slots *slots);
 
 /* A fresh number, never given twice in this arena. */
 uint64_t slots_serial(struct slots *slots);
@@ -193,6 +205,9 @@ enum handshake_state slot_state(const struct slot *slot);
 /* Derives the modes of all files from the directory's. */
 void slot_chmod(struct slot *slot, mode_t mode);
 void slot_chown(struct slot *slot, uid_t uid, gid_t gid);
+
+/* Its state lies in the index: this keeps the counts of the table right. */
+void slot_enter_state(struct slots *slots, struct slot *slot, enum handshake_state state);
 
 /* Of what comes to be just now. */
 struct slot_times slot_times_now(void);

@@ -27,6 +27,8 @@ static void expect_same(const struct conf *a, const struct conf *b)
     ck_assert_uint_eq(a->slots, b->slots);
     ck_assert_uint_eq(a->slots_per_user, b->slots_per_user);
     ck_assert_uint_eq(a->bytes_per_user, b->bytes_per_user);
+    ck_assert_uint_eq(a->open_per_user, b->open_per_user);
+    ck_assert_uint_eq(a->memory_per_user, b->memory_per_user);
     ck_assert_int_eq(a->passthrough, b->passthrough);
     ck_assert_int_eq(a->log_level, b->log_level);
 }
@@ -128,6 +130,8 @@ START_TEST(test_defaults)
                             .huge_pages = true,
                             .slots = 65536,
                             .slots_per_user = 16384,
+                            .open_per_user = 65536,
+                            .memory_per_user = 64 << 20,
                             .log_level = CONF_LOG_INFO};
     struct conf conf;
 
@@ -146,6 +150,7 @@ static const char every_key[] = "[mount]\nallow_other = yes\nroot_mode = 0755\n"
                                 "capacity = 8G\nwarm = 1000000\nhuge_pages = no\n"
                                 "[handshake]\nwait_timeout = 2.05\n"
                                 "[limits]\nslots = 100\nslots_per_user = 7\nbytes_per_user = 3M\n"
+                                "open_per_user = 16\nmemory_per_user = 5M\n"
                                 "[path]\npassthrough = off\n"
                                 "[log]\nlevel = debug\n";
 
@@ -162,6 +167,8 @@ static void expect_every_key(const struct conf *conf)
                                   .slots = 100,
                                   .slots_per_user = 7,
                                   .bytes_per_user = 3 << 20,
+                                  .open_per_user = 16,
+                                  .memory_per_user = 5 << 20,
                                   .passthrough = CONF_OFF,
                                   .log_level = CONF_LOG_DEBUG};
 

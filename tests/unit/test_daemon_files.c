@@ -7,8 +7,9 @@
 #include "exchange_fixture.h"
 #include "suite.h"
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+
+enum { CONTENT_MAX = 70000 };
 
 static const char *const request_names[] = {"one", "other"};
 static const uint64_t request_counts[] = {3, 4};
@@ -22,30 +23,50 @@ static struct daemon_files files_of(struct world *world, const struct conf *conf
                                  .request_kinds = 2};
 }
 
-static char *text_of(const struct daemon_files *files, const char *name)
-{
-    size_t size = 0;
-    char *text = daemon_files_text(files, daemon_files_find(name), &size);
+/* Keeps what it gets. */
+struct reader {
+    struct drawing_wait wait;
+    int result;
+    char text[CONTENT_MAX];
+};
 
-    ck_assert_ptr_nonnull(text);
-    ck_assert_uint_eq(size, strlen(text));
-    return text;
+static void keep(struct drawing_wait *wait, int result, struct snapshot *text)
+{
+    struct reader *reader = (struct reader *)wait;
+    size_t size = text ? snapshot_read(text, reader->text, sizeof(reader->text) - 1, 0) : 0;
+
+    reader->result = result;
+    reader->text[size] = '\0';
+}
+
+static char *text_of(struct daemon_files *files, const char *name)
+{
+    static struct reader reader = {.wait.ready = keep};
+
+    reader.result = 1;
+    ck_assert_int_eq(daemon_files_get(files, daemon_files_find(name), &reader.wait), DRAWING_READY);
+    ck_assert_int_eq(reader.result, 0);
+    return reader.text;
 }
 
 START_TEST(test_names)
 {
+    static struct reader reader = {.wait.ready = keep};
     struct daemon_files files = {0};
     unsigned number = 1;
-    size_t size = 0;
 
     for (; daemon_files_name(number); number++)
         ck_assert_uint_eq(daemon_files_find(daemon_files_name(number)), number);
     ck_assert_uint_gt(number, 1);
     ck_assert_ptr_null(daemon_files_name(0));
     ck_assert_uint_eq(daemon_files_find("nothing"), 0);
-    ck_assert_ptr_null(daemon_files_text(&files, 0, &size));
-    ck_assert_ptr_null(daemon_files_text(&files, number, &size));
-    ck_assert_ptr_null(daemon_files_text(&files, UINT32_MAX, &size));
+    for (int i = 0; i < 3; i++) {
+        unsigned none = i == 0 ? 0 : i == 1 ? number : UINT32_MAX;
+
+        daemon_files_get(&files, none, &reader.wait);
+        ck_assert_int_eq(reader.result, -ESTALE);
+        ck_assert_uint_eq(daemon_files_size(&files, none), 0);
+    }
 }
 END_TEST
 
@@ -92,7 +113,6 @@ START_TEST(test_errnos_without_a_name)
     ck_assert_ptr_nonnull(strstr(text, "pyrmapfs_refusals_total{errno=\"58\"} 1\n"));
     ck_assert_ptr_nonnull(strstr(text, "pyrmapfs_refusals_total{errno=\"EBUSY\"} 1\n"));
     expect_distinct_samples(text);
-    free(text);
     world_end(&world);
 }
 END_TEST

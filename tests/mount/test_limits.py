@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one user may have open, and what that costs the daemon: limits.open_per_user, limits.memory_per_user."""
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from agent import Agent
+from daemon import Daemon
+from paths import mounted
+from slots import ANSWER, DATA, RESULT, Slot, eventually, metrics, number, refused, status
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
+
+ANN, EVE = "30001", "30003"
+
+OPEN = "fds.append(os.open(path, os.O_RDONLY))"
+
+
+def resident(daemon: Daemon) -> int:
+    """Bytes that the server has in memory."""
+    lines = Path(f"/proc/{daemon.pids()[-1]}/status").read_text().splitlines()
+    return next(number(line.split(":")[1]) for line in lines if line.startswith("VmRSS")) * 1024
+
+
+def many_slots(mount: Path, count: int) -> None:
+    for index in range(count):
+        os.mkdir(mount / f"{'n' * 200}{index}")
+
+
+@pytest.fixture
+def ann(agents: Callable[..., Agent]) -> Agent:
+    agent = agents(ANN)
+    agent.run("fds = []")
+    return agent
+
+
+@pytest.fixture
+def eve(agents: Callable[..., Agent]) -> Agent:
+    agent = agents(EVE)
+    agent.run("fds = []")
+    return agent
+
+
+def test_open_files(path: str, ann: Agent, eve: Agent) -> None:
+    with mounted(path, limits_open_per_user="16") as daemon:
+        slot = Slot.make(daemon.path, "job").bring("DONE")
+        files = [slot / "metadata.bin", slot / "metadata.txt", slot / "data.bin", slot / "result.npy", slot / "task",
+                 daemon.path / ".pyrmap" / "metrics", daemon.path / ".pyrmap" / "graph"]
+        for index in range(16):
+            ann.run(OPEN, path=files[index % len(files)])
+        for file in files:
+            with refused(errno.EMFILE):
+                ann.run(OPEN, path=file)
+        assert "EMFILE" in slot.text["refused"] and "limits.open_per_user" in slot.text["refused"]
+        assert metrics(daemon.path)['pyrmapfs_refusals_total{errno="EMFILE"}'] == 5
+        eve.run(OPEN, path=files[0])
+        held = [os.open(slot / "metadata.txt", os.O_RDONLY) for _ in range(40)]  # root
+        ann.run("os.close(fds.pop())")
+        eventually(lambda: ann.run("try:\n    " + OPEN + "\n    opened = 1\nexcept OSError:\n    opened = 0")
+                   is None and ann.run("opened"), "what was closed is free again")
+        for fd in held:
+            os.close(fd)
+        for agent in (ann, eve):
+            agent.run("[os.close(fd) for fd in fds]")
+
+
+def test_an_open_that_waits_is_one_that_counts(path: str, ann: Agent, agents: Callable[..., Agent]) -> None:
+    with mounted(path, limits_open_per_user="16") as daemon:
+        slot = Slot.make(daemon.path, "job")
+        waiting = agents(ANN)
+        waiting.start("os.open(path, os.O_RDONLY)", path=slot / "result.bin")
+        eventually(lambda: slot.waiters() == [(waiting.pid, "result.bin")])
+        for _ in range(15):
+            ann.run(OPEN, path=slot / "task")
+        with refused(errno.EMFILE):
+            ann.run(OPEN, path=slot / "task")
+        os.kill(waiting.pid, signal.SIGUSR1)
+        with refused(errno.EINTR):
+            waiting.result()
+        ann.run(OPEN, path=slot / "task")
+        ann.run("[os.close(fd) for fd in fds]")
+
+
+def test_one_text_for_all_that_look(path: str) -> None:
+    """As many opens as there may be cost the daemon one text and their handles."""
+    with mounted(path) as daemon:
+        many_slots(daemon.path, 1000)
+        for name in ("graph", "chains", "metrics"):
+            file = daemon.path / ".pyrmap" / name
+            size = len(file.read_bytes())
+            before = resident(daemon)
+            fds = [os.open(file, os.O_RDONLY) for _ in range(500)]
+            grown = resident(daemon) - before
+            assert grown < 500 * 16384, f"{name}: {size} bytes of text, {grown} for 500 opens"
+            texts = {os.pread(fd, 1 << 20, 0) for fd in fds}
+            assert name == "metrics" or len(texts) == 1
+            for fd in fds:
+                os.close(fd)
+        assert size > 0
+
+
+def test_memory_for_open_texts(path: str, ann: Agent, eve: Agent) -> None:
+    with mounted(path, limits_memory_per_user="64K") as daemon:
+        many_slots(daemon.path, 300)
+        graph = daemon.path / ".pyrmap" / "graph"
+        assert len(graph.read_bytes()) > 65536
+        for _ in range(3):
+            ann.run(OPEN, path=graph)  # the same text counts once
+        slot = Slot.make(daemon.path, "job")
+        for file in (graph, daemon.path / ".pyrmap" / "metrics", slot / "metadata.txt"):
+            with refused(errno.EDQUOT):
+                ann.run(OPEN, path=file)
+        assert "EDQUOT" in slot.text["refused"] and "limits.memory_per_user" in slot.text["refused"]
+        ann.run(OPEN, path=slot / "metadata.bin")  # has no text
+        eve.run(OPEN, path=graph)
+        fds = [os.open(graph, os.O_RDONLY)]  # root
+        os.rmdir(slot.path)
+        fds.append(os.open(graph, os.O_RDONLY))
+        ann.run("[os.close(fd) for fd in fds]\nfds = []")
+        eventually(lambda: ann.run("try:\n    " + OPEN + "\nexcept OSError:\n    pass", path=graph) is None
+                   and ann.run("len(fds)"), "what was closed is free again")
+        for fd in fds:
+            os.close(fd)
+        for agent in (ann, eve):
+            agent.run("[os.close(fd) for fd in fds]")
+
+
+WRITE = "fd = os.open(path, os.O_WRONLY)\ntry:\n    os.write(fd, text.encode())\nfinally:\n    os.close(fd)"
+
+
+def test_memory_for_writes_that_wait(path: str, ann: Agent, agents: Callable[..., Agent]) -> None:
+    """A publish that waits for its follower is kept by the daemon, with all the comments in it."""
+    text = ("#" * 1000 + "\n") * 60 + "flag=1\n"
+    with mounted(path, limits_memory_per_user="64K") as daemon:
+        second = agents(ANN)
+        heads = []
+        for name in ("one", "two"):
+            head, tail = Slot.make(daemon.path, name), Slot.make(daemon.path, name + "-tail")
+            os.symlink(f"../{name}/result.bin", tail / "source")
+            head.bring("DONE")  # the tail has it, and nobody takes it from there
+            head.publish(DATA)
+            head.put("result.bin", ANSWER)
+            os.chmod(head.path, 0o777)
+            heads.append(head)
+        ann.start(WRITE, path=heads[0] / "metadata.txt", text=text)
+        eventually(lambda: heads[0].waiters() == [(ann.pid, "metadata.bin")])
+        with refused(errno.EDQUOT):
+            second.run(WRITE, path=heads[1] / "metadata.txt", text=text)
+        assert heads[1].state == "COMPUTING" and "limits.memory_per_user" in heads[1].text["refused"]
+        os.kill(ann.pid, signal.SIGUSR1)
+        with refused(errno.EINTR):
+            ann.result()
+        second.start(WRITE, path=heads[1] / "metadata.txt", text=text)
+        eventually(lambda: heads[1].waiters() == [(second.pid, "metadata.bin")])
+        Slot(daemon.path / "two-tail").answer(ANSWER)
+        Slot(daemon.path / "two-tail").result()
+        second.result()
+        assert heads[1].record.flag == RESULT
+
+
+def test_sizes_and_readers(path: str, tmp_path: Path) -> None:
+    """A size is true or 0, as in /proc; and programs that ask for it first read all the same."""
+    with mounted(path) as daemon:
+        many_slots(daemon.path, 50)
+        directory = daemon.path / ".pyrmap"
+        os.symlink(f"../{'n' * 200}0/result.bin", daemon.path / f"{'n' * 200}1" / "source")
+        assert os.stat(directory / "config").st_size == len((directory / "config").read_bytes())
+        for name in ("graph", "chains"):
+            assert os.stat(directory / name).st_size == 0
+            text = (directory / name).read_bytes()
+            assert os.stat(directory / name).st_size == len(text) > 0
+            for known in (True, False):
+                if not known:
+                    os.rename(daemon.path / f"{'n' * 200}40", daemon.path / f"{'m' * 200}40")
+                    os.rename(daemon.path / f"{'m' * 200}40", daemon.path / f"{'n' * 200}40")
+                    assert os.stat(directory / name).st_size == 0
+                assert subprocess.run(["cat", directory / name], capture_output=True, check=True).stdout == text
+        for name in ("graph", "chains", "status", "metrics", "config"):
+            subprocess.run(["cp", directory / name, tmp_path / name], check=True)
+            copy = (tmp_path / name).read_text()
+            last = subprocess.run(["tail", "-n", "1", directory / name], capture_output=True, check=True, text=True)
+            first = subprocess.run(["head", "-n", "1", directory / name], capture_output=True, check=True, text=True)
+            count = subprocess.run(["wc", "-l", directory / name], capture_output=True, check=True, text=True)
+            assert copy.splitlines()[0] == first.stdout.rstrip("\n")
+            assert copy.splitlines()[-1].split()[0] == last.stdout.split()[0]
+            assert int(count.stdout.split()[0]) == len(copy.splitlines())
+
+
+def test_a_long_text_is_what_it_was_when_opened(path: str) -> None:
+    """Small reads, seeks back, and changes in between: the text is the one of the open."""
+    with mounted(path) as daemon:
+        many_slots(daemon.path, 400)
+        with open(daemon.path / ".pyrmap" / "graph", "rb", buffering=0) as file:
+            text = b"".join(iter(lambda: file.read(1000), b""))
+            os.rmdir(daemon.path / f"{'n' * 200}7")
+            file.seek(0)
+            assert b"".join(iter(lambda: file.read(4096), b"")) == text
+        assert (daemon.path / ".pyrmap" / "graph").read_bytes() != text
+        assert number(status(daemon.path)["slots"]) == 399
