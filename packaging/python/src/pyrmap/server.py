@@ -193,7 +193,7 @@ class Server:
         handles = self.kept.get(slot)
         if handles is None or child.order is None or child.order.round is None:
             return True
-        from pyrmap.record import RECORD_FLAG_RESULT
+        from pyrmap.layout import RECORD_FLAG_RESULT
 
         try:
             record = handles.record.read()
@@ -204,7 +204,7 @@ class Server:
 
     def _unfinished(self, order: Run) -> bool:
         """Whether the round of a worker that is dead is still to come, or to be failed."""
-        from pyrmap.record import RECORD_FLAG_INPUT, RECORD_FLAG_NONE
+        from pyrmap.layout import RECORD_FLAG_INPUT, RECORD_FLAG_NONE
 
         handles = self.kept.get(order.slot)
         if handles is None or order.round is None or order.errors is not None or order.failure is not None:
