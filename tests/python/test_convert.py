@@ -126,7 +126,7 @@ def test_arguments_become_the_arrays_that_they_were() -> None:
         {"at": ["kwargs", "w"], "shape": [1, 3], "dtype": "int32"},
         {"at": ["kwargs", "t"], "shape": [1, 2], "dtype": "object"},
     ])
-    np.testing.assert_array_equal(args[0], [[1, 2], [3, np.nan]])
+    np.testing.assert_array_equal(args[0], np.array([[1, 2], [3, np.nan]]))
     assert args[1]["deep"][1].dtype == np.bool_ and args[1]["deep"][1].tolist() == [[True, False]]
     assert args[2].shape == (0, 3) and args[2].dtype == np.int32
     assert kwargs["w"].shape == (1, 3) and kwargs["t"].tolist() == [["a", None]]

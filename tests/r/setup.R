@@ -5,7 +5,7 @@ library(pyrmap)
 
 answers <- normalizePath("scripts/answers.py")
 answer <- function(fun) paste0(answers, "::", fun)
-as_text <- function(raws) rawToChar(raws)
+as_text <- function(bytes) rawToChar(as.raw(bytes))
 
 # The bytes of a vector: NaN payloads and signed zeros count.
 bits <- function(x) writeBin(as.vector(unclass(x)), raw())

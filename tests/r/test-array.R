@@ -95,3 +95,77 @@ test_that("an array that does not fit the arena is an error with a remedy", {
     expect_identical(condition$errno, "ENOSPC")
     expect_identical(run_python(1, answer("same")), 1)
 })
+
+test_that("an array that a forked child still maps is copied, and says so", {
+    x <- pyrmap_array(5000)
+    x[] <- 1
+    y <- pyrmap_array(5000)
+    y[] <- 2
+    gate <- tempfile()
+    child <- parallel::mcparallel({
+        while (!file.exists(gate))
+            Sys.sleep(0.005)
+        sum(x)
+    })
+    for (array in 1:2) {
+        expect_identical(run_python(x, answer("total")), 5000)
+        info <- pyrmap_info(x)
+        expect_match(info$why_copied, "a process forked from this session still maps it")
+        expect_identical(info$copied, array * 40000)
+    }
+    expect_output(print(info), "the last call copied it: a process forked")
+    expect_identical(run_python_shared_data(y, answer("total"))[[1]], 10000)
+    # It still is an array of this session: what is stored in it counts.
+    x[1] <- 100
+    expect_identical(run_python(x, answer("total")), 5099)
+    file.create(gate)
+    expect_identical(parallel::mccollect(child)[[1]], 5000)
+    expect_true(eventually(function() !process_exists(child$pid)))
+    expect_identical(run_python(x, answer("total")), 5099)
+    expect_match(pyrmap_info(x)$why_copied, "changed")
+    # One that nobody changed is passed on by itself again.
+    before <- pyrmap_info(y)$copied
+    expect_identical(run_python(y, answer("total")), 10000)
+    expect_identical(pyrmap_info(y)$copied, before)
+    expect_identical(pyrmap_info(y)$why_copied, NA_character_)
+})
+
+test_that("what a forked child stores is the child's", {
+    x <- pyrmap_array(5000)
+    x[] <- 1
+    child <- parallel::mcparallel({
+        x[1] <- 5
+        x[4000:5000] <- 3
+        sum(x)
+    })
+    expect_identical(parallel::mccollect(child)[[1]], 5000 + 4 + 2 * 1001)
+    expect_identical(sum(x), 5000)
+    expect_identical(parallel::mclapply(1:3, function(i) sum(x) + i, mc.cores = 2), list(5001, 5002, 5003))
+    expect_identical(run_python(x, answer("total")), 5000)
+})
+
+test_that("an array whose mount is gone is copied to the one that is there now", {
+    place <- tempfile()
+    dir.create(place)
+    start <- function() stopifnot(system2(Sys.getenv("PYRMAPFS"), c("-o", "arena.capacity=64M", place)) == 0)
+    start()
+    on.exit(system2("umount", c("-l", place)))
+    waiting <- pyrmap_array(5000, mount = place)
+    waiting[] <- 1
+    passed_on <- pyrmap_array(c(50, 100), mount = place)
+    passed_on[] <- 2
+    expect_identical(run_python(passed_on, answer("total"), mount = place), 10000)
+    expect_identical(pyrmap_info(passed_on)$why_copied, NA_character_)
+    system2("umount", c("-l", place))
+    start()
+    for (array in list(waiting, passed_on)) {
+        sums <- c(run_python(array, answer("total"), mount = place),
+                  run_python_shared_data(array, answer("total"), mount = place)[[1]],
+                  run_python_pipeline(array, answer("total"), mount = place))
+        expect_identical(sums, rep(sum(array), 3))
+        expect_match(pyrmap_info(array)$why_copied, "the mount that it was made in is gone")
+    }
+    waiting[3] <- 11
+    expect_identical(run_python(waiting, answer("total"), mount = place), 5010)
+    expect_identical(run_python(passed_on, answer("described"), mount = place)[3:5], c(2L, 50L, 100L))
+})

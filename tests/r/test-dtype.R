@@ -73,7 +73,7 @@ test_that("random bits return bit for bit", {
 
 test_that("the default dtype holds the data", {
     kind <- function(x) intToUtf8(run_python(x, answer("described"))[2])
-    expect_identical(c(kind(1), kind(1L), kind(TRUE), kind(as.raw(1))), c("f", "i", "i", "u"))
+    expect_identical(c(kind(1), kind(1L), kind(TRUE), kind(as.raw(1))), c("f", "i", "b", "u"))
     skip_if_not_installed("bit64")
     expect_identical(run_python(bit64::as.integer64(1), answer("described"))[1:2], c(8L, utf8ToInt("i")))
 })
@@ -81,32 +81,101 @@ test_that("the default dtype holds the data", {
 test_that("compact and converted vectors arrive", {
     expect_identical(run_python(1:100000, answer("total"), dtype = "float64"), 5000050000)
     expect_identical(as.integer(run_python(1:10, answer("same"))), 1:10)
-    expect_identical(run_python(c(TRUE, NA, FALSE), answer("same")), c(1L, NA, 0L))
-    expect_identical(as.vector(run_python(seq(2, 20, by = 2), answer("same"), dtype = "uint8")), as.raw(seq(2, 20, by = 2)))
+    expect_identical(run_python(c(TRUE, FALSE), answer("same"), dtype = "int32"), c(1L, 0L))
+    expect_identical(as.vector(run_python(seq(2, 20, by = 2), answer("same"), dtype = "uint8")), seq(2L, 20L, by = 2L))
 })
 
-test_that("Python's type is kept", {
+test_that("a result is R's own type", {
     x <- c(1, 2, 3)
-    expect_type(run_python(x, answer("as_dtype"), args = list("float32")), "double")
-    expect_type(run_python(x, answer("as_dtype"), args = list("int32")), "integer")
-    expect_type(run_python(x, answer("as_dtype"), args = list("uint8")), "raw")
-    expect_identical(run_python(x, answer("as_dtype"), args = list("bool")), c(1L, 1L, 1L))
-    skip_if_not_installed("bit64")
-    expect_s3_class(run_python(x, answer("as_dtype"), args = list("int64")), "integer64")
-    expect_identical(run_python(x, answer("bits_int64")),
-                     bit64::as.integer64(c("9007199254740993", NA, "7")))
+    for (dtype in c("float16", "float32", "float64", "int64", "uint32", "uint64"))
+        expect_identical(run_python(x, answer("as_dtype"), args = list(dtype)), x)
+    for (dtype in c("int8", "int16", "int32", "uint8", "uint16"))
+        expect_identical(run_python(x, answer("as_dtype"), args = list(dtype)), 1:3)
+    expect_identical(run_python(c(0, 1, 2), answer("as_dtype"), args = list("bool")), c(FALSE, TRUE, TRUE))
 })
 
-test_that("int64 without bit64 is an exact double or an error", {
+test_that("special types are for who used them", {
+    expect_identical(run_python(as.raw(1:3), answer("as_dtype"), args = list("uint8")), as.raw(1:3))
+    expect_identical(run_python(as.raw(1:3), answer("as_dtype"), args = list("int64")), c(1, 2, 3))
+    skip_if_not_installed("bit64")
+    expect_identical(run_python(bit64::as.integer64(1:3), answer("same")), bit64::as.integer64(1:3))
+    expect_identical(run_python(bit64::as.integer64(1:3), answer("as_dtype"), args = list("uint8")), 1:3)
+    old <- options(pyrmap.int64 = "integer64")
+    on.exit(options(old))
+    expect_identical(run_python(1:3, answer("as_dtype"), args = list("int64")), bit64::as.integer64(1:3))
+    expect_identical(run_python(1, answer("bits_int64")), bit64::as.integer64(c("9007199254740993", NA, "7")))
+    options(pyrmap.int64 = "bit64")
+    expect_error(run_python(1, answer("same")), "pyrmap.int64 must be")
+})
+
+test_that("integer64 by option needs bit64", {
     session <- getFromNamespace("session", "pyrmap")
     before <- session$bit64
     session$bit64 <- FALSE
-    on.exit(session$bit64 <- before)
-    expect_identical(as.vector(run_python(c(3, -2^40), answer("as_dtype"), args = list("int64"))), c(3, -2^40))
-    condition <- expect_error(run_python(1, answer("bits_int64")), class = "pyrmap_loss")
-    expect_identical(condition$index, 1)
-    expect_match(conditionMessage(condition), "9007199254740993.*bit64")
-    expect_identical(as.vector(run_python(5, answer("as_dtype"), args = list("int64"))), 5)
+    old <- options(pyrmap.int64 = "integer64")
+    on.exit({
+        session$bit64 <- before
+        options(old)
+    })
+    expect_error(run_python(1, answer("same")), "install the package bit64")
+})
+
+test_that("an int64 that no double is equal to is an error that names it, wherever it comes out", {
+    named <- function(result, index = 1, digits = "9007199254740993") {
+        condition <- expect_error(result, class = "pyrmap_loss")
+        expect_identical(condition$index, index)
+        expect_match(conditionMessage(condition),
+                     paste0("element ", format(index, scientific = FALSE), " of the int64 result, ", digits, ", .*float64.*pyrmap.int64"))
+    }
+    named(run_python(1, answer("bits_int64")))
+    named(run_python_shared_data(1, c(answer("same"), answer("bits_int64"))))
+    named(run_python_pipeline(1, c(answer("same"), answer("bits_int64"))))
+    named(run_python_pipeline(1, c(answer("bits_int64"), answer("described")), intermediate = TRUE))
+    stream <- pyrmap_pipeline(answer("bits_int64"))
+    stream$push(1)
+    named(stream$pull())
+    stream$push(2)
+    named(stream$pull())
+    stream$close()
+    # R counts columns first, whatever order the array has.
+    for (order in c("C", "F")) {
+        named(run_python(c(2, 3), answer("inexact_at"), args = list(1L, 1L, order)), 4)
+        named(run_python(c(2, 3), answer("inexact_at"), args = list(0L, 2L, order)), 5)
+    }
+    named(run_python(c(3000, 2000), answer("inexact_at"), args = list(2999L, 1999L, "F")), 6e6)
+    expect_identical(run_python(c(2^53, -2^53, 2^62), answer("as_dtype"), args = list("int64")), c(2^53, -2^53, 2^62))
+    expect_identical(run_python(5, answer("same")), 5)
+})
+
+test_that("the smallest int32 and int64 are NA in R", {
+    expect_identical(run_python(1, answer("smallest"), args = list("int32")), NA_integer_)
+    expect_identical(run_python(1, answer("smallest"), args = list("int64")), NA_real_)
+})
+
+test_that("logical goes as bool and comes as logical", {
+    x <- c(10, 20, 30)
+    mask <- run_python(x, answer("above"), args = list(15))
+    expect_identical(mask, c(FALSE, TRUE, TRUE))
+    expect_identical(x[mask], c(20, 30))
+    expect_identical(x[!mask], 10)
+    expect_identical(which(mask), 2:3)
+    expect_true(isTRUE(run_python(x, answer("all_above"), args = list(5))))
+    m <- matrix(c(TRUE, FALSE, FALSE, TRUE, TRUE, FALSE), 2)
+    expect_identical(run_python(m, answer("same")), m)
+    expect_identical(run_python(m, answer("inverted")), !m)
+    expect_identical(run_python(t(m), answer("inverted_rows_first")), t(!m))
+    expect_identical(run_python(logical(), answer("same")), logical())
+    expect_identical(run_python_pipeline(m, c(answer("inverted"), answer("inverted")), intermediate = TRUE),
+                     list(`answers::inverted` = !m, `answers::inverted.1` = m))
+    large <- rep(c(TRUE, FALSE, TRUE), 1e5)
+    y <- run_python(large, answer("inverted"))
+    expect_identical(pyrmap_info(y)$copied, 0)
+    expect_identical(pyrmap_info(y)$dtype, "logical")
+    expect_identical(y, !large)
+    y[2] <- NA
+    expect_identical(y[1:3], c(FALSE, NA, FALSE))
+    expect_identical(sum(y, na.rm = TRUE), 99999L)
+    expect_identical(run_python(x, answer("bad_logical")) |> tryCatch(pyrmap_loss = function(e) e$index), 2)
 })
 
 lossy <- function(x, dtype, index, pattern) {
@@ -133,30 +202,102 @@ test_that("a value that does not fit is named, with a remedy", {
     lossy(2^40, "int32", 1, "outside int32")
     lossy(2^63, "int64", 1, "outside int64")
     lossy(c(0, 1e300), "float32", 2, "outside float32")
-    lossy(c(0, 1e-300), "float32", 2, "outside float32")
-    lossy(16777217L, "float32", 1, "is not exact in float32: use dtype = \"float64\"")
-    lossy(c(1, NA), "uint8", 2, "is NA, and uint8 has none")
-    lossy(c(1, NA), "float32", 2, "is NA, and float32 has none")
-    lossy(c(1L, NA), "float32", 2, "is NA, and float32 has none")
-    lossy(c(1L, NA), "uint8", 2, "is NA, and uint8 has none")
-    lossy(c(1, NaN), "int32", 2, "is NaN, and int32 has none")
+    lossy(c(0, -3.5e38), "float32", 2, "outside float32")
+    for (dtype in c("int32", "int64", "uint8")) {
+        lossy(c(1, NA), dtype, 2, paste("is NA, and", dtype, "has none"))
+        lossy(c(1, NaN), dtype, 2, paste("is NaN, and", dtype, "has none"))
+        lossy(c(1L, NA), dtype, 2, paste0("is NA, and (NumPy's )?", dtype, " has none"))
+        lossy(c(NA, TRUE), dtype, 1, "is NA, and .* has none")
+    }
+    # What R has for NA is no number for it.
+    lossy(-2^31, "int32", 1, "outside int32")
+    lossy(-2^63, "int64", 1, "outside int64")
     lossy(c(rep(1, 1e6), 0.5), "int32", 1e6 + 1, "data\\[1000001\\] = 0.5")
     lossy(c(1, Inf), "int64", 2, "outside int64")
     skip_if_not_installed("bit64")
     lossy(bit64::as.integer64(c("1", "9007199254740993")), "float64", 2, "9007199254740993 is not exact in float64")
     lossy(bit64::as.integer64(2)^40, "int32", 1, "1099511627776 lies outside int32")
+    for (dtype in c("int32", "int64", "uint8"))
+        lossy(bit64::as.integer64(c(5, NA)), dtype, 2, paste0("is NA, and (NumPy's )?", dtype, " has none"))
     # The next call is not troubled.
     expect_identical(run_python(1:3, answer("same")), 1:3)
 })
 
-test_that("what has a missing value keeps it", {
-    expect_identical(bits(run_python(c(NA, NaN, -0, Inf), answer("same"))), bits(c(NA, NaN, -0, Inf)))
-    expect_identical(as.vector(run_python(c(1L, NA), answer("same"))), c(1L, NA))
-    expect_identical(as.vector(run_python(c(1, NA), answer("same"), dtype = "int32")), c(1L, NA))
-    expect_identical(as.vector(run_python(c(1L, NA), answer("same"), dtype = "float64")), c(1, NA))
-    expect_identical(as.vector(run_python(c(1, NaN, Inf), answer("same"), dtype = "float32")), c(1, NaN, Inf))
+test_that("float32 rounds, and nothing else", {
+    expect_identical(run_python(16777217L, answer("same"), dtype = "float32"), 16777216)
+    expect_identical(run_python(c(1e-300, 0.1, 3.4028235e38), answer("same"), dtype = "float32"),
+                     c(0, 0.100000001490116119384765625, 3.4028234663852886e38))
+    expect_identical(run_python(c(1, NaN, Inf, -Inf), answer("same"), dtype = "float32"), c(1, NaN, Inf, -Inf))
+    expect_identical(is.na(run_python(c(1, NA), answer("same"), dtype = "float32")), c(FALSE, TRUE))
+    expect_identical(is.na(run_python(c(1L, NA), answer("same"), dtype = "float32")), c(FALSE, TRUE))
     skip_if_not_installed("bit64")
-    expect_identical(run_python(c(1, NA), answer("same"), dtype = "int64"), bit64::as.integer64(c(1, NA)))
+    x <- bit64::as.integer64(c("9007199254740993", NA))
+    expect_identical(run_python(x, answer("same"), dtype = "float32"), c(2^53, NaN))
+})
+
+test_that("NA in a double is a NaN, and NA when it comes back", {
+    expect_identical(bits(run_python(c(NA, NaN, -0, Inf), answer("same"))), bits(c(NA, NaN, -0, Inf)))
+})
+
+# Each way into a slot: what Python saw of x.
+seen_by <- list(
+    run_python = function(x, ...) run_python(x, answer("described"), ...),
+    shared = function(x, ...) run_python_shared_data(x, answer("described"), ...)[[1]],
+    pipeline = function(x, ...) run_python_pipeline(x, c(answer("same"), answer("described")), ...),
+    stream = function(x, ...) {
+        stream <- pyrmap_pipeline(answer("described"), ...)
+        on.exit(stream$close())
+        stream$push(x)
+        stream$pull()
+    })
+
+test_that("NA in integers and logicals goes as NaN, is refused, or kept, as the caller says", {
+    floats <- c(8L, utf8ToInt("f"))
+    integers <- c(4L, utf8ToInt("i"))
+    for (way in names(seen_by)) {
+        seen <- function(x, ...) seen_by[[way]](x, ...)[1:2]
+        for (x in list(c(5L, NA, 7L), c(TRUE, NA, FALSE))) {
+            expect_identical(seen(x), floats)
+            expect_identical(seen(x, na = "nan"), floats)
+            expect_identical(seen(x, na = "keep"), integers)
+            expect_identical(seen(x, na = "keep", dtype = "int32"), integers)
+            condition <- expect_error(seen(x, na = "error"), class = "pyrmap_loss")
+            expect_identical(condition$index, 2)
+            expect_match(conditionMessage(condition), "data\\[2\\] is NA.*na = \"nan\".*na = \"keep\"")
+            expect_error(seen(x, na = "error", dtype = "float64"), class = "pyrmap_loss")
+            expect_error(seen(x, dtype = "int32"), class = "pyrmap_loss")
+            expect_error(seen(x, na = "keep", dtype = "int64"), class = "pyrmap_loss")
+        }
+        expect_identical(seen(5:7, na = "error"), integers)
+        expect_identical(seen(c(TRUE, FALSE), na = "keep"), c(1L, utf8ToInt("b")))
+    }
+    expect_identical(run_python(c(10L, NA, 30L), answer("nanmean")), 20)
+    expect_identical(run_python(c(10L, NA, 30L), answer("plus_one")), c(11, NA, 31))
+    expect_identical(run_python(c(TRUE, NA, FALSE), answer("nanmean")), 0.5)
+    expect_identical(run_python(c(10L, NA), answer("same"), na = "keep"), c(10L, NA))
+    expect_identical(run_python(c(TRUE, NA), answer("same"), na = "keep"), c(1L, NA))
+    m <- matrix(c(1L, NA, 3L, 4L), 2)
+    expect_identical(run_python(m, answer("same")), m + 0)
+    large <- rep(1L, 5e6)
+    large[4999999] <- NA
+    expect_identical(tryCatch(run_python(large, answer("same"), na = "error"), pyrmap_loss = function(e) e$index), 4999999)
+    old <- options(pyrmap.na = "keep")
+    on.exit(options(old))
+    expect_identical(run_python(c(10L, NA), answer("described"))[1:2], integers)
+    expect_error(run_python(1L, answer("same"), na = "drop"), "na must be")
+})
+
+test_that("NA in integer64 follows the same rule", {
+    skip_if_not_installed("bit64")
+    x <- bit64::as.integer64(c(5, NA, 7))
+    expect_identical(run_python(x, answer("same")), c(5, NA, 7))
+    expect_identical(run_python(x, answer("same"), na = "keep"), x)
+    expect_identical(tryCatch(run_python(x, answer("same"), na = "error"), pyrmap_loss = function(e) e$index), 2)
+    lossy(bit64::as.integer64(c(NA, "9007199254740993")), NULL, 2, "not exact in float64")
+})
+
+test_that("no Python warning comes from a missing integer", {
+    expect_silent(run_python(c(1L, NA), answer("plus_one_strictly")))
 })
 
 test_that("what is no array of numbers is refused, with what to pass instead", {

@@ -43,6 +43,32 @@ test_that("arguments arrive as they are in R", {
     expect_error(run_python(1, answer("joined"), args = list(sum)), "cannot be passed")
 })
 
+test_that("a matrix or array among the arguments stays one", {
+    expect_identical(run_python(c(1, 1), answer("times_matrix"), args = list(w = matrix(c(1, 2, 3, 4), 2))), c(3, 7))
+    expect_identical(run_python(c(1, 1), answer("times_matrix"), args = list(matrix(c(1, 2, 3, 4, 5, 6), 2))), c(3, 7, 11))
+    seen <- function(...) as_text(run_python(1, answer("arrays"), args = list(...)))
+    expect_identical(seen(matrix(1:6, 2)), "int32 (2, 3) [[1, 3, 5], [2, 4, 6]]; ")
+    expect_identical(seen(array(1:8 / 2, c(2, 2, 2))),
+                     "float64 (2, 2, 2) [[[0.5, 2.5], [1.5, 3.5]], [[1.0, 3.0], [2.0, 4.0]]]; ")
+    expect_identical(seen(w = matrix(c(TRUE, FALSE), 1), v = matrix(5)), "bool (1, 2) [[True, False]]; float64 (1, 1) [[5.0]]; ")
+    expect_identical(seen(matrix(c(1L, NA), 1), matrix(c(NA, 2.5), 1), matrix(c(NA, TRUE), 1)),
+                     "float64 (1, 2) [[1.0, nan]]; float64 (1, 2) [[nan, 2.5]]; float64 (1, 2) [[nan, 1.0]]; ")
+    expect_identical(seen(matrix(c("a", "\"b", "c", "d\u00e4"), 2)), "<U2 (2, 2) [['a', 'c'], ['\"b', 'd\u00e4']]; ")
+    expect_identical(seen(matrix(c("a", NA), 1)), "object (1, 2) [['a', None]]; ")
+    expect_identical(seen(matrix(0, 0, 3), matrix(0L, 2, 0), array(1:3, 3)),
+                     "float64 (0, 3) []; int32 (2, 0) [[], []]; int32 (3,) [1, 2, 3]; ")
+    expect_identical(seen(list(a = 1L, b = list(matrix(1:2, 1), "x"))), "dict {'a': 1, 'b': [array([[1, 2]], dtype=int32), 'x']}; ")
+    expect_error(run_python(1, answer("arrays"), args = matrix(1:4, 2)), "list\\(x\\)", class = "pyrmap_argument_error")
+    m <- matrix(rnorm(600), 20)
+    expect_identical(run_python(1, answer("second"), args = list(m)), m)
+    expect_identical(run_python_shared_data(1, rep(answer("second"), 2), args = list(list(m), list(t(m)))),
+                     list(`answers::second` = m, `answers::second.1` = t(m)))
+    skip_if_not_installed("bit64")
+    big <- bit64::as.integer64(c("9007199254740993", "1"))
+    dim(big) <- c(1, 2)
+    expect_identical(seen(big), "int64 (1, 2) [[9007199254740993, 1]]; ")
+})
+
 test_that("arguments may be long", {
     text <- strrep("x", 1e5)
     seen <- run_python(1, answer("joined"), args = list(text))

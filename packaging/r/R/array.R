@@ -7,7 +7,7 @@ pyrmap_array <- function(dim, dtype = "float64", mount = NULL) {
         stop("dim must be one to four whole numbers, none of them negative", call. = FALSE)
     if (length(dim) > 1L && any(dim > .Machine$integer.max))
         stop("an extent above ", .Machine$integer.max, " is more than R's arrays can have", call. = FALSE)
-    code <- dtype_code(dtype, 1L)
+    code <- dtype_code(dtype)
     if (code == dtypes[["float32"]]) {
         stop("R has no float32 to fill in place: use \"float64\", or pass an ordinary vector with dtype = \"float32\"",
              call. = FALSE)
@@ -32,9 +32,9 @@ pyrmap_info <- function(x) {
     info <- .Call(C_vector_info, x)
     if (is.null(info)) {
         info <- list(mapped = FALSE, bytes = NA_real_, copied = NA_real_, dtype = NA_character_, slot = NA_character_,
-                     round = NA_real_)
+                     round = NA_real_, why_copied = NA_character_)
     } else {
-        info$dtype <- names(dtypes)[match(info$dtype, dtypes)]
+        info$dtype <- if (is.logical(x)) "logical" else names(dtypes)[match(info$dtype, dtypes)]
     }
     structure(info, class = "pyrmap_info")
 }
@@ -45,7 +45,8 @@ print.pyrmap_info <- function(x, ...) {
     } else {
         cat(if (x$mapped) "mapped" else "copied", " from ", x$slot, ", round ", x$round, "\n",
             x$dtype, ", ", format(x$bytes, big.mark = ","), " bytes in the slot, ",
-            format(x$copied, big.mark = ","), " bytes copied\n", sep = "")
+            format(x$copied, big.mark = ","), " bytes copied\n",
+            if (!is.na(x$why_copied)) paste0("the last call copied it: ", x$why_copied, "\n"), sep = "")
     }
     invisible(x)
 }

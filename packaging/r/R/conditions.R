@@ -69,35 +69,50 @@ space_remedy <- function(error, path) {
            "remove slots of others (pyrmap_slots() lists them), or give arena.capacity more")
 }
 
-# Called from C: an int64 result without bit64, and a value that no double is equal to.
-stop_lossy_result <- function(index, digits) {
+# Called from C: an int64 result with a value that no double is equal to.
+stop_inexact_result <- function(index, digits) {
     stop_with("pyrmap_loss",
                 paste0("element ", format(index, big.mark = "", scientific = FALSE), " of the int64 result, ", digits,
-                       ", has more digits than a double: install the package bit64, or return float64 from Python"),
+                       ", is not exact as a double, and R has no larger integers: return float64 from Python, ",
+                       "or set options(pyrmap.int64 = \"integer64\") to get bit64's integer64"),
                 index = index, value = digits)
+}
+
+# Called from C: the record says that the result is logical.
+stop_not_logical_result <- function(index, digits) {
+    stop_with("pyrmap_loss",
+                paste0("element ", format(index, big.mark = "", scientific = FALSE), " of the logical result is ", digits,
+                       ", and not 0, 1 or NA: who wrote it must write these, or say result_logical=no"),
+                index = index, value = digits)
+}
+
+# dtype: what the vector would be without NA.
+stop_na <- function(data, index, dtype) {
+    stop_with("pyrmap_loss",
+                paste0("data[", format(index, scientific = FALSE), "] is NA, and NumPy's ",
+                       if (is.logical(data)) "bool" else dtype, " has none: replace it, use dtype = \"float64\" or ",
+                       "na = \"nan\" to pass NaN, or na = \"keep\" to pass the bits that R has for it"),
+                index = index, value = data[[index]], dtype = dtype)
 }
 
 # The first value that does not fit dtype.
 stop_misfit <- function(data, index, dtype) {
     value <- data[[index]]
     shown <- if (inherits(value, "integer64")) format(value) else format(value, digits = 15)
-    whole <- dtype != "float32"
-    double_na <- is.double(value) && !inherits(value, "integer64")
-    if (is.na(value) && !(double_na && is.nan(value))) {
-        why <- paste0("is NA, and ", dtype, " has none")
+    double <- is.double(value) && !inherits(value, "integer64")
+    if (is.na(value)) {
+        why <- paste0("is ", if (double && is.nan(value)) "NaN" else "NA", ", and ", dtype, " has none")
         remedy <- "replace it, or use dtype = \"float64\""
-    } else if (double_na && is.nan(value)) {
-        why <- paste0("is NaN, and ", dtype, " has none")
-        remedy <- "replace it, or use dtype = \"float64\""
-    } else if (whole && double_na && is.finite(value) && value != round(value)) {
+    } else if (dtype != "float32" && double && is.finite(value) && value != round(value)) {
         why <- "has a fraction"
         remedy <- "use round() or trunc() first, or dtype = \"float64\""
-    } else if (dtype %in% c("float32", "float64") && (!double_na || !is.finite(value))) {
-        why <- paste0("is not exact in ", dtype)
-        remedy <- if (dtype == "float32") "use dtype = \"float64\"" else "use dtype = \"int64\""
+    } else if (dtype == "float64") {
+        why <- "is not exact in float64"
+        remedy <- "use dtype = \"int64\""
     } else {
-        range <- switch(dtype, uint8 = "0 to 255", int32 = "-2147483648 to 2147483647",
-                        int64 = "-2^63 to 2^63 - 1", float32 = "about 1.4e-45 to 3.4e+38 in size")
+        # The smallest value of the two larger types is R's NA.
+        range <- switch(dtype, uint8 = "0 to 255", int32 = "-2147483647 to 2147483647",
+                        int64 = "-2^63 + 1 to 2^63 - 1", float32 = "up to 3.4e+38 in size")
         why <- paste0("lies outside ", dtype, ", ", range)
         remedy <- paste0("use ", if (dtype == "uint8") "dtype = \"int32\" or \"float64\"" else "dtype = \"float64\"")
     }

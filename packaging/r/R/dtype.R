@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # R's types and the five dtypes, whose codes are in layout.R.
 
-# How C finds the values of `data` (enum source_type), or a condition that says what to pass instead.
+# enum source_type: how C finds the values of `data`.
+sources <- c(double = 1L, integer = 2L, integer64 = 3L, raw = 4L, logical = 5L)
+
+# enum vector_special: which of R's special types a result may have.
+special <- c(raw = 1L, integer64 = 2L)
+
+# The source of `data`, or a condition that says what to pass instead.
 source_type <- function(data) {
     if (is.object(data) && !inherits(data, c("integer64", "ts", "table", "AsIs", "noquote")))
         stop_type(data)
     if (inherits(data, "integer64") && is.double(data))
-        return(3L)
-    switch(typeof(data), double = 1L, integer = , logical = 2L, raw = 4L, stop_type(data))
+        return(sources[["integer64"]])
+    switch(typeof(data), double = , integer = , logical = , raw = sources[[typeof(data)]], stop_type(data))
 }
 
 stop_type <- function(data) {
@@ -32,14 +38,33 @@ stop_type <- function(data) {
                 index = 1L)
 }
 
-# The code of dtype; NULL: what holds `type` without a change.
-dtype_code <- function(dtype, type) {
-    if (is.null(dtype))
-        return(c(2L, 3L, 4L, 5L)[type])
+# The dtype that holds values of a source as they are: in the order of sources.
+own_dtype <- function(source) c(2L, 3L, 4L, 5L, 3L)[source]
+
+dtype_code <- function(dtype) {
     code <- if (is.character(dtype) && length(dtype) == 1L) dtypes[dtype] else NA
     if (is.na(code))
-        stop("dtype must be one of ", paste0('"', names(dtypes), '"', collapse = ", "), call. = FALSE)
+        stop_argument("dtype must be one of ", paste0('"', names(dtypes), '"', collapse = ", "))
     code[[1L]]
+}
+
+check_na <- function(na) {
+    if (!is.character(na) || length(na) != 1L || !na %in% c("nan", "error", "keep"))
+        stop_argument("na must be \"nan\", \"error\" or \"keep\"")
+    na
+}
+
+# The dtype for data with NA at index, which the integers of NumPy have not. wanted: the dtype that was asked for, or NULL.
+dtype_of_na <- function(data, source, index, wanted, na) {
+    own <- own_dtype(source)
+    if (na == "error")
+        stop_na(data, index, names(dtypes)[match(own, dtypes)])
+    if (na == "keep" && (is.null(wanted) || wanted == own))
+        return(own)
+    # An integer type that was asked for refuses NA when it is converted; its own would let the bits pass.
+    if (!is.null(wanted) && wanted == own)
+        stop_na(data, index, names(dtypes)[match(own, dtypes)])
+    if (is.null(wanted)) dtypes[["float64"]] else wanted
 }
 
 check_dim <- function(data) {
@@ -48,12 +73,37 @@ check_dim <- function(data) {
              "drop or join some with dim(data) <-", call. = FALSE)
 }
 
-# What the C code needs to know of an input. It does not hold the data: R would count that as one more reference, and
-# never forget it.
-input_of <- function(data, dtype) {
-    type <- source_type(data)
+# What the C code needs to know of an input, and of which types its results are. It does not hold the data: R would count
+# that as one more reference, and never forget it.
+input_of <- function(data, dtype, na) {
+    source <- source_type(data)
     check_dim(data)
-    list(type = type, dtype = dtype_code(dtype, type), flat = length(dim(data)) == 1L)
+    wanted <- if (!is.null(dtype)) dtype_code(dtype)
+    code <- if (is.null(wanted)) own_dtype(source) else wanted
+    na <- check_na(na)
+    missing <- if (source %in% sources[c("integer", "integer64", "logical")]) .Call(C_first_na, data, source) else 0
+    if (missing > 0)
+        code <- dtype_of_na(data, source, missing, wanted, na)
+    # What is not to arrive as bool goes as the integers that R stores.
+    if (source == sources[["logical"]] && (missing > 0 || !is.null(wanted)))
+        source <- sources[["integer"]]
+    list(type = source, dtype = code, flat = length(dim(data)) == 1L, special = special_of(source))
+}
+
+# R's special types are for who used them: see enum vector_special.
+special_of <- function(source) {
+    if (source == sources[["raw"]])
+        return(special[["raw"]])
+    if (source == sources[["integer64"]])
+        return(special[["integer64"]])
+    choice <- getOption("pyrmap.int64", "double")
+    if (identical(choice, "double"))
+        return(0L)
+    if (!identical(choice, "integer64"))
+        stop_argument("the option pyrmap.int64 must be \"double\" or \"integer64\"")
+    if (!has_bit64())
+        stop_argument("the option pyrmap.int64 asks for integer64: install the package bit64, or unset it")
+    special[["integer64"]]
 }
 
 has_bit64 <- function() {

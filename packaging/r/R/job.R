@@ -27,6 +27,8 @@ job_of <- function(script, args, env, python) {
     }
     args <- check_args(args, fun, script)
     task <- list(script = full, "function" = fun, args = args$positional, kwargs = args$named, cwd = getwd())
+    if (!is.null(fun))
+        task$arrays <- c(array_args(args$positional, "\"args\""), array_args(args$named, "\"kwargs\""))
     task$env <- check_env(env)
     job <- list(script = full, fun = fun, label = paste0(basename(path), if (!is.null(fun)) paste0("::", fun)),
                 task = to_json(task), python = python)
@@ -39,6 +41,8 @@ check_args <- function(args, fun, script) {
         args <- list()
     if (!is.list(args) && !is.atomic(args))
         stop_argument("args must be a list, as in list(3L, method = \"fast\"), and not a ", class(args)[1L])
+    if (!is.null(dim(args)) && !is.list(args))
+        stop_argument("args must be a list: list(x) passes a matrix or array as one argument")
     if (!is.list(args))
         args <- as.list(args)
     named <- if (is.null(names(args))) rep(FALSE, length(args)) else nzchar(names(args))
@@ -117,10 +121,44 @@ json_scalars <- function(x) {
         stop_argument("args of type ", typeof(x), " cannot be passed"))
 }
 
-# A vector of length 1 is a scalar, unless it is I()ed; a named list is an object.
+# The matrices and arrays among arguments, for Python to make arrays of the lists that JSON has for them. at: the JSON of
+# where x is.
+array_args <- function(x, at) {
+    if (is.list(x)) {
+        keys <- if (is.null(names(x))) seq_along(x) - 1L else vapply(names(x), json_string, "", USE.NAMES = FALSE)
+        return(do.call(c, Map(array_args, unname(unclass(x)), paste0(at, ", ", keys, recycle0 = TRUE))))
+    }
+    if (is.null(dim(x)))
+        return(NULL)
+    if (inherits(x, "integer64")) {
+        # float64 need not hold them: Python's own integers do, with None.
+        dtype <- if (.Call(C_first_na, x, sources[["integer64"]]) > 0) "object" else "int64"
+    } else {
+        dtype <- switch(typeof(x), logical = if (anyNA(x)) "float64" else "bool",
+                        integer = if (anyNA(x)) "float64" else "int32",
+                        character = if (anyNA(x)) "object" else "str", "float64")
+    }
+    list(structure(sprintf("{\"at\": [%s], \"shape\": [%s], \"dtype\": \"%s\"}", at, paste(dim(x), collapse = ", "), dtype),
+                   class = "json"))
+}
+
+# Lists in lists, rows first.
+json_array <- function(scalars, dim) {
+    text <- as.vector(aperm(array(scalars, dim), rev(seq_along(dim))))
+    for (extent in rev(dim)) {
+        if (!length(text))
+            return("[]")
+        text <- apply(matrix(text, extent), 2L, function(part) paste0("[", paste(part, collapse = ", "), "]"))
+    }
+    text
+}
+
+# A vector of length 1 is a scalar, unless it is I()ed; a named list is an object; a matrix or array lists in lists.
 to_json <- function(x) {
     if (is.null(x))
         return("null")
+    if (inherits(x, "json"))
+        return(unclass(x))
     if (is.list(x)) {
         inner <- vapply(unname(unclass(x)), to_json, "")
         if (is.null(names(x)))
@@ -129,6 +167,8 @@ to_json <- function(x) {
         return(paste0("{", paste0(keys, ": ", inner, recycle0 = TRUE, collapse = ", "), "}"))
     }
     scalars <- json_scalars(x)
+    if (!is.null(dim(x)))
+        return(json_array(scalars, dim(x)))
     if (length(x) == 1L && !inherits(x, "AsIs"))
         return(scalars)
     paste0("[", paste(scalars, collapse = ", "), "]")

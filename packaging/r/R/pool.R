@@ -48,6 +48,11 @@ pooled <- function(root, job, anyone = TRUE) {
         index <- 1L
     if (index == 0L)
         return(NULL)
+    # Another mount may be at that place now: those that were kept of the last one are gone.
+    if (!.Call(C_slot_current, pool[[index]]$handle, root$path)) {
+        forget_root(root$path)
+        return(NULL)
+    }
     session$pools[[root$path]][[index]] <- NULL
     pool[[index]]
 }

@@ -45,7 +45,7 @@ is_once_more <- function(result) inherits(result, "pyrmap_once_more")
 # The result of a slot that await() named. slots, jobs: those that an error may have come from. round: its number, where
 # the next one may have begun. last: a full arena is an error, whatever R holds.
 take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), round = NULL) {
-    result <- .Call(C_slot_result, slot$handle, has_bit64(), input$flat, round)
+    result <- .Call(C_slot_result, slot$handle, input$special, input$flat, round)
     if (is.null(result)) {
         # The part of a result that did find room goes when the slot is released.
         slot$bytes <- Inf
@@ -110,11 +110,11 @@ follow <- function(root, server, job, holder) {
 }
 
 run_python <- function(data, python_script_path, dtype = NULL, args = NULL, timeout = Inf, python = NULL,
-                       mount = NULL, env = NULL, path = NULL) {
+                       mount = NULL, env = NULL, path = NULL, na = getOption("pyrmap.na", "nan")) {
     session_check()
     if (missing(data) || missing(python_script_path))
         stop_argument("run_python() needs `data` and `python_script_path`")
-    input <- input_of(data, dtype)
+    input <- input_of(data, dtype, na)
     python <- interpreter(python)
     job <- job_of(python_script_path, args, env, python)
     deadline <- check_timeout(timeout)
@@ -147,11 +147,12 @@ progress <- function(count) {
 }
 
 run_python_shared_data <- function(data, script_paths, dtype = NULL, args = NULL, timeout = Inf, python = NULL,
-                                   mount = NULL, env = NULL, python_scripts_paths = script_paths, path = NULL) {
+                                   mount = NULL, env = NULL, python_scripts_paths = script_paths, path = NULL,
+                                   na = getOption("pyrmap.na", "nan")) {
     session_check()
     if (missing(data) || (missing(script_paths) && missing(python_scripts_paths)))
         stop_argument("run_python_shared_data() needs `data` and `script_paths`")
-    input <- input_of(data, dtype)
+    input <- input_of(data, dtype, na)
     python <- interpreter(python)
     jobs <- jobs_of(python_scripts_paths, args, env, python)
     deadline <- check_timeout(timeout)
@@ -218,12 +219,13 @@ share <- function(root, server, jobs, input, holder, timeout, deadline) {
 run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, timeout = Inf, python = NULL,
                                 mount = NULL, env = NULL, intermediate = FALSE, initial_data = data,
                                 python_scripts_paths = script_paths,
-                                required_intermediate_results = intermediate, path = NULL) {
+                                required_intermediate_results = intermediate, path = NULL,
+                                na = getOption("pyrmap.na", "nan")) {
     session_check()
     if ((missing(data) && missing(initial_data)) || (missing(script_paths) && missing(python_scripts_paths)))
         stop_argument("run_python_pipeline() needs `data` and `script_paths`")
     check_flag(required_intermediate_results, "intermediate")
-    input <- input_of(initial_data, dtype)
+    input <- input_of(initial_data, dtype, na)
     python <- interpreter(python)
     jobs <- jobs_of(python_scripts_paths, args, env, python)
     deadline <- check_timeout(timeout)

@@ -6,7 +6,7 @@
 # killed breaks this. The server tells it before any later input can pass; what was under way is then run again, one by one.
 
 pyrmap_pipeline <- function(script_paths, dtype = NULL, args = NULL, timeout = Inf, python = NULL, mount = NULL,
-                            env = NULL) {
+                            env = NULL, na = getOption("pyrmap.na", "nan")) {
     session_check()
     if (missing(script_paths))
         stop_argument("pyrmap_pipeline() needs `script_paths`")
@@ -17,6 +17,7 @@ pyrmap_pipeline <- function(script_paths, dtype = NULL, args = NULL, timeout = I
     stream$server <- server_for(python)
     stream$timeout <- timeout
     stream$dtype <- dtype
+    stream$na <- check_na(na)
     stream$pid <- Sys.getpid()
     urandom <- file("/dev/urandom", "rb", raw = TRUE)
     stream$token <- paste(readBin(urandom, "raw", 16L), collapse = "")
@@ -117,8 +118,9 @@ stream_outcome <- function(stream, input) {
         result <- take(stream$slots[[count]], stream$jobs[[count]], input, TRUE, stream$slots, stream$jobs, stream$due)
         failed <- FALSE
         size <- length(stream$mark)
-        if (is.raw(result) && length(result) > size && identical(result[seq_len(size)], stream$mark))
-            stream_error(stream, rawToChar(result[-seq_len(size)]))
+        if (typeof(result) %in% c("raw", "integer") && length(result) > size &&
+            identical(as.integer(result[seq_len(size)]), as.integer(stream$mark)))
+            stream_error(stream, rawToChar(as.raw(result[-seq_len(size)])))
         list(result = result)
     }, pyrmap_error = function(condition) {
         if (inherits(condition, "pyrmap_round_lost"))
@@ -208,7 +210,7 @@ stream_push <- function(stream, data) {
     stream_check(stream)
     if (missing(data))
         stop_argument("push() needs `data`")
-    input <- c(list(data = data), input_of(data, stream$dtype))
+    input <- c(list(data = data), input_of(data, stream$dtype, stream$na))
     deadline <- check_timeout(stream$timeout)
     stream_on_mount(stream, function() stream_push_input(stream, input, deadline))
     invisible(stream_pending(stream))

@@ -5,13 +5,15 @@
  * While it is filled it is mapped shared, so that R's stores are the segment's. To publish it, the same
  * address is mapped again, private: the writable mapping is gone in that instant, as publishing demands, and
  * pointers that R or a C routine took stay good. A store after that copies its page; such an array no longer
- * is what its slot holds, so the next run copies it like any vector.
+ * is what its slot holds, so the next run copies it like any vector. So it does while a process that was
+ * forked meanwhile (parallel::mclapply) still maps the array for writing, and when the mount is gone.
  */
 #include "vector.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
@@ -22,7 +24,7 @@ SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
         length *= (R_xlen_t)REAL(dim)[i];
     int32_t type = Rf_asInteger(dtype);
     mapped_account(slot, (size_t)length * record_dtype_size(type));
-    struct vector *vector = vector_new(slot, type, length);
+    struct vector *vector = vector_new(slot, type, SPECIAL_RAW | SPECIAL_INT64, length);
     SEXP holder = PROTECT(vector_pointer(vector, pointer));
     vector->array = true;
     vector->filling = true;
@@ -50,9 +52,25 @@ static int end_filling(struct vector *vector, const struct slot *slot)
         return -errno;
     int error = segment_settle_map(vector->address, vector->size, fd);
     close(fd);
-    if (!error)
+    if (!error) {
         vector->filling = false;
+        vector->touched = false;
+    }
     return error;
+}
+
+/* Children that parallel::mclapply has collected may take a moment to end. */
+static int publish_patiently(struct vector *vector, struct slot *slot)
+{
+    enum { TRIES = 8 };
+    struct timespec pause = {.tv_nsec = 1000000};
+    for (int i = 0;; i++) {
+        int error = slot_publish(slot, vector->dtype, 0, vector->length, vector->ndim, vector->dim);
+        if (error != -EBUSY || i == TRIES)
+            return error;
+        nanosleep(&pause, NULL);
+        pause.tv_nsec *= 2;
+    }
 }
 
 static int publish_array(struct vector *vector, struct slot *slot, SEXP dim)
@@ -63,12 +81,28 @@ static int publish_array(struct vector *vector, struct slot *slot, SEXP dim)
     vector->ndim = dim == R_NilValue ? 0 : LENGTH(dim);
     if (vector->ndim > 0)
         memcpy(vector->dim, INTEGER(dim), (size_t)vector->ndim * sizeof(int));
-    error = slot_publish(slot, vector->dtype, vector->length, vector->ndim, vector->dim);
+    error = publish_patiently(vector, slot);
     if (error)
         return error;
     vector->published = true;
-    vector->touched = false;
     return 0;
+}
+
+/* Why an array cannot be published but copied; NULL for errors that concern the copy as well. */
+static const char *why_copied(int error)
+{
+    switch (-error) {
+    case EBUSY:
+        return "a process forked from this session still maps it";
+    case ENOENT:
+    case ENOTCONN:
+    case ESTALE:
+    case ECONNABORTED:
+    case ENODEV:
+        return "the mount that it was made in is gone";
+    default:
+        return NULL;
+    }
 }
 
 static bool same_dim(const struct vector *vector, SEXP dim)
@@ -78,11 +112,27 @@ static bool same_dim(const struct vector *vector, SEXP dim)
            (ndim == 0 || memcmp(vector->dim, INTEGER(dim), (size_t)ndim * sizeof(int)) == 0);
 }
 
-/* Whether the slot lies on the mount that is in use now. */
+/* Whether the path is one in the mount that is in use now. */
 static bool lies_below(const char *path, const char *root)
 {
     size_t size = strlen(root);
     return strncmp(path, root, size) == 0 && path[size] == '/';
+}
+
+/* Whether stores have changed pages since the segment took its last ones. */
+static bool has_changed(const struct vector *vector)
+{
+    return vector->touched && segment_private_bytes(vector->address, vector->size) > 0;
+}
+
+/* 0: the slot holds the array as it is now, published. Else -errno. */
+static int hold(struct vector *vector, struct slot *slot, SEXP dim, const char *root)
+{
+    if (!slot_on_mount(slot, root))
+        return -ENODEV;
+    if (!vector->published)
+        return publish_array(vector, slot, dim);
+    return 0;
 }
 
 SEXP pyrmap_array_holder(SEXP x, SEXP dtype, SEXP root)
@@ -90,6 +140,7 @@ SEXP pyrmap_array_holder(SEXP x, SEXP dtype, SEXP root)
     if (!is_vector(x))
         return R_NilValue;
     struct vector *vector = vector_of(x);
+    vector->why_copied = NULL;
     if (!vector->array || !vector->address || vector->creator != getpid() ||
         vector->dtype != Rf_asInteger(dtype) || !lies_below(vector->path, CHAR(STRING_ELT(root, 0))))
         return R_NilValue;
@@ -98,17 +149,24 @@ SEXP pyrmap_array_holder(SEXP x, SEXP dtype, SEXP root)
     if (!slot || slot->record_fd < 0)
         return R_NilValue;
     SEXP dim = Rf_getAttrib(x, R_DimSymbol);
-    if (!vector->published) {
-        int error = publish_array(vector, slot, dim);
-        if (error)
-            raise_system(-error, "publish the array in", slot->path);
+    if (!vector->filling && has_changed(vector)) {
+        vector->why_copied = "it was changed after it was passed on";
+        return R_NilValue;
+    }
+    if (vector->published && !same_dim(vector, dim)) {
+        vector->why_copied = "its dim was changed after it was passed on";
+        return R_NilValue;
+    }
+    int error = hold(vector, slot, dim, CHAR(STRING_ELT(root, 0)));
+    if (!error) {
+        vector->touched = false;
         return pointer;
     }
-    if (!same_dim(vector, dim) ||
-        (vector->touched && segment_private_bytes(vector->address, vector->size) > 0))
-        return R_NilValue;
-    vector->touched = false;
-    return pointer;
+    vector->why_copied = why_copied(error);
+    if (!vector->why_copied)
+        raise_system(-error, "publish the array in", slot->path);
+    vector->copied += vector->size;
+    return R_NilValue;
 }
 
 /* NULL for a vector that is not from a slot. */
@@ -117,7 +175,7 @@ SEXP pyrmap_vector_info(SEXP x)
     if (!is_vector(x))
         return R_NilValue;
     const struct vector *vector = vector_of(x);
-    const char *names[] = {"mapped", "bytes", "copied", "dtype", "slot", "round", ""};
+    const char *names[] = {"mapped", "bytes", "copied", "dtype", "slot", "round", "why_copied", ""};
     size_t stored =
         vector->address && !vector->filling ? segment_private_bytes(vector->address, vector->size) : 0;
     SEXP info = PROTECT(Rf_mkNamed(VECSXP, names));
@@ -127,6 +185,7 @@ SEXP pyrmap_vector_info(SEXP x)
     SET_VECTOR_ELT(info, 3, Rf_ScalarInteger(vector->dtype));
     SET_VECTOR_ELT(info, 4, Rf_mkString(vector->path));
     SET_VECTOR_ELT(info, 5, Rf_ScalarReal((double)vector->round));
+    SET_VECTOR_ELT(info, 6, Rf_ScalarString(vector->why_copied ? Rf_mkChar(vector->why_copied) : NA_STRING));
     UNPROTECT(1);
     return info;
 }

@@ -10,7 +10,6 @@
 #include "parallel.h"
 #include "protocol/record.h"
 #define R_NO_REMAP
-#include <float.h>
 #include <math.h>
 #include <R.h>
 #include <Rinternals.h>
@@ -20,14 +19,6 @@ enum { BLOCK = 512 };
 
 #define INT64_NA INT64_MIN
 
-/* A double is R's NA if the low word of a NaN says 1954; conversions to other types know no such thing. */
-static inline int double_is_na(double value)
-{
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    return isnan(value) && (uint32_t)bits == 1954;
-}
-
 static inline int double_is_whole_in(double value, double low, double below)
 {
     return value >= low && value < below && value == (double)(int64_t)value;
@@ -35,22 +26,18 @@ static inline int double_is_whole_in(double value, double low, double below)
 
 static inline int double_fits_float32(double value)
 {
-    if (isnan(value))
-        return !double_is_na(value);
-    if (isinf(value) || value == 0)
-        return 1;
-    double size = fabs(value);
-    return size <= (double)FLT_MAX && size >= (double)FLT_MIN * (double)FLT_EPSILON;
+    return isfinite((float)value) || !isfinite(value);
 }
 
 static inline int double_fits_int32(double value)
 {
-    return double_is_na(value) || double_is_whole_in(value, -2147483648.0, 2147483648.0);
+    return double_is_whole_in(value, -2147483648.0, 2147483648.0) && value != (double)NA_INTEGER;
 }
 
 static inline int double_fits_int64(double value)
 {
-    return double_is_na(value) || double_is_whole_in(value, -9223372036854775808.0, 9223372036854775808.0);
+    return double_is_whole_in(value, -9223372036854775808.0, 9223372036854775808.0) &&
+           value != (double)INT64_NA;
 }
 
 static inline int double_fits_uint8(double value)
@@ -64,10 +51,14 @@ static inline int int64_fits_double(int64_t value)
     return value == INT64_NA || (rounded < 9223372036854775808.0 && (int64_t)rounded == value);
 }
 
-static inline int int64_fits_float32(int64_t value)
+/* R's NA, as a NaN that arithmetic does not signal: NumPy would warn of NA_REAL, which is a signalling one.
+ */
+static inline double quiet_na(void)
 {
-    float rounded = (float)value;
-    return value != INT64_NA && rounded < 9223372036854775808.0f && (int64_t)rounded == value;
+    const uint64_t bits = UINT64_C(0x7FF80000000007A2);
+    double value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
 }
 
 #define ANY(x) ((void)(x), 1)
@@ -103,20 +94,19 @@ static inline int int64_fits_float32(int64_t value)
 
 CONVERSION(double_to_float32, double, float, double_fits_float32(x), x)
 SAME(double_to_float64, double)
-CONVERSION(double_to_int32, double, int32_t, double_fits_int32(x), double_is_na(x) ? NA_INTEGER : x)
-CONVERSION(double_to_int64, double, int64_t, double_fits_int64(x), double_is_na(x) ? INT64_NA : (int64_t)x)
+CONVERSION(double_to_int32, double, int32_t, double_fits_int32(x), x)
+CONVERSION(double_to_int64, double, int64_t, double_fits_int64(x), x)
 CONVERSION(double_to_uint8, double, uint8_t, double_fits_uint8(x), x)
 
-CONVERSION(integer_to_float32, int32_t, float, x != NA_INTEGER && (double)(float)x == (double)x, x)
-CONVERSION(integer_to_float64, int32_t, double, ANY(x), x == NA_INTEGER ? NA_REAL : x)
+CONVERSION(integer_to_float32, int32_t, float, ANY(x), x == NA_INTEGER ? NAN : (float)x)
+CONVERSION(integer_to_float64, int32_t, double, ANY(x), x == NA_INTEGER ? quiet_na() : x)
 SAME(integer_to_int32, int32_t)
-CONVERSION(integer_to_int64, int32_t, int64_t, ANY(x), x == NA_INTEGER ? INT64_NA : x)
+CONVERSION(integer_to_int64, int32_t, int64_t, x != NA_INTEGER, x)
 CONVERSION(integer_to_uint8, int32_t, uint8_t, x >= 0 && x <= 255, x)
 
-CONVERSION(int64_to_float32, int64_t, float, int64_fits_float32(x), x)
-CONVERSION(int64_to_float64, int64_t, double, int64_fits_double(x), x == INT64_NA ? NA_REAL : (double)x)
-CONVERSION(int64_to_int32, int64_t, int32_t, x == INT64_NA || (x >= INT32_MIN && x <= INT32_MAX),
-           x == INT64_NA ? NA_INTEGER : x)
+CONVERSION(int64_to_float32, int64_t, float, ANY(x), x == INT64_NA ? NAN : (float)x)
+CONVERSION(int64_to_float64, int64_t, double, int64_fits_double(x), x == INT64_NA ? quiet_na() : (double)x)
+CONVERSION(int64_to_int32, int64_t, int32_t, x > INT32_MIN && x <= INT32_MAX, x)
 SAME(int64_to_int64, int64_t)
 CONVERSION(int64_to_uint8, int64_t, uint8_t, x >= 0 && x <= 255, x)
 
@@ -129,49 +119,126 @@ SAME(raw_to_uint8, uint8_t)
 typedef size_t conversion(const void *source, void *target, size_t count);
 
 /* Rows as in enum source_type, columns as in enum record_dtype, both from 1. */
-static conversion *const conversions[4][5] = {
+static conversion *const conversions[5][5] = {
     {double_to_float32, double_to_float64, double_to_int32, double_to_int64, double_to_uint8},
     {integer_to_float32, integer_to_float64, integer_to_int32, integer_to_int64, integer_to_uint8},
     {int64_to_float32, int64_to_float64, int64_to_int32, int64_to_int64, int64_to_uint8},
     {raw_to_float32, raw_to_float64, raw_to_int32, raw_to_int64, raw_to_uint8},
+    {integer_to_float32, integer_to_float64, integer_to_int32, integer_to_int64, integer_to_uint8},
 };
 
-struct converting {
+/* Work on values in parts, each of which says how many of its values it got through. */
+struct parting {
     conversion *convert;
     const char *from;
     char *to;
     size_t from_size; /* of an element */
-    size_t to_size;
+    size_t to_size;   /* 0 where nothing is stored */
     size_t begins[PARTS_MAX + 1];
     size_t done[PARTS_MAX];
 };
 
 static void convert_part(void *context, int part)
 {
-    struct converting *converting = context;
-    size_t begin = converting->begins[part];
-    converting->done[part] = converting->convert(converting->from + begin * converting->from_size,
-                                                 converting->to + begin * converting->to_size,
-                                                 converting->begins[part + 1] - begin);
+    struct parting *parting = context;
+    size_t begin = parting->begins[part];
+    parting->done[part] = parting->convert(parting->from + begin * parting->from_size,
+                                           parting->to ? parting->to + begin * parting->to_size : NULL,
+                                           parting->begins[part + 1] - begin);
+}
+
+static size_t convert_in_parts(struct parting *parting, size_t count)
+{
+    int parts = parts_for(count * parting->from_size);
+    for (int part = 0; part <= parts; part++)
+        parting->begins[part] = part < parts ? count / (size_t)parts * (size_t)part : count;
+    in_parallel(parts, convert_part, parting);
+    int part = 0;
+    while (part < parts - 1 && parting->begins[part] + parting->done[part] == parting->begins[part + 1])
+        part++;
+    return parting->begins[part] + parting->done[part];
 }
 
 size_t convert(enum source_type type, int32_t dtype, const void *from, void *to, size_t count)
 {
-    struct converting converting = {
+    struct parting parting = {
         .convert = conversions[type - 1][dtype - 1],
         .from = from,
         .to = to,
         .from_size = source_size(type),
         .to_size = record_dtype_size(dtype),
     };
-    int parts = parts_for(count * converting.from_size);
-    for (int part = 0; part <= parts; part++)
-        converting.begins[part] = part < parts ? count / (size_t)parts * (size_t)part : count;
-    in_parallel(parts, convert_part, &converting);
-    int part = 0;
-    while (part < parts - 1 && converting.begins[part] + converting.done[part] == converting.begins[part + 1])
-        part++;
-    return converting.begins[part] + converting.done[part];
+    return convert_in_parts(&parting, count);
+}
+
+/* The index of the first value that fails the test. Blocks as a whole first, as in CONVERSION. */
+#define FINDING(name, FROM, USUAL, GOOD)                                                                     \
+    static size_t name(const void *source, void *target, size_t count)                                       \
+    {                                                                                                        \
+        (void)target;                                                                                        \
+        const FROM *from = source;                                                                           \
+        for (size_t start = 0; start < count; start += BLOCK) {                                              \
+            size_t end = count - start < BLOCK ? count : start + BLOCK;                                      \
+            int usual = 1;                                                                                   \
+            for (size_t i = start; i < end; i++) {                                                           \
+                FROM x = from[i];                                                                            \
+                usual &= (USUAL);                                                                            \
+            }                                                                                                \
+            for (size_t i = start; i < end && !usual; i++) {                                                 \
+                FROM x = from[i];                                                                            \
+                if (!(GOOD))                                                                                 \
+                    return i;                                                                                \
+            }                                                                                                \
+        }                                                                                                    \
+        return count;                                                                                        \
+    }
+
+FINDING(integer_na, int32_t, x != NA_INTEGER, x != NA_INTEGER)
+FINDING(int64_na, int64_t, x != INT64_NA, x != INT64_NA)
+FINDING(int64_inexact, int64_t, (uint64_t)x + (UINT64_C(1) << 53) <= UINT64_C(1) << 54, int64_fits_double(x))
+FINDING(not_logical, int32_t, (uint32_t)x <= 1, (uint32_t)x <= 1 || x == NA_INTEGER)
+
+static size_t find(conversion *first, const void *values, size_t element, size_t count)
+{
+    struct parting parting = {.convert = first, .from = values, .from_size = element};
+    return convert_in_parts(&parting, count);
+}
+
+size_t find_na(enum source_type type, const void *values, size_t count)
+{
+    return find(type == SOURCE_INT64 ? int64_na : integer_na, values, source_size(type), count);
+}
+
+size_t find_inexact(const int64_t *values, size_t count)
+{
+    return find(int64_inexact, values, sizeof(*values), count);
+}
+
+size_t find_not_logical(const int32_t *values, size_t count)
+{
+    return find(not_logical, values, sizeof(*values), count);
+}
+
+CONVERSION(widen_float32, float, double, ANY(x), x)
+CONVERSION(widen_int64, int64_t, double, ANY(x), x == INT64_NA ? NA_REAL : (double)x)
+CONVERSION(widen_uint8, uint8_t, int32_t, ANY(x), x)
+
+void widen(int32_t dtype, const void *from, void *to, size_t count)
+{
+    struct parting parting = {
+        .convert = dtype == RECORD_FLOAT32 ? widen_float32
+                   : dtype == RECORD_INT64 ? widen_int64
+                                           : widen_uint8,
+        .from = from,
+        .to = to,
+        .from_size = record_dtype_size(dtype),
+        .to_size = dtype == RECORD_UINT8 ? sizeof(int32_t) : sizeof(double),
+    };
+    /* Vectors are also read one value at a time. */
+    if (count < BLOCK)
+        parting.convert(from, to, count);
+    else
+        convert_in_parts(&parting, count);
 }
 
 size_t source_size(enum source_type type)
@@ -181,14 +248,10 @@ size_t source_size(enum source_type type)
     case SOURCE_INT64:
         return 8;
     case SOURCE_INTEGER:
+    case SOURCE_LOGICAL:
         return 4;
     case SOURCE_RAW:
         break;
     }
     return 1;
-}
-
-size_t convert_int64_to_double(const int64_t *from, double *to, size_t count)
-{
-    return int64_to_float64(from, to, count);
 }

@@ -49,6 +49,24 @@ static size_t fetch_region(const struct filling *filling, size_t start, void *bu
     }
 }
 
+SEXP pyrmap_first_na(SEXP x, SEXP type)
+{
+    struct filling values = {.x = x, .type = (enum source_type)Rf_asInteger(type)};
+    const void *all = ALTREP(x) ? DATAPTR_OR_NULL(x) : DATAPTR_RO(x);
+    size_t count = (size_t)XLENGTH(x), index = 0;
+    if (TYPEOF(x) == INTSXP && INTEGER_NO_NA(x))
+        return Rf_ScalarReal(0);
+    double buffer[REGION];
+    while (index < count) {
+        size_t got = all ? count : fetch_region(&values, index, buffer);
+        size_t found = find_na(values.type, all ? all : buffer, got);
+        index += found;
+        if (found < got)
+            return Rf_ScalarReal((double)index + 1);
+    }
+    return Rf_ScalarReal(0);
+}
+
 static void convert_all(struct filling *filling, char *to)
 {
     if (filling->values) {
@@ -186,7 +204,9 @@ SEXP pyrmap_slot_fill(SEXP pointer, SEXP x, SEXP type, SEXP dtype)
     }
     SEXP dim = Rf_getAttrib(x, R_DimSymbol);
     int ndim = dim == R_NilValue ? 0 : LENGTH(dim);
-    int error = slot_publish(slot, filling.dtype, XLENGTH(x), ndim, ndim > 0 ? INTEGER(dim) : NULL);
+    uint32_t order =
+        filling.type == SOURCE_LOGICAL && filling.dtype == RECORD_INT32 ? RECORD_ORDER_INPUT_LOGICAL : 0;
+    int error = slot_publish(slot, filling.dtype, order, XLENGTH(x), ndim, ndim > 0 ? INTEGER(dim) : NULL);
     if (error)
         raise_system(-error, "publish the input of", slot->path);
     return R_NilValue;

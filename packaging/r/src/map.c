@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -56,6 +57,19 @@ int segment_settle_map(void *address, size_t size, int fd)
 {
     void *same = mmap(address, size, modes[MAP_VIEW].protection, modes[MAP_VIEW].flags | MAP_FIXED, fd, 0);
     return same == MAP_FAILED ? -errno : 0;
+}
+
+int segment_leave(void *address, size_t size)
+{
+    void *copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return -errno;
+    memcpy(copy, address, size);
+    if (mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, address) != MAP_FAILED)
+        return 0;
+    int error = errno;
+    munmap(copy, size);
+    return -error;
 }
 
 void segment_unmap(void *address, size_t size)

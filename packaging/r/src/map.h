@@ -18,6 +18,12 @@ void *segment_map(int fd, size_t size, enum map_mode mode);
 /* Turns a MAP_FILL mapping into a MAP_VIEW of fd in place: pointers into it stay good. 0 or -errno. */
 int segment_settle_map(void *address, size_t size, int fd);
 
+/*
+ * Puts a private copy in the place of a mapping: stores no longer reach the segment, nor those of others this
+ * process. 0 or -errno.
+ */
+int segment_leave(void *address, size_t size);
+
 void segment_unmap(void *address, size_t size);
 
 /* Bytes of a MAP_VIEW that stores have replaced by private pages. */

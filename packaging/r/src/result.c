@@ -12,22 +12,28 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Whether int64 arrives as bit64's class or as double, exact or an error. */
-enum int64_as { INT64_AS_DOUBLE, INT64_AS_BIT64 };
-
-/* int64 where bit64 is not installed: exact doubles, or an R error that names the index. */
-static SEXP int64_as_double(const struct vector *vector, const int64_t *from)
+static _Noreturn void raise_loss(const char *function, size_t index, long long value)
 {
-    SEXP values = PROTECT(Rf_allocVector(REALSXP, vector->length));
-    size_t done = convert_int64_to_double(from, REAL(values), (size_t)vector->length);
-    if (done < (size_t)vector->length) {
-        char digits[24];
-        snprintf(digits, sizeof(digits), "%lld", (long long)from[done]);
-        raise_in_r("stop_lossy_result",
-                   Rf_list2(PROTECT(Rf_ScalarReal((double)done + 1)), Rf_mkString(digits)));
+    char digits[24];
+    snprintf(digits, sizeof(digits), "%lld", value);
+    SEXP place = PROTECT(Rf_ScalarReal((double)index + 1));
+    raise_in_r(function, Rf_list2(place, PROTECT(Rf_mkString(digits))));
+}
+
+/* An R error, now and not at the first use, if R's type cannot hold a value. values: as the segment has them.
+ */
+static void check_values(const struct vector *vector, const void *values)
+{
+    size_t count = (size_t)vector->length;
+    if (vector->dtype == RECORD_INT64 && vector->widened) {
+        size_t index = find_inexact(values, count);
+        if (index < count)
+            raise_loss("stop_inexact_result", index, ((const int64_t *)values)[index]);
+    } else if (vector->type == LGLSXP) {
+        size_t index = find_not_logical(values, count);
+        if (index < count)
+            raise_loss("stop_not_logical_result", index, ((const int32_t *)values)[index]);
     }
-    UNPROTECT(1);
-    return values;
 }
 
 static R_xlen_t larger_than_one(const struct record *record)
@@ -38,28 +44,40 @@ static R_xlen_t larger_than_one(const struct record *record)
     return count;
 }
 
+/* In R's order and type. */
+static SEXP copy_values(const struct vector *vector, const struct record *record, bool column_major)
+{
+    SEXP values = PROTECT(Rf_allocVector(vector->type, vector->length));
+    void *to = (void *)DATAPTR_RO(values);
+    const void *from = vector->address;
+    if (!column_major) {
+        /* Into place where the elements have their final size. */
+        bool in_place = !vector->widened || vector->dtype == RECORD_INT64;
+        void *turned = in_place ? to : (void *)R_alloc(vector->size, 1);
+        transpose(record_dtype_size(vector->dtype), record->result_ndim, record->result_shape, from, turned);
+        check_values(vector, turned);
+        from = turned;
+    }
+    if (vector->widened)
+        widen(vector->dtype, from, to, (size_t)vector->length);
+    else if (from != to)
+        memcpy(to, from, vector->size);
+    UNPROTECT(1);
+    return values;
+}
+
 /* The ordinary vector of a result that cannot stay where it is, or NULL if it can. */
-static SEXP copied_values(struct vector *vector, const struct record *record, enum int64_as int64)
+static SEXP copied_values(struct vector *vector, const struct record *record)
 {
     bool column_major = (record->order & RECORD_ORDER_RESULT_F) || larger_than_one(record) < 2;
-    bool digits = vector->dtype == RECORD_INT64 && int64 == INT64_AS_DOUBLE;
     if (vector->length == 0)
-        return Rf_allocVector(r_type(vector->dtype), 0);
-    if (column_major && !digits && !mapped_enough())
+        return Rf_allocVector(vector->type, 0);
+    if (column_major)
+        check_values(vector, vector->address);
+    if (column_major && !mapped_enough())
         return R_NilValue;
-    SEXP values;
-    if (column_major && digits) {
-        values = PROTECT(int64_as_double(vector, vector->address));
-    } else {
-        values = PROTECT(Rf_allocVector(r_type(vector->dtype), vector->length));
-        transpose(vector->dtype, column_major ? 1 : record->result_ndim,
-                  column_major ? &vector->length : record->result_shape, vector->address,
-                  (void *)DATAPTR_RO(values));
-    }
-    vector->copied =
-        (size_t)vector->length * (r_type(vector->dtype) == REALSXP ? 8 : record_dtype_size(vector->dtype));
-    if (!column_major && digits)
-        values = int64_as_double(vector, (const int64_t *)DATAPTR_RO(values));
+    SEXP values = PROTECT(copy_values(vector, record, column_major));
+    vector->copied = (size_t)vector->length * vector_element(vector);
     vector_unmap(vector);
     UNPROTECT(1);
     return values;
@@ -93,10 +111,9 @@ static void close_reader(const struct slot *slot)
         close(fd);
 }
 
-SEXP pyrmap_slot_result(SEXP pointer, SEXP bit64, SEXP keep, SEXP round)
+SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
 {
     struct slot *slot = slot_get(pointer);
-    enum int64_as int64 = Rf_asLogical(bit64) == TRUE ? INT64_AS_BIT64 : INT64_AS_DOUBLE;
     struct record record;
     int error = slot_outcome(slot, &record);
     if (error)
@@ -110,7 +127,9 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP bit64, SEXP keep, SEXP round)
     }
     if (record_dtype_size(record.result_dtype) == 0)
         Rf_error("%s has a result of an unknown dtype", slot->path);
-    struct vector *vector = vector_new(slot, record.result_dtype, (R_xlen_t)record.result_length);
+    int logical = record.order & RECORD_ORDER_RESULT_LOGICAL ? SPECIAL_LOGICAL : 0;
+    struct vector *vector = vector_new(slot, record.result_dtype, Rf_asInteger(special) | logical,
+                                       (R_xlen_t)record.result_length);
     SEXP holder = PROTECT(vector_pointer(vector, R_NilValue));
     vector->round = record.round;
     error = vector_map(vector, slot, "result.bin", MAP_VIEW);
@@ -119,8 +138,8 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP bit64, SEXP keep, SEXP round)
     slot->seen = record.round;
     if (slot->chained && !slot->live && vector->address)
         close_reader(slot);
-    SEXP x = PROTECT(vector_wrap(holder, PROTECT(copied_values(vector, &record, int64))));
-    if (vector->dtype == RECORD_INT64 && int64 == INT64_AS_BIT64)
+    SEXP x = PROTECT(vector_wrap(holder, PROTECT(copied_values(vector, &record))));
+    if (vector->integer64)
         Rf_setAttrib(x, R_ClassSymbol, PROTECT(Rf_mkString("integer64")));
     else
         PROTECT(R_NilValue);

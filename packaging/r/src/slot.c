@@ -45,6 +45,15 @@ struct slot *slot_get(SEXP pointer)
     return slot;
 }
 
+bool slot_on_mount(const struct slot *slot, const char *root)
+{
+    struct statx own, now;
+    if (statx(slot->directory, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &own) < 0 ||
+        statx(AT_FDCWD, root, AT_STATX_DONT_SYNC, 0, &now) < 0)
+        return false;
+    return own.stx_dev_major == now.stx_dev_major && own.stx_dev_minor == now.stx_dev_minor;
+}
+
 int slot_open_file(const struct slot *slot, const char *name, int flags)
 {
     int fd = openat(slot->directory, name, flags | O_CLOEXEC);
@@ -96,7 +105,7 @@ int slot_round(const struct slot *slot, uint64_t *round)
     return error;
 }
 
-int slot_publish(struct slot *slot, int32_t dtype, R_xlen_t length, int ndim, const int *dim)
+int slot_publish(struct slot *slot, int32_t dtype, uint32_t order, R_xlen_t length, int ndim, const int *dim)
 {
     struct record record = {
         .flag = RECORD_FLAG_INPUT,
@@ -105,8 +114,8 @@ int slot_publish(struct slot *slot, int32_t dtype, R_xlen_t length, int ndim, co
         .dtype = dtype,
         .result_length = RECORD_LENGTH_ALL,
         .input_ndim = ndim,
-        /* Set for plain vectors too: it asks for a column-major result. */
-        .order = RECORD_ORDER_INPUT_F,
+        /* Column-major for plain vectors too: it asks for such a result. */
+        .order = RECORD_ORDER_INPUT_F | order,
     };
     for (int i = 0; i < ndim; i++)
         record.input_shape[i] = dim[i];
@@ -241,6 +250,11 @@ SEXP pyrmap_slot_remove(SEXP pointer)
 SEXP pyrmap_slot_path(SEXP pointer)
 {
     return Rf_mkString(slot_get(pointer)->path);
+}
+
+SEXP pyrmap_slot_current(SEXP pointer, SEXP root)
+{
+    return Rf_ScalarLogical(slot_on_mount(slot_get(pointer), CHAR(STRING_ELT(root, 0))));
 }
 
 SEXP pyrmap_slot_text(SEXP pointer, SEXP name, SEXP text)

@@ -32,6 +32,9 @@ struct slot {
 /* The slot of an external pointer; raises an R error if it was removed. */
 struct slot *slot_get(SEXP pointer);
 
+/* Whether the slot is in the filesystem that is mounted at root now. No request: the kernel knows. */
+bool slot_on_mount(const struct slot *slot, const char *root);
+
 /* Opens a file of the slot, not to be inherited. The descriptor, or -1 with errno set. */
 int slot_open_file(const struct slot *slot, const char *name, int flags);
 
@@ -45,10 +48,10 @@ int slot_outcome(const struct slot *slot, struct record *record);
 int slot_round(const struct slot *slot, uint64_t *round);
 
 /*
- * Publishes the input that data.bin holds: one write of the whole record. ndim 0: a plain vector.
- * 0 or -errno.
+ * Publishes the input that data.bin holds: one write of the whole record. order: 0 or
+ * RECORD_ORDER_INPUT_LOGICAL. ndim 0: a plain vector. 0 or -errno.
  */
-int slot_publish(struct slot *slot, int32_t dtype, R_xlen_t length, int ndim, const int *dim);
+int slot_publish(struct slot *slot, int32_t dtype, uint32_t order, R_xlen_t length, int ndim, const int *dim);
 
 /* Calls a function of the R package that raises a condition. arguments: a pairlist. */
 _Noreturn void raise_in_r(const char *function, SEXP arguments);
@@ -59,6 +62,7 @@ _Noreturn void raise_system(int error, const char *operation, const char *path);
 SEXP pyrmap_slot_new(SEXP mount, SEXP live);
 SEXP pyrmap_slot_remove(SEXP slot);
 SEXP pyrmap_slot_path(SEXP slot);
+SEXP pyrmap_slot_current(SEXP slot, SEXP root);
 SEXP pyrmap_slot_text(SEXP slot, SEXP name, SEXP text);
 SEXP pyrmap_slot_read(SEXP slot, SEXP name);
 SEXP pyrmap_slot_source(SEXP slot, SEXP target);

@@ -5,14 +5,10 @@
 #ifndef PYRMAP_TRANSPOSE_H
 #define PYRMAP_TRANSPOSE_H
 
-#define R_NO_REMAP
-#include "protocol/record.h"
-#include <Rinternals.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* R's type for a dtype. */
-SEXPTYPE r_type(int32_t dtype);
-
-/* Copies an array, transposing it if it has more than one dimension; float32 becomes double on the way. */
-void transpose(int32_t dtype, int ndim, const int64_t *shape, const void *from, void *to);
+/* Copies an array of elements of 1, 4 or 8 bytes, transposing it. ndim: at least 1. */
+void transpose(size_t element, int ndim, const int64_t *shape, const void *from, void *to);
 
 #endif

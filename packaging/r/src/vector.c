@@ -5,6 +5,7 @@
 #include "vector.h"
 
 #include "collect.h"
+#include "convert.h"
 #include "map.h"
 #include "sum.h"
 #include <errno.h>
@@ -30,6 +31,7 @@ static struct mapped collected; /* what was live after the last collection */
 
 static R_altrep_class_t real_class;
 static R_altrep_class_t integer_class;
+static R_altrep_class_t logical_class;
 static R_altrep_class_t raw_class;
 
 struct vector *vector_of(SEXP x)
@@ -40,7 +42,7 @@ struct vector *vector_of(SEXP x)
 bool is_vector(SEXP x)
 {
     return ALTREP(x) && (R_altrep_inherits(x, real_class) || R_altrep_inherits(x, integer_class) ||
-                         R_altrep_inherits(x, raw_class));
+                         R_altrep_inherits(x, logical_class) || R_altrep_inherits(x, raw_class));
 }
 
 void mapped_account(const struct slot *slot, size_t size)
@@ -77,13 +79,43 @@ static void finalize_vector(SEXP pointer)
     free(vector);
 }
 
-struct vector *vector_new(const struct slot *slot, int32_t dtype, R_xlen_t length)
+size_t vector_element(const struct vector *vector)
+{
+    return vector->type == REALSXP ? sizeof(double) : vector->type == RAWSXP ? 1 : sizeof(int);
+}
+
+static void choose_type(struct vector *vector, int32_t dtype, int special)
+{
+    vector->dtype = dtype;
+    vector->type = REALSXP;
+    switch ((enum record_dtype)dtype) {
+    case RECORD_INT32:
+        vector->type = special & SPECIAL_LOGICAL ? LGLSXP : INTSXP;
+        break;
+    case RECORD_UINT8:
+        vector->type = special & SPECIAL_RAW ? RAWSXP : INTSXP;
+        vector->widened = !(special & SPECIAL_RAW);
+        break;
+    case RECORD_INT64:
+        vector->integer64 = special & SPECIAL_INT64;
+        vector->widened = !(special & SPECIAL_INT64);
+        break;
+    case RECORD_FLOAT32:
+        vector->widened = true;
+        break;
+    case RECORD_FLOAT64:
+    case RECORD_DTYPE_SAME:
+        break;
+    }
+}
+
+struct vector *vector_new(const struct slot *slot, int32_t dtype, int special, R_xlen_t length)
 {
     struct vector *vector = calloc(1, sizeof(*vector) + strlen(slot->path) + 1);
     if (!vector)
         raise_system(ENOMEM, "map", slot->path);
     vector->creator = getpid();
-    vector->dtype = dtype;
+    choose_type(vector, dtype, special);
     vector->length = length;
     vector->size = (size_t)length * record_dtype_size(dtype);
     strcpy(vector->path, slot->path);
@@ -101,29 +133,24 @@ SEXP vector_pointer(struct vector *vector, SEXP slot)
 SEXP vector_wrap(SEXP pointer, SEXP values)
 {
     const struct vector *vector = R_ExternalPtrAddr(pointer);
-    switch ((enum record_dtype)vector->dtype) {
-    case RECORD_INT32:
+    switch (vector->type) {
+    case INTSXP:
         return R_new_altrep(integer_class, pointer, values);
-    case RECORD_UINT8:
+    case LGLSXP:
+        return R_new_altrep(logical_class, pointer, values);
+    case RAWSXP:
         return R_new_altrep(raw_class, pointer, values);
-    case RECORD_FLOAT32:
-    case RECORD_FLOAT64:
-    case RECORD_INT64:
-    case RECORD_DTYPE_SAME:
-        break;
+    default:
+        return R_new_altrep(real_class, pointer, values);
     }
-    return R_new_altrep(real_class, pointer, values);
 }
 
-/* float32 is converted on first need; from then on the vector is an ordinary one and the mapping goes. */
+/* All values are widened on first need; from then on the vector is an ordinary one and the mapping goes. */
 static SEXP vector_materialise(SEXP x, struct vector *vector)
 {
-    SEXP values = PROTECT(Rf_allocVector(REALSXP, vector->length));
-    const float *from = vector->address;
-    double *to = REAL(values);
-    for (R_xlen_t i = 0; i < vector->length; i++)
-        to[i] = from[i];
-    vector->copied += (size_t)vector->length * sizeof(double);
+    SEXP values = PROTECT(Rf_allocVector(vector->type, vector->length));
+    widen(vector->dtype, vector->address, (void *)DATAPTR_RO(values), (size_t)vector->length);
+    vector->copied += (size_t)vector->length * vector_element(vector);
     R_set_altrep_data2(x, values);
     vector_unmap(vector);
     UNPROTECT(1);
@@ -135,14 +162,26 @@ static R_xlen_t method_length(SEXP x)
     return vector_of(x)->length;
 }
 
+/* What a forked child stores is its own, as with any vector, and not its parent's, who still fills the array.
+ */
+static void leave_segment(struct vector *vector)
+{
+    int error = segment_leave(vector->address, vector->size);
+    if (error)
+        raise_system(-error, "copy in a forked process the array of", vector->path);
+    vector->filling = false;
+}
+
 static void *method_dataptr(SEXP x, Rboolean writable)
 {
     struct vector *vector = vector_of(x);
     SEXP values = R_altrep_data2(x);
-    if (values == R_NilValue && vector->dtype == RECORD_FLOAT32)
+    if (values == R_NilValue && vector->widened)
         values = vector_materialise(x, vector);
     if (values != R_NilValue)
         return (void *)DATAPTR_RO(values);
+    if (writable && vector->filling && vector->creator != getpid())
+        leave_segment(vector);
     if (writable)
         vector->touched = true;
     return vector->address;
@@ -154,18 +193,25 @@ static const void *method_dataptr_or_null(SEXP x)
     SEXP values = R_altrep_data2(x);
     if (values != R_NilValue)
         return DATAPTR_RO(values);
-    return vector->dtype == RECORD_FLOAT32 ? NULL : vector->address;
+    return vector->widened ? NULL : vector->address;
 }
 
 static double real_elt(SEXP x, R_xlen_t i)
 {
     const double *values = method_dataptr_or_null(x);
-    return values ? values[i] : (double)((const float *)vector_of(x)->address)[i];
+    if (values)
+        return values[i];
+    const struct vector *vector = vector_of(x);
+    double value;
+    widen(vector->dtype, (const char *)vector->address + (size_t)i * record_dtype_size(vector->dtype), &value,
+          1);
+    return value;
 }
 
 static int integer_elt(SEXP x, R_xlen_t i)
 {
-    return ((const int *)method_dataptr_or_null(x))[i];
+    const int *values = method_dataptr_or_null(x);
+    return values ? values[i] : ((const uint8_t *)vector_of(x)->address)[i];
 }
 
 static Rbyte raw_elt(SEXP x, R_xlen_t i)
@@ -179,12 +225,25 @@ static R_xlen_t region_size(SEXP x, R_xlen_t start, R_xlen_t count)
     return count < left ? count : left;
 }
 
-static R_xlen_t real_region(SEXP x, R_xlen_t start, R_xlen_t count, double *buffer)
+/* Copies part of the values as R's. buffer: of elements of that size. */
+static R_xlen_t copy_region(SEXP x, R_xlen_t start, R_xlen_t count, void *buffer, size_t element)
 {
     R_xlen_t size = region_size(x, start, count);
-    for (R_xlen_t i = 0; i < size; i++)
-        buffer[i] = real_elt(x, start + i);
+    const char *values = method_dataptr_or_null(x);
+    const struct vector *vector = vector_of(x);
+    if (size <= 0)
+        return 0;
+    if (values)
+        memcpy(buffer, values + (size_t)start * element, (size_t)size * element);
+    else
+        widen(vector->dtype, (const char *)vector->address + (size_t)start * record_dtype_size(vector->dtype),
+              buffer, (size_t)size);
     return size;
+}
+
+static R_xlen_t real_region(SEXP x, R_xlen_t start, R_xlen_t count, double *buffer)
+{
+    return copy_region(x, start, count, buffer, sizeof(*buffer));
 }
 
 /* NULL: R adds up itself. */
@@ -198,20 +257,12 @@ static SEXP real_sum(SEXP x, Rboolean skip_na)
 
 static R_xlen_t integer_region(SEXP x, R_xlen_t start, R_xlen_t count, int *buffer)
 {
-    R_xlen_t size = region_size(x, start, count);
-    const int *values = method_dataptr_or_null(x);
-    if (size > 0)
-        memcpy(buffer, values + start, (size_t)size * sizeof(int));
-    return size;
+    return copy_region(x, start, count, buffer, sizeof(*buffer));
 }
 
 static R_xlen_t raw_region(SEXP x, R_xlen_t start, R_xlen_t count, Rbyte *buffer)
 {
-    R_xlen_t size = region_size(x, start, count);
-    const Rbyte *values = method_dataptr_or_null(x);
-    if (size > 0)
-        memcpy(buffer, values + start, (size_t)size);
-    return size;
+    return copy_region(x, start, count, buffer, sizeof(*buffer));
 }
 
 static Rboolean method_inspect(SEXP x, int pre, int deep, int pvec, void (*inspect)(SEXP, int, int, int))
@@ -241,6 +292,10 @@ void vector_register(DllInfo *info)
     register_methods(integer_class);
     R_set_altinteger_Elt_method(integer_class, integer_elt);
     R_set_altinteger_Get_region_method(integer_class, integer_region);
+    logical_class = R_make_altlogical_class("mapped_logical", "pyrmap", info);
+    register_methods(logical_class);
+    R_set_altlogical_Elt_method(logical_class, integer_elt);
+    R_set_altlogical_Get_region_method(logical_class, integer_region);
     raw_class = R_make_altraw_class("mapped_raw", "pyrmap", info);
     register_methods(raw_class);
     R_set_altraw_Elt_method(raw_class, raw_elt);

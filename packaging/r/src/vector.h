@@ -3,16 +3,26 @@
  * vector.h - R vectors (ALTREP) whose values lie in a mapped segment.
  *
  * A vector is in one of three kinds:
- *  mapped    the pages of a published segment, mapped private: reads see the segment, a store gives R a page
- * of its own. Nothing that R does reaches the segment, and nothing in it ever changes; filling   a
- * pyrmap_array that is not published yet: mapped shared, a store is the segment's; copied    an ordinary
- * vector behind the same class: a result that had to be converted or transposed.
+ *  - mapped: the pages of a published segment, mapped private. Reads see the segment, a store gives R a page
+ *    of its own. Nothing that R does reaches the segment, and nothing in it ever changes. Where R has no such
+ *    type (float32, int64, uint8) single values are widened as they are read, and all of them when R first
+ *    asks for a pointer: then it is copied.
+ *  - filling: a pyrmap_array that is not published yet, mapped shared. A store is the segment's.
+ *  - copied: an ordinary vector behind the same class.
  */
 #ifndef PYRMAP_VECTOR_H
 #define PYRMAP_VECTOR_H
 
 #include "map.h"
 #include "slot.h"
+
+/* Which of R's special types a vector may have: those that the caller used himself, or that the record names.
+ */
+enum vector_special {
+    SPECIAL_RAW = 1,     /* uint8 is raw, else integer */
+    SPECIAL_INT64 = 2,   /* int64 is bit64's integer64, else double */
+    SPECIAL_LOGICAL = 4, /* int32 is logical, else integer */
+};
 
 /* Behind data1 of each vector. data2 is the ordinary vector of one that is copied, else NULL. */
 struct vector {
@@ -21,13 +31,17 @@ struct vector {
     size_t size;   /* bytes of the segment */
     R_xlen_t length;
     int32_t dtype;
+    SEXPTYPE type;  /* R's */
+    bool widened;   /* the segment's values are not R's: see widen() */
+    bool integer64; /* it has bit64's class */
     uint64_t round;
     size_t copied;  /* bytes copied in its making */
     bool array;     /* a pyrmap_array: the external pointer protects its slot */
     bool filling;   /* mapped shared */
     bool published; /* its slot is READY or later */
-    bool touched;   /* somebody asked for a writable pointer since it was published */
-    int ndim;       /* as published */
+    bool touched;   /* somebody asked for a writable pointer since it was published, or settled to be */
+    const char *why_copied; /* why the last run copied it, NULL if it did not: a static text */
+    int ndim;               /* as published */
     int dim[RECORD_NDIM_MAX];
     char path[];
 };
@@ -37,8 +51,11 @@ void vector_register(DllInfo *info);
 bool is_vector(SEXP x);
 struct vector *vector_of(SEXP x);
 
-/* Not mapped yet. Raises an R error without memory. */
-struct vector *vector_new(const struct slot *slot, int32_t dtype, R_xlen_t length);
+/* Bytes of one of its elements in R. */
+size_t vector_element(const struct vector *vector);
+
+/* Not mapped yet. special: of enum vector_special. Raises an R error without memory. */
+struct vector *vector_new(const struct slot *slot, int32_t dtype, int special, R_xlen_t length);
 /* The external pointer that owns it; slot: what it keeps alive, or NULL. */
 SEXP vector_pointer(struct vector *vector, SEXP slot);
 /* The R vector. values: the ordinary vector of one that is copied, else NULL. */
@@ -56,10 +73,11 @@ SEXP pyrmap_collect(void);
 bool mapped_enough(void);
 
 /*
- * The result of a slot in DONE, with its dim; NULL in FAILED. Either is taken then. keep: a 1-d array stays
- * one. round: which one it has to be of, or NULL for any. Raises pyrmap_round_lost if the slot went on.
+ * The result of a slot in DONE, with its dim; NULL in FAILED. Either is taken then. special: of enum
+ * vector_special. keep: a 1-d array stays one. round: which one it has to be of, or NULL for any. Raises
+ * pyrmap_round_lost if the slot went on, pyrmap_loss if a value has no counterpart in R's type.
  */
-SEXP pyrmap_slot_result(SEXP slot, SEXP bit64, SEXP keep, SEXP round);
+SEXP pyrmap_slot_result(SEXP slot, SEXP special, SEXP keep, SEXP round);
 
 SEXP pyrmap_array_new(SEXP slot, SEXP dtype, SEXP dim);
 /*

@@ -43,6 +43,18 @@ def as_dtype(x, dtype):
     return x.astype(dtype)
 
 
+def ordered(x, dtype, order):
+    return np.array(x, dtype, order=order)
+
+
+def copied(x):
+    return x.copy()
+
+
+def evaluated(x, code):
+    return eval(code)
+
+
 def element(x, *index):
     return x[tuple(int(i) for i in index)]
 
@@ -55,6 +67,24 @@ def scaled(x, by, offset=0.0):
     return x * by + offset
 
 
+def times_matrix(x, w):
+    return x @ w
+
+
+def arrays(x, *args, **named):
+    """What the arguments were, as bytes of a text."""
+    text = ""
+    for value in (*args, *named.values()):
+        kind = f"{value.dtype.str if value.dtype.kind == 'U' else value.dtype} {value.shape} {value.tolist()}" \
+            if isinstance(value, np.ndarray) else f"{type(value).__name__} {value}"
+        text += f"{kind}; "
+    return np.frombuffer(text.encode(), dtype="uint8")
+
+
+def second(x, y, *rest):
+    return y
+
+
 def joined(x, *texts, **named):
     """What the arguments were, as bytes of a text."""
     text = repr(texts) + repr(sorted(named.items()))
@@ -64,6 +94,51 @@ def joined(x, *texts, **named):
 def bits_int64(x):
     """Numbers that a double cannot hold."""
     return np.array([2**53 + 1, -(2**63), 7], dtype="int64")
+
+
+def inexact_at(shape, row, column, order):
+    """Integers of that shape, one of which a double cannot hold."""
+    result = np.zeros(shape.astype(int), "int64", order)
+    result[row, column] = 2**53 + 1
+    return result
+
+
+def smallest(x, dtype):
+    return np.array([np.iinfo(dtype).min], dtype)
+
+
+def above(x, limit):
+    return x > limit
+
+
+def all_above(x, limit):
+    return bool((x > limit).all())
+
+
+def inverted(x):
+    return ~x
+
+
+def inverted_rows_first(x):
+    return np.ascontiguousarray(~x)
+
+
+def bad_logical(x):
+    """Says that its result is logical, and it is not: past the package, which cannot do that."""
+    slot = os.environ["PYRMAP_SLOT"]
+    with open(os.path.join(slot, "result.bin"), "wb") as file:
+        file.write(np.array([1, 7, 0], "int32").tobytes())
+    with open(os.path.join(slot, "metadata.txt"), "w") as file:
+        file.write("result_dtype=int32\nresult_logical=yes\nflag=1\n")
+
+
+def nanmean(x):
+    return np.nanmean(x)
+
+
+def plus_one_strictly(x):
+    with np.errstate(all="raise"):
+        return x + 1
 
 
 def environment(x, name):

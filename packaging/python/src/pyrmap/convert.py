@@ -167,7 +167,7 @@ def _check_single(value: Union[list[Any], tuple[Any, ...]]) -> None:
     """Several arrays are not one: NumPy stacks those of equal shape, and the other side sees rows nobody meant."""
     several = tuple(kind for kind in (list, tuple, range) if isinstance(value, tuple))
     for index, element in enumerate(value):
-        if isinstance(element, several) or getattr(element, "ndim", 0):
+        if isinstance(element, several) or getattr(element, "ndim", None):
             raise TypeError(f"a {type(value).__name__} of {len(value)} (element [{index}] is {describe(element)}) is more "
                             "than one result, and a slot holds one array: return np.stack(...) of them for rows, "
                             "np.concatenate(...) for one vector, or one of them")
