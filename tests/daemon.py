@@ -184,6 +184,18 @@ class Daemon:
                 pids += [int(child) for child in task.read_text().split()]
         return pids
 
+    @property
+    def supervisor(self) -> int:
+        """The process that was started, which mounts and unmounts."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def server(self) -> int:
+        """The one that serves the mount."""
+        names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in self.pids()}
+        return next(pid for pid, name in names.items() if name == "pyrmapfs-server")
+
     def reports(self) -> list[str]:
         """The lines of the log in which a sanitizer complains."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []

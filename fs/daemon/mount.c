@@ -316,7 +316,7 @@ struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoi
 
     if (check_fuse(ops->conf, error) < 0)
         return NULL;
-    snprintf(options, sizeof(options), "fsname=pyrmapfs,subtype=pyrmapfs,default_permissions%s",
+    snprintf(options, sizeof(options), "fsname=pyrmapfs,subtype=pyrmapfs,default_permissions,noexec%s",
              shared ? ",allow_other" : "");
     session = fuse_session_new(&args, &ops_table, sizeof(ops_table), ops);
     fuse_opt_free_args(&args);

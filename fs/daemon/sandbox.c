@@ -4,27 +4,51 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
-int sandbox_drop_privileges(char error[CONF_ERROR_MAX])
+static int keep_capabilities(const unsigned *kept, size_t count, char error[CONF_ERROR_MAX])
 {
-    if (capng_get_caps_process() == 0 && capng_have_capability(CAPNG_PERMITTED, CAP_SYS_ADMIN)) {
-        capng_clear(CAPNG_SELECT_BOTH);
-        capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_ADMIN);
-        /* The bounding set needs CAP_SETPCAP; without it no_new_privs has the same effect. */
-        if (capng_apply(CAPNG_SELECT_BOTH) < 0 && capng_apply(CAPNG_SELECT_CAPS) < 0) {
-            snprintf(error, CONF_ERROR_MAX, "cannot give up capabilities");
-            return -EPERM;
-        }
+    bool had[CAP_LAST_CAP + 1];
+
+    if (capng_get_caps_process() < 0)
+        return 0; /* a kernel without capabilities */
+    for (size_t i = 0; i < count; i++)
+        had[i] = capng_have_capability(CAPNG_PERMITTED, kept[i]);
+    capng_clear(CAPNG_SELECT_BOTH);
+    for (size_t i = 0; i < count; i++) {
+        if (had[i])
+            capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, kept[i]);
     }
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
-        snprintf(error, CONF_ERROR_MAX, "cannot set no_new_privs: %s", strerror(errno));
-        return -errno;
+    /* The bounding set needs CAP_SETPCAP; without it no_new_privs has the same effect. */
+    if (capng_apply(CAPNG_SELECT_BOTH) < 0 && capng_apply(CAPNG_SELECT_CAPS) < 0) {
+        snprintf(error, CONF_ERROR_MAX, "cannot give up capabilities");
+        return -EPERM;
     }
     return 0;
+}
+
+int sandbox_drop_privileges(enum sandbox_role role, char error[CONF_ERROR_MAX])
+{
+    static const unsigned supervisor[] = {CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH}, server[] = {CAP_SYS_ADMIN};
+    int result = role == SANDBOX_SUPERVISOR
+                     ? keep_capabilities(supervisor, sizeof(supervisor) / sizeof(supervisor[0]), error)
+                     : keep_capabilities(server, sizeof(server) / sizeof(server[0]), error);
+
+    if (result < 0)
+        return result;
+    /* A user's supervisor unmounts by fusermount3, which is setuid. */
+    if (role == SANDBOX_SUPERVISOR && geteuid() != 0)
+        return 0;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+        result = -errno;
+        snprintf(error, CONF_ERROR_MAX, "cannot set no_new_privs: %s", strerror(errno));
+    }
+    return result;
 }
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -169,7 +169,7 @@ static int set_up(struct request_ops *ops)
 
     hooks.context = ops;
     process_open_proc();
-    result = sandbox_drop_privileges(server.error);
+    result = sandbox_drop_privileges(SANDBOX_SERVER, server.error);
     if (result == 0)
         result = loop_init(&server.loop);
     if (result == 0)

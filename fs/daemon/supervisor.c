@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "daemon/mount.h"
+#include "daemon/sandbox.h"
 #include "daemon/server.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -135,6 +136,8 @@ static int supervise(struct request_ops *ops, int launcher)
         exit(server_run(ops, ready[1], supervisor));
     }
     close(ready[1]);
+    if (sandbox_drop_privileges(SANDBOX_SUPERVISOR, line) < 0)
+        log_warning("%s", line);
     read_line(ready[0], line, sizeof(line));
     close(ready[0]);
     announce(line[0] ? line : "the server ended at once: see the log", ops->mountpoint, launcher);

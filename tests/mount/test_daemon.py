@@ -288,14 +288,50 @@ def test_the_log_says_which_path_and_why(tmp_path: Path) -> None:
             assert len(reason.split()) > 2
 
 
+def state_of(pid: int) -> dict[str, str]:
+    return pairs(Path(f"/proc/{pid}/status").read_text().replace(":\t", "="))
+
+
+def capabilities(pid: int, kind: str) -> set[int]:
+    bits = int(state_of(pid)[kind], 16)
+    return {number for number in range(64) if bits >> number & 1}
+
+
+CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN = 2, 21
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_privileges_are_dropped(path: str, sanitized: bool) -> None:
-    """no_new_privs, a seccomp filter, and of root's capabilities no more than the data path needs."""
-    cap_sys_admin = 21
+    """no_new_privs, a seccomp filter, and of root's capabilities no more than each process needs."""
     with mounted(path) as daemon:
         Slot.make(daemon.path, "some").bring("DONE")
-        server = pairs(Path(f"/proc/{daemon.pids()[-1]}/status").read_text().replace(":\t", "="))
-        assert server["NoNewPrivs"] == "1"
-        assert server["Seccomp"] == ("0" if sanitized else "2"), "sanitizers make system calls of their own"
-        for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
-            assert int(server[kind], 16) & ~(1 << cap_sys_admin) == 0
+        supervisor, server = daemon.supervisor, daemon.server
+        assert state_of(server)["NoNewPrivs"] == "1"
+        assert state_of(server)["Seccomp"] == ("0" if sanitized else "2"), "sanitizers make system calls of their own"
+        root = os.geteuid() == 0
+        assert state_of(supervisor)["NoNewPrivs"] == ("1" if root else "0"), "fusermount3 is setuid"
+        for kind in ("CapEff", "CapPrm"):
+            assert capabilities(server, kind) == ({CAP_SYS_ADMIN} if root else set())
+            assert capabilities(supervisor, kind) == ({CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH} if root else set())
+        for kind in ("CapInh", "CapAmb"):
+            assert capabilities(server, kind) == capabilities(supervisor, kind) == set()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_mount_takes_no_programs(path: str) -> None:
+    with mounted(path) as daemon:
+        line = next(line for line in open("/proc/self/mountinfo") if f" {daemon.path} " in line)
+        assert {"nosuid", "nodev", "noexec"} <= set(line.split()[5].split(","))
+
+
+@needs_root
+def test_a_mount_point_on_a_way_that_is_not_roots(tmp_path: Path) -> None:
+    """Unmounting needs the way to it, which a directory of another user's blocks for root without capabilities."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, 65534, 65534)
+    (home / "mnt").mkdir()
+    start_in_background(home / "mnt")
+    end(home / "mnt", "SIGTERM")
+    eventually(lambda: not is_mounted(home / "mnt"))
+    eventually(lambda: processes(home / "mnt") == [])

@@ -59,19 +59,11 @@ def refusal(daemon: Daemon, **options: str) -> str:
     return said[0]
 
 
-def server_of(daemon: Daemon) -> int:
-    """The process that serves the mount, a child of the one that was started."""
-    for pid in daemon.pids():
-        if Path(f"/proc/{pid}/comm").read_text() == "pyrmapfs-server\n":
-            return pid
-    raise AssertionError("no server runs")
-
-
 def kill(daemon: Daemon, which: str) -> None:
     """SIGKILL for "server", "supervisor" or "both" of a daemon; its own process is reaped."""
     process = daemon.process
     assert process is not None and process.stdout is not None
-    server = server_of(daemon)
+    server = daemon.server
     pids = {"server": [server], "supervisor": [process.pid], "both": [process.pid, server]}[which]
     ends = [os.pidfd_open(pid) for pid in (process.pid, server)]
     for pid in pids:

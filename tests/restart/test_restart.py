@@ -10,7 +10,7 @@ from typing import Iterator
 
 import pytest
 from daemon import Daemon, is_mounted
-from places import CAPACITY, arena_of, kill, on_directory, server_of, snapshot
+from places import CAPACITY, arena_of, kill, on_directory, snapshot
 from slots import ANSWER, DATA, Slot, eventually, status
 
 KINDS = ("dir", "tmpfs", "memfd") if os.geteuid() == 0 else ("dir", "memfd")
@@ -142,7 +142,7 @@ def test_a_supervisor_killed_below_a_subreaper(daemon: Daemon) -> None:
 def test_a_killed_server_is_told(daemon: Daemon) -> None:
     process = daemon.process
     assert process is not None
-    os.kill(server_of(daemon), 9)
+    os.kill(daemon.server, 9)
     assert process.wait(20) == 1
     assert not is_mounted(daemon.path)
     assert "signal 9" in daemon.log.read_text()

@@ -12,7 +12,7 @@ from typing import Iterator
 
 import pytest
 from daemon import Daemon, is_mounted
-from places import kill_at, on_directory, server_of, snapshot
+from places import kill_at, on_directory, snapshot
 
 STARTS = 8
 
@@ -55,7 +55,7 @@ def finish(daemons: list[Daemon]) -> None:
 
 def lock_of(daemon: Daemon) -> str:
     """The lock file that its server has open, as the kernel names it."""
-    links = [os.readlink(path) for path in Path(f"/proc/{server_of(daemon)}/fd").iterdir()]
+    links = [os.readlink(path) for path in Path(f"/proc/{daemon.server}/fd").iterdir()]
     return next(link for link in links if "/lock" in link)
 
 
