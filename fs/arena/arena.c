@@ -14,7 +14,7 @@ static uint64_t take_id(void *context)
     return arena->next_id++;
 }
 
-static void warm_job_ended(void *context)
+static void file_removed(void *context)
 {
     reserve_resume(context);
 }
@@ -61,7 +61,7 @@ int arena_open(struct arena **arena, const struct arena_options *options, char e
     segment_init(opened);
     warm_init(&opened->warm, &opened->store, options->background, options->warm);
     opened->warm.next_id = take_id;
-    opened->warm.job_ended = warm_job_ended;
+    opened->warm.removed = file_removed;
     opened->warm.context = opened;
     *arena = opened;
     return 0;
@@ -73,7 +73,7 @@ void arena_close(struct arena *arena, enum arena_end end)
         return;
     /* Nothing is made warm any more, or shutting down would wait for it. */
     arena->warm.limit = 0;
-    ledger_trim(arena);
+    warm_surrender(&arena->warm, UINT64_MAX);
     background_drain(arena->background);
     warm_deinit(&arena->warm);
     segment_deinit(arena);
@@ -91,9 +91,25 @@ const char *arena_kind_name(enum arena_kind kind)
     return store_kind_name(kind);
 }
 
+bool arena_is_bounded_by_kernel(const struct arena *arena)
+{
+    return arena->store.kind->kernel_counts;
+}
+
+void arena_usage(struct arena *arena, struct ledger_usage *usage)
+{
+    segment_recheck(arena);
+    ledger_usage(arena, usage);
+}
+
 int arena_file_open(struct arena *arena, const char *name, int flags)
 {
-    return store_file_open(&arena->store, name, flags);
+    int fd;
+
+    do
+        fd = store_file_open(&arena->store, name, flags);
+    while (fd == -EMFILE && warm_spare_descriptors(&arena->warm));
+    return fd;
 }
 
 int arena_file_unlink(struct arena *arena, const char *name)

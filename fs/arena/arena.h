@@ -27,6 +27,12 @@ enum arena_kind arena_kind(const struct arena *arena);
 /* "tmpfs", "dir", "memfd" */
 const char *arena_kind_name(enum arena_kind kind);
 
+/* Whether the kernel refuses what exceeds the capacity, whoever writes it. */
+bool arena_is_bounded_by_kernel(const struct arena *arena);
+
+/* After a look at what is still mapped. */
+void arena_usage(struct arena *arena, struct ledger_usage *usage);
+
 /*
  * The small named files of the daemon itself (index, texts, record pages). flags as for open(2). Returns a
  * descriptor or -errno. Whoever changes the size of one tells ledger_file_resized.

@@ -154,15 +154,6 @@ void backing_remove(const struct store *store, struct backing *backing)
     backing_free(backing);
 }
 
-void backing_remove_all(const struct store *store, struct backing *list)
-{
-    while (list) {
-        struct backing *next = list->next;
-        backing_remove(store, list);
-        list = next;
-    }
-}
-
 void backing_free(struct backing *backing)
 {
     if (!backing)

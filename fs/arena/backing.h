@@ -6,14 +6,14 @@
 #define PYRMAPFS_BACKING_H
 
 #include "arena/store.h"
+#include <sys/queue.h>
 
 /* One file. Belongs to a segment, to the warm pool, or to a job; never to two of them. */
 struct backing {
-    struct backing *next; /* the list's that it is in */
+    TAILQ_ENTRY(backing) link;
     uint64_t id;
     uint64_t allocated; /* bytes, when last measured */
     int fd;             /* without names: O_RDONLY and open for life; else -1 */
-    bool keep;          /* on its way out: make it warm; else remove it */
 };
 
 /* A new, empty file of that number. */
@@ -29,8 +29,6 @@ int backing_measure(int fd, uint64_t *size, uint64_t *allocated);
 int backing_rename(const struct store *store, struct backing *backing, uint64_t id);
 /* Removes the file and frees *backing. Whoever still maps the pages keeps them. NULL is fine. */
 void backing_remove(const struct store *store, struct backing *backing);
-/* The same for a list of them. */
-void backing_remove_all(const struct store *store, struct backing *list);
 /* Frees *backing, not the file. */
 void backing_free(struct backing *backing);
 

@@ -36,7 +36,6 @@ void ledger_usage(struct arena *arena, struct ledger_usage *usage)
 {
     struct statfs status, files;
 
-    warm_recheck(&arena->warm);
     usage->capacity = arena->capacity;
     usage->warm = warm_bytes(&arena->warm);
     usage->files = arena->file_bytes;
@@ -57,9 +56,4 @@ void ledger_account(struct arena *arena, uint64_t *account, uint64_t allocated)
 void ledger_file_resized(struct arena *arena, uint64_t before, uint64_t after)
 {
     arena->file_bytes += store_round_up(&arena->store, after) - store_round_up(&arena->store, before);
-}
-
-void ledger_trim(struct arena *arena)
-{
-    backing_remove_all(&arena->store, warm_surrender(&arena->warm));
 }

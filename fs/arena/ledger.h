@@ -26,8 +26,9 @@ struct arena {
     uint64_t reserved_bytes;                                   /* that reservations under way may add to it */
     uint64_t file_bytes;                                       /* by the daemon's own files */
     LIST_HEAD(segment_list, segment) segments[LEDGER_BUCKETS]; /* segment.c */
+    TAILQ_HEAD(segment_queue, segment) retired; /* segment.c: without a name, but still mapped */
     STAILQ_HEAD(reservation_list, reservation)
-    starved; /* reserve.c: wait for what the warm pool has in hand */
+    starved; /* reserve.c: wait for a file to be removed */
     void (*forget_backing)(void *context, int32_t backing_id);
     void (*freed)(void *context, struct segment *segment);
     void *context;
@@ -53,8 +54,5 @@ void ledger_account(struct arena *arena, uint64_t *account, uint64_t allocated);
  * are counted, an estimate of what the place really takes.
  */
 void ledger_file_resized(struct arena *arena, uint64_t before, uint64_t after);
-
-/* Gives the warm pool up. */
-void ledger_trim(struct arena *arena);
 
 #endif

@@ -2,8 +2,6 @@
 #include "arena/reserve.h"
 
 #include "base/memory.h"
-#include <sys/queue.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -27,16 +25,16 @@ struct reservation {
     void (*done)(void *context, int result);
     void *context;
     uint64_t need; /* bytes held back in arena->reserved_bytes */
+    unsigned tries;
 
     const struct store *store;
     struct backing backing; /* a copy: enough to open it */
     enum purpose purpose;
     uint64_t target;
-    uint64_t most;           /* bytes that it may take */
-    uint64_t ready;          /* as in struct segment */
-    struct backing *victims; /* warm files that have to make room */
-    int fd;                  /* open from the first chunk to the last */
-    uint64_t position;       /* pages [max(ready, old size), position) are there */
+    uint64_t most;     /* bytes that it may take */
+    uint64_t ready;    /* as in struct segment */
+    int fd;            /* open from the first chunk to the last */
+    uint64_t position; /* pages [max(ready, old size), position) are there */
     uint64_t old_size;
     uint64_t size, allocated; /* afterwards */
     bool measured;
@@ -170,8 +168,6 @@ static int begin(struct reservation *r)
 {
     int error;
 
-    backing_remove_all(r->store, r->victims);
-    r->victims = NULL;
     r->fd = backing_open(r->store, &r->backing, O_RDWR);
     if (r->fd < 0)
         return r->fd;
@@ -183,14 +179,17 @@ static int begin(struct reservation *r)
     return error;
 }
 
+/* What a client stored beyond the end, in the last page, must not become data when the file grows. */
 static int finish_size(struct reservation *r)
 {
-    uint64_t size, allocated;
+    uint64_t size, allocated, end;
     int error = backing_measure(r->fd, &size, &allocated);
 
     if (error || r->purpose == TO_RESERVE || size >= r->target)
         return error;
-    return resize(r->fd, r->target);
+    end = store_round_up(r->store, size);
+    error = write_zeros(r->fd, size, end < r->target ? end : r->target);
+    return error ? error : resize(r->fd, r->target);
 }
 
 static int settle(struct reservation *r)
@@ -283,7 +282,6 @@ static void finish(struct reservation *r, int result)
     bool settled = r->purpose == TO_SETTLE && result == 0;
 
     arena->reserved_bytes -= r->need;
-    backing_remove_all(r->store, r->victims);
     if (r->measured) {
         segment_account(arena, segment, r->allocated);
         segment->ready = r->ready;
@@ -318,7 +316,7 @@ static uint64_t most_needed(const struct reservation *r, uint64_t size, uint64_t
 /* Whether it is done in no time: few pages to get, to zero or to free, and no disk to wait for. */
 static bool is_quick(const struct reservation *r, uint64_t size, uint64_t allocated)
 {
-    if (r->store->kind->is_lasting || r->victims)
+    if (r->store->kind->is_lasting)
         return false;
     if (r->purpose == TO_SETTLE)
         return size <= AT_ONCE && allocated <= AT_ONCE;
@@ -329,21 +327,15 @@ static bool is_quick(const struct reservation *r, uint64_t size, uint64_t alloca
 
 static void job_done(struct background_job *job);
 
-/* Takes the warm pool, and waits for what the pool's own job has in hand. */
-static void give_up_warm(struct reservation *r)
+/* Waits until a file is gone, if any is to go. */
+static bool starve(struct reservation *r, uint64_t missing)
 {
     struct arena *arena = r->arena;
 
-    struct backing **victims = &r->victims;
-
-    while (*victims)
-        victims = &(*victims)->next;
-    *victims = warm_surrender(&arena->warm);
-    if (!warm_working(&arena->warm)) {
-        start(r);
-        return;
-    }
+    if (!warm_surrender(&arena->warm, missing))
+        return false;
     STAILQ_INSERT_TAIL(&arena->starved, r, starving);
+    return true;
 }
 
 void reserve_resume(struct arena *arena)
@@ -358,20 +350,9 @@ void reserve_resume(struct arena *arena)
     }
 }
 
-/* A tmpfs counts them until they are removed; elsewhere they were taken off the account. */
-static uint64_t freed_by_victims(const struct reservation *r)
-{
-    uint64_t bytes = 0;
-
-    for (const struct backing *file = r->victims; file && r->store->kind->kernel_counts; file = file->next)
-        bytes += file->allocated;
-    return bytes;
-}
-
 static void start(struct reservation *r)
 {
     struct arena *arena = r->arena;
-    const struct warm *warm = &arena->warm;
     uint64_t size, allocated, need, room;
     int error = segment_stat(arena, r->segment, &size, &allocated);
 
@@ -381,12 +362,14 @@ static void start(struct reservation *r)
     }
     r->ready = r->segment->ready;
     need = r->most = most_needed(r, size, allocated);
-    room = ledger_room(arena) + freed_by_victims(r);
+    room = ledger_room(arena);
     if (need > room) {
-        if (need - room <= warm_bytes(warm) + warm_pending_bytes(warm) &&
-            (warm_gives(warm) || warm_working(warm)))
-            give_up_warm(r);
-        else
+        segment_recheck(arena);
+        room = ledger_room(arena);
+    }
+    if (need > room) {
+        bool hopeful = need - room <= warm_bytes(&arena->warm) + warm_pending_bytes(&arena->warm);
+        if (!hopeful || !starve(r, need - room))
             finish(r, -ENOSPC);
         return;
     }
@@ -401,17 +384,26 @@ static void start(struct reservation *r)
     background_submit(arena->background, &r->job);
 }
 
+/*
+ * The kernel or the machine may refuse what the books allowed: then all that is warm goes. A few tries are
+ * enough, since others may take what it brings.
+ */
 static void job_done(struct background_job *job)
 {
+    enum { TRIES = 8 };
     struct reservation *r = (struct reservation *)job;
-    const struct warm *warm = &r->arena->warm;
+    struct arena *arena = r->arena;
 
-    if (r->result == -ENOSPC && (warm_gives(warm) || warm_working(warm))) {
-        r->arena->reserved_bytes -= r->need;
+    if (r->tries++ < TRIES && (r->result == -ENOSPC || r->result == -EMFILE)) {
+        arena->reserved_bytes -= r->need;
         r->need = 0;
         r->segment->ready = r->ready;
-        give_up_warm(r);
-        return;
+        if (r->result == -EMFILE && warm_spare_descriptors(&arena->warm)) {
+            start(r);
+            return;
+        }
+        if (r->result == -ENOSPC && starve(r, UINT64_MAX))
+            return;
     }
     finish(r, r->result);
 }

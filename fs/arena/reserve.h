@@ -32,7 +32,7 @@ void reserve_settle(struct arena *arena, struct segment *segment, void (*done)(v
 /* Whether reserve_settle would have anything to do. */
 bool reserve_settled(struct arena *arena, struct segment *segment);
 
-/* For arena.c: tries again what waited until the warm pool's job had ended. */
+/* For arena.c: a file is gone, so tries again what waited for that. */
 void reserve_resume(struct arena *arena);
 
 #endif

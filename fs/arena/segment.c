@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena/segment.h"
 
+#include "base/memory.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum {
+    RECHECKS = 4,            /* of what is still mapped, whenever a segment goes: a few microseconds each */
+    RECHECKS_ON_DEMAND = 64, /* before somebody hears that there is no room */
+    ASK_MACHINE = 16 << 20,  /* bytes written between two looks at the machine's memory */
+};
 
 static struct segment_list *bucket_of(struct arena *arena, uint64_t id)
 {
@@ -60,6 +67,7 @@ static void close_fd(struct segment *segment)
 
 void segment_init(struct arena *arena)
 {
+    TAILQ_INIT(&arena->retired);
     for (int bucket = 0; bucket < LEDGER_BUCKETS; bucket++)
         LIST_INIT(&arena->segments[bucket]);
 }
@@ -77,6 +85,16 @@ void segment_deinit(struct arena *arena)
     }
 }
 
+static int create_backing(struct arena *arena, struct backing **backing)
+{
+    int error;
+
+    do
+        error = backing_create(&arena->store, arena->next_id++, backing);
+    while (error == -EMFILE && warm_spare_descriptors(&arena->warm));
+    return error;
+}
+
 int segment_create(struct arena *arena, uint64_t size_hint, struct segment **segment)
 {
     struct segment *created = new_segment();
@@ -88,7 +106,7 @@ int segment_create(struct arena *arena, uint64_t size_hint, struct segment **seg
         return -ENOMEM;
     backing = warm_take(&arena->warm, size_hint);
     if (!backing)
-        error = backing_create(&arena->store, arena->next_id++, &backing);
+        error = create_backing(arena, &backing);
     if (error) {
         free(created);
         return error;
@@ -168,14 +186,20 @@ static void forget(struct arena *arena, struct segment *segment)
     segment->backing_id = 0;
 }
 
-void segment_release(struct arena *arena, struct segment *segment)
+/* Whether any process has it open or mapped; the arena has no handle of it. */
+static bool is_used(struct arena *arena, const struct segment *segment)
+{
+    if (!arena->store.has_leases)
+        return false; /* nobody can tell, and all mappings hold handles */
+    return segment->fd >= 0 ? backing_leased(segment->fd, LEASE_WRITE)
+                            : backing_used(&arena->store, segment->backing);
+}
+
+static void discard(struct arena *arena, struct segment *segment)
 {
     struct backing *backing = segment->backing;
     uint64_t size, allocated;
 
-    if (segment->names > 0 || segment->handles > 0 || segment->jobs > 0)
-        return;
-    forget(arena, segment);
     if (arena->freed)
         arena->freed(arena->context, segment);
     close_fd(segment);
@@ -187,6 +211,46 @@ void segment_release(struct arena *arena, struct segment *segment)
     LIST_REMOVE(segment, link);
     free(segment);
     warm_give(&arena->warm, backing, ledger_room(arena));
+}
+
+/* Up to `most` of the retired; those that must stay go to the end of the list. */
+static void recheck(struct arena *arena, unsigned most)
+{
+    const struct segment *kept = NULL;
+    struct segment *segment;
+
+    for (; most > 0 && (segment = TAILQ_FIRST(&arena->retired)) && segment != kept; most--) {
+        TAILQ_REMOVE(&arena->retired, segment, retired);
+        if (!is_used(arena, segment)) {
+            discard(arena, segment);
+            continue;
+        }
+        TAILQ_INSERT_TAIL(&arena->retired, segment, retired);
+        if (!kept)
+            kept = segment;
+    }
+}
+
+void segment_recheck(struct arena *arena)
+{
+    recheck(arena, RECHECKS_ON_DEMAND);
+}
+
+void segment_release(struct arena *arena, struct segment *segment)
+{
+    uint64_t size, allocated;
+
+    if (segment->names > 0 || segment->handles > 0 || segment->jobs > 0)
+        return;
+    forget(arena, segment);
+    if (is_used(arena, segment)) {
+        segment_stat(arena, segment, &size, &allocated);
+        close_fd(segment);
+        TAILQ_INSERT_TAIL(&arena->retired, segment, retired);
+    } else {
+        discard(arena, segment);
+    }
+    recheck(arena, RECHECKS);
 }
 
 int segment_open(struct arena *arena, struct segment *segment)
@@ -272,16 +336,25 @@ static uint64_t growth(const struct arena *arena, const struct segment *segment,
     return first < end ? end - first : 0;
 }
 
-static int make_room(struct arena *arena, const struct segment *segment, int fd, uint64_t offset,
+/*
+ * Whether the pages can be had at once. The machine is asked now and then: that costs more than a write, and
+ * what it spares changes slowly.
+ */
+static bool has_room(struct arena *arena, const struct segment *segment, int fd, uint64_t offset,
                      uint64_t size)
 {
-    if (arena->store.kind->kernel_counts || growth(arena, segment, fd, offset, size) <= ledger_room(arena))
-        return 0;
-    ledger_trim(arena);
-    return growth(arena, segment, fd, offset, size) <= ledger_room(arena) ? 0 : -ENOSPC;
+    const struct store_kind *kind = arena->store.kind;
+    uint64_t bytes = growth(arena, segment, fd, offset, size);
+
+    if (bytes == 0)
+        return true;
+    if (kind->takes_memory && offset / ASK_MACHINE != (offset + size) / ASK_MACHINE &&
+        !memory_spares(ASK_MACHINE))
+        return false;
+    return kind->kernel_counts || bytes <= ledger_room(arena);
 }
 
-static ssize_t write_all(struct arena *arena, int fd, const char *buffer, size_t size, off_t offset)
+static ssize_t write_all(int fd, const char *buffer, size_t size, off_t offset)
 {
     size_t done = 0;
 
@@ -293,13 +366,21 @@ static ssize_t write_all(struct arena *arena, int fd, const char *buffer, size_t
         }
         if (put < 0 && errno == EINTR)
             continue;
-        if (put < 0 && errno == ENOSPC && warm_gives(&arena->warm)) {
-            ledger_trim(arena);
-            continue;
-        }
-        return done > 0 ? (ssize_t)done : put < 0 ? -errno : -EIO;
+        if (done > 0)
+            break;
+        return put < 0 && errno != ENOSPC ? -errno : -EAGAIN;
     }
     return (ssize_t)done;
+}
+
+static int open_to_write(struct arena *arena, const struct segment *segment)
+{
+    int fd;
+
+    do
+        fd = backing_open(&arena->store, segment->backing, O_RDWR);
+    while (fd == -EMFILE && warm_spare_descriptors(&arena->warm));
+    return fd;
 }
 
 ssize_t segment_write(struct arena *arena, struct segment *segment, const void *buffer, size_t size,
@@ -309,15 +390,17 @@ ssize_t segment_write(struct arena *arena, struct segment *segment, const void *
     ssize_t result;
     int fd;
 
-    if (offset < 0 || size > INT64_MAX || (uint64_t)offset + size > INT64_MAX)
+    if (offset < 0 || size > INT64_MAX || (uint64_t)offset + size > INT64_MAX - arena->store.page)
         return -EFBIG;
-    fd = backing_open(&arena->store, segment->backing, O_RDWR);
+    fd = open_to_write(arena, segment);
     if (fd < 0)
         return fd;
     segment->synced = false;
-    result = make_room(arena, segment, fd, (uint64_t)offset, size);
+    result = backing_measure(fd, &now, &allocated);
+    if (result == 0 && ((uint64_t)offset > now || !has_room(arena, segment, fd, (uint64_t)offset, size)))
+        result = -EAGAIN;
     if (result == 0)
-        result = write_all(arena, fd, buffer, size, offset);
+        result = write_all(fd, buffer, size, offset);
     if (backing_measure(fd, &now, &allocated) == 0)
         segment_account(arena, segment, allocated);
     close(fd);
@@ -342,30 +425,6 @@ static bool leased(struct arena *arena, struct segment *segment, enum backing_le
 bool segment_has_writers(struct arena *arena, struct segment *segment)
 {
     return leased(arena, segment, LEASE_READ);
-}
-
-bool segment_is_blank(struct arena *arena, struct segment *segment, uint64_t from)
-{
-    enum { LOOKED_AT = 4 << 20 }; /* one byte makes a huge page of zeros; who wrote more than that meant it */
-    static const char zeros[16384];
-    int fd = backing_open(&arena->store, segment->backing, O_RDONLY);
-    off_t at = (off_t)from;
-    char bytes[sizeof(zeros)];
-    size_t looked_at = 0;
-    bool blank = fd >= 0;
-
-    while (blank && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
-        ssize_t got = pread(fd, bytes, sizeof(bytes), at);
-
-        if (got <= 0)
-            break;
-        looked_at += (size_t)got;
-        blank = memcmp(bytes, zeros, (size_t)got) == 0 && looked_at <= LOOKED_AT;
-        at += got;
-    }
-    if (fd >= 0)
-        close(fd);
-    return blank;
 }
 
 bool segment_in_use(struct arena *arena, struct segment *segment)

@@ -29,6 +29,7 @@ struct segment {
     uint64_t settled_size; /* as reserve_settle left them, UINT64_MAX: it did not */
     uint64_t settled_allocated;
     bool surveyed; /* pages beyond the end are below ready; unknown after segment_restore */
+    TAILQ_ENTRY(segment) retired;
     STAILQ_HEAD(segment_jobs, reservation) waiting; /* the first one is under way */
     uint32_t jobs;                                  /* in that list; each is a pin */
 };
@@ -54,8 +55,9 @@ int segment_look(struct arena *arena, uint64_t id);
 void segment_sweep(struct arena *arena);
 
 /*
- * Another name, or one name less. The last name and handle gone: the segment is recycled or removed, and
- * freed.
+ * Another name, or one name less. When the last name and handle are gone and no process has it mapped any
+ * more, the segment is recycled or removed, and freed. Until then it is retired: it counts as used, and on
+ * the account that it is on. Nobody tells when a mapping ends, so the retired are asked, some at a time.
  */
 void segment_name(struct segment *segment);
 void segment_unname(struct arena *arena, struct segment *segment);
@@ -67,6 +69,9 @@ void segment_close(struct arena *arena, struct segment *segment);
 /* Its allocated bytes are these now. */
 void segment_account(struct arena *arena, struct segment *segment, uint64_t allocated);
 
+/* Looks which of the retired can go, before somebody is told that there is no room. */
+void segment_recheck(struct arena *arena);
+
 /* Recycles and frees it if nothing refers to it. */
 void segment_release(struct arena *arena, struct segment *segment);
 
@@ -74,18 +79,13 @@ void segment_release(struct arena *arena, struct segment *segment);
 int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, uint64_t *allocated);
 
 /*
- * Read and write for the daemon itself, on behalf of clients without passthrough. Opens a descriptor for the
- * moment. Return bytes or -errno.
+ * Read and write on behalf of clients. Open a descriptor for the moment. Return bytes or -errno; fewer bytes
+ * than asked for if the rest does not fit. segment_write leaves no hole and takes no more than there is at
+ * once, else it returns -EAGAIN: the caller calls reserve_pages (RESERVE_GROW) and then tries again.
  */
 ssize_t segment_read(struct arena *arena, struct segment *segment, void *buffer, size_t size, off_t offset);
 ssize_t segment_write(struct arena *arena, struct segment *segment, const void *buffer, size_t size,
                       off_t offset);
-
-/*
- * Whether nothing but zeros lies behind `from`, as after the seek and one byte with which some programs make
- * a file long.
- */
-bool segment_is_blank(struct arena *arena, struct segment *segment, uint64_t from);
 
 /*
  * Whether any process still has it open or mapped for writing, or uses it at all. The segment need not be

@@ -4,56 +4,52 @@
 #include "base/memory.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum {
-    TINY = 64 << 10,   /* a new file is cheaper than a warm one */
-    SMALL = 2 << 20,   /* never too large to take: one huge page */
-    CHUNK = 16 << 20,  /* zeroed between two looks at what is urgent: 40 ms with cold pages */
-    RECHECKS = 4,      /* files per look, so that it takes but a moment */
-    POOL_FILES = 1024, /* so that a search in it stays short, and memfds do not use up the descriptors */
+    TINY = 64 << 10,      /* a new file is cheaper than a warm one */
+    SMALL = 2 << 20,      /* never too large to take: one huge page */
+    CHUNK = 16 << 20,     /* zeroed between two looks at what is urgent: 40 ms with cold pages */
+    POOL_FILES = 1024,    /* so that a search in it stays short */
+    DESCRIPTOR_SHARE = 8, /* files that keep a descriptor open have this part of all descriptors */
+    SPARED_AT_ONCE = 16,
 };
+
+static void list_init(struct warm_list *list)
+{
+    *list = (struct warm_list){0};
+    TAILQ_INIT(&list->files);
+}
 
 static void append(struct warm_list *list, struct backing *file)
 {
-    file->next = NULL;
-    if (list->last)
-        list->last->next = file;
-    else
-        list->first = file;
-    list->last = file;
+    TAILQ_INSERT_TAIL(&list->files, file, link);
     list->bytes += file->allocated;
     list->count++;
 }
 
-/* Takes a file out, whose predecessor is before (NULL: it is the first). */
-static struct backing *detach(struct warm_list *list, struct backing *before, struct backing *file)
+static struct backing *detach(struct warm_list *list, struct backing *file)
 {
-    if (before)
-        before->next = file->next;
-    else
-        list->first = file->next;
-    if (list->last == file)
-        list->last = before;
-    file->next = NULL;
+    TAILQ_REMOVE(&list->files, file, link);
     list->bytes -= file->allocated;
     list->count--;
     return file;
 }
 
-static uint64_t most(uint64_t a, uint64_t b)
+static struct backing *detach_oldest(struct warm_list *list)
 {
-    return a > b ? a : b;
+    return TAILQ_EMPTY(&list->files) ? NULL : detach(list, TAILQ_FIRST(&list->files));
 }
 
 struct backing *warm_take(struct warm *warm, uint64_t hint)
 {
-    uint64_t ceiling = hint > UINT64_MAX / 2 ? UINT64_MAX : most(2 * hint, SMALL);
-    struct backing *before = NULL, *best_before = NULL, *best = NULL;
+    uint64_t ceiling = hint > UINT64_MAX / 2 ? UINT64_MAX : 2 * hint > SMALL ? 2 * hint : SMALL;
+    struct backing *best = NULL, *file;
 
     if (hint > 0 && hint <= TINY)
         return NULL;
-    for (struct backing *file = warm->pool.first; file; before = file, file = file->next) {
+    TAILQ_FOREACH (file, &warm->pool.files, link) {
         bool fits = file->allocated >= hint;
         if (file->allocated > ceiling || (!fits && file->allocated < hint / 2))
             continue;
@@ -64,9 +60,57 @@ struct backing *warm_take(struct warm *warm, uint64_t hint)
                 continue;
         }
         best = file;
-        best_before = before;
     }
-    return best ? detach(&warm->pool, best_before, best) : NULL;
+    return best ? detach(&warm->pool, best) : NULL;
+}
+
+/* ---- Removing ---- */
+
+static enum background_progress remove_file(struct background_job *job)
+{
+    struct warm_removing *removing = (struct warm_removing *)job;
+
+    backing_remove(removing->store, removing->file);
+    return BACKGROUND_DONE;
+}
+
+static void remove_next(struct warm *warm)
+{
+    struct warm_removing *removing = &warm->removing;
+
+    if (removing->file)
+        return;
+    removing->file = detach_oldest(&warm->leaving);
+    if (!removing->file)
+        return;
+    removing->id = removing->file->id;
+    removing->bytes = removing->file->allocated;
+    background_submit(warm->background, &removing->job);
+}
+
+static void file_removed(struct background_job *job)
+{
+    struct warm_removing *removing = (struct warm_removing *)job;
+    struct warm *warm = removing->warm;
+
+    removing->file = NULL;
+    removing->bytes = 0;
+    remove_next(warm);
+    warm->removed(warm->context);
+}
+
+static void leave(struct warm *warm, struct backing *file)
+{
+    append(&warm->leaving, file);
+    remove_next(warm);
+}
+
+static void dismiss(struct warm *warm, struct backing *file)
+{
+    if (file->allocated <= SMALL)
+        backing_remove(warm->store, file); /* cheaper than telling the thread about it */
+    else
+        leave(warm, file);
 }
 
 /* ---- Making warm ---- */
@@ -84,143 +128,143 @@ static int zero_chunk(int fd, uint64_t position, uint64_t size)
     return 0;
 }
 
-/* Nobody has the file: its bytes go, and its number, so that no segment is ever found again in the pool. */
-static int prepare(struct warm_job *work)
+/*
+ * The bytes go, and the number, so that no segment is ever found again in the pool. The file was free when it
+ * came; one that somebody has got hold of since is not for others.
+ */
+static int prepare(struct warm_zeroing *zeroing)
 {
-    struct backing *file = work->file;
+    struct backing *file = zeroing->file;
     uint64_t size;
     int error;
 
-    if (backing_used(work->store, file))
+    if (backing_used(zeroing->store, file))
         return -EBUSY;
-    error = backing_stat(work->store, file, &size, &work->target);
+    error = backing_stat(zeroing->store, file, &size, &zeroing->target);
     if (error)
         return error;
-    if (work->target > file->allocated)
-        work->target = file->allocated;
-    if (work->target <= TINY)
+    if (zeroing->target > file->allocated)
+        zeroing->target = file->allocated;
+    if (zeroing->target <= TINY)
         return -ECANCELED;
-    return backing_rename(work->store, file, work->new_id);
+    return backing_rename(zeroing->store, file, zeroing->new_id);
 }
 
-static int warm_up(struct warm_job *work)
+static int zero_next(struct warm_zeroing *zeroing)
 {
-    uint64_t rest = work->target - work->position;
+    uint64_t rest = zeroing->target - zeroing->position;
     uint64_t size = rest < CHUNK ? rest : CHUNK;
     int error = 0;
     int fd;
 
     if (!memory_spares(size))
         return -ENOMEM;
-    fd = backing_open(work->store, work->file, O_RDWR);
+    fd = backing_open(zeroing->store, zeroing->file, O_RDWR);
     if (fd < 0)
         return fd;
-    if (work->position == 0 && ftruncate(fd, 0) < 0)
+    if (zeroing->position == 0 && ftruncate(fd, 0) < 0)
         error = -errno;
     if (!error && size > 0)
-        error = zero_chunk(fd, work->position, size);
+        error = zero_chunk(fd, zeroing->position, size);
     if (!error)
-        work->position += size;
+        zeroing->position += size;
     close(fd);
     return error;
 }
 
-/* One chunk. What cannot be made warm is removed: file is NULL then. */
-static enum background_progress run(struct background_job *job)
+static enum background_progress zero_file(struct background_job *job)
 {
-    struct warm_job *work = (struct warm_job *)job;
-    int error = work->file->keep ? 0 : -ECANCELED;
+    struct warm_zeroing *zeroing = (struct warm_zeroing *)job;
+    int error = zeroing->prepared ? 0 : prepare(zeroing);
 
-    if (!error && !work->prepared)
-        error = prepare(work);
+    zeroing->prepared = true;
     if (!error)
-        error = warm_up(work);
-    work->prepared = true;
-    work->in_use = error == -EBUSY;
-    if (error && !work->in_use) {
-        backing_remove(work->store, work->file);
-        work->file = NULL;
-    }
+        error = zero_next(zeroing);
+    zeroing->failed = error != 0;
     return BACKGROUND_DONE;
 }
 
-static void submit(struct warm *warm)
+static void start_zeroing(struct warm *warm)
 {
-    struct warm_job *work = &warm->work;
+    struct warm_zeroing *zeroing = &warm->zeroing;
 
-    /* A removal is memory that somebody may wait for. */
-    work->job.priority = work->file->keep ? BACKGROUND_IDLE : BACKGROUND_URGENT;
-    background_submit(warm->background, &work->job);
+    if (zeroing->file)
+        return;
+    zeroing->file = detach_oldest(&warm->queue);
+    if (!zeroing->file)
+        return;
+    zeroing->old_id = zeroing->file->id;
+    zeroing->new_id = warm->next_id(warm->context);
+    zeroing->target = zeroing->position = 0;
+    zeroing->prepared = zeroing->failed = zeroing->unwanted = false;
+    background_submit(warm->background, &zeroing->job);
 }
 
-static void start_next(struct warm *warm)
+static void chunk_zeroed(struct background_job *job)
 {
-    struct warm_job *work = &warm->work;
+    struct warm_zeroing *zeroing = (struct warm_zeroing *)job;
+    struct warm *warm = zeroing->warm;
+    struct backing *file = zeroing->file;
 
-    if (warm->working || !warm->queue.first)
+    if (!zeroing->failed && !zeroing->unwanted && zeroing->position < zeroing->target) {
+        background_submit(warm->background, &zeroing->job);
         return;
-    work->file = detach(&warm->queue, NULL, warm->queue.first);
-    work->new_id = work->file->keep ? warm->next_id(warm->context) : 0;
-    work->target = work->position = 0;
-    work->prepared = false;
-    warm->working = true;
-    warm->working_id = work->file->id;
-    warm->working_bytes = work->file->allocated;
-    if (work->file->keep)
-        warm->promised -= work->file->allocated;
-    warm->surrendered = false;
-    submit(warm);
+    }
+    zeroing->file = NULL;
+    if (zeroing->unwanted) {
+        leave(warm, file); /* a reservation may wait for it to be removed */
+    } else if (zeroing->failed) {
+        dismiss(warm, file);
+    } else {
+        file->allocated = zeroing->target;
+        append(&warm->pool, file);
+    }
+    start_zeroing(warm);
 }
 
-static void done(struct background_job *job)
+static uint64_t zeroing_bytes(const struct warm *warm)
 {
-    struct warm_job *work = (struct warm_job *)job;
-    struct warm *warm = work->warm;
+    return warm->zeroing.file ? warm->zeroing.file->allocated : 0;
+}
 
-    if (work->file && warm->surrendered) {
-        work->file->keep = false;
-        submit(warm);
-        return;
-    }
-    if (work->file && !work->in_use && work->position < work->target) {
-        submit(warm);
-        return;
-    }
-    warm->working = false;
-    warm->working_bytes = 0;
-    if (work->file && work->in_use)
-        append(&warm->held, work->file);
-    else if (work->file) {
-        work->file->allocated = work->target;
-        append(&warm->pool, work->file);
-    }
-    work->file = NULL;
-    warm->job_ended(warm->context);
-    start_next(warm);
+/* ---- Coming and going ---- */
+
+static unsigned most_files(const struct store *store)
+{
+    struct rlimit limit;
+
+    if (store->kind->has_names || getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+        limit.rlim_cur / DESCRIPTOR_SHARE >= POOL_FILES)
+        return POOL_FILES;
+    return (unsigned)(limit.rlim_cur / DESCRIPTOR_SHARE);
 }
 
 void warm_init(struct warm *warm, const struct store *store, struct background *background, uint64_t limit)
 {
     *warm = (struct warm){.store = store, .background = background, .limit = limit};
-    warm->work = (struct warm_job){.job = {.run = run, .done = done}, .warm = warm, .store = store};
+    warm->most_files = most_files(store);
+    list_init(&warm->pool);
+    list_init(&warm->queue);
+    list_init(&warm->leaving);
+    warm->zeroing =
+        (struct warm_zeroing){.job = {.run = zero_file, .done = chunk_zeroed, .priority = BACKGROUND_IDLE},
+                              .warm = warm,
+                              .store = store};
+    warm->removing = (struct warm_removing){
+        .job = {.run = remove_file, .done = file_removed, .priority = BACKGROUND_URGENT},
+        .warm = warm,
+        .store = store};
 }
 
 void warm_deinit(struct warm *warm)
 {
-    backing_remove_all(warm->store, warm_surrender(warm));
-}
+    struct warm_list *lists[] = {&warm->pool, &warm->queue, &warm->leaving};
+    struct backing *file;
 
-static void enqueue(struct warm *warm, struct backing *file, bool keep)
-{
-    file->keep = keep;
-    if (!keep && file->allocated <= SMALL) {
-        /* Cheaper than telling the thread about it. */
-        backing_remove(warm->store, file);
-        return;
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        while ((file = detach_oldest(lists[i])))
+            backing_remove(warm->store, file);
     }
-    if (keep)
-        warm->promised += file->allocated;
-    append(&warm->queue, file);
 }
 
 /* A pool full of files of one size serves that size, but no other. */
@@ -230,100 +274,97 @@ static bool alike(const struct backing *a, const struct backing *b)
 }
 
 /*
- * Makes room for the file at the cost of those that are still mapped, and then of the oldest in the pool that
- * could not do the same as it. Whether there is room.
+ * Makes room for the file at the cost of the oldest in the pool that could not do the same as it. Whether
+ * there is room.
  */
 static bool make_room(struct warm *warm, const struct backing *file, uint64_t limit)
 {
-    uint64_t wanted = warm->pool.bytes + warm->promised + warm->working_bytes + file->allocated;
+    uint64_t wanted = warm->pool.bytes + warm->queue.bytes + zeroing_bytes(warm) + file->allocated;
     uint64_t others = 0;
-    struct backing *before = NULL;
+    struct backing *other, *next;
 
-    for (const struct backing *other = warm->pool.first; other; other = other->next)
+    TAILQ_FOREACH (other, &warm->pool.files, link)
         others += alike(other, file) ? 0 : other->allocated;
-    if (warm->pool.count + warm->queue.count >= POOL_FILES || (wanted > limit && wanted - limit > others))
+    if (warm->pool.count + warm->queue.count + (warm->zeroing.file != NULL) >= warm->most_files ||
+        (wanted > limit && wanted - limit > others))
         return false;
-    while (warm->held.first && wanted + warm->held.bytes > limit)
-        enqueue(warm, detach(&warm->held, NULL, warm->held.first), false);
-    for (struct backing *other = warm->pool.first, *next; other && wanted > limit; other = next) {
-        next = other->next;
-        if (alike(other, file)) {
-            before = other;
+    for (other = TAILQ_FIRST(&warm->pool.files); other && wanted > limit; other = next) {
+        next = TAILQ_NEXT(other, link);
+        if (alike(other, file))
             continue;
-        }
         wanted -= other->allocated;
-        enqueue(warm, detach(&warm->pool, before, other), false);
+        dismiss(warm, detach(&warm->pool, other));
     }
     return true;
 }
 
 void warm_give(struct warm *warm, struct backing *file, uint64_t room)
 {
-    bool keep = warm->store->kind->takes_memory && warm->store->has_leases && file->allocated > TINY &&
-                make_room(warm, file, room < warm->limit ? room : warm->limit);
-
-    enqueue(warm, file, keep);
-    warm_recheck(warm);
-}
-
-void warm_recheck(struct warm *warm)
-{
-    unsigned files = warm->held.count < RECHECKS ? warm->held.count : RECHECKS;
-
-    for (struct backing *file; files > 0 && (file = warm->held.first); files--) {
-        detach(&warm->held, NULL, file);
-        if (backing_used(warm->store, file))
-            append(&warm->held, file);
-        else
-            enqueue(warm, file, true);
+    if (warm->store->kind->takes_memory && warm->store->has_leases && file->allocated > TINY &&
+        make_room(warm, file, room < warm->limit ? room : warm->limit)) {
+        append(&warm->queue, file);
+        start_zeroing(warm);
+        return;
     }
-    start_next(warm);
+    dismiss(warm, file);
 }
 
 void warm_shrink(struct warm *warm, uint64_t limit)
 {
-    while (warm->pool.first && warm->pool.bytes > limit)
-        enqueue(warm, detach(&warm->pool, NULL, warm->pool.first), false);
-    start_next(warm);
+    while (warm->pool.bytes > limit)
+        dismiss(warm, detach_oldest(&warm->pool));
 }
 
-struct backing *warm_surrender(struct warm *warm)
+bool warm_surrender(struct warm *warm, uint64_t bytes)
 {
-    struct warm_list all = {0};
-    struct warm_list *lists[] = {&warm->pool, &warm->queue, &warm->held};
+    struct warm_list *lists[] = {&warm->queue, &warm->pool};
+    uint64_t leaving = warm_leaving_bytes(warm);
+    struct backing *file;
 
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-        while (lists[i]->first)
-            append(&all, detach(lists[i], NULL, lists[i]->first));
+        while (leaving < bytes && (file = detach_oldest(lists[i]))) {
+            leaving += file->allocated;
+            leave(warm, file);
+        }
     }
-    warm->promised = 0;
-    warm->surrendered = warm->working;
-    return all.first;
+    if (leaving < bytes && warm->zeroing.file)
+        warm->zeroing.unwanted = true;
+    return warm->removing.file || (warm->zeroing.file && warm->zeroing.unwanted);
 }
 
-bool warm_gives(const struct warm *warm)
+bool warm_spare_descriptors(struct warm *warm)
 {
-    return warm->pool.first || warm->queue.first || warm->held.first;
+    struct warm_list *lists[] = {&warm->leaving, &warm->queue, &warm->pool};
+    struct backing *file;
+    int spared = 0;
+
+    if (warm->store->kind->has_names)
+        return false;
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        while (spared < SPARED_AT_ONCE && (file = detach_oldest(lists[i]))) {
+            backing_remove(warm->store, file);
+            spared++;
+        }
+    }
+    return spared > 0;
 }
 
 static bool list_knows(const struct warm_list *list, uint64_t id)
 {
-    const struct backing *file = list->first;
+    const struct backing *file;
 
-    while (file && file->id != id)
-        file = file->next;
-    return file;
+    TAILQ_FOREACH (file, &list->files, link) {
+        if (file->id == id)
+            return true;
+    }
+    return false;
 }
 
 bool warm_knows(const struct warm *warm, uint64_t id)
 {
-    return (warm->working && (id == warm->working_id || id == warm->work.new_id)) ||
-           list_knows(&warm->pool, id) || list_knows(&warm->queue, id) || list_knows(&warm->held, id);
-}
-
-bool warm_working(const struct warm *warm)
-{
-    return warm->working;
+    return (warm->zeroing.file && (id == warm->zeroing.old_id || id == warm->zeroing.new_id)) ||
+           (warm->removing.file && id == warm->removing.id) || list_knows(&warm->pool, id) ||
+           list_knows(&warm->queue, id) || list_knows(&warm->leaving, id);
 }
 
 uint64_t warm_bytes(const struct warm *warm)
@@ -333,5 +374,10 @@ uint64_t warm_bytes(const struct warm *warm)
 
 uint64_t warm_pending_bytes(const struct warm *warm)
 {
-    return warm->queue.bytes + warm->held.bytes + warm->working_bytes;
+    return warm->queue.bytes + zeroing_bytes(warm) + warm_leaving_bytes(warm);
+}
+
+uint64_t warm_leaving_bytes(const struct warm *warm)
+{
+    return warm->leaving.bytes + warm->removing.bytes;
 }

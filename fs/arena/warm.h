@@ -4,6 +4,13 @@
  *
  * Fresh pages cost several times what warm ones do, so a file that nobody uses any more gets new zeroed pages
  * in the background, beyond the end of an empty file, where no client can see them before its segment grows.
+ *
+ *   warm_give -> queue -> (zeroing) -> pool -> warm_take
+ *                  |          |          |
+ *                  +----------+----------+--> leaving -> (removing) -> gone
+ *
+ * Zeroing is idle work. Removing is not, since somebody may wait for the memory: so each has a job to itself,
+ * and neither can stand in the other's way. A search in the pool is linear in its files.
  */
 #ifndef PYRMAPFS_WARM_H
 #define PYRMAPFS_WARM_H
@@ -12,42 +19,50 @@
 #include "base/background.h"
 
 struct warm_list {
-    struct backing *first; /* oldest */
-    struct backing *last;
+    TAILQ_HEAD(, backing) files; /* oldest first */
     uint64_t bytes;
     unsigned count;
 };
 
 struct warm;
 
-/* The file that is being worked on, one at a time: all the others can be taken back at any moment. */
-struct warm_job {
+/* The one file that is being zeroed. */
+struct warm_zeroing {
     struct background_job job;
     struct warm *warm; /* for the loop only */
     const struct store *store;
-    struct backing *file; /* NULL afterwards: it had to be removed */
-    bool in_use;          /* afterwards: not yet */
+    struct backing *file; /* NULL: none */
+    uint64_t old_id;      /* before it gets its new number */
     uint64_t new_id;
     uint64_t target;   /* bytes to make warm */
     uint64_t position; /* bytes that are; the file is not open in between */
     bool prepared;
+    bool failed;
+    bool unwanted; /* it is to be removed instead */
+};
+
+/* The one file that is being removed. */
+struct warm_removing {
+    struct background_job job;
+    struct warm *warm; /* for the loop only */
+    const struct store *store;
+    struct backing *file; /* NULL: none */
+    uint64_t id;
+    uint64_t bytes;
 };
 
 struct warm {
     const struct store *store;
     struct background *background;
     uint64_t limit;
-    struct warm_list pool;  /* zeroed */
-    struct warm_list queue; /* to be zeroed, or removed */
-    struct warm_list held;  /* to be zeroed, but some process still maps them */
-    uint64_t promised;      /* bytes in the queue that are to become warm */
-    struct warm_job work;
-    bool working;
-    uint64_t working_bytes;
-    uint64_t working_id; /* before it gets its new number */
-    bool surrendered;    /* what is in hand is to be removed instead */
+    unsigned most_files;
+    struct warm_list pool;    /* zeroed */
+    struct warm_list queue;   /* to be zeroed */
+    struct warm_list leaving; /* to be removed */
+    struct warm_zeroing zeroing;
+    struct warm_removing removing;
     uint64_t (*next_id)(void *context);
-    void (*job_ended)(void *context);
+    void (*removed)(void *context); /* a file is gone, and its memory is back */
     void *context;
 };
 
@@ -64,31 +79,29 @@ void warm_deinit(struct warm *warm);
 struct backing *warm_take(struct warm *warm, uint64_t hint);
 
 /*
- * Takes a file over that no name, handle or backing id leads to any more. It is kept if the limit allows, and
- * if all that is warm is no more than what the arena has left for others (`room`).
+ * Takes a file over that no name, handle, mapping or backing id leads to any more. It is kept if the limit
+ * allows, and if all that is warm is no more than what the arena has left for others (`room`).
  */
 void warm_give(struct warm *warm, struct backing *file, uint64_t room);
-
-/* Looks which files that were still mapped are free by now. */
-void warm_recheck(struct warm *warm);
 
 /* Drops the oldest of what is warm beyond that. */
 void warm_shrink(struct warm *warm, uint64_t limit);
 
 /*
- * Gives everything up: the caller owns the list and removes it. What a job has in hand is removed
- * soon; job_ended tells.
+ * Sees to it that at least this many bytes are on their way out, or as many as there are. Returns whether any
+ * are; `removed` tells of each file.
  */
-struct backing *warm_surrender(struct warm *warm);
+bool warm_surrender(struct warm *warm, uint64_t bytes);
 
-/* Whether warm_surrender would give anything; whether a job has something in hand. */
-bool warm_gives(const struct warm *warm);
-bool warm_working(const struct warm *warm);
+/* Closes descriptors that files keep open, some at a time, at once. Whether there were any. */
+bool warm_spare_descriptors(struct warm *warm);
+
 /* Whether the file of that number is here. */
 bool warm_knows(const struct warm *warm, uint64_t id);
 
-/* Bytes in the pool, and bytes in files that are to become warm or to be removed. */
+/* Bytes in the pool; in files that are to become warm or to be removed; and in these last alone. */
 uint64_t warm_bytes(const struct warm *warm);
 uint64_t warm_pending_bytes(const struct warm *warm);
+uint64_t warm_leaving_bytes(const struct warm *warm);
 
 #endif

@@ -133,13 +133,8 @@ void array_close(struct exchange *exchange, struct handle *handle)
 {
     struct slot *slot = handle->slot;
     struct segment *segment = handle->segment;
-    uint64_t size, allocated;
 
     handle_delist(handle);
-    /* It may have grown by writes past its end, which only the kernel saw. */
-    if (slot && segment && handle->access == HANDLE_WRITES &&
-        segment_stat(exchange->arena, segment, &size, &allocated) == 0 && size > segment->charged)
-        quota_charge(exchange->quota, segment, slot->uid, size, 0);
     if (slot && handle->file == SLOT_RESULT_BIN && handle->access == HANDLE_READS &&
         slot_state(slot) == STATE_DONE && handle->segment == slot->segments[RECORD_SIDE_RESULT] &&
         !slot->result_taken) {
@@ -165,8 +160,6 @@ struct sizing {
     enum reserve_mode mode;
     uint64_t size;
     uint64_t charged; /* before */
-    bool fills_holes;
-    int result; /* of the cut back */
     void (*done)(void *context, int result);
     void *context;
 };
@@ -191,47 +184,11 @@ static void sizing_end(struct sizing *sizing, int result)
     run_all(exchange);
 }
 
-static void cut_back_done(void *context, int result)
-{
-    struct sizing *sizing = context;
-
-    (void)result;
-    sizing_end(sizing, sizing->result);
-}
-
-/* Up to here a cut back loses nothing that a client asked for, and does not make the file longer either. */
-static void remember_reserved(struct exchange *exchange, struct slot *slot, const struct sizing *sizing)
-{
-    uint64_t reserved = sizing->size;
-    uint64_t size, allocated;
-
-    if (sizing->mode != RESERVE_RESIZE) {
-        if (reserved < slot->reserved[sizing->side])
-            reserved = slot->reserved[sizing->side];
-        if (step_array_stat(exchange, slot, sizing->side, &size, &allocated) == 0 && reserved > size)
-            reserved = size;
-    }
-    slot->reserved[sizing->side] = reserved;
-}
-
-/*
- * It does not fit. Growth that only the kernel saw is cut off again, so that mmap fails and not a store;
- * unless there is data in it: then the size stays, and who asks for it gets the error instead.
- */
 static void sizing_failed(struct sizing *sizing, struct slot *slot, int result, const char *reason)
 {
-    struct exchange *exchange = sizing->exchange;
-    struct segment *segment = slot->segments[sizing->side];
-    uint64_t reserved = slot->reserved[sizing->side];
-
-    refuse_operation(exchange, slot, &(struct caller){.process = slot->filler}, "reserve space", result,
-                     reason);
-    if (!sizing->fills_holes || !segment_is_blank(exchange->arena, segment, reserved)) {
-        sizing_end(sizing, result);
-        return;
-    }
-    sizing->result = 0;
-    reserve_pages(exchange->arena, segment, RESERVE_RESIZE, reserved, cut_back_done, sizing);
+    refuse_operation(sizing->exchange, slot, &(struct caller){.process = slot->filler}, "reserve space",
+                     result, reason);
+    sizing_end(sizing, result);
 }
 
 static void sizing_done(void *context, int result)
@@ -247,14 +204,13 @@ static void sizing_done(void *context, int result)
         return;
     }
     if (result == 0) {
-        remember_reserved(exchange, slot, sizing);
-        if (!sizing->fills_holes)
+        if (sizing->mode != RESERVE_PAGES) /* which fills holes, and changes nothing that a reader sees */
             slot_touch(slot, sizing->side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN);
         sizing_end(sizing, 0);
         return;
     }
     quota_charge(exchange->quota, slot->segments[sizing->side], slot->uid, sizing->charged, 0);
-    ledger_usage(exchange->arena, &usage);
+    arena_usage(exchange->arena, &usage);
     snprintf(reason, sizeof(reason), "%llu bytes do not fit: %llu of %llu are in use",
              (unsigned long long)sizing->size, (unsigned long long)usage.used,
              (unsigned long long)usage.capacity);
@@ -262,8 +218,8 @@ static void sizing_done(void *context, int result)
 }
 
 static void start_sizing(struct exchange *exchange, struct slot *slot, enum record_side side,
-                         enum reserve_mode mode, uint64_t size, bool fills_holes,
-                         void (*done)(void *context, int result), void *context)
+                         enum reserve_mode mode, uint64_t size, void (*done)(void *context, int result),
+                         void *context)
 {
     struct segment *segment = slot->segments[side];
     struct sizing *sizing = calloc(1, sizeof(*sizing));
@@ -281,14 +237,13 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
                               .mode = mode,
                               .size = size,
                               .charged = segment->charged,
-                              .fills_holes = fills_holes,
                               .done = done,
                               .context = context};
     slot->sizing[side]++;
     /* Only a resize can make it smaller. */
     if (mode != RESERVE_RESIZE && segment->charged > size)
         charge = segment->charged;
-    result = quota_charge(exchange->quota, segment, slot->uid, charge, exchange->limits.bytes_per_user);
+    result = step_charge(exchange, segment, slot->uid, charge);
     if (result < 0)
         sizing_failed(sizing, slot, result, over_quota);
     else
@@ -310,7 +265,7 @@ void array_resize(struct exchange *exchange, struct slot *slot, enum record_side
     if (result != 0)
         done(context, result);
     else
-        start_sizing(exchange, slot, side, mode, size, false, done, context);
+        start_sizing(exchange, slot, side, mode, size, done, context);
 }
 
 static bool writable_now(const struct slot *slot, enum record_side side)
@@ -335,7 +290,14 @@ void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_
     if (result < 0)
         done(context, result);
     else
-        start_sizing(exchange, slot, side, RESERVE_PAGES, size, true, done, context);
+        start_sizing(exchange, slot, side, RESERVE_PAGES, size, done, context);
+}
+
+/* Whether the handle's array is still the slot's, and is to be written. */
+static bool is_current(const struct handle *handle)
+{
+    return handle->slot && handle->segment == handle->slot->segments[handle->side] &&
+           !handle->segment->published;
 }
 
 ssize_t array_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
@@ -343,23 +305,39 @@ ssize_t array_write(struct exchange *exchange, struct handle *handle, const stru
 {
     struct slot *slot = handle->slot;
     struct segment *segment = handle->segment;
-    uint64_t end = (uint64_t)offset + size;
+    uint64_t end;
     ssize_t put;
     int result;
 
-    if (!slot || segment != slot->segments[handle->side] || segment->published)
+    if (!is_current(handle))
         return -ESTALE;
+    if (offset < 0 || __builtin_add_overflow((uint64_t)offset, size, &end))
+        return -EFBIG;
     if (end > segment->charged) {
-        result = quota_charge(exchange->quota, segment, slot->uid, end, exchange->limits.bytes_per_user);
+        result = step_charge(exchange, segment, slot->uid, end);
         if (result < 0)
             return refuse_operation(exchange, slot, caller, "write", result, over_quota);
     }
     put = segment_write(exchange->arena, segment, buffer, size, offset);
-    if (put == -ENOSPC)
-        refuse_operation(exchange, slot, caller, "write", -ENOSPC, "the arena is full");
     if (put > 0)
         slot_touch(slot, handle->file);
     return put;
+}
+
+void array_reserve_write(struct exchange *exchange, struct handle *handle, size_t size, off_t offset,
+                         void (*done)(void *context, int result), void *context)
+{
+    if (!is_current(handle))
+        done(context, -ESTALE);
+    else
+        start_sizing(exchange, handle->slot, handle->side, RESERVE_GROW, (uint64_t)offset + size, done,
+                     context);
+}
+
+bool array_may_write_unseen(struct exchange *exchange, struct segment *segment)
+{
+    return exchange->data_path == DATA_PATH_PASSTHROUGH && exchange->limits.bytes_per_user == 0 &&
+           arena_is_bounded_by_kernel(exchange->arena) && !segment_has_writers(exchange->arena, segment);
 }
 
 /* --- rename of a result onto an input --- */
@@ -374,7 +352,6 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     struct record moved = from->record;
     uint64_t number = from->arrays[RECORD_SIDE_RESULT].number;
     struct slot_times times = from->arrays[RECORD_SIDE_RESULT].times;
-    uint64_t size = from->last_size[RECORD_SIDE_RESULT];
     int result;
 
     if (take.verdict == VERDICT_REFUSE)
@@ -386,8 +363,7 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
         return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -give.error,
                             handshake_reason(slot_state(to), EVENT_GIVE_INPUT));
     if (segment) {
-        result = quota_charge(exchange->quota, segment, to->uid, segment->charged,
-                              exchange->limits.bytes_per_user);
+        result = step_charge(exchange, segment, to->uid, segment->charged);
         if (result < 0)
             return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, over_quota);
         segment_name(segment);
@@ -404,7 +380,6 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
         to->segments[RECORD_SIDE_INPUT] = segment;
         to->arrays[RECORD_SIDE_INPUT].segment_id = segment->id;
         to->arrays[RECORD_SIDE_INPUT].number = number;
-        to->reserved[RECORD_SIDE_INPUT] = size;
     }
     to->arrays[RECORD_SIDE_INPUT].times = times;
     slot_touch_attributes(to, SLOT_DATA_BIN);

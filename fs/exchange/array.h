@@ -22,9 +22,23 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
 /* Gives back what array_open (or a view's open) took. */
 void array_close(struct exchange *exchange, struct handle *handle);
 
-/* Page-cache path: a write of the daemon itself, on behalf of a client. Returns bytes or -errno. */
+/*
+ * write(2) as the daemon does it on behalf of a client. Returns bytes, perhaps fewer than asked for, or
+ * -errno; -EAGAIN: array_reserve_write has to make room, and to fill the hole that it would leave. Then try
+ * again.
+ */
 ssize_t array_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                     const void *buffer, size_t size, off_t offset);
+
+void array_reserve_write(struct exchange *exchange, struct handle *handle, size_t size, off_t offset,
+                         void (*done)(void *context, int result), void *context);
+
+/*
+ * Whether a handle that cannot be mapped may write past the daemon: the kernel must hold the arena to its
+ * capacity, no user may have a limit, and nobody may have the array open or mapped for writing, because such
+ * a write may leave holes.
+ */
+bool array_may_write_unseen(struct exchange *exchange, struct segment *segment);
 
 /*
  * Sets the size of an array, or reserves its pages, in the background; done(context, 0 or -errno) exactly
@@ -35,9 +49,8 @@ void array_resize(struct exchange *exchange, struct slot *slot, enum record_side
                   void (*done)(void *context, int result), void *context);
 
 /*
- * A segment that a client grew by writing past its end has holes, and a store into one could meet a full
- * arena. Fills them before the client learns the size; what does not fit is cut off again. done as in
- * array_resize.
+ * A segment that a client wrote to past the daemon may have holes, and a store into one could meet a full
+ * arena. Fills them before a client can map them, or learns the size. done as in array_resize.
  */
 bool array_has_holes(struct exchange *exchange, const struct slot *slot, enum record_side side);
 void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_side side,

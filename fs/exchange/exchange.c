@@ -252,7 +252,6 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
         (array->number == array->serial || !slot->segments[side]->charged))
         quota_charge(exchange->quota, slot->segments[side], slot->uid, size, 0);
     slot->segments[side]->published = true;
-    slot->reserved[side] = size;
     return 0;
 }
 

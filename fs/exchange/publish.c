@@ -96,15 +96,6 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
     return WAIT_FOR_WORK;
 }
 
-/* Where no kernel watches over the capacity (dir, memfd), what clients grew by write(2) shows here. */
-static int check_capacity(struct exchange *exchange)
-{
-    struct ledger_usage usage;
-
-    ledger_usage(exchange->arena, &usage);
-    return usage.used > usage.capacity ? -ENOSPC : 0;
-}
-
 /*
  * The checks of a step that publishes one side, in their order; candidate's side is made final. Returns 0,
  * WAIT_FOR_PEER, WAIT_FOR_WORK or a refusal.
@@ -135,21 +126,11 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
         return refuse_event(exchange, slot, caller, event, -EINVAL, reason);
     }
     if (slot->segments[side]) {
-        bool unseen = size > slot->reserved[side];
-
-        result = quota_charge(exchange->quota, slot->segments[side], slot->uid, size,
-                              exchange->limits.bytes_per_user);
-        /* What only the kernel saw grow was charged when its writer let go, and may be too much. */
-        if (result == 0 && unseen &&
-            quota_is_exceeded(exchange->quota, slot->uid, exchange->limits.bytes_per_user))
-            result = -EDQUOT;
+        result = step_charge(exchange, slot->segments[side], slot->uid, size);
         if (result < 0)
             return refuse_event(exchange, slot, caller, event, result,
                                 "it is more than limits.bytes_per_user allows");
     }
-    result = size > slot->reserved[side] ? check_capacity(exchange) : 0;
-    if (result < 0)
-        return refuse_event(exchange, slot, caller, event, result, "the arena is over its capacity");
     result = settle(exchange, slot, side);
     if (result < 0)
         return refuse_event(exchange, slot, caller, event, result,

@@ -61,7 +61,6 @@ void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record
     struct segment *segment = slot->segments[side];
 
     slot->segments[side] = NULL;
-    slot->reserved[side] = 0;
     slot->sizing[side] = 0;
     slot->settling[side] = 0;
     slot->settled[side] = 0;
@@ -147,6 +146,18 @@ static uint64_t size_hint(const struct exchange *exchange, const struct slot *sl
     return exchange->last_size[side]; /* slots come and go, jobs stay alike */
 }
 
+int step_charge(struct exchange *exchange, struct segment *segment, uid_t uid, uint64_t bytes)
+{
+    uint64_t limit = exchange->limits.bytes_per_user;
+    int result = quota_charge(exchange->quota, segment, uid, bytes, limit);
+
+    if (result != -EDQUOT)
+        return result;
+    /* A mapping of an earlier round may be gone by now. */
+    segment_recheck(exchange->arena);
+    return quota_charge(exchange->quota, segment, uid, bytes, limit);
+}
+
 int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment;
@@ -154,8 +165,6 @@ int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_
 
     if (slot->segments[side])
         return 0;
-    if (quota_is_exceeded(exchange->quota, slot->uid, exchange->limits.bytes_per_user))
-        return -EDQUOT;
     result = segment_create(exchange->arena, size_hint(exchange, slot, side), &segment);
     if (result < 0)
         return result;

@@ -39,7 +39,7 @@ void step_unshare(struct exchange *exchange, struct slot *slot);
 /* The array's size and allocated bytes; both 0 without a segment. */
 int step_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t *size,
                     uint64_t *allocated);
-/* Makes sure that the array has a segment, an empty one if it had none. -ENOSPC, -EDQUOT. */
+/* Makes sure that the array has a segment, an empty one if it had none. -ENOSPC. */
 int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side);
 /* Gives the array the segment of another one (one name more). */
 void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, struct slot *from,
@@ -50,6 +50,8 @@ void step_drop_array(struct exchange *exchange, struct slot *slot, enum record_s
 void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record_side side);
 /* Gives an array that was just made empty an inode of its own, whoever knows the old one. */
 void step_renew_inode(struct slot *slot, enum record_side side);
+/* Puts the segment on the user's account with that many bytes: -EDQUOT. */
+int step_charge(struct exchange *exchange, struct segment *segment, uid_t uid, uint64_t bytes);
 /* The arena tells that nobody has the segment any more. */
 void step_segment_freed(struct exchange *exchange, struct segment *segment);
 

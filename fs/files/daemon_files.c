@@ -34,7 +34,7 @@ static void print_status(const struct daemon_files *files, FILE *out)
     uint64_t uptime = deadline_now_ms() - files->started_ms;
     struct ledger_usage usage;
 
-    ledger_usage(exchange_arena(exchange), &usage);
+    arena_usage(exchange_arena(exchange), &usage);
     fprintf(out, "version: %s\n", PYRMAPFS_VERSION);
     fprintf(out, "data path: %s\n", files->data_path);
     fprintf(out, "arena: %s\n", arena_kind_name(arena_kind(exchange_arena(exchange))));
@@ -72,7 +72,7 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
     const struct exchange_counts *counts = exchange_counts(exchange);
     struct ledger_usage usage;
 
-    ledger_usage(exchange_arena(exchange), &usage);
+    arena_usage(exchange_arena(exchange), &usage);
     print_head(out, "info", "gauge", "What serves this mount.");
     fprintf(out, "pyrmapfs_info{version=\"%s\",path=\"%s\",arena=\"%s\"} 1\n", PYRMAPFS_VERSION,
             exchange_data_path(exchange) == DATA_PATH_PASSTHROUGH ? "passthrough" : "page cache",

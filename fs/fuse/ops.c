@@ -103,7 +103,7 @@ static void ops_statfs(fuse_req_t request, fuse_ino_t nodeid)
     struct ledger_usage usage;
 
     (void)nodeid;
-    ledger_usage(ops->arena, &usage);
+    arena_usage(ops->arena, &usage);
     st.f_blocks = usage.capacity / 4096;
     st.f_bfree = usage.capacity > usage.used ? (usage.capacity - usage.used) / 4096 : 0;
     st.f_bavail = st.f_bfree;

@@ -138,6 +138,22 @@ static void reply_open(struct request_ops *ops, fuse_req_t request, struct fuse_
     handle_free(ops, handle);
 }
 
+/*
+ * An array that can be mapped is written through the daemon, which leaves no hole under the mapping and asks
+ * for the quota. With a backing id direct_io concerns read(2) and write(2) only.
+ */
+static bool sees_writes(const struct parked *parked)
+{
+    switch (parked->fi.flags & O_ACCMODE) {
+    case O_RDONLY:
+        return false;
+    case O_WRONLY:
+        return !array_may_write_unseen(parked->ops->exchange, parked->handle->segment);
+    default:
+        return true;
+    }
+}
+
 /* The array is open: the last half of an open, at once or after waiting. */
 static void finish_open(struct parked *parked, int result)
 {
@@ -152,12 +168,13 @@ static void finish_open(struct parked *parked, int result)
         /* Pages stay valid from open to open: all changes pass through this inode. Passthrough has none to
          * keep. */
         parked->fi.keep_cache = backing_id == 0;
+        parked->fi.direct_io = backing_id != 0 && sees_writes(parked);
         reply_open(parked->ops, parked->request, &parked->fi, parked->handle, backing_id);
     }
     free(parked);
 }
 
-static void truncated_at_open(void *context, int result)
+static void sized_at_open(void *context, int result)
 {
     finish_open(context, result);
 }
@@ -172,7 +189,13 @@ static void end_open(struct wait *wait, int result)
         step_array_stat(parked->ops->exchange, handle->slot, handle->side, &size, &allocated) == 0 &&
         size > 0) {
         array_resize(parked->ops->exchange, handle->slot, handle->side, handle, &parked->caller,
-                     RESERVE_RESIZE, 0, truncated_at_open, parked);
+                     RESERVE_RESIZE, 0, sized_at_open, parked);
+        return;
+    }
+    /* What was written unseen may have holes, and this handle may be mapped. */
+    if (result == 0 && (parked->fi.flags & O_ACCMODE) != O_WRONLY && handle->slot &&
+        array_has_holes(parked->ops->exchange, handle->slot, handle->side)) {
+        array_fill_holes(parked->ops->exchange, handle->slot, handle->side, sized_at_open, parked);
         return;
     }
     finish_open(parked, result);
@@ -413,8 +436,9 @@ static void end_write(struct wait *wait, int result)
     free(parked);
 }
 
-static void park_write(struct request_ops *ops, fuse_req_t request, const struct fuse_file_info *fi,
-                       const char *bytes, size_t size, off_t offset, int why)
+/* A copy of the write, which the user's share of memory has to allow; NULL: it was answered. */
+static struct parked *copy_write(struct request_ops *ops, fuse_req_t request, const struct fuse_file_info *fi,
+                                 const char *bytes, size_t size, off_t offset)
 {
     struct caller caller = request_caller(request);
     struct handle *handle = request_handle(fi);
@@ -433,14 +457,66 @@ static void park_write(struct request_ops *ops, fuse_req_t request, const struct
     }
     if (!parked) {
         request_reply(request, result);
-        return;
+        return NULL;
     }
     memcpy(parked->bytes, bytes, size);
+    parked->handle = handle;
     parked->offset = offset;
+    return parked;
+}
+
+static void park_write(struct request_ops *ops, fuse_req_t request, const struct fuse_file_info *fi,
+                       const char *bytes, size_t size, off_t offset, int why)
+{
+    struct handle *handle = request_handle(fi);
+    struct parked *parked = copy_write(ops, request, fi, bytes, size, offset);
+
+    if (!parked)
+        return;
     parked->wait.event = slot_files_write_event(handle, bytes, size, offset);
     parked->wait.retry = retry_write;
     parked->wait.end = end_write;
     parked_wait(parked, handle->slot, why, fi->flags);
+}
+
+static void reply_written(fuse_req_t request, ssize_t result)
+{
+    if (result < 0)
+        request_reply(request, (int)result);
+    else
+        fuse_reply_write(request, (size_t)result);
+}
+
+/* Somebody else may have taken the room by now: then it is full. */
+static void array_reserved(void *context, int result)
+{
+    struct parked *parked = context;
+    struct exchange *exchange = parked->ops->exchange;
+    ssize_t written = result;
+
+    if (result == 0)
+        written = array_write(exchange, parked->handle, &parked->caller, parked->bytes, parked->size,
+                              parked->offset);
+    reply_written(parked->request, written == -EAGAIN ? -ENOSPC : written);
+    request_let_go(parked->ops, &parked->caller, parked->size);
+    free(parked);
+}
+
+static void write_array(struct request_ops *ops, fuse_req_t request, const struct fuse_file_info *fi,
+                        const char *bytes, size_t size, off_t offset)
+{
+    struct caller caller = request_caller(request);
+    struct handle *handle = request_handle(fi);
+    struct parked *parked;
+    ssize_t written = array_write(ops->exchange, handle, &caller, bytes, size, offset);
+
+    if (written != -EAGAIN) {
+        reply_written(request, written);
+        return;
+    }
+    parked = copy_write(ops, request, fi, bytes, size, offset);
+    if (parked)
+        array_reserve_write(ops->exchange, handle, size, offset, array_reserved, parked);
 }
 
 void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, size_t size, off_t offset,
@@ -454,11 +530,7 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
 
     (void)nodeid;
     if (row->kind == SLOT_FILES_ARRAY) {
-        result = array_write(ops->exchange, handle, &caller, bytes, size, offset);
-        if (result < 0)
-            request_reply(request, (int)result);
-        else
-            fuse_reply_write(request, (size_t)result);
+        write_array(ops, request, fi, bytes, size, offset);
         return;
     }
     if (!handle->slot) {

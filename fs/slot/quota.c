@@ -81,10 +81,13 @@ int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64
 {
     struct account *account = account_of(quota, uid);
     uint64_t before = segment->charged_uid == uid ? segment->charged : 0;
+    uint64_t sum;
 
     if (!account)
         return -ENOMEM;
-    if (limit && bytes > before && account->bytes - before + bytes > limit)
+    /* Sizes are a client's word until they are reserved: two of them can be more than the sum can hold. */
+    if (__builtin_add_overflow(account->bytes - before, bytes, &sum) ||
+        (limit && bytes > before && sum > limit))
         return -EDQUOT;
     quota_uncharge(quota, segment);
     account->bytes += bytes;
@@ -93,11 +96,11 @@ int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64
     return 0;
 }
 
-bool quota_is_exceeded(struct quota *quota, uid_t uid, uint64_t limit)
+uint64_t quota_bytes(struct quota *quota, uid_t uid)
 {
-    const struct account *account = limit ? account_of(quota, uid) : NULL;
+    const struct account *account = account_of(quota, uid);
 
-    return account && account->bytes > limit;
+    return account ? account->bytes : 0;
 }
 
 void quota_uncharge(struct quota *quota, struct segment *segment)

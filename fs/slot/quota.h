@@ -20,11 +20,11 @@ void quota_drop_slot(struct quota *quota, uid_t uid);
 
 /*
  * Charges the segment's bytes to uid instead of what it was charged before; limit 0 is none. -EDQUOT if that
- * is more than before and beyond the limit; then nothing changes.
+ * is more than before and beyond the limit, or more than can be counted; then nothing changes.
  */
 int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64_t bytes, uint64_t limit);
-/* Whether the user has more than the limit already: growth that only the kernel saw is charged afterwards. */
-bool quota_is_exceeded(struct quota *quota, uid_t uid, uint64_t limit);
+/* What is on the user's account now. */
+uint64_t quota_bytes(struct quota *quota, uid_t uid);
 void quota_uncharge(struct quota *quota, struct segment *segment);
 
 /* One open file more, -EMFILE beyond limit (0 is none), -ENOMEM; one less. */

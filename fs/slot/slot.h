@@ -132,7 +132,6 @@ struct slot {
     uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
     int32_t settled[2];    /* how that ended: 0 or -errno */
     uint32_t sizing[2];    /* by enum record_side: reservations under way */
-    uint64_t reserved[2];  /* bytes, as last reserved: where growth that does not fit is cut back to */
     uint64_t last_size[2]; /* bytes, when last published: the guess for the next round */
 };
 

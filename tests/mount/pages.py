@@ -35,6 +35,16 @@ class Pages:
         finally:
             os.close(fd)
 
+    @classmethod
+    def of(cls, fd: int, size: int) -> "Pages":
+        """Of an open file, whatever its size is."""
+        pages = cls.__new__(cls)
+        pages.size = size
+        pages.address = _libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, fd, 0)
+        if pages.address == MAP_FAILED:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return pages
+
     def load(self) -> bytes:
         return ctypes.string_at(self.address, self.size)
 
@@ -42,6 +52,10 @@ class Pages:
         """From the beginning."""
         assert len(content) <= self.size
         ctypes.memmove(self.address, content, len(content))
+
+    def touch_beyond(self) -> None:
+        """A store to each byte of the last page behind the size."""
+        ctypes.memset(self.address + self.size, 1, -self.size % mmap.PAGESIZE)
 
     def touch(self) -> None:
         """A store to each page."""

@@ -16,7 +16,8 @@ from typing import Callable, Iterator
 import numpy as np
 import pytest
 from agent import Agent
-from daemon import Daemon
+from daemon import PASSTHROUGH, Daemon
+from pages import Pages
 from paths import PATHS, check_data_path, mounted
 from slots import (ANSWER, DATA, INPUT, NONE, RESULT, Slot, eventually, metrics, number, refused, status, usage)
 
@@ -126,6 +127,54 @@ def test_other_ways_to_be_too_large(mount: Path, slot: Slot, how: str) -> None:
     slot.flag(NONE)
     eventually(lambda: usage(mount)["used"] < 2 * MB, "what was too much is given back")
     slot.publish()
+
+
+def fill(path: Path, flags: int, error: int) -> int:
+    """Bytes that write(2) accepts before it fails with that error."""
+    fd = os.open(path, flags)
+    written = 0
+    try:
+        with refused(error):
+            while True:
+                written += os.write(fd, bytes(MB))
+    finally:
+        os.close(fd)
+    return written
+
+
+@pytest.mark.parametrize("flags", (os.O_RDWR, os.O_WRONLY), ids=("rw", "w"))
+def test_write_stops_at_the_capacity(mount: Path, slot: Slot, flags: int) -> None:
+    """In each kind of arena, whoever writes: what was accepted has its pages, and counts."""
+    written = fill(slot / "data.bin", flags, errno.ENOSPC)
+    assert CAPACITY * 0.9 < written <= CAPACITY
+    assert written == os.stat(slot / "data.bin").st_size <= usage(mount)["used"] <= CAPACITY
+    slot.write(flag=INPUT, dtype=5)
+    assert slot.record.input_length == written
+
+
+def test_a_hole_never_kills_a_client(mount: Path, slot: Slot, agent: Agent) -> None:
+    """The last byte is written, the file mapped without a look at its size, and then somebody fills the arena."""
+    agent.run("fd = os.open(path, os.O_RDWR); os.pwrite(fd, b'x', size - 1)\n"
+              "hole = Pages.of(fd, size)\nos.close(fd)", path=slot / "data.bin", size=12 * MB)
+    fill(Slot.make(mount, next(_names)) / "data.bin", os.O_RDWR, errno.ENOSPC)
+    agent.run("hole.touch(); hole.close()")
+
+
+def test_what_grows_is_zero(arena: Daemon, slot: Slot) -> None:
+    """Bytes stored beyond the end, in the last page, are no data when the file gets longer."""
+    if arena.data_path != PASSTHROUGH:
+        pytest.skip("on the page-cache path the last page is the kernel's own")
+    fd = os.open(slot / "data.bin", os.O_RDWR)
+    os.ftruncate(fd, 100)
+    view = Pages.of(fd, 100)
+    view.touch_beyond()
+    os.ftruncate(fd, 3000)
+    assert os.pread(fd, 4096, 100) == bytes(2900)
+    view.touch_beyond()
+    os.pwrite(fd, b"x", 5000)
+    assert os.pread(fd, 4096, 3000) == bytes(2000) + b"x"
+    view.close()
+    os.close(fd)
 
 
 def test_fallocate_within(mount: Path, slot: Slot) -> None:
@@ -239,6 +288,8 @@ def backing_files(daemon: Daemon) -> dict[int, int]:
     for pid in daemon.pids():
         for fd in Path(f"/proc/{pid}/fd").iterdir():
             try:
+                if (fd / "self").is_symlink():  # /proc, which is no arena
+                    continue
                 files = fd.rglob("*") if fd.is_dir() else [fd] if "memfd:" in os.readlink(fd) else []
                 seen = [os.stat(file) for file in files]
             except FileNotFoundError:
@@ -389,6 +440,66 @@ def test_bytes_per_user() -> None:
         second.flag(INPUT)
         with refused(errno.EDQUOT):
             sized(second, 7 * MB, "result.bin")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_per_user_counts_what_write_adds(kind: str, path: str, tmp_path: Path) -> None:
+    options = {"arena_path": str(tmp_path / "arena")} if kind == "dir" else {}
+    with mounted(path, limits_bytes_per_user="8M", arena_kind=kind, arena_capacity="64M", **options) as daemon:
+        slot, other = (Slot.make(daemon.path, name) for name in ("slot", "other"))
+        for flags in (os.O_RDWR, os.O_WRONLY):
+            assert 7 * MB <= fill(slot / "data.bin", flags, errno.EDQUOT) <= 8 * MB
+            slot.flag(NONE)
+        # Two sizes of nearly 2^63 make no room for anything.
+        fds = [os.open(one / "data.bin", os.O_RDWR) for one in (slot, other)]
+        for fd in fds:
+            with refused(errno.EDQUOT, errno.EFBIG):
+                os.pwrite(fd, b"x", (1 << 63) - 40 * MB)
+        with refused(errno.EDQUOT):
+            os.ftruncate(fds[0], 45 * MB)
+        for fd in fds:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rounds_that_are_still_mapped_count(kind: str, path: str, tmp_path: Path) -> None:
+    """On the account of the slot's owner, and in what is used, until the mapping goes."""
+    options = {"arena_path": str(tmp_path / "arena")} if kind == "dir" else {}
+    with mounted(path, limits_bytes_per_user="8M", arena_kind=kind, arena_capacity="64M", **options) as daemon:
+        slot = Slot.make(daemon.path, "slot")
+        held = Pages(slot / "data.bin", 5 * MB)
+        held.store(b"held")
+        slot.flag(NONE)
+        assert usage(daemon.path)["used"] >= 5 * MB
+        with refused(errno.EDQUOT):
+            sized(slot, 5 * MB)
+        slot.remove()
+        slot = Slot.make(daemon.path, "slot")
+        with refused(errno.EDQUOT):
+            sized(slot, 5 * MB)
+        assert held.load()[:4] == b"held"
+        held.close()
+        sized(slot, 5 * MB)
+
+
+class FewDescriptors(Daemon):
+    """One that may have 256 descriptors open, and cannot raise that."""
+
+    def command(self) -> list[str]:
+        return ["sh", "-c", 'ulimit -n 256 && exec "$0" "$@"', *super().command()]
+
+
+def test_memfds_leave_descriptors() -> None:
+    """A pool of many small files does not use the descriptors up."""
+    with FewDescriptors({"arena.kind": "memfd", "arena.capacity": "256M", "arena.warm": "128M"}) as daemon:
+        for _ in range(4):
+            slots = [Slot.make(daemon.path, f"slot-{count}") for count in range(150)]
+            for slot in slots:
+                sized(slot, 100_000)
+            for slot in slots:
+                slot.remove()
+        assert 0 < usage(daemon.path)["warm"] <= 256 // 8 * 102_400
+        Slot.make(daemon.path, "last").publish()
 
 
 def test_slots_per_user_and_in_all() -> None:

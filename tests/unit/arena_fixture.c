@@ -108,7 +108,7 @@ struct ledger_usage bench_usage(struct bench *bench)
 {
     struct ledger_usage usage;
 
-    ledger_usage(bench->arena, &usage);
+    arena_usage(bench->arena, &usage);
     ck_assert_uint_eq(usage.capacity, bench->options.capacity);
     return usage;
 }
@@ -183,6 +183,18 @@ int bench_settle(struct bench *bench, struct segment *segment)
     background_drain(bench->background);
     ck_assert_int_eq(outcome.calls, 1);
     return outcome.result;
+}
+
+ssize_t bench_write(struct bench *bench, struct segment *segment, const void *buffer, size_t size,
+                    uint64_t offset)
+{
+    ssize_t put = segment_write(bench->arena, segment, buffer, size, (off_t)offset);
+    int result;
+
+    if (put != -EAGAIN)
+        return put;
+    result = bench_reserve(bench, segment, RESERVE_GROW, offset + size);
+    return result < 0 ? result : segment_write(bench->arena, segment, buffer, size, (off_t)offset);
 }
 
 uint64_t bench_size(struct bench *bench, struct segment *segment)

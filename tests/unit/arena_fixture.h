@@ -47,6 +47,9 @@ void bench_drop(struct bench *bench, struct segment *segment);
 /* These wait for done() and return its result. */
 int bench_reserve(struct bench *bench, struct segment *segment, enum reserve_mode mode, uint64_t size);
 int bench_settle(struct bench *bench, struct segment *segment);
+/* As the exchange does for a client: what needs pages first gets them. Returns bytes or -errno. */
+ssize_t bench_write(struct bench *bench, struct segment *segment, const void *buffer, size_t size,
+                    uint64_t offset);
 
 uint64_t bench_size(struct bench *bench, struct segment *segment);
 uint64_t bench_allocated(struct bench *bench, struct segment *segment);

@@ -2,6 +2,7 @@
 #include "exchange_fixture.h"
 
 #include "base/log.h"
+#include "outcome.h"
 #include "slot/quota.h"
 #include "slot/text.h"
 #include <check.h>
@@ -246,20 +247,9 @@ void world_check(struct world *world)
     ck_assert_uint_eq(world->exchange->counts.waiters, waiters);
 }
 
-/* The quota only tells whether it is more than a limit, and 0 is none: one byte is taken for nothing. */
 uint64_t world_charged(struct world *world, uid_t uid)
 {
-    uint64_t least = 1, most = UINT64_C(1) << 62;
-
-    while (least < most) {
-        uint64_t limit = least + (most - least) / 2;
-
-        if (quota_is_exceeded(world->exchange->quota, uid, limit))
-            least = limit + 1;
-        else
-            most = limit;
-    }
-    return least > 1 ? least : 0;
+    return quota_bytes(world->exchange->quota, uid);
 }
 
 /* --- slots --- */
@@ -353,26 +343,13 @@ void world_close(struct world *world, struct handle *handle)
     free(handle);
 }
 
-struct outcome {
-    int calls;
-    int result;
-};
-
-static void note(void *context, int result)
-{
-    struct outcome *outcome = context;
-
-    outcome->calls++;
-    outcome->result = result;
-}
-
 int world_resize(struct world *world, struct slot *slot, enum slot_file file, struct handle *handle,
                  enum reserve_mode mode, uint64_t size)
 {
     struct outcome outcome = {0};
 
-    array_resize(world->exchange, slot, slot_file_side(file), handle, &world->caller, mode, size, note,
-                 &outcome);
+    array_resize(world->exchange, slot, slot_file_side(file), handle, &world->caller, mode, size,
+                 outcome_note, &outcome);
     background_drain(world->bench.background);
     ck_assert_int_eq(outcome.calls, 1);
     return outcome.result;
@@ -386,6 +363,21 @@ uint64_t world_size(struct world *world, const struct slot *slot, enum slot_file
     return size;
 }
 
+ssize_t world_write_array(struct world *world, struct handle *handle, const void *buffer, size_t size,
+                          off_t offset)
+{
+    struct outcome outcome = {0};
+    ssize_t put = array_write(world->exchange, handle, &world->caller, buffer, size, offset);
+
+    if (put != -EAGAIN)
+        return put;
+    array_reserve_write(world->exchange, handle, size, offset, outcome_note, &outcome);
+    background_drain(world->bench.background);
+    ck_assert_int_eq(outcome.calls, 1);
+    return outcome.result < 0 ? outcome.result
+                              : array_write(world->exchange, handle, &world->caller, buffer, size, offset);
+}
+
 void world_put(struct world *world, struct slot *slot, enum slot_file file, uint64_t count, double value)
 {
     struct handle *handle = world_open(world, slot, file, HANDLE_WRITES);
@@ -393,8 +385,7 @@ void world_put(struct world *world, struct slot *slot, enum slot_file file, uint
 
     ck_assert_int_eq(world_resize(world, slot, file, handle, RESERVE_RESIZE, (uint64_t)size), 0);
     for (ssize_t at = 0; at < size; at += (ssize_t)sizeof(value))
-        ck_assert_int_eq(array_write(world->exchange, handle, &world->caller, &value, sizeof(value), at),
-                         sizeof(value));
+        ck_assert_int_eq(world_write_array(world, handle, &value, sizeof(value), at), sizeof(value));
     world_close(world, handle);
 }
 

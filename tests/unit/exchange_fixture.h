@@ -90,6 +90,9 @@ void world_close(struct world *world, struct handle *handle);
 int world_resize(struct world *world, struct slot *slot, enum slot_file file, struct handle *handle,
                  enum reserve_mode mode, uint64_t size);
 uint64_t world_size(struct world *world, const struct slot *slot, enum slot_file file);
+/* write(2) as a client sees it: what needs room first gets it. Returns bytes or -errno. */
+ssize_t world_write_array(struct world *world, struct handle *handle, const void *buffer, size_t size,
+                          off_t offset);
 
 /* Opens, writes that many doubles of this value, closes. */
 void world_put(struct world *world, struct slot *slot, enum slot_file file, uint64_t count, double value);

@@ -26,10 +26,11 @@ static struct slot *sparse_slot(struct world *world, const char *name, double va
 {
     struct slot *slot = world_slot(world, name);
     struct handle *handle = world_open(world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
+    int fd;
 
-    ck_assert_int_eq(array_write(world->exchange, handle, &world->caller, &value, sizeof(value),
-                                 FAR - (off_t)sizeof(value)),
-                     sizeof(value));
+    fd = client_open(handle->segment, O_WRONLY);
+    ck_assert_int_eq(pwrite(fd, &value, sizeof(value), FAR - (off_t)sizeof(value)), sizeof(value));
+    close(fd);
     world_close(world, handle);
     return slot;
 }
@@ -175,29 +176,6 @@ START_TEST(test_no_room)
 }
 END_TEST
 
-/* Where no kernel counts, clients can write more than there is. */
-START_TEST(test_beyond_the_capacity)
-{
-    struct handle *handle;
-    struct world world;
-    struct slot *slot;
-    int fd;
-
-    begin(&world, ARENA_MEMFD, DATA_PATH_PASSTHROUGH, MIB);
-    slot = world_slot(&world, "job");
-    handle = world_open(&world, slot, SLOT_DATA_BIN, HANDLE_WRITES);
-    fd = client_open(handle->segment, O_RDWR);
-    for (off_t at = 0; at < 2 * (off_t)MIB; at += 4096)
-        ck_assert_int_eq(pwrite(fd, "x", 1, at), 1);
-    ck_assert_int_eq(ftruncate(fd, 2 * (off_t)MIB), 0);
-    close(fd);
-    world_close(&world, handle);
-    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), -ENOSPC);
-    expect_state(slot, STATE_FILLING, 1);
-    world_end(&world);
-}
-END_TEST
-
 START_TEST(test_retry_without_an_input)
 {
     struct slot *slot, *source;
@@ -228,7 +206,6 @@ int main(void)
     tcase_add_loop_test(tests, test_written_meanwhile, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_reservation_under_way, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_no_room, 2, 2 * ARENA_KINDS);
-    tcase_add_test(tests, test_beyond_the_capacity);
     tcase_add_test(tests, test_retry_without_an_input);
     suite_add_tcase(suite, tests);
     return suite_run(suite);

@@ -7,6 +7,7 @@
 #include "suite.h"
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static uint64_t room(struct bench *bench)
 {
@@ -326,18 +327,111 @@ START_TEST(test_work_in_hand_is_given_up)
 }
 END_TEST
 
+/* What one reservation waits for, others that come meanwhile wait for as well; a small one takes no more than
+ * it needs. */
+START_TEST(test_all_wait_for_what_is_leaving)
+{
+    struct bench bench;
+    struct segment *segments[3];
+    char log[8] = "";
+    struct track tracks[3];
+    static const uint64_t sizes[] = {50 * MIB, 40 * MIB, 10 * MIB};
+
+    if (!bench_open(&bench, (enum arena_kind)_i, 128 * MIB, 0))
+        return;
+    for (int i = 0; i < 3; i++) {
+        tracks[i] = (struct track){.log = log, .name = (char)('a' + i)};
+        segments[i] = bench_segment(&bench, 1);
+    }
+    bench_drop(&bench, bench_open_segment(&bench, 60 * MIB, NULL));
+    bench_drop(&bench, bench_open_segment(&bench, 60 * MIB, NULL));
+    /* The first leaves and is almost all that there is to wait for: each of them needs it. */
+    for (int i = 0; i < 3; i++)
+        reserve_pages(bench.arena, segments[i], RESERVE_RESIZE, sizes[i], log_done, &tracks[i]);
+    background_drain(bench.background);
+    ck_assert_uint_eq(strlen(log), 3);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(tracks[i].result, 0);
+    bench_settle_down(&bench);
+    ck_assert_uint_eq(bench_usage(&bench).used, 100 * MIB);
+    bench_close(&bench);
+}
+END_TEST
+
+/* Zeroing is idle work: while it waits its turn, files that are to go are removed all the same. */
+START_TEST(test_removal_does_not_wait_for_zeroing)
+{
+    enum { FILES = 6 };
+    struct bench bench;
+    struct segment *segment, *segments[FILES];
+
+    if (_i == ARENA_DIR || !bench_open(&bench, (enum arena_kind)_i, 256 * MIB, 40 * MIB))
+        return;
+    segment = bench_segment(&bench, 1);
+    for (int i = 0; i < FILES; i++)
+        segments[i] = bench_open_segment(&bench, 30 * MIB, NULL);
+    for (int i = 0; i < FILES; i++)
+        bench_drop(&bench, segments[i]);
+    ck_assert_ptr_nonnull(bench.arena->warm.zeroing.file);
+    ck_assert_ptr_nonnull(bench.arena->warm.removing.file);
+    while (background_busy(bench.background, BACKGROUND_URGENT))
+        background_dispatch(bench.background);
+    ck_assert_uint_eq(warm_leaving_bytes(&bench.arena->warm), 0);
+    ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 200 * MIB), 0);
+    bench_close(&bench);
+}
+END_TEST
+
+/* What a client stored beyond the end, in the last page, is no data when the daemon makes the file longer. */
+START_TEST(test_growth_is_zero)
+{
+    static const enum reserve_mode modes[] = {RESERVE_RESIZE, RESERVE_GROW};
+
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        static const uint64_t sizes[] = {101, 4096, 4097, 300 * KIB + 1};
+        struct bench bench;
+        struct segment *segment;
+        uint64_t before = 100;
+        int client;
+        char *page;
+
+        if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, 0))
+            return;
+        segment = bench_open_segment(&bench, before, &client);
+        for (size_t j = 0; j < sizeof(sizes) / sizeof(sizes[0]); j++) {
+            uint64_t last = before / 4096 * 4096;
+            char bytes[4096] = {0};
+
+            page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, client, (off_t)last);
+            ck_assert_ptr_ne(page, MAP_FAILED);
+            if (before % 4096)
+                memset(page + before % 4096, 0xEE, 4096 - before % 4096);
+            ck_assert_int_eq(bench_reserve(&bench, segment, modes[i], sizes[j]), 0);
+            ck_assert_uint_eq(bench_size(&bench, segment), sizes[j]);
+            ck_assert_int_ge(pread(client, bytes, sizeof(bytes), (off_t)before), 1);
+            for (size_t k = 0; k < sizeof(bytes); k++)
+                ck_assert_int_eq(bytes[k], 0);
+            munmap(page, 4096);
+            before = sizes[j];
+        }
+        close(client);
+        bench_close(&bench);
+    }
+}
+END_TEST
+
 START_TEST(test_trim)
 {
     struct bench bench;
 
     if (!bench_open(&bench, (enum arena_kind)_i, 128 * MIB, 64 * MIB))
         return;
-    ledger_trim(bench.arena);
+    warm_surrender(&bench.arena->warm, UINT64_MAX);
     bench_drop(&bench, bench_open_segment(&bench, 20 * MIB, NULL));
     bench_settle_down(&bench);
     bench_drop(&bench, bench_open_segment(&bench, 4 * MIB, NULL));
     bench_drop(&bench, bench_open_segment(&bench, 8 * MIB, NULL));
-    ledger_trim(bench.arena);
+    warm_surrender(&bench.arena->warm, UINT64_MAX);
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).warm, 0);
     ck_assert_uint_eq(bench_usage(&bench).used, 0);
@@ -452,6 +546,7 @@ START_TEST(test_settle_the_empty_and_the_small)
 {
     struct bench bench;
     struct segment *segment;
+    int client;
 
     if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, 0))
         return;
@@ -459,7 +554,10 @@ START_TEST(test_settle_the_empty_and_the_small)
     ck_assert(reserve_settled(bench.arena, segment) == (_i != ARENA_DIR));
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
     ck_assert(reserve_settled(bench.arena, segment));
-    ck_assert_int_eq(segment_write(bench.arena, segment, "x", 1, (off_t)(100 * KIB)), 1);
+    ck_assert_int_eq(segment_open(bench.arena, segment), 0);
+    client = client_open(segment, O_WRONLY);
+    ck_assert_int_eq(pwrite(client, "x", 1, (off_t)(100 * KIB)), 1);
+    close(client);
     ck_assert(!reserve_settled(bench.arena, segment));
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
     ck_assert(reserve_settled(bench.arena, segment));
@@ -509,6 +607,9 @@ int main(void)
     tcase_add_loop_test(tcase, test_pool_is_given_up, 0, ARENA_KINDS);
     tcase_add_loop_test(tcase, test_work_in_hand_is_given_up, 0, ARENA_KINDS);
     tcase_add_loop_test(tcase, test_trim, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_all_wait_for_what_is_leaving, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_removal_does_not_wait_for_zeroing, 0, ARENA_KINDS);
+    tcase_add_loop_test(tcase, test_growth_is_zero, 0, ARENA_KINDS);
     tcase_add_loop_test(tcase, test_settle_fills_holes, 0, ARENA_KINDS);
     tcase_add_loop_test(tcase, test_settle_trims, 0, ARENA_KINDS);
     tcase_add_loop_test(tcase, test_holes_hidden_by_reserved_pages, 0, ARENA_KINDS);

@@ -57,7 +57,7 @@ START_TEST(test_nobody_sees_old_bytes)
         client_fill(client, 0, sizes[i], 0xAA);
         close(client);
         bench_drop(&bench, segment);
-        ledger_trim(bench.arena);
+        warm_surrender(&bench.arena->warm, UINT64_MAX);
     }
     bench_close(&bench);
 }
@@ -248,7 +248,8 @@ START_TEST(test_mapped_files_wait)
 }
 END_TEST
 
-START_TEST(test_mapped_files_make_room)
+/* Files that are still mapped take nothing from the pool, for they are in use. */
+START_TEST(test_mapped_files_are_in_use)
 {
     struct bench bench;
     struct segment *segments[4];
@@ -267,14 +268,53 @@ START_TEST(test_mapped_files_make_room)
     soil(&bench, 0, 5 * MIB);
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).warm, 5 * MIB);
-    /* Whatever became of the files, their readers have the pages. */
+    ck_assert_uint_eq(bench_usage(&bench).used, 24 * MIB);
     for (int i = 0; i < 4; i++) {
         ck_assert_uint_eq(client_differs(fds[i], 6 * MIB, i + 1), 6 * MIB);
         close(fds[i]);
     }
-    ledger_trim(bench.arena);
+    bench_usage(&bench); /* which looks at them again */
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).used, 0);
+    ck_assert_uint_eq(bench_usage(&bench).warm, 17 * MIB);
+    bench_close(&bench);
+}
+END_TEST
+
+/* A pool of memfds has a part of the descriptors, and gives them back when one is wanted. */
+START_TEST(test_descriptors_are_shared)
+{
+    enum { FILES = 64 };
+    struct segment *segments[FILES];
+    struct rlimit limit, before;
+    struct bench bench;
+    int others[256], count = 0;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 256;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_assert(bench_open(&bench, ARENA_MEMFD, 64 * MIB, 32 * MIB));
+    for (int i = 0; i < FILES; i++) {
+        segments[i] = bench_segment(&bench, 1);
+        ck_assert_int_eq(bench_reserve(&bench, segments[i], RESERVE_RESIZE, 100 * KIB), 0);
+    }
+    for (int i = 0; i < FILES; i++)
+        segment_unname(bench.arena, segments[i]);
+    bench_settle_down(&bench);
+    ck_assert_uint_eq(bench.arena->warm.pool.count, 256 / 8);
+    while ((others[count] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+        count++;
+    ck_assert_int_eq(errno, EMFILE);
+    ck_assert_int_eq(segment_create(bench.arena, 8, &segments[0]), 0);
+    ck_assert_int_eq(segment_open(bench.arena, segments[0]), 0);
+    ck_assert_int_eq(bench_write(&bench, segments[0], "x", 1, 0), 1);
+    close(arena_file_open(bench.arena, "index", O_RDWR | O_CREAT));
+    ck_assert_uint_lt(bench.arena->warm.pool.count, 256 / 8);
+    while (count > 0)
+        close(others[--count]);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    bench_drop(&bench, segments[0]);
     bench_close(&bench);
 }
 END_TEST
@@ -308,7 +348,7 @@ START_TEST(test_many_rounds)
     }
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).used, 0);
-    ledger_trim(bench.arena);
+    warm_surrender(&bench.arena->warm, UINT64_MAX);
     bench_settle_down(&bench);
     ck_assert_int_eq(descriptors_open(), descriptors);
     bench_close(&bench);
@@ -328,7 +368,8 @@ int main(void)
     tcase_add_loop_test(tcase, test_no_pool, 0, KINDS);
     tcase_add_loop_test(tcase, test_the_pool_leaves_room, 0, KINDS);
     tcase_add_loop_test(tcase, test_mapped_files_wait, 0, KINDS);
-    tcase_add_loop_test(tcase, test_mapped_files_make_room, 0, KINDS);
+    tcase_add_loop_test(tcase, test_mapped_files_are_in_use, 0, KINDS);
+    tcase_add_test(tcase, test_descriptors_are_shared);
     tcase_add_loop_test(tcase, test_many_rounds, 0, KINDS);
     tcase_set_timeout(tcase, 120);
     suite_add_tcase(suite, tcase);
