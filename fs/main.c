@@ -69,6 +69,7 @@
  *   loop           epoll
  *   log            lines for people
  *   memory         what the machine can spare
+ *   sysctl         the kernel's settings that concern a FUSE server
  *   container      from a member to its struct
  */
 #include "base/log.h"

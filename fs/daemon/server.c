@@ -3,6 +3,7 @@
 
 #include "base/deadline.h"
 #include "base/log.h"
+#include "base/sysctl.h"
 #include "daemon/sandbox.h"
 #include "fuse/notify.h"
 #include "fuse/ops.h"
@@ -156,6 +157,18 @@ static int watch_fd(struct loop_source *source, int fd, void (*ready)(struct loo
     return loop_add(server.loop, source);
 }
 
+/* Half of what the kernel allows: the other half is for a loop that is busy, and for other requests. */
+static int set_patience(struct request_ops *ops)
+{
+    ops->patience_ms = UINT64_C(1000) * sysctl_request_timeout("/proc/sys") / 2;
+    if (!ops->patience_ms)
+        return 0;
+    log_info("requests that wait end after %llu ms, because the kernel aborts a mount after twice that "
+             "(fs.fuse.default_request_timeout, max_request_timeout)",
+             (unsigned long long)ops->patience_ms);
+    return deadline_init(&ops->patience, server.loop);
+}
+
 /* In the order of their dependence; tear_down undoes as much of it as was done. */
 static int set_up(struct request_ops *ops)
 {
@@ -178,6 +191,8 @@ static int set_up(struct request_ops *ops)
         result = watch_fd(&server.completions, background_fd(ops->background), completions_ready);
     if (result == 0)
         result = turn_queue_init(&ops->turns, server.loop);
+    if (result == 0)
+        result = set_patience(ops);
     if (result == 0 && !(ops->quota = quota_new()))
         result = -ENOMEM;
     if (result == 0)
@@ -245,6 +260,7 @@ static void tear_down(struct request_ops *ops, int status)
     daemon_files_deinit(&ops->files);
     exchange_deinit(ops->exchange);
     ops->exchange = NULL;
+    deadline_deinit(ops->patience);
     slots_close(server.slots);
     arena_close(ops->arena, end);
     if (server.loop && server.completions.fd >= 0)

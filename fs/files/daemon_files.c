@@ -50,6 +50,12 @@ static void print_status(const struct daemon_files *files, FILE *out)
     fprintf(out, ")\nrounds: %llu\n", (unsigned long long)counts->rounds);
     fprintf(out, "waiters: %u\n", counts->waiters);
     fprintf(out, "refusals: %llu\n", (unsigned long long)counts->refusals);
+    if (files->patience_ms)
+        fprintf(out,
+                "request timeout: waits end after %llu.%03llu s (sysctl fs.fuse.default_request_timeout, "
+                "max_request_timeout)\n",
+                (unsigned long long)(files->patience_ms / 1000),
+                (unsigned long long)(files->patience_ms % 1000));
     fprintf(out, "uptime: %llu.%03llu s\n", (unsigned long long)(uptime / 1000),
             (unsigned long long)(uptime % 1000));
 }

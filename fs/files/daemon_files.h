@@ -20,6 +20,7 @@ struct daemon_files {
     const char *const *request_names; /* requests by kind */
     const uint64_t *request_counts;
     size_t request_kinds;
+    uint64_t patience_ms; /* after which requests that wait end on the kernel's account; 0: never */
 
     /* daemon_files_init's */
     struct drawing drawings[GRAPH_KINDS];

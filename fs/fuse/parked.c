@@ -26,6 +26,25 @@ struct parked *parked_new(struct request_ops *ops, fuse_req_t request, fuse_ino_
     return parked;
 }
 
+/* The kernel would abort the whole connection for the sake of this request. */
+static void out_of_patience(struct deadline *deadline)
+{
+    struct parked *parked = container_of(deadline, struct parked, patience);
+
+    refuse_operation(parked->ops->exchange, parked->wait.slot, &parked->caller,
+                     handshake_event_name(parked->wait.event), -ETIMEDOUT,
+                     "the kernel lets no request take longer: sysctl fs.fuse.default_request_timeout");
+    wait_end(&parked->wait, -ETIMEDOUT);
+}
+
+static void ended(struct wait *wait, int result)
+{
+    struct parked *parked = container_of(wait, struct parked, wait);
+
+    deadline_clear(&parked->patience);
+    parked->end(wait, result);
+}
+
 static void interrupted(fuse_req_t request, void *data)
 {
     struct parked *parked = data;
@@ -54,6 +73,11 @@ void parked_wait(struct parked *parked, struct slot *slot, int why, int flags)
         return;
     }
     wait->process = parked->caller.process;
+    parked->end = wait->end;
+    wait->end = ended;
+    parked->patience.expired = out_of_patience;
+    if (parked->ops->patience)
+        deadline_set(parked->ops->patience, &parked->patience, parked->ops->patience_ms);
     wait_park(parked->ops->exchange, wait, slot);
     fuse_req_interrupt_func(parked->request, interrupted, parked);
 }

@@ -19,6 +19,8 @@ struct parked {
     struct handle *handle;
     size_t size; /* of bytes, in a write */
     off_t offset;
+    struct deadline patience; /* the kernel's: see request_ops */
+    void (*end)(struct wait *wait, int result);
     char bytes[];
 };
 

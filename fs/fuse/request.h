@@ -6,6 +6,7 @@
 #define PYRMAPFS_REQUEST_H
 
 #include "base/background.h"
+#include "base/deadline.h"
 #include "base/turn.h"
 #include "exchange/exchange.h"
 #include "files/daemon_files.h"
@@ -53,6 +54,8 @@ struct request_ops {
     uint64_t counts[REQUEST_KINDS];
     bool closing; /* the loop is over: no invalidation is worth sending any more */
     struct turn_queue *turns;
+    struct deadlines *patience; /* of the kernel, for parked requests; NULL if it waits for ever */
+    uint64_t patience_ms;       /* well before it aborts the connection */
     struct quota *quota; /* open files and memory of each user; the exchange has its own for the arena */
     LIST_HEAD(request_handles, handle) open[REQUEST_BUCKETS]; /* all open files, by nodeid */
 };

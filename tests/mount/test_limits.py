@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 import pytest
 from agent import Agent
 from daemon import Daemon
-from paths import mounted
+from paths import PATHS, mounted
 from slots import ANSWER, DATA, RESULT, Slot, eventually, metrics, number, refused, status
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
@@ -162,6 +162,38 @@ def test_memory_for_writes_that_wait(path: str, ann: Agent, agents: Callable[...
         Slot(daemon.path / "two-tail").result()
         second.result()
         assert heads[1].record.flag == RESULT
+
+
+@pytest.fixture
+def impatient_kernel(tmp_path: Path) -> Iterator[None]:
+    """Other values of two sysctls, in this process's mount namespace only."""
+    (tmp_path / "default_request_timeout").write_text("15\n")
+    (tmp_path / "max_request_timeout").write_text("0\n")
+    if not Path("/proc/sys/fs/fuse").is_dir():
+        pytest.skip("this kernel has no sysctl fs.fuse")
+    subprocess.run(["mount", "--bind", tmp_path, "/proc/sys/fs/fuse"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "/proc/sys/fs/fuse"], check=True)
+
+
+def test_an_impatient_kernel(impatient_kernel: None, agents: Callable[..., Agent]) -> None:
+    """What waits ends by itself, before the kernel ends the whole mount."""
+    with mounted(PATHS[0]) as daemon:
+        told = status(daemon.path)["request timeout"]
+        assert told.startswith("waits end after 7.500 s") and "fs.fuse.default_request_timeout" in told
+        slot, late, early = Slot.make(daemon.path, "job"), agents(), agents()
+        late.start("os.open(path, os.O_RDONLY)", path=slot / "result.bin")
+        early.start("os.open(path, os.O_RDONLY)", path=slot / "data.bin")
+        eventually(lambda: len(slot.waiters()) == 2)
+        slot.publish(DATA)
+        early.result()  # what comes in time is not ended
+        with refused(errno.ETIMEDOUT):
+            late.result(seconds=60)
+        assert "ETIMEDOUT" in slot.text["refused"] and "fs.fuse.default_request_timeout" in slot.text["refused"]
+        assert slot.state == "READY" and slot.waiters() == []
+        early.run("0")
 
 
 def test_sizes_and_readers(path: str, tmp_path: Path) -> None:

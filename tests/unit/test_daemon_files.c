@@ -117,6 +117,22 @@ START_TEST(test_errnos_without_a_name)
 }
 END_TEST
 
+START_TEST(test_patience)
+{
+    struct daemon_files files;
+    struct conf conf;
+    struct world world;
+
+    conf_init(&conf);
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    files = files_of(&world, &conf);
+    ck_assert_ptr_null(strstr(text_of(&files, "status"), "request timeout"));
+    files.patience_ms = 7500;
+    ck_assert_ptr_nonnull(strstr(text_of(&files, "status"), "\nrequest timeout: waits end after 7.500 s ("));
+    world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("daemon files");
@@ -124,6 +140,7 @@ int main(void)
 
     tcase_add_test(tests, test_names);
     tcase_add_test(tests, test_errnos_without_a_name);
+    tcase_add_test(tests, test_patience);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
