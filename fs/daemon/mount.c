@@ -343,20 +343,29 @@ struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoi
     return session;
 }
 
-enum mount_ending mount_end(struct fuse_session *session, const char *mountpoint)
+enum mount_ending mount_clear(const char *mountpoint)
 {
     char error[CONF_ERROR_MAX];
     enum mount_ending ending = MOUNT_GONE;
     int lock;
 
+    if (!is_stale(mountpoint))
+        return MOUNT_GONE;
+    lock = lock_mountpoint(mountpoint, error);
+    if (lock < 0) {
+        log_warning("%s", error);
+        return MOUNT_GONE; /* for all that we can tell: the next start looks again */
+    }
+    if (is_stale(mountpoint) && clear_stale(mountpoint) == 0)
+        ending = MOUNT_WAS_DEAD;
+    close(lock);
+    return ending;
+}
+
+enum mount_ending mount_end(struct fuse_session *session, const char *mountpoint)
+{
     /* libfuse leaves a mount alone whose connection was severed: umount -f on a busy one, or fusectl's abort.
      */
     fuse_session_unmount(session);
-    lock = lock_mountpoint(mountpoint, error);
-    if (lock < 0)
-        return MOUNT_GONE; /* for all that we can tell: the next start looks again */
-    if (is_stale(mountpoint) && clear_stale(mountpoint) == 0)
-        ending = MOUNT_WAS_SEVERED;
-    close(lock);
-    return ending;
+    return mount_clear(mountpoint);
 }

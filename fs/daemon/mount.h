@@ -23,11 +23,16 @@ struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoi
 
 enum mount_ending {
     MOUNT_GONE,
-    MOUNT_WAS_SEVERED, /* the kernel's connection was aborted and the mount left dead: it is cleared now */
+    MOUNT_WAS_DEAD, /* nobody answered there any more, and it is cleared now */
 };
 
-/* Lazily: clients that have files open keep them until the server ends. Harmless if it is unmounted already.
+/*
+ * Lazily: clients that have files open keep them until the server ends. Harmless if it is unmounted already.
+ * MOUNT_WAS_DEAD: the kernel's connection was aborted.
  */
 enum mount_ending mount_end(struct fuse_session *session, const char *mountpoint);
+
+/* Clears a dead mount, if there is one. A live one, whoever serves it, stays. */
+enum mount_ending mount_clear(const char *mountpoint);
 
 #endif

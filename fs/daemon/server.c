@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -30,9 +29,7 @@ struct server {
     struct slots *slots;
     struct request_ops *ops;
     int ready_fd;
-    pid_t supervisor;
     bool restored; /* the slots in the arena are ours: until then the start can be refused */
-    bool orphaned; /* the supervisor is gone: nobody else unmounts */
     char error[CONF_ERROR_MAX];
 };
 
@@ -86,8 +83,6 @@ static void signals_ready(struct loop_source *source)
 
     if (read(source->fd, &info, sizeof(info)) != sizeof(info))
         return;
-    /* Whoever adopts us need not be process 1. */
-    server.orphaned = getppid() != server.supervisor;
     loop_stop(server.loop, 0);
 }
 
@@ -266,8 +261,6 @@ static void tear_down(struct request_ops *ops, int status)
     if (server.loop && server.completions.fd >= 0)
         loop_remove(server.loop, &server.completions);
     background_deinit(ops->background);
-    if (server.orphaned)
-        umount2(ops->mountpoint, MNT_DETACH);
     /* The session stays: destroying it here would lose its mount point's name, and only unmounting frees
      * that. */
     transport_deinit(ops->transport);
@@ -293,7 +286,6 @@ int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor)
 
     server.ops = ops;
     server.ready_fd = ready_fd;
-    server.supervisor = supervisor;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != supervisor) /* it was gone before we asked for the signal */
         raise(SIGTERM);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -94,14 +95,34 @@ static void announce(const char *line, const char *mountpoint, int launcher)
         dprintf(STDERR_FILENO, "pyrmapfs: %s\n", line);
 }
 
-static void leave_terminal(void)
+/* Lets go of standard input, output and, if that is the last, error. */
+static void leave_terminal(int last)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
+    for (int fd = STDIN_FILENO; null >= 0 && fd <= last; fd++)
         dup2(null, fd);
     if (null > STDERR_FILENO)
         close(null);
+}
+
+/*
+ * The keeper: a process that waits until supervisor and server are both gone and clears the mount if it is
+ * still there, dead. The kernel tells by the end of a pipe that those two hold open and never write to. The
+ * server cannot do it itself: it may not unmount anything.
+ */
+static void keep(struct request_ops *ops, int end_of_both, int launcher)
+{
+    char nothing[2];
+
+    prctl(PR_SET_NAME, "pyrmapfs-keeper");
+    close(fuse_session_fd(ops->session)); /* or the mount would not be dead while we live */
+    if (launcher >= 0)
+        close(launcher);
+    leave_terminal(launcher >= 0 ? STDERR_FILENO : STDOUT_FILENO);
+    read_line(end_of_both, nothing, sizeof(nothing));
+    if (mount_clear(ops->mountpoint) == MOUNT_WAS_DEAD)
+        log_warning("the daemon was killed: the mount at %s is cleared", ops->mountpoint);
 }
 
 /* Mounts, forks the server, announces what came of it, and stays until the end. */
@@ -109,9 +130,9 @@ static int supervise(struct request_ops *ops, int launcher)
 {
     char line[CONF_ERROR_MAX] = "";
     sigset_t signals;
-    int ready[2];
+    int ready[2], life[2] = {-1, -1};
     const pid_t supervisor = getpid();
-    pid_t server;
+    pid_t server, keeper;
     int status;
 
     block_signals(&signals);
@@ -120,7 +141,7 @@ static int supervise(struct request_ops *ops, int launcher)
         announce(line, ops->mountpoint, launcher);
         return 1;
     }
-    server = pipe2(ready, O_CLOEXEC) < 0 ? -1 : fork();
+    server = pipe2(ready, O_CLOEXEC) < 0 || pipe2(life, O_CLOEXEC) < 0 ? -1 : fork();
     if (server < 0) {
         announce("cannot start the server: out of processes or descriptors", ops->mountpoint, launcher);
         mount_end(ops->session, ops->mountpoint);
@@ -129,29 +150,43 @@ static int supervise(struct request_ops *ops, int launcher)
     }
     if (server == 0) {
         close(ready[0]);
+        close(life[0]);
         if (launcher >= 0) {
             close(launcher);
-            leave_terminal();
+            leave_terminal(STDERR_FILENO);
         }
         exit(server_run(ops, ready[1], supervisor));
     }
     close(ready[1]);
     if (sandbox_drop_privileges(SANDBOX_SUPERVISOR, line) < 0)
         log_warning("%s", line);
+    keeper = fork();
+    if (keeper == 0) {
+        close(ready[0]);
+        close(life[1]);
+        keep(ops, life[0], launcher);
+        _exit(0);
+    }
+    if (keeper < 0)
+        log_warning("no process is left to clear the mount if the daemon is killed");
+    close(life[0]);
     read_line(ready[0], line, sizeof(line));
     close(ready[0]);
     announce(line[0] ? line : "the server ended at once: see the log", ops->mountpoint, launcher);
     if (launcher >= 0) {
         close(launcher);
-        leave_terminal();
+        leave_terminal(STDERR_FILENO);
     }
     status = watch_server(ops, server, &signals);
-    if (mount_end(ops->session, ops->mountpoint) == MOUNT_WAS_SEVERED) {
+    if (mount_end(ops->session, ops->mountpoint) == MOUNT_WAS_DEAD) {
         log_error("the mount at %s was aborted (umount -f, or /sys/fs/fuse/connections) and is cleared",
                   ops->mountpoint);
         status = 1;
     }
     fuse_session_destroy(ops->session);
+    close(life[1]);
+    if (keeper > 0)
+        waitpid(keeper, NULL, 0);
     return status;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * supervisor.h - the small process around the server: mounts, forks it, passes signals on, unmounts.
+ *
+ * A third process, the keeper, only waits for the end of both: if they were killed it clears the dead mount.
  */
 #ifndef PYRMAPFS_SUPERVISOR_H
 #define PYRMAPFS_SUPERVISOR_H

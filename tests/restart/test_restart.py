@@ -71,6 +71,7 @@ def test_kill_and_start(daemon: Daemon, which: str) -> None:
     before = set(snapshot(arena_of(daemon)))
     kill(daemon, which)
     assert set(snapshot(arena_of(daemon))) == before
+    eventually(lambda: not is_mounted(daemon.path), "no dead mount is left")
     daemon.start()
     expect_after_restart(daemon)
 
@@ -113,6 +114,16 @@ def test_files_of_others_stay() -> None:
         daemon.start()
         Slot.make(daemon.path, "slot")
     assert not is_mounted(daemon.path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be another user")
+@pytest.mark.parametrize("which", ["server", "supervisor", "both"])
+def test_kill_what_a_user_has_mounted(which: str) -> None:
+    """fusermount3 clears it, which is setuid: the server has no_new_privs and could not run it."""
+    with Daemon(CAPACITY, user="nobody") as daemon:
+        kill(daemon, which)
+        eventually(lambda: not is_mounted(daemon.path), "no dead mount is left")
+        daemon.start()
 
 
 KILL_BELOW_SUBREAPER = """
