@@ -27,7 +27,10 @@ test_that("a wrong argument is a pyrmap_argument_error that names it", {
         "intermediate" = run_python_pipeline(1, plain, required_intermediate_results = NA),
         "script_paths" = pyrmap_pipeline(), "timeout" = pyrmap_pipeline(plain, timeout = "x"),
         "mount" = pyrmap_pipeline(plain, mount = 5), "data" = pipeline$push(),
-        "mount" = pyrmap_array(3, mount = 5), "mount" = pyrmap_slots(5), "mount" = pyrmap_mount(list()),
+        "dtype" = run_python(1, plain, dtype = 5), "dimensions" = run_python(array(1, rep(1, 5)), plain),
+        "dim" = pyrmap_array(), "dim" = pyrmap_array("a"), "dim" = pyrmap_array(-1), "dim" = pyrmap_array(1:5),
+        "elements" = pyrmap_array(1e300), "extent" = pyrmap_array(c(3e9, 1)), "float32" = pyrmap_array(3, "float32"),
+        "dtype" = pyrmap_array(3, 5), "mount" = pyrmap_array(3, mount = 5), "mount" = pyrmap_slots(5), "mount" = pyrmap_mount(list()),
         "mount" = pyrmap_available(mount = 5), "python" = pyrmap_available(python = 5))
     for (i in seq_along(calls)) {
         condition <- expect_error(eval(calls[[i]]), class = "pyrmap_argument_error", info = deparse(calls[[i]]))

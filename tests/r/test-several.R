@@ -49,6 +49,7 @@ test_that("a pipeline hands on from stage to stage", {
     expect_identical(run_python_pipeline(c(1, 2, 3), stages, args = arguments), 18)
     results <- run_python_pipeline(c(1, 2, 3), stages, args = arguments, intermediate = TRUE)
     expect_identical(results, list(plus = c(2, 3, 4), twice = c(4, 6, 8), sum = 18))
+    results <- run_python_pipeline(as.numeric(1:10000), stages, args = arguments, intermediate = TRUE)
     expect_identical(pyrmap_info(results$twice)$copied, 0)
     expect_identical(run_python_pipeline(1, answer("plus_one")), 2)
     expect_identical(run_python_pipeline(matrix(1:6, 2), rep(answer("plus_one"), 12)), matrix(13:18, 2))

@@ -80,3 +80,22 @@ test_that("arrays that R dropped hold no descriptor that it lacks", {
                           sprintf("cat(run_python(x, '%s')[1])", plus_one)))
     expect_identical(said, "1001")
 })
+
+test_that("arrays that are kept hold no descriptor, and work", {
+    said <- limited(256, c("arrays <- lapply(1:400, function(i) { x <- pyrmap_array(10); x[] <- i; x })",
+                           sprintf("sums <- vapply(arrays[c(1, 200, 400)], function(x) run_python(x, '%s')[10], 0)", plus_one),
+                           "stopifnot(vapply(arrays, pyrmap_info, list(1, 1, 1, 1, 1, 1, 1))['copied', ] == 0)",
+                           "cat(sums)"))
+    expect_identical(said, "2 201 401")
+})
+
+test_that("small results that are kept are no mappings", {
+    mappings <- function() sum(grepl(mount, readLines("/proc/self/maps"), fixed = TRUE))
+    kept <- list(run_python(numeric(8191), plus_one))
+    before <- mappings()
+    kept <- c(kept, lapply(1:20, function(i) run_python(numeric(8191) + i, plus_one)))
+    expect_identical(mappings(), before)
+    expect_identical(vapply(kept, function(y) y[8191], 0), 1 + 0:20)
+    large <- lapply(1:20, function(i) run_python(numeric(8192) + i, plus_one))
+    expect_identical(mappings(), before + 20L)
+})

@@ -3,17 +3,21 @@
 
 pyrmap_array <- function(dim, dtype = "float64", mount = NULL) {
     session_check()
+    if (missing(dim))
+        stop_argument("pyrmap_array() needs `dim`")
     if (!is.numeric(dim) || length(dim) < 1L || length(dim) > 4L || anyNA(dim) || any(dim < 0 | dim != trunc(dim)))
-        stop("dim must be one to four whole numbers, none of them negative", call. = FALSE)
+        stop_argument("dim must be one to four whole numbers, none of them negative")
     if (length(dim) > 1L && any(dim > .Machine$integer.max))
-        stop("an extent above ", .Machine$integer.max, " is more than R's arrays can have", call. = FALSE)
+        stop_argument("an extent above ", .Machine$integer.max, " is more than R's arrays can have")
+    if (prod(dim) > 2^52)
+        stop_argument("an array of more than 2^52 elements is more than R can have")
     code <- dtype_code(dtype)
     if (code == dtypes[["float32"]]) {
-        stop("R has no float32 to fill in place: use \"float64\", or pass an ordinary vector with dtype = \"float32\"",
-             call. = FALSE)
+        stop_argument("R has no float32 to fill in place: use \"float64\", or pass an ordinary vector with ",
+                      "dtype = \"float32\"")
     }
     if (code == dtypes[["int64"]] && !has_bit64())
-        stop("an int64 array needs the package bit64: install it, or use \"float64\"", call. = FALSE)
+        stop_argument("an int64 array needs the package bit64: install it, or use \"float64\"")
     if (prod(dim) == 0) {
         empty <- switch(dtype, int32 = integer(), uint8 = raw(), int64 = bit64::integer64(), double())
         return(if (length(dim) > 1L) array(empty, dim) else empty)

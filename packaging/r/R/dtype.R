@@ -69,8 +69,8 @@ dtype_of_na <- function(data, source, index, wanted, na) {
 
 check_dim <- function(data) {
     if (length(dim(data)) > 4L)
-        stop("data has ", length(dim(data)), " dimensions, at most 4 can be exchanged: ",
-             "drop or join some with dim(data) <-", call. = FALSE)
+        stop_argument("data has ", length(dim(data)), " dimensions, at most 4 can be exchanged: ",
+                      "drop or join some with dim(data) <-")
 }
 
 # What the C code needs to know of an input, and of which types its results are. It does not hold the data: R would count

@@ -7,6 +7,8 @@
  * pointers that R or a C routine took stay good. A store after that copies its page; such an array no longer
  * is what its slot holds, so the next run copies it like any vector. So it does while a process that was
  * forked meanwhile (parallel::mclapply) still maps the array for writing, and when the mount is gone.
+ *
+ * The slot is parked except while it is published: an array costs a mapping and no descriptor.
  */
 #include "vector.h"
 
@@ -18,7 +20,7 @@
 
 SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
 {
-    const struct slot *slot = slot_get(pointer);
+    struct slot *slot = slot_get(pointer);
     R_xlen_t length = 1;
     for (int i = 0; i < LENGTH(dim); i++)
         length *= (R_xlen_t)REAL(dim)[i];
@@ -32,6 +34,7 @@ SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
     int error = vector_map(vector, slot, "data.bin", MAP_FILL);
     if (error)
         raise_system(-error, "make an array in", slot->path);
+    slot_park(slot);
     SEXP x = PROTECT(vector_wrap(holder, R_NilValue));
     if (type == RECORD_INT64)
         Rf_setAttrib(x, R_ClassSymbol, PROTECT(Rf_mkString("integer64")));
@@ -130,9 +133,13 @@ static int hold(struct vector *vector, struct slot *slot, SEXP dim, const char *
 {
     if (!slot_on_mount(slot, root))
         return -ENODEV;
-    if (!vector->published)
-        return publish_array(vector, slot, dim);
-    return 0;
+    if (vector->published)
+        return 0;
+    int error = slot_wake(slot);
+    if (!error)
+        error = publish_array(vector, slot, dim);
+    slot_park(slot);
+    return error;
 }
 
 SEXP pyrmap_array_holder(SEXP x, SEXP dtype, SEXP root)
@@ -146,7 +153,7 @@ SEXP pyrmap_array_holder(SEXP x, SEXP dtype, SEXP root)
         return R_NilValue;
     SEXP pointer = R_ExternalPtrProtected(R_altrep_data1(x));
     struct slot *slot = R_ExternalPtrAddr(pointer);
-    if (!slot || slot->record_fd < 0)
+    if (!slot || slot_is_removed(slot))
         return R_NilValue;
     SEXP dim = Rf_getAttrib(x, R_DimSymbol);
     if (!vector->filling && has_changed(vector)) {

@@ -12,6 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Results below this size are copied: the kernel allows 65530 mappings, and sessions keep more small results
+ * than that. */
+enum { MAPPED_LEAST = 65536 };
+
 static _Noreturn void raise_loss(const char *function, size_t index, long long value)
 {
     char digits[24];
@@ -74,7 +78,7 @@ static SEXP copied_values(struct vector *vector, const struct record *record)
         return Rf_allocVector(vector->type, 0);
     if (column_major)
         check_values(vector, vector->address);
-    if (column_major && !mapped_enough())
+    if (column_major && vector->size >= MAPPED_LEAST && !mapped_enough())
         return R_NilValue;
     SEXP values = PROTECT(copy_values(vector, record, column_major));
     vector->copied = (size_t)vector->length * vector_element(vector);

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 enum { TEXT_MAX = 65536 };
@@ -45,13 +46,25 @@ struct slot *slot_get(SEXP pointer)
     return slot;
 }
 
+bool slot_is_removed(const struct slot *slot)
+{
+    return slot->record_fd < 0 && !slot->parked;
+}
+
+/* Of the filesystem that path, or the directory behind fd, lies in; 0 if it cannot be told. No request: the
+ * kernel knows. */
+static dev_t device_of(int fd, const char *path)
+{
+    struct statx info;
+    if (statx(fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &info) < 0)
+        return 0;
+    return makedev(info.stx_dev_major, info.stx_dev_minor);
+}
+
 bool slot_on_mount(const struct slot *slot, const char *root)
 {
-    struct statx own, now;
-    if (statx(slot->directory, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &own) < 0 ||
-        statx(AT_FDCWD, root, AT_STATX_DONT_SYNC, 0, &now) < 0)
-        return false;
-    return own.stx_dev_major == now.stx_dev_major && own.stx_dev_minor == now.stx_dev_minor;
+    dev_t device = device_of(AT_FDCWD, root);
+    return device != 0 && device == slot->device;
 }
 
 int slot_open_file(const struct slot *slot, const char *name, int flags)
@@ -125,26 +138,38 @@ int slot_publish(struct slot *slot, int32_t dtype, uint32_t order, R_xlen_t leng
     return error;
 }
 
-/* Lets go of the descriptor and the view; the directory goes too if this process made it. */
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void let_go(struct slot *slot)
+{
+    if (slot->page)
+        munmap((void *)slot->page, RECORD_SIZE);
+    slot->page = NULL;
+    close_fd(&slot->data_fd);
+    close_fd(&slot->directory);
+    close_fd(&slot->record_fd);
+}
+
+/* Lets go of the slot; the directory goes too if this process made it. */
 static int slot_close(struct slot *slot)
 {
-    int error = 0;
-    if (slot->page) {
-        munmap((void *)slot->page, RECORD_SIZE);
-        slot->page = NULL;
-    }
-    if (slot->data_fd >= 0)
-        close(slot->data_fd);
-    if (slot->directory >= 0)
-        close(slot->directory);
-    slot->data_fd = slot->directory = -1;
-    if (slot->record_fd >= 0) {
-        close(slot->record_fd);
-        slot->record_fd = -1;
-        if (slot->creator == getpid() && rmdir(slot->path) < 0)
-            error = -errno;
-    }
-    return error;
+    bool was_there = !slot_is_removed(slot);
+    let_go(slot);
+    slot->parked = false;
+    if (was_there && slot->creator == getpid() && rmdir(slot->path) < 0)
+        return -errno;
+    return 0;
+}
+
+void slot_park(struct slot *slot)
+{
+    slot->parked = !slot_is_removed(slot);
+    let_go(slot);
 }
 
 static void finalize_slot(SEXP pointer)
@@ -171,6 +196,7 @@ static int write_text(const struct slot *slot, const char *name, const char *tex
     return error;
 }
 
+/* 0 or -errno, and nothing is open then. */
 static int slot_open(struct slot *slot)
 {
     slot->directory = open(slot->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -179,14 +205,34 @@ static int slot_open(struct slot *slot)
     if (slot->directory < 0)
         return -errno;
     slot->record_fd = slot_open_file(slot, "metadata.bin", O_RDWR);
-    if (slot->record_fd < 0)
-        return -errno;
+    if (slot->record_fd < 0) {
+        int error = -errno;
+        close_fd(&slot->directory);
+        return error;
+    }
+    slot->device = device_of(slot->directory, "");
     void *page = mmap(NULL, RECORD_SIZE, PROT_READ, MAP_SHARED, slot->record_fd, 0);
     if (page == MAP_FAILED)
         slot->live = false;
     else
         slot->page = page;
-    return write_text(slot, "owner", "self", 4);
+    return 0;
+}
+
+int slot_wake(struct slot *slot)
+{
+    dev_t device = slot->device;
+    if (!slot->parked)
+        return 0;
+    int error = slot_open(slot);
+    if (!error && slot->device != device) {
+        /* The same path in another mount. */
+        let_go(slot);
+        slot->device = device;
+        error = -ENODEV;
+    }
+    slot->parked = error != 0;
+    return error;
 }
 
 /* What the arena holds in all; a guess where the mount does not say. */
@@ -231,12 +277,12 @@ SEXP pyrmap_slot_new(SEXP mount, SEXP live)
     SEXP pointer = PROTECT(R_MakeExternalPtr(slot, R_NilValue, R_NilValue));
     R_RegisterCFinalizerEx(pointer, finalize_slot, TRUE);
     error = slot_open(slot);
-    if (error) {
-        if (slot->record_fd < 0)
-            rmdir(slot->path);
+    if (error)
+        rmdir(slot->path);
+    else if ((error = write_text(slot, "owner", "self", 4)) != 0)
         slot_close(slot);
+    if (error)
         raise_system(-error, "open", slot->path);
-    }
     UNPROTECT(1);
     return pointer;
 }
@@ -249,7 +295,8 @@ SEXP pyrmap_slot_remove(SEXP pointer)
 
 SEXP pyrmap_slot_path(SEXP pointer)
 {
-    return Rf_mkString(slot_get(pointer)->path);
+    const struct slot *slot = TYPEOF(pointer) == EXTPTRSXP ? R_ExternalPtrAddr(pointer) : NULL;
+    return slot && !slot_is_removed(slot) ? Rf_mkString(slot->path) : R_NilValue;
 }
 
 SEXP pyrmap_slot_current(SEXP pointer, SEXP root)

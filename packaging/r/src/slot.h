@@ -18,7 +18,9 @@
 struct slot {
     pid_t creator; /* a forked child leaves its parent's slots alone */
     int directory; /* O_PATH: a path from the root is looked up again where a round's files are new */
-    int record_fd; /* metadata.bin, -1 once removed */
+    int record_fd; /* metadata.bin, -1 if it is parked or removed */
+    bool parked;   /* nothing is open: see slot_park() */
+    dev_t device;  /* of the mount that it lies in */
     int data_fd;   /* data.bin of a round that was begun and is not published yet, else -1 */
     const struct record *page; /* live view of the record */
     bool live;                 /* futex wakes arrive on the page (passthrough); else poll and pread */
@@ -34,6 +36,17 @@ struct slot *slot_get(SEXP pointer);
 
 /* Whether the slot is in the filesystem that is mounted at root now. No request: the kernel knows. */
 bool slot_on_mount(const struct slot *slot, const char *root);
+
+/* Whether nothing is to be had from it any more. */
+bool slot_is_removed(const struct slot *slot);
+
+/*
+ * Closes all descriptors and the view of a slot that is kept, and opens them again. A parked slot costs
+ * neither, so that a session can have more of them than descriptors. slot_get() knows no parked slot.
+ * slot_wake(): 0 or -errno: it is parked still.
+ */
+void slot_park(struct slot *slot);
+int slot_wake(struct slot *slot);
 
 /* Opens a file of the slot, not to be inherited. The descriptor, or -1 with errno set. */
 int slot_open_file(const struct slot *slot, const char *name, int flags);
@@ -61,6 +74,7 @@ _Noreturn void raise_system(int error, const char *operation, const char *path);
 
 SEXP pyrmap_slot_new(SEXP mount, SEXP live);
 SEXP pyrmap_slot_remove(SEXP slot);
+/* A string, of a parked slot too; NULL once removed. */
 SEXP pyrmap_slot_path(SEXP slot);
 SEXP pyrmap_slot_current(SEXP slot, SEXP root);
 SEXP pyrmap_slot_text(SEXP slot, SEXP name, SEXP text);
