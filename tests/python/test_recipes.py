@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def of_manual() -> str:
     return str(recipe.replace("\\en", "\\n").replace('"/mnt/pyrmap/squares/"', '"{slot}/"'))
 
 
-RECIPES = {"readme": (of_readme, np.sqrt), "manual": (of_manual, np.square)}
+RECIPES: dict[str, tuple[Callable[[], str], Callable[..., Any]]] = {"readme": (of_readme, np.sqrt), "manual": (of_manual, np.square)}
 
 
 def follow(recipe: str, job: Path) -> "subprocess.CompletedProcess[str]":

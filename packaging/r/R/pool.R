@@ -5,8 +5,8 @@ pool_max <- 16L
 # Above this many bytes a slot in the pool does not keep its segments.
 pool_bytes <- 2^20
 
-# An environment: handle, path, json (its path as JSON), root, task, idle (nothing in it), chained, bytes (of the larger
-# of the arrays in its round, about).
+# An environment: handle, path, json (its path as JSON), root, task, server (that ran something in it), idle (nothing in it),
+# chained, bytes (of the larger of the arrays in its round, about).
 slot_new <- function(root) {
     slot <- new.env(parent = emptyenv())
     slot$handle <- .Call(C_slot_new, root$path, root$live)
@@ -14,6 +14,7 @@ slot_new <- function(root) {
     slot$json <- json_string(slot$path)
     slot$root <- root$path
     slot$task <- ""
+    slot$server <- NULL
     slot$idle <- TRUE
     slot$chained <- FALSE
     slot$bytes <- 0
@@ -57,8 +58,23 @@ pooled <- function(root, job, anyone = TRUE) {
     pool[[index]]
 }
 
+# Whether the script that ran last in a slot has left a thread or a process running. The worker told so before R could see
+# the result. Nothing else may use the slot: what goes on could answer in it.
+goes_on <- function(slot) {
+    server_hear(slot$server)
+    name <- basename(slot$path)
+    left <- name %in% session$going_on
+    session$going_on <- setdiff(session$going_on, name)
+    left
+}
+
 # For the next call.
 release <- function(slot, bytes = slot$bytes) {
+    if (goes_on(slot)) {
+        server_send(slot$server, "{\"forget\": ", slot$json, "}")
+        .Call(C_slot_remove, slot$handle)
+        return(invisible())
+    }
     if (slot$chained) {
         .Call(C_slot_source, slot$handle, NULL)
         slot$chained <- FALSE
@@ -91,6 +107,7 @@ run_line <- function(slot, job, more = "") {
 
 # Starts a worker for the round that a chained slot is in.
 start <- function(slot, job, server) {
+    slot$server <- server
     .Call(C_slot_run, slot$handle, server, run_line(slot, job))
 }
 
@@ -111,6 +128,7 @@ chain <- function(slot, source, file) {
 # Begins a round. The worker, if there is one, starts while R still fills. NULL, or the name of the errno.
 try_begin <- function(slot, server, line) {
     slot$idle <- FALSE
+    slot$server <- server
     .Call(C_slot_begin, slot$handle, server, line)
 }
 

@@ -73,6 +73,20 @@ stop_no_server <- function(python, status, text) {
               }, python = python$path, why = python$why)
 }
 
+# Takes in what the server and its workers have told about slots.
+server_hear <- function(server) {
+    news <- .Call(C_child_news, server)
+    if (nzchar(news)) {
+        session$died <- c(session$died, slots_told(news, "died"))
+        session$going_on <- c(session$going_on, slots_told(news, "goes on"))
+    }
+}
+
+slots_told <- function(news, what) {
+    told <- regmatches(news, gregexpr(paste0("\"", what, "\": \"[^\n]*/r-[0-9]+-[0-9]+\""), news))[[1L]]
+    gsub("^.*/|\"$", "", told)
+}
+
 server_send <- function(server, ...) {
     .Call(C_child_send, server, paste0(..., "\n"))
 }

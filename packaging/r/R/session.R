@@ -19,6 +19,8 @@ session_reset <- function() {
     session$jobs <- new.env(parent = emptyenv())
     # Slots of pipelines whose worker was killed, as the server told it.
     session$died <- character()
+    # Slots in which a script left something running.
+    session$going_on <- character()
 }
 
 # The order matters: slots lie on the mount.

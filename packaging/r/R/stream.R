@@ -86,11 +86,7 @@ stream_await <- function(stream, slots, timeout, deadline) {
 
 # Whether a worker of this pipeline was killed. News of others is kept for them.
 stream_broken <- function(stream) {
-    news <- .Call(C_child_news, stream$server)
-    if (nzchar(news)) {
-        slots <- regmatches(news, gregexpr("/r-[0-9]+-[0-9]+\"", news))[[1L]]
-        session$died <- c(session$died, gsub("[/\"]", "", slots))
-    }
+    server_hear(stream$server)
     own <- basename(stream_slots(stream))
     broken <- any(own %in% session$died)
     session$died <- setdiff(session$died, own)

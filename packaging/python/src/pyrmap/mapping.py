@@ -105,11 +105,20 @@ class Mapping:
         attach() shows them the published file; no other thread may look at them in between. Private memory stays
         writable: a view that NumPy still holds for writable must not crash the program.
         """
-        keep = ctypes.string_at(self.address, self.length) if self.length <= COPY_LIMIT else b""
+        if self.length <= COPY_LIMIT:
+            self.make_private()
+        else:
+            self._forget()
+
+    def make_private(self) -> None:
+        """Lets go of the file; arrays over the mapping keep their values, as private memory, whatever that costs."""
+        values = ctypes.string_at(self.address, self.length)
+        self._forget()
+        ctypes.memmove(self.address, values, self.length)
+
+    def _forget(self) -> None:
         private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
         _map(self.address, self.length, READ_WRITE, private, -1)
-        if keep:
-            ctypes.memmove(self.address, keep, self.length)
 
     def attach(self, fd: int, size: int) -> None:
         """Shows the first size bytes of the file again after detach(); what is stored now stays private.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from typing import Any, Callable, Optional, TypeVar, Union
 
 import numpy as np
@@ -16,35 +17,50 @@ from pyrmap.slot import Slot
 Result = TypeVar("Result")
 
 _current: Optional[Slot] = None
-_supervised = False
+# The process that opened it: a forked child opens its own.
+_opened_by = 0
+# The process in which the worker runs a script, and publishes what is kept when the script has ended.
+_run_by = 0
+# Threads of a script may call its functions at the same time.
+turn = threading.RLock()
 
 
 def use_slot(slot: Slot) -> None:
-    """Makes a slot the one that the functions of this module work on; the caller sees to it that failures are told."""
-    global _current, _supervised
+    """Makes a slot the one that the functions of this module work on; the caller publishes, and tells failures."""
+    global _current, _opened_by, _run_by
     _current = slot
-    _supervised = True
+    _opened_by = _run_by = os.getpid()
 
 
 def leave_slot() -> None:
     """Undoes use_slot()."""
-    global _current, _supervised
+    global _current, _run_by
     _current = None
-    _supervised = False
+    _run_by = 0
+
+
+def is_run() -> bool:
+    """Whether this is the process that use_slot() was called in, and not a child that was forked from it."""
+    return _run_by == os.getpid()
 
 
 def current_slot() -> Slot:
     """The slot that this process works on: that of PYRMAP_SLOT, opened on first use. NotASlot if there is none."""
-    global _current
-    if _current is None:
+    global _current, _opened_by, turn
+    if _current is None or _opened_by != os.getpid():
+        turn = threading.RLock()
         _current = Slot()
+        _opened_by = os.getpid()
     return _current
 
 
 def process_via_mmap(function: Callable[..., Result]) -> Callable[..., Optional[Result]]:
-    """Decorator: f() without arguments is one round of a worker, f(x, ...) is the plain function.
+    """Decorator: f() without arguments computes the result of a round, f(x, ...) is the plain function.
 
-    f() waits for an input in the slot of PYRMAP_SLOT, calls the function with it and publishes what it returns. x is a
+    f() waits for the input in the slot of PYRMAP_SLOT and calls the function with it. In a script that R runs, or
+    `python3 -m pyrmap run`, the result of the last such call is published when the script has ended; all of them get
+    the same input, as it was published. In a program that was started by hand, and in a child process, each call publishes when the
+    function returns, and the next one is the next round. x is a
     NumPy array over data.bin, mapped copy-on-write (`x += 1` changes no one else's), of the type and shape that the
     producer gave it, column-major if it comes from R. Returned: whatever Slot.publish() takes. An exception fails the
     round, with its traceback as the error text, and is raised again.
@@ -55,15 +71,27 @@ def process_via_mmap(function: Callable[..., Result]) -> Callable[..., Optional[
         if args or kwargs:
             return function(*args, **kwargs)
         slot = current_slot()
+        if is_run():
+            _keep(slot, function)
+            return None
         try:
             slot.publish(function(slot.input()))
         except BaseException as error:
-            if not _supervised:
-                _fail_round(slot, error)
+            _fail_round(slot, error)
             raise
         return None
 
     return process
+
+
+def _keep(slot: Slot, function: Callable[..., object]) -> None:
+    """Keeps what the function returns for the end of the run."""
+    with turn:
+        x = slot.input_again()
+    # In a list, so that no variable of this frame holds the array: the file under it could not be closed.
+    values = [function(x)]
+    with turn:
+        slot.keep(values.pop())
 
 
 def _fail_round(slot: Slot, error: BaseException) -> None:

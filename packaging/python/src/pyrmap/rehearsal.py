@@ -16,7 +16,7 @@ import numpy as np
 from pyrmap import process, scripts, worker
 from pyrmap.layout import RECORD_FLOAT64, RECORD_SIZE
 from pyrmap.record import DTYPES, Extent, input_step, unpack
-from pyrmap.slot import SLOT_VARIABLE, Handles, Slot
+from pyrmap.slot import ROUND_VARIABLE, SLOT_VARIABLE, Handles, Slot
 from pyrmap.waiting import RecordFile
 
 _PATH = "/rehearsal"
@@ -24,6 +24,8 @@ _SCRIPT = os.path.join(os.path.dirname(__file__), "rehearsed.py")
 TASK = {"script": _SCRIPT, "args": []}
 _ORDER = json.dumps(worker.Run(_PATH, TASK, 1))
 _CODE = marshal.dumps(scripts.compile_script(_SCRIPT))
+# The process goes on after a rehearsal.
+_HOOKS = worker.Hooks(finish=worker.flush_output, settle=lambda: None)
 _EXTENT = Extent(DTYPES[RECORD_FLOAT64], (), 10, "C")
 
 # How often the server itself plays it: the interpreter adapts a function's code to what it does in its first calls.
@@ -61,15 +63,16 @@ def _file(name: str, content: bytes) -> int:
 def rehearse() -> None:
     """Plays one round and leaves the process as it was."""
     argv, path, main = sys.argv, list(sys.path), sys.modules["__main__"]
-    slot = os.environ.get(SLOT_VARIABLE)
+    variables = {name: os.environ.get(name) for name in (SLOT_VARIABLE, ROUND_VARIABLE)}
     stage = Stage()
-    text = worker.run(worker.Run(*json.loads(_ORDER)), marshal.loads(_CODE), stage)
+    text = worker.run(worker.Run(*json.loads(_ORDER)), marshal.loads(_CODE), stage, _HOOKS)
     assert not text, text
     process.leave_slot()
     stage.close()
-    Slot.rounds_ended = 0
+    del Slot.last_ended[_PATH]
     sys.argv, sys.path[:], sys.modules["__main__"] = argv, path, main
-    if slot is None:
-        del os.environ[SLOT_VARIABLE]
-    else:
-        os.environ[SLOT_VARIABLE] = slot
+    for name, value in variables.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value

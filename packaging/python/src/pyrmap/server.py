@@ -14,8 +14,14 @@ It reads commands, one JSON object a line, from descriptor 0; what scripts print
 
 Every run is a fork of this process, which has NumPy loaded and runs no user code; one child waits forked. End of file
 kills all children and ends the server. `run` may come before the input is published: the worker waits for it. A slot
-has one worker at a time, further runs wait for its end. If descriptor 0 is a socket the server says there when a worker
-of a run with "errors" died: {"died": SLOT, "round": N, "status": S}, S as from waitpid(2).
+has one worker at a time, further runs wait for its end. If descriptor 0 is a socket it also tells news, one JSON object a
+line:
+
+    {"died": SLOT, "round": N, "status": S}
+                                a worker of a run with "errors" died, S as from waitpid(2)
+    {"goes on": SLOT, "round": N}
+                                told before the round's outcome: the script has left a thread or a child process running,
+                                which could take part in a later round. Whoever has other slots should use one
 
 Exit status: 0, or 3 if NumPy is missing.
 """
@@ -39,7 +45,6 @@ import select
 import signal
 import socket
 import struct
-import threading
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
@@ -56,6 +61,11 @@ _POOL_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
 
 _KEPT_SLOTS = 32
 _LENGTH = struct.Struct("<Q")
+
+# What a child tells before its round is over: whether code of a script may still run afterwards. Without either, it died.
+_SETTLED = b"s"
+_CLEAN = b"c"
+
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl
 
@@ -74,16 +84,24 @@ class Child:
         self.pidfd = os.pidfd_open(pid)
         self.order: Optional[Run] = None
         self.cancelled = False
+        self.told = b""
 
     def assign(self, order: Run, message: bytes, fds: list[int]) -> None:
         """Hands over a run. BrokenPipeError if the child is dead."""
         self.order = order
         message = _LENGTH.pack(len(message)) + message
-        with self.channel:
-            sent = socket.send_fds(self.channel, [message], fds) if fds else 0
-            # The child may be gone as soon as it has all of it: an empty send would then fail.
-            if sent < len(message):
-                self.channel.sendall(message[sent:])
+        sent = socket.send_fds(self.channel, [message], fds) if fds else 0
+        # The child may be gone as soon as it has all of it: an empty send would then fail.
+        if sent < len(message):
+            self.channel.sendall(message[sent:])
+
+    def hear(self) -> bytes:
+        """What it has told so far."""
+        try:
+            self.told += self.channel.recv(16, socket.MSG_DONTWAIT)
+        except OSError:
+            pass
+        return self.told
 
     def kill(self) -> None:
         """Ends it and all that it started."""
@@ -186,10 +204,13 @@ class Server:
             self._start(order)
 
     def _busy(self, slot: str) -> bool:
-        """Whether a slot's worker has not published yet. What it does after that concerns nobody."""
+        """Whether a slot's worker may still do something in it. Once its round is over, and it has told that no code of a
+        script is left to run, it cannot: the next run need not wait for the end of the process."""
         child = self.workers.get(slot)
         if child is None:
             return False
+        if not child.hear().endswith(_CLEAN):
+            return True
         handles = self.kept.get(slot)
         if handles is None or child.order is None or child.order.round is None:
             return True
@@ -273,18 +294,19 @@ class Server:
             self.idle.remove(child)
         # Processes that it left behind go with it.
         child.kill()
+        settled = bool(child.hear())
         status = child.reap()
         if child.order is None:
             return
         if child.order.errors is not None and status and not child.cancelled:
-            report_death(child.order, status)
+            tell(0, {"died": child.order.slot, "round": child.order.round, "status": status})
         slot = child.order.slot
         if self.workers.get(slot) is not child:
             return
         del self.workers[slot]
         # The filesystem fails a round that has an input when its worker dies; of an earlier death only this server
         # knows.
-        if status and not child.cancelled and self._unfinished(child.order):
+        if not (settled and status == 0) and not child.cancelled and self._unfinished(child.order):
             text = f"worker {child.pid} exited before it published the result of round {child.order.round}\n"
             self._start(child.order._replace(failure=text))
         elif slot in self.waiting:
@@ -315,22 +337,22 @@ class Server:
     def _be_child(self, parent: int, channel: socket.socket) -> NoReturn:
         status = 1
         try:
-            for other in self.idle:
+            for other in self.children.values():
                 other.channel.close()
             os.setpgid(0, 0)
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(status)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            news = os.dup(0)
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
             os.close(nothing)
             gc.enable()
             if not select.select([channel], [], [], 0)[0]:
                 self.rehearse()
-            with channel:
-                message, fds = _receive(channel)
-            status = _work(message, fds)
+            message, fds = _receive(channel)
+            status = _work(message, fds, channel, news)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -347,7 +369,7 @@ def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
     return message[_LENGTH.size:], fds
 
 
-def _work(message: bytes, fds: list[int]) -> int:
+def _work(message: bytes, fds: list[int], channel: socket.socket, news: int) -> int:
     """The life of a child from its command on. Returns its exit status."""
     from pyrmap import slot, worker
 
@@ -355,13 +377,23 @@ def _work(message: bytes, fds: list[int]) -> int:
     fields, passthrough = json.loads(header)
     order = worker.Run(*fields)
     handles = slot.Handles.adopt(order.slot, fds, passthrough) if fds else None
-    text = worker.run(order, marshal.loads(code) if code else None, handles)
-    # What is left to do should not compete with the next run.
-    os.nice(19)
-    # What an ordinary end of the interpreter does for a script, without taking the interpreter apart.
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    slot.flush_output()
+    callbacks = atexit._ncallbacks()
+    clean = False
+
+    def settle() -> None:
+        nonlocal clean
+        goes_on = worker.goes_on()
+        clean = not goes_on and atexit._ncallbacks() <= callbacks
+        if goes_on:
+            tell(news, {"goes on": order.slot, "round": order.round})
+        channel.sendall(_CLEAN if clean else _SETTLED)
+
+    text = worker.run(order, marshal.loads(code) if code else None, handles, worker.Hooks(settle=settle))
+    if not clean:
+        channel.sendall(_SETTLED)
+        # What is left to do should not compete with the next run.
+        os.nice(19)
+        worker.finish()
     return 1 if text else 0
 
 
@@ -376,11 +408,11 @@ def order_of(command: Any) -> Run:
     return order
 
 
-def report_death(order: Run, status: int) -> None:
-    """Tells whoever sends the commands, if that is possible both ways."""
-    line = json.dumps({"died": order.slot, "round": order.round, "status": status}) + "\n"
+def tell(fd: int, news: dict[str, object]) -> None:
+    """Tells whoever sends the commands through fd, if that is possible both ways."""
+    line = json.dumps(news) + "\n"
     try:
-        commands = socket.socket(fileno=0)
+        commands = socket.socket(fileno=fd)
     except OSError:
         return
     try:

@@ -36,6 +36,9 @@ from pyrmap.waiting import Deadline, RecordFile, uses_passthrough
 
 SLOT_VARIABLE = "PYRMAP_SLOT"
 
+# Set for a script that is run in one round of that slot, and inherited by what it starts: none of it takes part in another.
+ROUND_VARIABLE = "PYRMAP_ROUND"
+
 _DATA = "data.bin"
 _RESULT = "result.bin"
 
@@ -110,7 +113,7 @@ class Handles:
 class _Pending(NamedTuple):
     """A file that is being filled, and the array over it that empty_result() or produce() handed out, if any."""
 
-    fd: int
+    fd: int  # -1: the file is complete, and closed
     extent: Extent
     mapped: Optional[weakref.ReferenceType[mapping.Mapping]] = None
     array: Optional[weakref.ReferenceType[Array]] = None
@@ -126,8 +129,8 @@ class Slot:
     program has taken its input, so that nobody waits for a result in vain.
     """
 
-    # Rounds that this process has brought to an end, through whichever object.
-    rounds_ended = 0
+    # The round of each slot that this process has brought to its end, through whichever object, where it was limited to one.
+    last_ended: dict[str, int] = {}
 
     def __init__(self, path: Union[str, os.PathLike[str], None] = None, handles: Optional[Handles] = None) -> None:
         if path is None:
@@ -140,8 +143,12 @@ class Slot:
         self._read_fds: list[int] = []
         self._input: Optional[Array] = None
         self._taken: Optional[Record] = None
-        self._awaited: Optional[int] = None
-        self._bound = False
+        # The only round that this object is about.
+        self._only = _round_of_run(self._handles.path)
+        self._single = False
+        self._kept = False
+        # What a run starts may end before the round does, which is the worker's.
+        self._bound = self._only is not None
         self._pending: dict[str, _Pending] = {}
         self._produced = False
 
@@ -191,11 +198,11 @@ class Slot:
         """
         if (array is None) == (shape is None):
             raise TypeError("produce() takes an array, or a shape")
-        self._abandon(_DATA)
+        again = self._start_over(_DATA)
         self._produced = False
         if shape is not None:
             extent = convert.extent_of(convert.check_shape(shape), convert.check_dtype(dtype), order)
-            return self._map_new(_DATA, extent)
+            return self._map_new(_DATA, extent, again)
         value = convert.to_value(array, order)
         self._copy_new(_DATA, value)
         return None
@@ -249,6 +256,16 @@ class Slot:
             self._read_fds.append(fd)
             self._input = self._map_read(fd, input_extent(record))
             self._taken = record
+            if self._single and self._only is None:
+                self._only = record.round
+                os.environ[ROUND_VARIABLE] = str(record.round)
+        return self._input
+
+    def input_again(self) -> Array:
+        """input(), as it was published: without what the program has changed in it meanwhile."""
+        if self._taken is None or not self._read_fds:
+            return self.input()
+        self._input = self._map_read(self._read_fds[0], input_extent(self._taken))
         return self._input
 
     def bind(self) -> None:
@@ -280,8 +297,19 @@ class Slot:
                 raise refused(error, "give up being the worker", self.path) from error
 
     def expect(self, round_: int) -> None:
-        """From now on input() and a worker's wait() are about this round: RoundCancelled if it is over."""
-        self._awaited = round_
+        """From now on input() and a worker's wait(), publish() and fail() are about this round: RoundCancelled if it
+        is over."""
+        self._only = round_
+
+    def run_one_round(self, round_: Optional[int]) -> None:
+        """This process, and all that it starts, takes part in one round: this one, or None for the next that comes."""
+        os.environ[SLOT_VARIABLE] = self.path
+        self._single = True
+        if round_ is not None:
+            self._only = round_
+            os.environ[ROUND_VARIABLE] = str(round_)
+        elif self._only is None:
+            os.environ.pop(ROUND_VARIABLE, None)
 
     def empty_result(self, shape: Union[int, Shape], dtype: object = np.float64,
                      order: Optional[str] = None) -> Array:
@@ -296,8 +324,29 @@ class Slot:
         if np.dtype(dtype) == np.bool_:  # type: ignore[call-overload]
             return np.zeros(convert.check_shape(shape), np.bool_, "F" if order == "F" else "C")
         extent = convert.extent_of(convert.check_shape(shape), convert.check_dtype(dtype), order)
-        self._abandon(_RESULT)
-        return self._map_new(_RESULT, extent)
+        return self._map_new(_RESULT, extent, self._start_over(_RESULT))
+
+    def keep(self, value: object) -> None:
+        """Stores what a worker's function returned; publish() without a value hands it over.
+
+        value: as for publish(). A later one of the same round replaces it.
+        """
+        self._check_round()
+        self._store_result(value)
+        del value
+        pending = self._pending[_RESULT]
+        if pending.fd >= 0 and (pending.mapped is None or pending.mapped() is None):
+            # A child that is forked from now on has no part in the file: it would keep it from being published.
+            if pending.mapped is not None:
+                os.ftruncate(pending.fd, pending.extent.size)
+            os.close(pending.fd)
+            self._pending[_RESULT] = _Pending(-1, pending.extent)
+        self._kept = True
+
+    @property
+    def keeps(self) -> bool:
+        """Whether keep() has a result here that is still to be published."""
+        return self._kept
 
     def fail(self, message: str) -> None:
         """Fails the round: the producer gets RoundFailed with this text (at most 64 KiB of it)."""
@@ -393,21 +442,31 @@ class Slot:
 
     def _wait_input(self, deadline: Deadline) -> int:
         """Waits for an input, that of the round that this program is about if there is one. The round."""
-        wanted = self._taken.round if self._taken is not None else self._awaited
+        wanted = self._wanted()
 
-        # A failed round is not over: its input may be published once more.
+        # A failed round is not over, unless we failed it: its input may be published once more.
         def ready(flag: int, round_: int) -> bool:
+            if self.over:
+                return True
             if wanted is None or round_ == wanted:
                 return flag == RECORD_FLAG_INPUT or (flag == RECORD_FLAG_RESULT and wanted is not None)
             return round_ > wanted
 
         while True:
             flag, round_ = self._wait(ready, deadline)
-            if flag == RECORD_FLAG_INPUT and wanted in (None, round_):
+            if flag == RECORD_FLAG_INPUT and wanted in (None, round_) and not self.over:
                 return round_
             # In the page the flag of the last round may stand beside the number of the next for a moment.
             if ready(*self._handles.record.read_state()):
                 raise RoundCancelled(f"round {wanted} in {self.path} is over")
+
+    def _wanted(self) -> Optional[int]:
+        return self._taken.round if self._taken is not None else self._only
+
+    @property
+    def over(self) -> bool:
+        """Whether this process itself has ended the only round that this object is about."""
+        return self._only is not None and Slot.last_ended.get(self.path) == self._only
 
     def _check_published(self) -> None:
         """Nobody can answer an input that is not published: a program that waits then would wait for itself."""
@@ -444,7 +503,8 @@ class Slot:
         round before and after the open tells.
         """
         deadline = Deadline(timeout)
-        parked = timeout is None and (self._awaited is None or self._awaited == self._handles.record.read_round())
+        parked = timeout is None and (self._only is None or self._only == self._handles.record.read_round())
+        parked = parked and not self.over
         while True:
             round_ = self._handles.record.read_round() if parked else self._wait_input(deadline)
             try:
@@ -481,19 +541,30 @@ class Slot:
         if name == _RESULT:
             self._check_round()
         try:
-            return self._handles.open(name, os.O_RDWR)
+            fd = self._handles.open(name, os.O_RDWR)
         except OSError as error:
             raise refused(error, f"open {name} for writing", self.path) from error
+        # Only now is it sure: no other round can begin while the file of this one is open for writing.
+        if name == _RESULT and self._only is not None and self._handles.record.read_round() != self._only:
+            os.close(fd)
+            raise RoundCancelled(f"round {self._only} in {self.path} is over")
+        return fd
 
     def _check_round(self) -> None:
-        """A worker whose round was cancelled must not give its result, or its failure, to the next one."""
-        if self._taken is not None and self._handles.record.read_round() != self._taken.round:
-            raise RoundCancelled(f"round {self._taken.round} in {self.path} was cancelled")
+        """A worker whose round was cancelled, or is over, must not give its result, or its failure, to the next one."""
+        if self.over:
+            raise RoundCancelled(f"round {self._only} in {self.path} is over")
+        wanted = self._wanted()
+        if wanted is not None and self._handles.record.read_round() != wanted:
+            raise RoundCancelled(f"round {wanted} in {self.path} was cancelled")
 
-    def _map_new(self, name: str, extent: Extent) -> Array:
+    def _map_new(self, name: str, extent: Extent, again: bool) -> Array:
+        """again: the file may hold what an earlier call of this round wrote."""
         fd = self._open_new(name)
         self._pending[name] = _Pending(fd, extent)
         try:
+            if again:
+                os.ftruncate(fd, 0)
             os.ftruncate(fd, extent.size)
             if not extent.size:
                 return np.empty(extent.array_shape, extent.dtype)
@@ -508,7 +579,7 @@ class Slot:
     def _copy_new(self, name: str, value: convert.Value) -> None:
         """Writes a value into a file of the slot that is or is now opened for writing."""
         pending = self._pending.pop(name, None)
-        fd = self._open_new(name) if pending is None else pending.fd
+        fd = self._open_new(name) if pending is None or pending.fd < 0 else pending.fd
         self._pending[name] = _Pending(fd, value.extent)
         try:
             large = value.extent.size >= _LARGE and self._handles.record.passthrough
@@ -540,7 +611,7 @@ class Slot:
         if mapping.overlaps(array, memory):
             checked = checked._replace(array=array.copy(order="K"))
         # The file becomes something else under an array that is mapped from it.
-        memory.detach()
+        memory.make_private()
         self._copy_new(_RESULT, checked)
 
     def _publish_pending(self, name: str) -> None:
@@ -557,9 +628,12 @@ class Slot:
             if mapped is not None:
                 os.ftruncate(fd, extent.size)
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         record = self.record
         is_input = name == _DATA
+        if not is_input and record.round != (self._wanted() or record.round):
+            raise RoundCancelled(f"round {self._wanted()} in {self.path} is over")
         step = input_step(record, extent) if is_input else result_step(record, extent)
         try:
             self._write_step(name, step, extent)
@@ -600,21 +674,40 @@ class Slot:
     def _abandon(self, name: str) -> None:
         """Closes a file that was being filled; what was written stays in it until the round is over."""
         pending = self._pending.pop(name, None)
-        if pending is not None:
+        if name == _RESULT:
+            self._kept = False
+        if pending is not None and pending.fd >= 0:
             os.close(pending.fd)
 
+    def _start_over(self, name: str) -> bool:
+        """Gives up what was written so far. Whether there was any; an array over it keeps its values."""
+        pending = self._pending.get(name)
+        memory = pending.mapped() if pending is not None and pending.mapped is not None else None
+        if memory is not None:
+            memory.make_private()
+        self._abandon(name)
+        return pending is not None
+
     def _end_round(self) -> None:
-        Slot.rounds_ended += 1
+        if self._only is not None:
+            Slot.last_ended[self.path] = self._only
         self._forget_round()
 
     def _forget_round(self) -> None:
         self._input = None
         self._taken = None
-        self._awaited = None
-        self._bound = False
+        self._bound = self._kept = False
         for fd in self._read_fds:
             os.close(fd)
         self._read_fds.clear()
+
+
+def _round_of_run(path: str) -> Optional[int]:
+    """The round that this process was started to take part in, if path is that round's slot."""
+    number = os.environ.get(ROUND_VARIABLE, "")
+    if not number.isdecimal() or os.path.abspath(os.environ.get(SLOT_VARIABLE) or ".") != path:
+        return None
+    return int(number)
 
 
 def _holds(fd: int, extent: Extent) -> bool:

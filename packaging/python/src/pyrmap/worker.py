@@ -2,18 +2,20 @@
 """One round of one slot in this process: read the task, run it, publish or fail."""
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
+import threading
 from types import CodeType
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Mapping, NamedTuple, Optional
 
 import numpy as np
 
 from pyrmap import arguments, process, scripts
 from pyrmap.errors import GONE, RoundCancelled, failure_text
 from pyrmap.layout import RECORD_FLAG_FAILED, RECORD_FLAG_RESULT
-from pyrmap.slot import SLOT_VARIABLE, Handles, Slot, flush_output
+from pyrmap.slot import Handles, Slot, flush_output
 from pyrmap.texts import ERROR_MAX, encode, read_text, shorten
 
 _UNPUBLISHED = ("RuntimeError: the script ended without publishing a result: end it with "
@@ -71,15 +73,41 @@ class Run(NamedTuple):
     failure: Optional[str] = None  # nothing is to be run: the round fails with this text
 
 
-def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] = None) -> str:
+def finish() -> None:
+    """What an ordinary end of the interpreter does for a script, without taking the interpreter apart."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    flush_output()
+
+
+def goes_on() -> bool:
+    """Whether code of a script may still run, in a thread or a child of this process, when its round is over."""
+    if threading.active_count() > 1:
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+class Hooks(NamedTuple):
+    """What is done around the outcome of a run. finish: when a whole script has come to its last line. settle: before
+    the outcome is told."""
+
+    finish: Callable[[], None] = finish
+    settle: Callable[[], None] = lambda: None
+
+
+def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] = None,
+        hooks: Hooks = Hooks()) -> str:
     """Runs one round of a slot. Returns why it failed, which is in the slot's `error` then, or "".
 
     code: of the task's script, if it is compiled. handles: of that slot, if they are open already.
     Nothing is raised. A round that is cancelled before its input came is no failure. What goes wrong after the round
-    was published is only printed.
+    was published is only printed. A whole script's result is published when all of it has run, a function's when it
+    returns. In a child that a script forks and that comes back to here, the process ends.
     """
-    os.environ[SLOT_VARIABLE] = order.slot
-    ended_before = Slot.rounds_ended
     try:
         slot = Slot(order.slot, handles)
         if order.round is not None:
@@ -87,7 +115,7 @@ def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] 
             if (record.round, record.flag == RECORD_FLAG_RESULT) >= (order.round, True):
                 # Binding it would take the slot from the worker of the next round.
                 return ""
-            slot.expect(order.round)
+        slot.run_one_round(order.round)
         slot.bind()
         first = order.round if order.round is not None else _coming(slot)
     except OSError as error:
@@ -99,8 +127,9 @@ def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] 
     process.use_slot(slot)
     try:
         if order.errors is None or not _passed_on(slot, order.errors):
-            _execute(slot, parse_task(read_task(order.slot) if order.task is None else order.task), code)
+            _execute(slot, parse_task(read_task(order.slot) if order.task is None else order.task), code, hooks)
     except BaseException as error:
+        _end_if_forked(error)
         if isinstance(error, RoundCancelled) and slot.finished:
             return ""
         if isinstance(error, KeyboardInterrupt) and slot.finished:
@@ -111,12 +140,14 @@ def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] 
     else:
         text = ""
     flush_output()
-    if Slot.rounds_ended != ended_before:
+    if slot.over:
         sys.stderr.write(text)
         return ""
-    if not text and _over(slot, first):
-        return ""
-    return _fail(slot, text or _UNPUBLISHED, order)
+    with process.turn:
+        hooks.settle()
+        if not text:
+            text = _publish_kept(slot, first)
+        return _fail(slot, text, order) if text else ""
 
 
 def _passed_on(slot: Slot, mark: str) -> bool:
@@ -129,7 +160,34 @@ def _passed_on(slot: Slot, mark: str) -> bool:
     return True
 
 
-def _execute(slot: Slot, task: Task, code: Optional[CodeType]) -> None:
+def _end_if_forked(error: Optional[BaseException]) -> None:
+    """Ends a process that the script forked: it has come to the end of the script, and the round is its parent's."""
+    if process.is_run():
+        return
+    status = 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    elif error is not None:
+        sys.stderr.write(failure_text(error, ""))
+        status = 1
+    flush_output()
+    os._exit(status)
+
+
+def _publish_kept(slot: Slot, first: int) -> str:
+    """Publishes the result of the script's last decorated call. Why that is impossible, or ""."""
+    if not slot.keeps:
+        return "" if _over(slot, first) else _UNPUBLISHED
+    try:
+        slot.publish()
+    except RoundCancelled:
+        return ""
+    except OSError as error:
+        return failure_text(error, slot.path)
+    return ""
+
+
+def _execute(slot: Slot, task: Task, code: Optional[CodeType], hooks: Hooks) -> None:
     for name, value in task.env.items():
         if value is None:
             os.environ.pop(name, None)
@@ -140,11 +198,22 @@ def _execute(slot: Slot, task: Task, code: Optional[CodeType]) -> None:
     if code is None:
         code = scripts.compile_script(task.script)
     if task.function is None:
-        scripts.run_main(code, task.script, [str(argument) for argument in task.args])
+        try:
+            scripts.run_main(code, task.script, [str(argument) for argument in task.args])
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise
+        _end_if_forked(None)
+        hooks.finish()
         return
-    arguments.restore(task.args, task.kwargs, task.arrays)
     function = scripts.load_function(code, task.script, task.function)
-    slot.publish(function(slot.input(), *task.args, **task.kwargs))
+    arguments.restore(task.args, task.kwargs, task.arrays)
+    # In a list, so that no variable of this frame holds an array that is mapped from result.bin.
+    values = [function(slot.input(), *task.args, **task.kwargs)]
+    _end_if_forked(None)
+    with process.turn:
+        hooks.settle()
+        slot.publish(values.pop())
 
 
 def _coming(slot: Slot) -> int:
@@ -168,6 +237,7 @@ def _fail(slot: Slot, text: str, order: Run) -> str:
             return ""
         slot.fail(text)
     except RoundCancelled:
+        sys.stderr.write(text)
         return ""
     except OSError as error:
         sys.stderr.write(f"{text}pyrmap: {error}\n")
