@@ -116,8 +116,8 @@ class Run:
         arguments = tuple(rest)
         # What a handle of a round that is over may still do is the data path's; nobody sees it. A store that is
         # undone is told on the page-cache path alone, at close.
-        checked = verb not in ("write", "ftruncate", "close", "unmap", "store_record")
-        if verb in ("write", "ftruncate", "close"):
+        checked = verb not in ("ftruncate", "close", "unmap", "store_record")
+        if verb in ("ftruncate", "close"):
             checked = self.model.is_current(arguments[0])
         expected, returned = self.model.apply(client, verb, arguments)
         self.parked[client] += verb in ("park", "park_record")

@@ -264,19 +264,20 @@ class Model:
 
     def open(self, handle: object, name: str, file: str, mode: str) -> None:
         """mode: r, w (keeps the content), t (truncates), + (reads and writes)."""
-        slot = self.find(name)
+        slot, unseen = self.find(name), False
         if mode == "r":
             self.judge(slot, self.caller, "read-data" if file == "data.bin" else "read-result")
             segment = slot.segment(file)
             segment.readers.add(handle)
         else:
             segment = self.begin_writing(slot, file)
+            unseen = mode != "+" and not (self.page_cache or segment.handles or segment.mappings)
             segment.handles[handle] = self.caller
             if file == "data.bin":
                 slot.filler = self.caller
             if mode == "t":
                 segment.resize(0)
-        self.handles[handle] = Handle(self.caller, slot, file, segment, mode)
+        self.handles[handle] = Handle(self.caller, slot, file, segment, mode, unseen)
 
     def close(self, handle: object) -> None:
         opened = self.handles.pop(handle)
@@ -302,7 +303,7 @@ class Model:
     def write(self, handle: object, offset: int, data: bytes) -> None:
         opened = self.handles[handle]
         self.touched.add(opened.slot)
-        if self.page_cache and self.is_stale(opened):
+        if self.is_stale(opened) and not opened.unseen:
             raise Refused("ESTALE")
         opened.segment.store(offset, data)
 

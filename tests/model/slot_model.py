@@ -113,3 +113,4 @@ class Handle:
     file: str
     segment: Segment
     mode: str
+    unseen: bool  # its writes go past the daemon, which therefore refuses none
