@@ -50,6 +50,7 @@ void wait_park(struct exchange *exchange, struct wait *wait, struct slot *slot)
     wait->slot = slot;
     wait->since_ms = deadline_now_ms();
     LIST_INSERT_HEAD(&slot->waiters, wait, link);
+    slot->wait_count++;
     exchange->counts.waiters++;
     wait->deadline.set = NULL;
     wait->deadline.expired = deadline_expired;
@@ -64,6 +65,7 @@ void wait_unpark(struct wait *wait)
     if (exchange->cursor == wait)
         exchange->cursor = LIST_NEXT(wait, link);
     LIST_REMOVE(wait, link);
+    wait->slot->wait_count--;
     deadline_clear(&wait->deadline);
     exchange->counts.waiters--;
 }

@@ -44,7 +44,7 @@ static void report_time(const char *key, const struct timespec *when, FILE *out)
 /* Thousands may have a slot open; who reads wants to see a page of them. */
 enum { LINES_OF_A_KIND = 100 };
 
-static void report_more(const char *key, unsigned count, FILE *out)
+static void report_more(const char *key, uint32_t count, FILE *out)
 {
     if (count > LINES_OF_A_KIND)
         fprintf(out, "%s=%u\n", key, count - LINES_OF_A_KIND);
@@ -54,12 +54,11 @@ static void report_handles(const struct slot *slot, FILE *out)
 {
     unsigned count = 0;
 
-    for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
-        if (++count <= LINES_OF_A_KIND)
-            fprintf(out, "open=%d %s %c\n", handle->process, slot_file_name(handle->file),
-                    handle->access == HANDLE_WRITES ? 'w' : 'r');
-    }
-    report_more("open_more", count, out);
+    for (const struct handle *handle = slot->handles; handle && count < LINES_OF_A_KIND;
+         handle = handle->next, count++)
+        fprintf(out, "open=%d %s %c\n", handle->process, slot_file_name(handle->file),
+                handle->access == HANDLE_WRITES ? 'w' : 'r');
+    report_more("open_more", slot->handle_count, out);
 }
 
 static enum slot_file file_of_event(enum handshake_event event)
@@ -107,10 +106,11 @@ static void report_waiters(const struct slot *slot, FILE *out)
     unsigned count = 0;
 
     LIST_FOREACH (wait, &slot->waiters, link) {
-        if (++count <= LINES_OF_A_KIND)
-            report_waiter(slot, wait, out);
+        if (++count > LINES_OF_A_KIND)
+            break;
+        report_waiter(slot, wait, out);
     }
-    report_more("waiting_more", count, out);
+    report_more("waiting_more", slot->wait_count, out);
 }
 
 static void report_refusal(const struct slot *slot, FILE *out)

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * report.h - what metadata.txt says of a slot: all that a person debugging wants to know.
+ *
+ * Bounded, however many files are open and however many wait: a hundred lines of each kind, and how many
+ * more.
  */
 #ifndef PYRMAPFS_REPORT_H
 #define PYRMAPFS_REPORT_H

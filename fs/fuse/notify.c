@@ -86,23 +86,37 @@ void notify_record(struct request_ops *ops, struct slot *slot)
                       nodeid_aside(ops->exchange, slot, SLOT_METADATA_BIN));
 }
 
+static void answer_polls(struct slot *slot)
+{
+    struct handle *handle;
+
+    while ((handle = LIST_FIRST(&slot->polls))) {
+        fuse_lowlevel_notify_poll(handle->poll);
+        notify_forget_poll(handle);
+    }
+}
+
+void notify_keep_poll(struct handle *handle, struct fuse_pollhandle *poll)
+{
+    notify_forget_poll(handle);
+    handle->poll = poll;
+    LIST_INSERT_HEAD(&handle->slot->polls, handle, poll_link);
+}
+
+void notify_forget_poll(struct handle *handle)
+{
+    if (!handle->poll)
+        return;
+    LIST_REMOVE(handle, poll_link);
+    fuse_pollhandle_destroy(handle->poll);
+    handle->poll = NULL;
+}
+
 static void record_changed(void *context, struct slot *slot)
 {
-    struct request_ops *ops = context;
-    bool is_open = false;
-
-    for (struct handle *handle = slot->handles; handle; handle = handle->next) {
-        if (handle->file != SLOT_METADATA_BIN)
-            continue;
-        is_open = true;
-        if (handle->poll) {
-            fuse_lowlevel_notify_poll(handle->poll);
-            fuse_pollhandle_destroy(handle->poll);
-            handle->poll = NULL;
-        }
-    }
-    if (is_open)
-        notify_record(ops, slot);
+    answer_polls(slot);
+    if (slot->record_handles > 0)
+        notify_record(context, slot);
 }
 
 static void array_replaced(void *context, struct slot *slot, enum slot_file file)
@@ -132,13 +146,7 @@ static void source_removed(void *context, struct slot *slot)
 static void slot_removing(void *context, struct slot *slot)
 {
     (void)context;
-    for (struct handle *handle = slot->handles; handle; handle = handle->next) {
-        if (handle->poll) {
-            fuse_lowlevel_notify_poll(handle->poll);
-            fuse_pollhandle_destroy(handle->poll);
-            handle->poll = NULL;
-        }
-    }
+    answer_polls(slot);
 }
 
 const struct exchange_hooks notify_hooks = {

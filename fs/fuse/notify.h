@@ -20,4 +20,9 @@ void notify_attributes(struct request_ops *ops, struct slot *slot);
 /* Mappings of metadata.bin show what the record does not say: pages of the page-cache path are read again. */
 void notify_record(struct request_ops *ops, struct slot *slot);
 
+/* The handle's slot is there; the poll is answered when its record changes, once. */
+void notify_keep_poll(struct handle *handle, struct fuse_pollhandle *poll);
+/* Does nothing if there is none. */
+void notify_forget_poll(struct handle *handle);
+
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/ops.h"
 
+#include "fuse/notify.h"
 #include "fuse/ops_attr.h"
 #include "fuse/ops_file.h"
 #include "fuse/ops_name.h"
@@ -124,9 +125,7 @@ static void ops_poll(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_inf
         if (handle->has_read && handle->seen_change == handle->slot->record.change)
             events = POLLOUT | POLLWRNORM;
         if (poll) {
-            if (handle->poll)
-                fuse_pollhandle_destroy(handle->poll);
-            handle->poll = poll;
+            notify_keep_poll(handle, poll);
             poll = NULL;
         }
     } else if (handle->file == SLOT_METADATA_BIN) {

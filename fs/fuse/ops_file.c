@@ -9,6 +9,7 @@
 #include "exchange/wait.h"
 #include "files/snapshot.h"
 #include "fuse/nodeid.h"
+#include "fuse/notify.h"
 #include "fuse/parked.h"
 #include "fuse/seek.h"
 #include "fuse/stored.h"
@@ -41,6 +42,7 @@ static void handle_free(struct request_ops *ops, struct handle *handle)
         break;
     }
     handle->snapshot = text;
+    notify_forget_poll(handle);
     request_handle_free(ops, handle);
 }
 

@@ -92,8 +92,6 @@ void request_handle_free(struct request_ops *ops, struct handle *handle)
     if (handle->open_link.le_prev)
         LIST_REMOVE(handle, open_link);
     request_handle_forget_text(ops, handle);
-    if (handle->poll)
-        fuse_pollhandle_destroy(handle->poll);
     quota_drop_open(ops->quota, handle->uid);
     free(handle);
 }

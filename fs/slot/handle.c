@@ -9,6 +9,8 @@ void handle_enlist(struct handle *handle, struct slot *slot)
     if (slot->handles)
         slot->handles->previous = handle;
     slot->handles = handle;
+    slot->handle_count++;
+    slot->record_handles += handle->file == SLOT_METADATA_BIN;
 }
 
 void handle_delist(struct handle *handle)
@@ -21,6 +23,8 @@ void handle_delist(struct handle *handle)
         handle->slot->handles = handle->next;
     if (handle->next)
         handle->next->previous = handle->previous;
+    handle->slot->handle_count--;
+    handle->slot->record_handles -= handle->file == SLOT_METADATA_BIN;
     handle->next = handle->previous = NULL;
     handle->slot = NULL;
 }

@@ -35,7 +35,8 @@ struct handle {
 
     struct slot_times times; /* as at open: what stat shows when the slot has gone on without it */
 
-    void *poll; /* whom to tell of a change; the layer above's */
+    void *poll; /* whom to tell of a change; the layer above's. NULL: nobody, and it is in no list */
+    LIST_ENTRY(handle) poll_link; /* in slot->polls */
 
     /* texts and views: what was made at open, or the view's place */
     struct snapshot *snapshot;

@@ -116,7 +116,10 @@ struct slot {
     uint32_t next_queued;
     struct segment *segments[2]; /* by enum record_side */
     struct handle *handles;
+    uint32_t handle_count, record_handles; /* all of them; those of metadata.bin */
+    LIST_HEAD(slot_polls, handle) polls;   /* those that want to be told of a change */
     LIST_HEAD(slot_waits, wait) waiters;
+    uint32_t wait_count;
     struct process_bond owner_bond;
     struct process_bond worker_bond;
     void *page;  /* the daemon's mapping of metadata.bin's backing file while handles are open */

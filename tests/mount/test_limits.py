@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -129,6 +130,25 @@ def test_memory_for_open_texts(path: str, ann: Agent, eve: Agent) -> None:
             os.close(fd)
         for agent in (ann, eve):
             agent.run("[os.close(fd) for fd in fds]")
+
+
+def test_metadata_txt_of_a_busy_slot(path: str) -> None:
+    """Ten thousand have it open: a page of them is shown, and how many more there are."""
+    with mounted(path) as daemon:
+        slot = Slot.make(daemon.path, "job")
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(limits[1], 12000), limits[1]))
+        count = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500
+        try:
+            fds = [os.open(slot / "task", os.O_RDONLY) for _ in range(count)]
+            text = (slot / "metadata.txt").read_text()
+            assert len(slot.lines("open")) == 100 and len(text) < 16384
+            assert int(slot.text["open_more"]) == count - 100
+            for fd in fds:
+                os.close(fd)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        eventually(lambda: slot.lines("open") == [])
 
 
 WRITE = "fd = os.open(path, os.O_WRONLY)\ntry:\n    os.write(fd, text.encode())\nfinally:\n    os.close(fd)"

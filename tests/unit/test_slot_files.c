@@ -5,6 +5,8 @@
  */
 #include "files/slot_files.h"
 
+#include "exchange/wait.h"
+#include "files/report.h"
 #include "slot/text.h"
 #include "slot_files_fixture.h"
 #include "suite.h"
@@ -208,6 +210,72 @@ START_TEST(test_report)
 }
 END_TEST
 
+static void say(struct world *world, struct slot *slot, char content[CONTENT_MAX])
+{
+    FILE *out = fmemopen(content, CONTENT_MAX, "w");
+
+    ck_assert_ptr_nonnull(out);
+    report_slot(world->exchange, slot, out);
+    ck_assert_int_eq(fclose(out), 0);
+}
+
+static size_t count_lines(const char *content, const char *begin)
+{
+    size_t count = 0;
+
+    for (const char *at = content; at; at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL)
+        count += strncmp(at, begin, strlen(begin)) == 0;
+    return count;
+}
+
+/* However many there are, nobody looks at the hundred and second: there is none where it should be. */
+START_TEST(test_report_is_bounded)
+{
+    enum { MANY = 150, SHOWN = 100 };
+    static char content[CONTENT_MAX];
+    struct handle *handles[MANY], *handle, *next;
+    struct parked *parked[MANY];
+    struct wait *wait, *after;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = world_slot(&world, "job");
+    for (int i = 0; i < MANY; i++) {
+        handles[i] = open_file(&world, slot, SLOT_TASK, HANDLE_READS);
+        parked[i] = world_park_open(&world, slot, SLOT_RESULT_BIN);
+    }
+    handle = slot->handles;
+    wait = LIST_FIRST(&slot->waiters);
+    for (int i = 0; i < SHOWN; i++) {
+        handle = handle->next;
+        wait = LIST_NEXT(wait, link);
+    }
+    next = handle->next;
+    after = LIST_NEXT(wait, link);
+    handle->next = (struct handle *)8;
+    wait->link.le_next = (struct wait *)8;
+    /* Read without a handle in the list: that would be one more. */
+    say(&world, slot, content);
+    handle->next = next;
+    wait->link.le_next = after;
+    ck_assert_uint_eq(count_lines(content, "open="), SHOWN);
+    ck_assert_uint_eq(count_lines(content, "waiting="), SHOWN);
+    ck_assert(has_line(content, "open_more=50\n"));
+    ck_assert(has_line(content, "waiting_more=50\n"));
+    for (int i = 0; i < MANY; i++) {
+        wait_unpark(&parked[i]->wait);
+        free(parked[i]->handle);
+        free(parked[i]);
+        close_file(&world, handles[i]);
+    }
+    say(&world, slot, content);
+    ck_assert_uint_eq(count_lines(content, "open"), 0);
+    ck_assert_uint_eq(count_lines(content, "waiting"), 0);
+    world_end(&world);
+}
+END_TEST
+
 /* What was opened is what is read, whatever happens meanwhile. */
 START_TEST(test_report_is_a_snapshot)
 {
@@ -325,6 +393,7 @@ int main(void)
     tcase_add_loop_test(tests, test_record, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_report, 0, DATA_PATHS);
     tcase_add_test(tests, test_report_is_a_snapshot);
+    tcase_add_test(tests, test_report_is_bounded);
     tcase_add_loop_test(tests, test_twins, 0, DATA_PATHS);
     tcase_add_test(tests, test_write_event);
     suite_add_tcase(suite, tests);
