@@ -8,6 +8,7 @@
  *   supervisor     mounts, forks the server, passes signals on, unmounts
  *   server         puts the parts together and runs the loop
  *   mount          the mount point: checked, cleared of a stale mount, mounted and unmounted
+ *   word           one message between these processes, and a descriptor with it
  *   sandbox        what a process gives up because it does not need it
  * fuse/        the kernel's requests
  *   ops            the table, and requests about the whole filesystem

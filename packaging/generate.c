@@ -61,6 +61,7 @@ static void print_layout_py(void)
          "from __future__ import annotations\n");
     PRINT(RECORD_SIZE);
     PRINT(RECORD_VERSION);
+    PRINT(RECORD_VERSION_GONE);
     PRINT(RECORD_NDIM_MAX);
     puts("");
     PRINT(RECORD_FLAG_NONE);

@@ -122,6 +122,16 @@ void arena_file_path(const struct arena *arena, const char *name, char *path, si
     store_file_path(&arena->store, name, path, size);
 }
 
+int arena_files(const struct arena *arena)
+{
+    return arena->store.filesfd;
+}
+
+int arena_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context)
+{
+    return store_files_visit(directory, visit, context);
+}
+
 uint32_t arena_found_files(const struct arena *arena)
 {
     return arena->store.found_files;

@@ -39,6 +39,12 @@ void arena_usage(struct arena *arena, struct ledger_usage *usage);
  */
 int arena_file_open(struct arena *arena, const char *name, int flags);
 int arena_file_unlink(struct arena *arena, const char *name);
+/*
+ * For a process that outlives the one that has the arena open: the directory in which these files lie (-1: a
+ * memfd arena has none), and what opens each of them for reading and writing. Returns 0 or -errno.
+ */
+int arena_files(const struct arena *arena);
+int arena_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context);
 /* What to call such a file in a message: its path, or "the arena's NAME". */
 void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size);
 /* How many segments and named files an earlier daemon had left when the arena was opened. */

@@ -213,10 +213,9 @@ static void close_directory(struct store *store)
 }
 
 /* Calls visit for each name in the directory. */
-static int scan_names(const struct store *store, void (*visit)(void *context, const char *name),
-                      void *context)
+static int scan_names(int directory_fd, void (*visit)(void *context, const char *name), void *context)
 {
-    int fd = openat(store->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *directory = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
     int error;
@@ -261,7 +260,7 @@ static int open_directory(struct store *store, const struct arena_options *optio
     if (code)
         return code;
     store->filesfd = store->dirfd;
-    code = scan_names(store, count_found, store);
+    code = scan_names(store->dirfd, count_found, store);
     if (code == 0)
         return 0;
     store->found_files = UINT32_MAX; /* unread is not empty */
@@ -286,7 +285,7 @@ int store_scan(const struct store *store, void (*visit)(void *context, uint64_t 
 {
     struct segment_scan scan = {.visit = visit, .context = context};
 
-    return store->kind->has_names ? scan_names(store, visit_segment, &scan) : 0;
+    return store->kind->has_names ? scan_names(store->dirfd, visit_segment, &scan) : 0;
 }
 
 /* Only names that the daemon gives are its own; a stranger's file stays, and with it the directory. */
@@ -301,7 +300,7 @@ static void remove_name(void *context, const char *name)
 
 static void remove_directory(struct store *store)
 {
-    scan_names(store, remove_name, store);
+    scan_names(store->dirfd, remove_name, store);
     unlinkat(store->dirfd, lock_name, 0);
     if (store->made_directory)
         rmdir(store->path);
@@ -424,6 +423,33 @@ int store_file_unlink(struct store *store, const char *name)
     close(file->fd);
     free(file);
     return 0;
+}
+
+struct file_scan {
+    int directory;
+    void (*visit)(void *context, const char *name, int fd);
+    void *context;
+};
+
+static void visit_file(void *context, const char *name)
+{
+    const struct file_scan *scan = context;
+    int fd;
+
+    if (strncmp(name, named_prefix, strlen(named_prefix)) != 0)
+        return;
+    fd = openat(scan->directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return;
+    scan->visit(scan->context, name + strlen(named_prefix), fd);
+    close(fd);
+}
+
+int store_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context)
+{
+    struct file_scan scan = {.directory = directory, .visit = visit, .context = context};
+
+    return scan_names(directory, visit_file, &scan);
 }
 
 /* ---- Open and close ---- */

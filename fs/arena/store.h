@@ -80,6 +80,8 @@ void store_close(struct store *store, enum arena_end end);
 /* The daemon's own files, under names that no segment can have. */
 int store_file_open(struct store *store, const char *name, int flags);
 int store_file_unlink(struct store *store, const char *name);
+/* As arena_files_visit. */
+int store_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context);
 /* As arena_file_path. */
 void store_file_path(const struct store *store, const char *name, char *path, size_t size);
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/sysctl.h"
 #include "daemon/sandbox.h"
+#include "daemon/word.h"
 #include "fuse/notify.h"
 #include "fuse/ops.h"
 #include <errno.h>
@@ -36,11 +37,12 @@ struct server {
 /* Callbacks get their source; there is one server in a process. */
 static struct server server = {.ready_fd = -1, .requests.fd = -1, .completions.fd = -1, .signals.fd = -1};
 
+/* One word to the supervisor, and with it, once there is an arena, where its files lie: see server.h. */
 static void report(const char *line)
 {
     if (server.ready_fd < 0)
         return;
-    dprintf(server.ready_fd, "%s\n", line);
+    word_send(server.ready_fd, line, server.ops->arena ? arena_files(server.ops->arena) : -1);
     close(server.ready_fd);
     server.ready_fd = -1;
 }

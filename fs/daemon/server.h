@@ -9,8 +9,9 @@
 
 /*
  * Serves ops->session until it is unmounted or SIGTERM comes. ops has session, conf and mountpoint; the rest
- * is filled in here. Writes one line into ready_fd: "ready", or what is wrong; closes it. Returns the
- * process's exit status. When the process `supervisor`, our parent, is gone, it ends; SIGTERM is blocked.
+ * is filled in here. Sends one word to ready_fd: "ready", or what is wrong, and with it the
+ * descriptor of arena_files, if there is one; closes it. Returns the process's exit status. When the process
+ * `supervisor`, our parent, is gone, it ends; SIGTERM is blocked.
  */
 int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor);
 

@@ -5,6 +5,8 @@
 #include "daemon/mount.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
+#include "daemon/word.h"
+#include "slot/page.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -19,6 +21,9 @@
 #include <unistd.h>
 
 enum { SECONDS_TO_STOP = 20 };
+
+/* What the keeper hears, with the descriptor of arena_files. */
+static const char arena_files_word[] = "files";
 
 /* Reads one line; "" if the writer ended without one. */
 static void read_line(int fd, char *line, size_t size)
@@ -107,20 +112,26 @@ static void leave_terminal(int last)
 }
 
 /*
- * The keeper: a process that waits until supervisor and server are both gone and clears the mount if it is
- * still there, dead. The kernel tells by the end of a pipe that those two hold open and never write to. The
- * server cannot do it itself: it may not unmount anything.
+ * The keeper: a process that waits until supervisor and server are both gone, wakes clients that sleep on the
+ * pages of a server that was killed, and clears the mount if it is still there, dead. The kernel tells by the
+ * end of a socket that those two hold open, through which nothing comes but where those pages lie. The server
+ * cannot unmount anything itself.
  */
 static void keep(struct request_ops *ops, int end_of_both, int launcher)
 {
-    char nothing[2];
+    char word[sizeof(arena_files_word)];
+    int files, nothing;
 
     prctl(PR_SET_NAME, "pyrmapfs-keeper");
     close(fuse_session_fd(ops->session)); /* or the mount would not be dead while we live */
     if (launcher >= 0)
         close(launcher);
     leave_terminal(launcher >= 0 ? STDERR_FILENO : STDOUT_FILENO);
-    read_line(end_of_both, nothing, sizeof(nothing));
+    word_receive(end_of_both, word, sizeof(word), &files);
+    if (files >= 0) {
+        word_receive(end_of_both, word, sizeof(word), &nothing);
+        page_retire_all(files);
+    }
     if (mount_clear(ops->mountpoint) == MOUNT_WAS_DEAD)
         log_warning("the daemon was killed: the mount at %s is cleared", ops->mountpoint);
 }
@@ -133,6 +144,7 @@ static int supervise(struct request_ops *ops, int launcher)
     int ready[2], life[2] = {-1, -1};
     const pid_t supervisor = getpid();
     pid_t server, keeper;
+    int files;
     int status;
 
     block_signals(&signals);
@@ -141,7 +153,7 @@ static int supervise(struct request_ops *ops, int launcher)
         announce(line, ops->mountpoint, launcher);
         return 1;
     }
-    server = pipe2(ready, O_CLOEXEC) < 0 || pipe2(life, O_CLOEXEC) < 0 ? -1 : fork();
+    server = word_pair(ready) < 0 || word_pair(life) < 0 ? -1 : fork();
     if (server < 0) {
         announce("cannot start the server: out of processes or descriptors", ops->mountpoint, launcher);
         mount_end(ops->session, ops->mountpoint);
@@ -170,7 +182,11 @@ static int supervise(struct request_ops *ops, int launcher)
     if (keeper < 0)
         log_warning("no process is left to clear the mount if the daemon is killed");
     close(life[0]);
-    read_line(ready[0], line, sizeof(line));
+    word_receive(ready[0], line, sizeof(line), &files);
+    if (files >= 0) {
+        word_send(life[1], arena_files_word, files);
+        close(files);
+    }
     close(ready[0]);
     announce(line[0] ? line : "the server ended at once: see the log", ops->mountpoint, launcher);
     if (launcher >= 0) {

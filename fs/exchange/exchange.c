@@ -337,6 +337,7 @@ void exchange_deinit(struct exchange *exchange)
     while (exchange->deadlines && (slot = slot_after(exchange->slots, index))) {
         index = slot_index(exchange->slots, slot);
         wait_end_all(slot, -ECANCELED);
+        page_retire(exchange->arena, slot);
     }
     process_deinit(exchange->processes);
     deadline_deinit(exchange->deadlines);

@@ -19,6 +19,8 @@
 enum {
     RECORD_SIZE = 128,
     RECORD_VERSION = 1,
+    RECORD_VERSION_GONE =
+        0, /* of a mapped page: nobody will change it any more, the slot or the daemon is gone */
     RECORD_NDIM_MAX = 4,
 };
 

@@ -12,6 +12,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* No other file of the arena has a name that begins so. */
+static const char page_prefix = 'm';
+
 struct page_name {
     char text[24];
 };
@@ -20,7 +23,7 @@ static struct page_name name_of(const struct slot *slot)
 {
     struct page_name name;
 
-    snprintf(name.text, sizeof(name.text), "m%llx", (unsigned long long)slot->serial);
+    snprintf(name.text, sizeof(name.text), "%c%llx", page_prefix, (unsigned long long)slot->serial);
     return name;
 }
 
@@ -146,8 +149,57 @@ void page_discard(struct arena *arena, const struct slot *slot)
     arena_file_unlink(arena, name_of(slot).text);
 }
 
+/* What clients have stored there stays, but for version and change. */
+static void retire(int fd)
+{
+    struct record page;
+    void *map;
+
+    if (pread(fd, &page, sizeof(page), 0) != sizeof(page) || page.version == RECORD_VERSION_GONE)
+        return;
+    page.version = RECORD_VERSION_GONE;
+    page.change++;
+    put(fd, &page, offsetof(struct record, version), offsetof(struct record, input_length));
+    put(fd, &page, offsetof(struct record, change), offsetof(struct record, reserved));
+    map = map_file(fd);
+    if (map == MAP_FAILED)
+        return;
+    wake(map);
+    munmap(map, RECORD_SIZE);
+}
+
+void page_retire(struct arena *arena, struct slot *slot)
+{
+    int fd;
+
+    if (!slot->page_exists)
+        return;
+    fd = slot->page_handles > 0 ? slot->page_fd : open_file(arena, slot, 0);
+    if (fd < 0)
+        return;
+    retire(fd);
+    if (slot->page_handles == 0)
+        close(fd);
+}
+
+static void visit(void *context, const char *name, int fd)
+{
+    (void)context;
+    if (name[0] == page_prefix)
+        retire(fd);
+}
+
+void page_retire_all(int directory)
+{
+    int result = arena_files_visit(directory, visit, NULL);
+
+    if (result < 0)
+        log_warning("clients that wait on a mapped metadata.bin could not be woken: %s", strerror(-result));
+}
+
 void page_remove(struct arena *arena, struct slot *slot)
 {
+    page_retire(arena, slot);
     if (slot->page_handles > 0)
         unmap(slot);
     if (slot->page_exists && arena_file_unlink(arena, name_of(slot).text) == 0)

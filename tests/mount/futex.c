@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * futex PATH FLAG... - maps a metadata.bin and waits for each of these flags in turn, sleeping on the word
- * `change`. Prints "waiting" before each and then "woken", or "seen" if no wake-up was needed.
+ * `change`. Prints "waiting" before each and then "woken", or "seen" if no wake-up was needed. The flag
+ * "gone" stands for a page that nobody will change any more.
  */
 #include "protocol/record.h"
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -28,13 +30,22 @@ static int wait_for_change(const struct record *record, uint32_t seen)
     return errno == EAGAIN || errno == EINTR ? 0 : -1;
 }
 
-/* `change` is loaded before the flag: a change in between then makes the sleep return at once. */
-static int wait_for_flag(const struct record *record, int32_t wanted)
+static int is_there(const struct record *record, const char *wanted)
+{
+    int gone = __atomic_load_n(&record->version, __ATOMIC_ACQUIRE) == RECORD_VERSION_GONE;
+    if (strcmp(wanted, "gone") == 0) {
+        return gone;
+    }
+    return !gone && __atomic_load_n(&record->flag, __ATOMIC_ACQUIRE) == (int32_t)strtol(wanted, NULL, 10);
+}
+
+/* `change` is loaded before the rest: a change in between then makes the sleep return at once. */
+static int wait_for(const struct record *record, const char *wanted)
 {
     int woken = 0;
     for (;;) {
         uint32_t seen = __atomic_load_n(&record->change, __ATOMIC_ACQUIRE);
-        if (__atomic_load_n(&record->flag, __ATOMIC_ACQUIRE) == wanted) {
+        if (is_there(record, wanted)) {
             return woken;
         }
         int result = wait_for_change(record, seen);
@@ -65,7 +76,7 @@ int main(int argc, char **argv)
     }
     for (int i = 2; i < argc; i++) {
         puts("waiting");
-        int woken = wait_for_flag(record, (int32_t)strtol(argv[i], NULL, 10));
+        int woken = wait_for(record, argv[i]);
         if (woken < 0) {
             perror("futex");
             return EXIT_FAILURE;

@@ -17,7 +17,7 @@ import pytest
 
 import pyrmap
 from daemon import PASSTHROUGH, Daemon
-from pyrmap import NotASlot, RoundCancelled, RoundFailed, Slot, SlotBusy, SlotError
+from pyrmap import NotASlot, RoundCancelled, RoundFailed, Slot, SlotBusy, SlotError, waiting
 from pyrmap.mapping import COPY_LIMIT
 from serving import environment, eventually
 
@@ -385,14 +385,16 @@ def test_a_worker_whose_round_was_cancelled_leaves_the_next_one_alone(producer: 
         assert producer.result().tolist() == [6]
 
 
-@pytest.mark.parametrize("timeout", [None, 30])
-def test_a_slot_that_is_removed_ends_the_wait_for_its_input(producer: Slot, job: Path, timeout: float | None) -> None:
+@pytest.mark.parametrize("timeout", [None, 600])
+def test_a_slot_that_is_removed_ends_the_wait_for_its_input(producer: Slot, job: Path, timeout: float | None,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_CHUNK", 600)  # no look in between: the page's last change wakes it
     raised: list[str] = []
 
     def wait() -> None:
-        with Slot(job) as waiting, pytest.raises(RoundCancelled) as cancelled:
+        with Slot(job) as worker, pytest.raises(RoundCancelled) as cancelled:
             opened.set()
-            waiting.input(timeout)
+            worker.input(timeout)
         raised.append(str(cancelled.value))
 
     opened = threading.Event()
@@ -401,6 +403,9 @@ def test_a_slot_that_is_removed_ends_the_wait_for_its_input(producer: Slot, job:
     assert opened.wait(20)
     if timeout is None:
         eventually(lambda: "waiting=" in (job / "metadata.txt").read_text(), "the worker waits")
+    else:
+        asleep = Path(f"/proc/self/task/{thread.native_id}/stat")
+        eventually(lambda: asleep.read_text().rsplit(")", 1)[1].split()[0] == "S", "the worker sleeps")
     job.rmdir()
     thread.join(20)
     assert raised == [f"{job} was removed"]

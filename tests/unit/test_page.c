@@ -149,6 +149,21 @@ static bool is_asleep(void *context)
     return number == SYS_futex;
 }
 
+/* Somebody sleeps on the page, and is seen to. */
+static void start_sleeper(struct world *world, struct sleeper *sleeper, pthread_t *thread)
+{
+    sleeper->seen = sleeper->page->change;
+    sleeper->thread = 0;
+    ck_assert_int_eq(pthread_create(thread, NULL, sleep_on_change, sleeper), 0);
+    loop_until(world->loop, is_asleep, sleeper);
+}
+
+static void expect_woken(const struct sleeper *sleeper, pthread_t thread)
+{
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_int_eq(sleeper->result, 0);
+}
+
 START_TEST(test_waking)
 {
     struct sleeper sleeper = {0};
@@ -162,13 +177,9 @@ START_TEST(test_waking)
     if (_i)
         page_close(slot);
     for (int round = 0; round < 3; round++) {
-        sleeper.seen = sleeper.page->change;
-        sleeper.thread = 0;
-        ck_assert_int_eq(pthread_create(&thread, NULL, sleep_on_change, &sleeper), 0);
-        loop_until(world.loop, is_asleep, &sleeper);
+        start_sleeper(&world, &sleeper, &thread);
         world_publish(&world, slot, 1, 1);
-        ck_assert_int_eq(pthread_join(thread, NULL), 0);
-        ck_assert_int_eq(sleeper.result, 0);
+        expect_woken(&sleeper, thread);
         ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
     }
     munmap(sleeper.page, RECORD_SIZE);
@@ -179,6 +190,79 @@ START_TEST(test_waking)
 END_TEST
 
 /* --- the end --- */
+
+/* Its version says that nobody will change it any more, and change says that this is new. */
+static struct record retired(const struct record *page)
+{
+    struct record last = *page;
+
+    last.version = RECORD_VERSION_GONE;
+    last.change++;
+    return last;
+}
+
+/*
+ * The slot goes, the server ends, or it has been killed and the supervisor looks after what it left: whoever
+ * sleeps is woken, with or without a handle. The last two leave the slot.
+ */
+START_TEST(test_sleepers_at_the_end)
+{
+    static const enum arena_kind kinds[] = {ARENA_MEMFD, ARENA_DIR};
+    struct world_options options = world_defaults();
+    struct sleeper sleeper = {0};
+    struct record last;
+    struct world world;
+    struct slot *slot;
+    pthread_t thread;
+    enum { REMOVED, ENDED, KILLED } how = _i / 4;
+
+    options.kind = kinds[_i % 2];
+    ck_assert(world_try_begin(&world, &options));
+    slot = open_page(&world);
+    world_publish(&world, slot, 1, 1);
+    sleeper.page = map_page(slot, O_RDONLY, PROT_READ);
+    if (_i / 2 % 2)
+        page_close(slot);
+    last = retired(sleeper.page);
+    start_sleeper(&world, &sleeper, &thread);
+    if (how == REMOVED)
+        exchange_remove(world.exchange, slot);
+    else if (how == ENDED || options.kind == ARENA_MEMFD)
+        page_retire(world.bench.arena, slot);
+    else
+        page_retire_all(arena_files(world.bench.arena));
+    expect_woken(&sleeper, thread);
+    ck_assert_mem_eq(sleeper.page, &last, sizeof(last));
+    if (how != REMOVED) {
+        page_retire(world.bench.arena, slot); /* once is enough */
+        ck_assert_mem_eq(sleeper.page, &last, sizeof(last));
+        ck_assert_int_eq(slot->record.version, RECORD_VERSION);
+    }
+    munmap(sleeper.page, RECORD_SIZE);
+    world_end(&world);
+}
+END_TEST
+
+/* An orderly end of the server. */
+START_TEST(test_sleeper_when_the_exchange_ends)
+{
+    struct sleeper sleeper = {0};
+    struct record last;
+    struct world world;
+    struct slot *slot;
+    pthread_t thread;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = open_page(&world);
+    sleeper.page = map_page(slot, O_RDONLY, PROT_READ);
+    last = retired(sleeper.page);
+    start_sleeper(&world, &sleeper, &thread);
+    world_end(&world);
+    expect_woken(&sleeper, thread);
+    ck_assert_mem_eq(sleeper.page, &last, sizeof(last));
+    munmap(sleeper.page, RECORD_SIZE);
+}
+END_TEST
 
 START_TEST(test_removal)
 {
@@ -192,7 +276,7 @@ START_TEST(test_removal)
     slot = open_page(&world);
     page = map_page(slot, O_RDONLY, PROT_READ);
     world_publish(&world, slot, 1, 1);
-    last = *page;
+    last = retired(page);
     exchange_remove(world.exchange, slot);
     ck_assert_mem_eq(page, &last, sizeof(last)); /* no signal, and nobody else's record */
     slot = open_page(&world);
@@ -236,6 +320,8 @@ int main(void)
     tcase_add_test(tests, test_page_is_the_record);
     tcase_add_test(tests, test_stores);
     tcase_add_loop_test(tests, test_waking, 0, 2);
+    tcase_add_loop_test(tests, test_sleepers_at_the_end, 0, 12);
+    tcase_add_test(tests, test_sleeper_when_the_exchange_ends);
     tcase_add_test(tests, test_removal);
     tcase_add_test(tests, test_no_descriptors);
     suite_add_tcase(suite, tests);

@@ -64,7 +64,8 @@ static enum outcome wait_futex(struct waiting *waiting)
         if (judge(slot, flag, slot->page->round) == SETTLED && slot_outcome(slot, &record) == 0 &&
             judge(slot, record.flag, record.round) == SETTLED)
             return SETTLED;
-        if (now() > end)
+        /* Of a page that nobody changes any more poll tells what became of it. */
+        if (now() > end || __atomic_load_n(&slot->page->version, __ATOMIC_ACQUIRE) == RECORD_VERSION_GONE)
             return PENDING;
         syscall(SYS_futex, &slot->page->change, FUTEX_WAIT, change, &step, NULL, 0);
         if (waiting->server)

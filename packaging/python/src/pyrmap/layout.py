@@ -4,6 +4,7 @@ from __future__ import annotations
 
 RECORD_SIZE = 128
 RECORD_VERSION = 1
+RECORD_VERSION_GONE = 0
 RECORD_NDIM_MAX = 4
 
 RECORD_FLAG_NONE = -1

@@ -80,6 +80,12 @@ def unpack_flag(buffer: Buffer) -> int:
     return flag
 
 
+def unpack_version(buffer: Buffer) -> int:
+    """The version alone."""
+    version: int = _FLAG.unpack_from(buffer, RECORD_OFFSETS["version"])[0]
+    return version
+
+
 def unpack_change(buffer: Buffer) -> int:
     """The futex word alone."""
     change: int = _CHANGE.unpack_from(buffer, RECORD_OFFSETS["change"])[0]

@@ -11,8 +11,8 @@ import time
 from typing import Callable, Optional
 
 from pyrmap import mapping
-from pyrmap.layout import RECORD_OFFSETS, RECORD_SIZE
-from pyrmap.record import Record, unpack, unpack_change, unpack_flag, unpack_round
+from pyrmap.layout import RECORD_OFFSETS, RECORD_SIZE, RECORD_VERSION_GONE
+from pyrmap.record import Record, unpack, unpack_change, unpack_flag, unpack_round, unpack_version
 from pyrmap.texts import read_text
 
 _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98, "ppc64le": 221}
@@ -116,6 +116,10 @@ class RecordFile:
             page = self._page if self._page is not None else os.pread(self.fd, RECORD_SIZE, 0)
             # Before the rest: a change that comes after this read ends the wait.
             change = unpack_change(page)
+            if unpack_version(page) == RECORD_VERSION_GONE:
+                # Nobody changes this page any more. The read fails, and says why.
+                os.pread(self.fd, RECORD_SIZE, 0)
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
             flag, round_ = unpack_flag(page), unpack_round(page)
             if ready(flag, round_):
                 return flag, round_
