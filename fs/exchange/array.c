@@ -11,9 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char fed_by_source[] = "the slot is chained: its input comes from its source";
 static const char over_quota[] = "it is more than limits.bytes_per_user allows";
-static const char still_read[] = "the input that was moved here is still being read elsewhere";
 
 enum handshake_event array_open_event(enum record_side side, enum handle_access access)
 {
@@ -65,31 +63,33 @@ static int begin(struct exchange *exchange, struct slot *slot, enum record_side 
                  enum handshake_event event, const struct caller *caller, const struct handle *handle,
                  uint64_t identity)
 {
-    struct handshake_step step =
-        handshake_judge(slot_state(slot), event, facts_about(slot, event, caller, handle));
-    bool writes = event != EVENT_OPEN_INPUT_READ && event != EVENT_OPEN_RESULT_READ;
+    struct handshake_step step = step_judge(exchange, slot, event, facts_about(slot, event, caller, handle));
     int result;
 
-    if (writes && side == RECORD_SIDE_INPUT && slot->source)
-        return refuse_event(exchange, slot, caller, event, -EBUSY, fed_by_source);
-    if (writes && step_array_is_shared(exchange, slot, side))
-        return refuse_event(exchange, slot, caller, event, -EBUSY, "a chained slot has the same pages");
     if (step.verdict == VERDICT_WAIT)
-        return WAIT_FOR_PEER;
-    if (step.verdict == VERDICT_REFUSE)
-        return refuse_event(exchange, slot, caller, event, -step.error,
-                            handshake_reason(slot_state(slot), event));
-    if (!(step.effects & EFFECT_FRESH_INPUT)) {
-        result = writes ? reclaim_segment(exchange, slot, side) : 0;
+        return wait_because(exchange, WAIT_FOR_PEER, step.reason);
+    if (step.verdict == VERDICT_REFUSE) {
+        refuse_event(exchange, slot, caller, event, -step.error, step.reason);
+        if (step.error == EIO) {
+            step_outcome_read(exchange, slot); /* by the one that gets this */
+            run_all(exchange);
+        }
+        return -step.error;
+    }
+    if (step.checks & CHECK_INPUT_UNREAD) {
+        result = reclaim_segment(exchange, slot, side);
         if (result < 0)
-            return refuse_event(exchange, slot, caller, event, result, still_read);
+            return refuse_event(exchange, slot, caller, event, result,
+                                handshake_check_reason(CHECK_INPUT_UNREAD));
+    }
+    if (!(step.effects & EFFECT_FRESH_INPUT)) {
         result = step_need_segment(exchange, slot, side);
         if (result < 0)
             return refuse_event(exchange, slot, caller, event, result,
                                 result == -EDQUOT ? over_quota : "the arena is full");
     }
     confirm_worker(slot, caller);
-    if (step.next != slot_state(slot) || step.effects) {
+    if (step_is_change(slot, &step)) {
         step_apply(exchange, slot, &step);
         run_all(exchange);
     }
@@ -136,13 +136,9 @@ void array_close(struct exchange *exchange, struct handle *handle)
 
     handle_delist(handle);
     if (slot && handle->file == SLOT_RESULT_BIN && handle->access == HANDLE_READS &&
-        slot_state(slot) == STATE_DONE && handle->segment == slot->segments[RECORD_SIDE_RESULT] &&
-        !slot->result_taken) {
-        slot->result_taken = 1;
-        if (slot->source) {
-            wait_queue(exchange, slot);
-            run_all(exchange);
-        }
+        handle->segment == slot->segments[RECORD_SIDE_RESULT]) {
+        step_outcome_read(exchange, slot);
+        run_all(exchange);
     }
     if (segment)
         segment_close(exchange->arena, segment);
@@ -345,9 +341,10 @@ bool array_may_write_unseen(struct exchange *exchange, struct segment *segment)
 int array_move_result(struct exchange *exchange, struct slot *from, struct slot *to,
                       const struct caller *caller)
 {
-    struct handshake_step take = handshake_judge(slot_state(from), EVENT_TAKE_RESULT, 0);
-    struct handshake_step give =
-        handshake_judge(from == to ? take.next : slot_state(to), EVENT_GIVE_INPUT, 0);
+    struct handshake_step take = step_judge(exchange, from, EVENT_TAKE_RESULT, 0);
+    struct handshake_step give = from == to
+                                     ? handshake_judge(take.next, EVENT_GIVE_INPUT, to->source ? FACT_FED : 0)
+                                     : step_judge(exchange, to, EVENT_GIVE_INPUT, 0);
     struct segment *segment = from->segments[RECORD_SIDE_RESULT];
     struct record moved = from->record;
     uint64_t number = from->arrays[RECORD_SIDE_RESULT].number;
@@ -355,13 +352,9 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     int result;
 
     if (take.verdict == VERDICT_REFUSE)
-        return refuse_event(exchange, from, caller, EVENT_TAKE_RESULT, -take.error,
-                            handshake_reason(slot_state(from), EVENT_TAKE_RESULT));
-    if (to->source)
-        return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -EBUSY, fed_by_source);
+        return refuse_event(exchange, from, caller, EVENT_TAKE_RESULT, -take.error, take.reason);
     if (give.verdict == VERDICT_REFUSE)
-        return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -give.error,
-                            handshake_reason(slot_state(to), EVENT_GIVE_INPUT));
+        return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -give.error, give.reason);
     if (segment) {
         result = step_charge(exchange, segment, to->uid, segment->charged);
         if (result < 0)
@@ -379,10 +372,10 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     if (segment) {
         to->segments[RECORD_SIDE_INPUT] = segment;
         to->arrays[RECORD_SIDE_INPUT].segment_id = segment->id;
-        to->arrays[RECORD_SIDE_INPUT].number = number;
     }
     to->arrays[RECORD_SIDE_INPUT].times = times;
     slot_touch_attributes(to, SLOT_DATA_BIN);
+    to->arrays[RECORD_SIDE_INPUT].number = number; /* an empty array without a segment keeps it as well */
     record_result_to_input(&to->record, &moved);
     to->filler = caller->process;
     step_announce(exchange, to, &give);

@@ -40,61 +40,32 @@ struct offer {
     uint64_t number; /* of the array or the failure: never given twice */
 };
 
-static struct offer offer_of(const struct slot *source, enum record_side side)
+static struct offer offer_of(struct exchange *exchange, const struct slot *source, enum record_side side)
 {
-    switch (slot_state(source)) {
-    case STATE_IDLE:
-    case STATE_FILLING:
-        break;
-    case STATE_READY:
-    case STATE_COMPUTING:
-        if (side == RECORD_SIDE_INPUT)
-            return (struct offer){OFFER_ARRAY, source->arrays[side].number};
-        break;
-    case STATE_DONE:
+    enum handshake_event event = side == RECORD_SIDE_INPUT ? EVENT_FOLLOW_INPUT : EVENT_FOLLOW_RESULT;
+    struct handshake_step step = step_judge(exchange, source, event, 0);
+
+    switch (step.verdict) {
+    case VERDICT_PROCEED:
         return (struct offer){OFFER_ARRAY, source->arrays[side].number};
-    case STATE_FAILED:
-        /* Its own failure does not spoil the input that it shares; an input that never came does. */
-        if (side == RECORD_SIDE_RESULT || !source->has_input)
-            return (struct offer){OFFER_FAILURE, source->failure};
-        return (struct offer){OFFER_ARRAY, source->arrays[side].number};
-    case HANDSHAKE_STATES:
+    case VERDICT_REFUSE:
+        return (struct offer){OFFER_FAILURE, source->failure};
+    case VERDICT_WAIT:
         break;
     }
     return (struct offer){OFFER_NOTHING, 0};
 }
 
-/* The result went where it belongs: to every follower, or at the end of a chain to a reader. */
-static bool result_was_taken(struct exchange *exchange, const struct slot *slot)
+/* How a slot takes what it is offered; DELIVER's verdict says as well whether it could take anything. */
+static struct handshake_step judge_offer(struct exchange *exchange, const struct slot *slot,
+                                         enum offer_kind kind)
 {
-    bool followed = false;
-
-    for (const struct slot *follower = first_follower(exchange, slot); follower;
-         follower = next_follower(exchange, follower)) {
-        if (follower->source_side != RECORD_SIDE_RESULT)
-            continue;
-        if (follower->source_taken != slot->arrays[RECORD_SIDE_RESULT].number)
-            return false;
-        followed = true;
-    }
-    return followed || slot->result_taken;
+    return step_judge(exchange, slot, kind == OFFER_FAILURE ? EVENT_SOURCE_FAILED : EVENT_DELIVER, 0);
 }
 
 static bool is_free(struct exchange *exchange, const struct slot *slot)
 {
-    switch (slot_state(slot)) {
-    case STATE_IDLE:
-    case STATE_FAILED:
-        return true;
-    case STATE_DONE:
-        return result_was_taken(exchange, slot);
-    case STATE_FILLING:
-    case STATE_READY:
-    case STATE_COMPUTING:
-    case HANDSHAKE_STATES:
-        break;
-    }
-    return false;
+    return judge_offer(exchange, slot, OFFER_ARRAY).verdict == VERDICT_PROCEED;
 }
 
 /* `follower`, or the first of its siblings after it, on this side. */
@@ -118,8 +89,10 @@ static bool walk(struct exchange *exchange, const struct slot *slot, enum record
         struct slot *next = NULL;
 
         if (at->source_taken != taken) {
-            if (!is_free(exchange, at))
+            if (!is_free(exchange, at)) {
+                exchange->blocker = at;
                 return false;
+            }
             at->ready_stamp = exchange->ready_stamp;
             next = follower_on_side(exchange, first_follower(exchange, at), RECORD_SIDE_INPUT);
         }
@@ -155,41 +128,99 @@ bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, e
     return all_ready(exchange, slot, side, slot->arrays[side].number);
 }
 
-/*
- * Free, and so are those with whom it will share the input, unless they are at work on the one that it has:
- * they take the next later, and this one takes none after that until they have. The publisher's own look at
- * them, in this very step, is as good: else a long chain of shared inputs would be walked once for each slot
- * in it.
- */
-static bool can_take(struct exchange *exchange, const struct slot *slot)
+bool chain_failure_taken(struct exchange *exchange, const struct slot *slot)
 {
-    if (!is_free(exchange, slot))
+    const struct slot *follower = first_follower(exchange, slot);
+
+    while (follower && (!slot->failure || follower->source_side != RECORD_SIDE_RESULT ||
+                        follower->source_taken == slot->failure))
+        follower = next_follower(exchange, follower);
+    exchange->blocker = follower;
+    return !follower;
+}
+
+void chain_explain_wait(struct exchange *exchange, char reason[SLOT_REASON_MAX])
+{
+    const char *why = judge_offer(exchange, exchange->blocker, OFFER_ARRAY).reason;
+    char name[32];
+
+    /* A name is any bytes, and this becomes a line of metadata.txt. */
+    snprintf(name, sizeof(name), "%.*s", (int)sizeof(name) - 1, exchange->blocker->name);
+    for (char *at = name; *at; at++)
+        *at = *at < 0x20 || *at == 0x7f ? '?' : *at;
+    snprintf(reason, SLOT_REASON_MAX, "follower %s can take no more yet: %s", name, why);
+}
+
+/*
+ * Whether a slot that may take what it is offered can, on account of those with whom it will share the input:
+ * they must be free as well, unless they are at work on the one that it has: they take the next later, and
+ * this one takes none after that until they have. The publisher's look at them, in this very step, is as
+ * good: else a long chain of shared inputs would be walked once for each slot in it.
+ */
+static bool can_take(struct exchange *exchange, const struct slot *slot, const struct handshake_step *step)
+{
+    if (step->verdict != VERDICT_PROCEED)
         return false;
-    return slot->ready_stamp == exchange->ready_stamp ||
+    return !(step->checks & CHECK_INPUT_FOLLOWERS) || slot->ready_stamp == exchange->ready_stamp ||
            chain_followers_ready(exchange, slot, RECORD_SIDE_INPUT);
 }
 
-/* Whether chain_pull would change anything. */
-static bool has_something_to_pull(struct exchange *exchange, const struct slot *slot)
+/* The source tries again what this slot has failed with. */
+static bool is_recalled(struct exchange *exchange, const struct slot *slot, const struct slot *source,
+                        struct handshake_step *step)
+{
+    if (!source->recalled || slot->source_taken != source->recalled)
+        return false;
+    *step = step_judge(exchange, slot, EVENT_SOURCE_RETRIES, 0);
+    return step_is_change(slot, step);
+}
+
+/* What chain_pull would do. */
+static bool find_pull(struct exchange *exchange, const struct slot *slot, struct offer *offer,
+                      struct handshake_step *step)
 {
     const struct slot *source = source_of(exchange, slot);
-    struct offer offer = offer_of(source, (enum record_side)slot->source_side);
 
-    if (slot->failed_by_source && offer.kind != OFFER_FAILURE)
+    *offer = (struct offer){OFFER_NOTHING, 0};
+    if (is_recalled(exchange, slot, source, step))
         return true;
-    return offer.kind != OFFER_NOTHING && offer.number != slot->source_taken && can_take(exchange, slot);
+    *offer = offer_of(exchange, source, (enum record_side)slot->source_side);
+    if (offer->kind == OFFER_NOTHING || offer->number == slot->source_taken)
+        return false;
+    *step = judge_offer(exchange, slot, offer->kind);
+    return can_take(exchange, slot, step);
+}
+
+static bool has_something_to_pull(struct exchange *exchange, const struct slot *slot)
+{
+    struct handshake_step step;
+    struct offer offer;
+
+    return find_pull(exchange, slot, &offer, &step);
 }
 
 /* --- deliveries --- */
 
-static void take_failure(struct exchange *exchange, struct slot *slot, const struct slot *source)
+static struct slot_failure blame(const struct slot *source)
+{
+    struct slot_failure failed = {.cause = CAUSE_SOURCE};
+
+    strcpy(failed.source, source->name);
+    return failed;
+}
+
+static void take_failure(struct exchange *exchange, struct slot *slot, const struct slot *source,
+                         const struct handshake_step *step)
 {
     static const char gap[] = "\n[...]\n";
+    struct slot_failure failed = blame(source);
     char *text = malloc(TEXT_ERROR_MAX + 2 * SLOT_NAME_MAX);
     size_t size = 0;
     ssize_t got;
 
-    if (text) {
+    if (text && slot_state(source) != STATE_FAILED) {
+        size = (size_t)sprintf(text, "source %s failed, and has begun its next round since\n", source->name);
+    } else if (text) {
         size = (size_t)sprintf(text, "source %s failed: ", source->name);
         got = text_read(exchange->arena, source, SLOT_ERROR, text + size, TEXT_ERROR_MAX, 0);
         if (got > 0)
@@ -201,56 +232,43 @@ static void take_failure(struct exchange *exchange, struct slot *slot, const str
             size = FAILURE_TEXT_MAX;
         }
     }
-    step_fail(exchange, slot, text ? text : "", size);
-    slot->failed_by_source = 1;
+    step_fail(exchange, slot, step, &failed, text ? text : "", size);
     free(text);
 }
 
 static void take_array(struct exchange *exchange, struct slot *slot, struct slot *source,
-                       enum record_side side)
+                       const struct handshake_step *step)
 {
-    struct handshake_step step = {VERDICT_PROCEED, 0, STATE_READY, 0,
-                                  EFFECT_CLEAR_ERROR | EFFECT_FRESH_RESULT};
+    enum record_side side = (enum record_side)slot->source_side;
 
-    if (slot_state(slot) != STATE_IDLE)
-        step.effects |= EFFECT_NEW_ROUND;
-    step_take(exchange, slot, &step);
+    step_take(exchange, slot, step);
     step_adopt(exchange, slot, RECORD_SIDE_INPUT, source, side);
     if (side == RECORD_SIDE_INPUT)
         record_copy_side(&slot->record, &source->record, RECORD_SIDE_INPUT);
     else
         record_result_to_input(&slot->record, &source->record);
     slot->last_size[RECORD_SIDE_INPUT] = source->last_size[side];
-    slot->has_input = 1;
-    step_announce(exchange, slot, &step);
-}
-
-static void wait_again(struct exchange *exchange, struct slot *slot)
-{
-    struct handshake_step step = {VERDICT_PROCEED, 0, STATE_IDLE, 0,
-                                  EFFECT_CLEAR_ERROR | EFFECT_FRESH_INPUT | EFFECT_FRESH_RESULT};
-
-    step_apply(exchange, slot, &step);
+    step_announce(exchange, slot, step);
 }
 
 void chain_pull(struct exchange *exchange, struct slot *slot)
 {
     struct slot *source = source_of(exchange, slot);
-    enum record_side side = (enum record_side)slot->source_side;
-    struct offer offer = offer_of(source, side);
+    struct handshake_step step;
+    struct offer offer;
 
-    if (!has_something_to_pull(exchange, slot))
+    if (!find_pull(exchange, slot, &offer, &step))
         return;
-    if (slot->failed_by_source && offer.kind == OFFER_NOTHING) {
-        wait_again(exchange, slot);
+    if (offer.kind == OFFER_NOTHING) {
+        step_apply(exchange, slot, &step);
         return;
     }
     slot->source_taken = offer.number;
     if (offer.kind == OFFER_FAILURE)
-        take_failure(exchange, slot, source);
+        take_failure(exchange, slot, source, &step);
     else
-        take_array(exchange, slot, source, side);
-    wait_queue(exchange, source); /* its result was taken: it may take its next input itself */
+        take_array(exchange, slot, source, &step);
+    wait_queue(exchange, source); /* its outcome was taken: it may take its next input itself */
 }
 
 void chain_queue_neighbours(struct exchange *exchange, struct slot *slot)
@@ -281,24 +299,20 @@ void chain_queue_neighbours(struct exchange *exchange, struct slot *slot)
 int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source, enum record_side side,
                const struct caller *caller)
 {
-    static const char operation[] = "chain the slot";
+    const struct slot *up = slot == source ? slot : source_of(exchange, source);
+    struct handshake_step step;
     struct slot *sibling;
 
-    if (slot->source)
-        return refuse_operation(exchange, slot, caller, operation, -EEXIST, "it has a source already");
-    for (const struct slot *up = slot == source ? slot : source_of(exchange, source); up;
-         up = source_of(exchange, up)) {
-        if (up == slot)
-            return refuse_operation(exchange, slot, caller, operation, -ELOOP,
-                                    "the chain would close on itself");
-    }
-    if (slot_state(slot) != STATE_IDLE && slot_state(slot) != STATE_DONE && slot_state(slot) != STATE_FAILED)
-        return refuse_operation(exchange, slot, caller, operation, -EBUSY,
-                                "it has an input on its way already");
+    while (up && up != slot)
+        up = source_of(exchange, up);
+    step = step_judge(exchange, slot, EVENT_LINK, up ? FACT_LOOP : 0);
+    if (step.verdict == VERDICT_REFUSE)
+        return refuse_event(exchange, slot, caller, EVENT_LINK, -step.error, step.reason);
     slot->source = slot_index(exchange->slots, source);
     slot->source_side = side;
     slot->source_serial = slots_serial(exchange->slots);
-    slot->source_taken = 0;
+    /* What the source failed with in a round that is over is not this slot's. */
+    slot->source_taken = slot_state(source) == STATE_FAILED ? 0 : source->failure;
     slot->times[SLOT_SOURCE] = slot_times_now();
     slot_touch(slot, SLOT_DIRECTORY);
     sibling = first_follower(exchange, source);
@@ -330,22 +344,24 @@ void chain_unlink(struct exchange *exchange, struct slot *slot)
     slot_touch(slot, SLOT_DIRECTORY);
     slots_changed(exchange->slots);
     slot->source_taken = 0;
-    slot->failed_by_source = 0;
     step_unshare(exchange, slot);
     wait_queue(exchange, source); /* its publisher may have waited for this slot */
 }
 
 void chain_slot_removed(struct exchange *exchange, struct slot *slot)
 {
+    struct slot_failure failed = blame(slot);
     char text[SLOT_NAME_MAX + 32];
     struct slot *follower;
     int size = snprintf(text, sizeof(text), "source %s was removed\n", slot->name);
 
     while ((follower = first_follower(exchange, slot))) {
+        struct handshake_step step = step_judge(exchange, follower, EVENT_SOURCE_REMOVED, 0);
+
         chain_unlink(exchange, follower);
         exchange->hooks.source_removed(exchange->hooks.context, follower);
-        if (slot_state(follower) == STATE_IDLE)
-            step_fail(exchange, follower, text, (size_t)size);
+        if (step_is_change(follower, &step))
+            step_fail(exchange, follower, &step, &failed, text, (size_t)size);
     }
     chain_unlink(exchange, slot);
 }

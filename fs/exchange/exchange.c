@@ -88,10 +88,10 @@ void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid
 
 int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)
 {
-    struct handshake_step step = handshake_judge(slot_state(slot), EVENT_UNLINK, 0);
+    struct handshake_step step = step_judge(exchange, slot, EVENT_UNLINK, 0);
 
     (void)caller;
-    if (step.next != slot_state(slot) || step.effects) {
+    if (step_is_change(slot, &step)) {
         step_take(exchange, slot, &step);
         /* For the kernel the old ones have no name any more. */
         step_renew_inode(slot, RECORD_SIDE_INPUT);
@@ -100,6 +100,12 @@ int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct c
     }
     run_all(exchange);
     return 0;
+}
+
+void exchange_outcome_read(struct exchange *exchange, struct slot *slot)
+{
+    step_outcome_read(exchange, slot);
+    run_all(exchange);
 }
 
 int exchange_chain(struct exchange *exchange, struct slot *slot, struct slot *source, enum record_side side,
@@ -133,18 +139,18 @@ static void worker_exited(void *context, struct process_bond *bond)
 {
     struct exchange *exchange = context;
     struct slot *slot = container_of(bond, struct slot, worker_bond);
-    pid_t worker = slot->worker;
+    struct handshake_step step = step_judge(exchange, slot, EVENT_WORKER_DIED, 0);
+    struct slot_failure failed = {.cause = CAUSE_WORKER, .pid = slot->worker};
     char text[128];
     int size;
 
     slot->worker = 0;
     slot_touch(slot, SLOT_WORKER);
-    if (slot->worker_round < slot->record.round ||
-        handshake_judge(slot_state(slot), EVENT_WORKER_DIED, 0).next == slot_state(slot))
+    if (!step_is_change(slot, &step))
         return;
     size = snprintf(text, sizeof(text), "worker %d exited before it published the result of round %llu\n",
-                    (int)worker, (unsigned long long)slot->record.round);
-    step_fail(exchange, slot, text, (size_t)size);
+                    (int)failed.pid, (unsigned long long)slot->record.round);
+    step_fail(exchange, slot, &step, &failed, text, (size_t)size);
     run_all(exchange);
 }
 
@@ -259,8 +265,10 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
 int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
 {
     static const char restarted[] = "the filesystem was restarted while the result was being computed\n";
+    const struct slot_failure failed = {.cause = CAUSE_RESTART};
     struct inspection inspection = {exchange->arena, error};
     int result = slots_visit_segments(exchange->slots, look_at_segment, &inspection);
+    struct handshake_step step;
     struct slot *slot = NULL;
     uint32_t index = 0;
 
@@ -291,8 +299,9 @@ int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
             exchange_remove(exchange, slot);
             continue;
         }
-        if (slot_state(slot) == STATE_COMPUTING || (slot->worker && slot_state(slot) == STATE_READY))
-            step_fail(exchange, slot, restarted, sizeof(restarted) - 1);
+        step = step_judge(exchange, slot, EVENT_RESTART, 0);
+        if (step_is_change(slot, &step))
+            step_fail(exchange, slot, &step, &failed, restarted, sizeof(restarted) - 1);
         slot->worker = 0;
     }
     segment_sweep(exchange->arena);

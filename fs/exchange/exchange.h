@@ -35,6 +35,8 @@ int exchange_mkdir(struct exchange *exchange, const char *name, const struct cal
 /* Ends waits with ECANCELED; followers that wait fail; open handles keep their pages. */
 void exchange_remove(struct exchange *exchange, struct slot *slot);
 void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid);
+/* A reader has had the outcome of the round. */
+void exchange_outcome_read(struct exchange *exchange, struct slot *slot);
 /* unlink of data.bin, result.bin or metadata.bin. */
 int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller);
 

@@ -105,19 +105,17 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
 {
     bool input = checks & CHECK_INPUT_FITS;
     enum record_side side = input ? RECORD_SIDE_INPUT : RECORD_SIDE_RESULT;
+    enum handshake_check released = checks & (CHECK_INPUT_RELEASED | CHECK_RESULT_RELEASED);
     uint64_t size, allocated;
-    char reason[120];
+    char reason[SLOT_REASON_MAX];
     int result;
 
     /* The daemon's own descriptor is a writer as well; who asked for the reservation has a right to its end.
      */
     if (slot->sizing[side] > 0)
-        return WAIT_FOR_WORK;
-    if (checks & (CHECK_INPUT_RELEASED | CHECK_RESULT_RELEASED) && still_written(exchange, slot, side))
-        return refuse_event(
-            exchange, slot, caller, event, -EBUSY,
-            input ? "data.bin is still open or mapped for writing: munmap and close it first"
-                  : "result.bin is still open or mapped for writing: munmap and close it first");
+        return wait_because(exchange, WAIT_FOR_WORK, "its pages are being reserved");
+    if (released && still_written(exchange, slot, side))
+        return refuse_event(exchange, slot, caller, event, -EBUSY, handshake_check_reason(released));
     result = step_array_stat(exchange, slot, side, &size, &allocated);
     if (result < 0)
         return result;
@@ -135,8 +133,14 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
     if (result < 0)
         return refuse_event(exchange, slot, caller, event, result,
                             "the data could not be made safe in the arena");
-    if (result == 0 && !chain_followers_ready(exchange, slot, side))
-        return WAIT_FOR_PEER;
+    if (result == WAIT_FOR_WORK)
+        return wait_because(exchange, result, "the data is being made safe in the arena");
+    if ((checks & CHECK_FAILURE_TAKEN && !chain_failure_taken(exchange, slot)) ||
+        (checks & (CHECK_INPUT_FOLLOWERS | CHECK_RESULT_FOLLOWERS) &&
+         !chain_followers_ready(exchange, slot, side))) {
+        chain_explain_wait(exchange, reason);
+        return wait_because(exchange, WAIT_FOR_PEER, reason);
+    }
     slot->last_size[side] = exchange->last_size[side] = size;
     return result;
 }
@@ -145,21 +149,13 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
                    enum handshake_event event, const struct record *proposed)
 {
     uint32_t facts = proposed->result_length == 0 ? FACT_EMPTY_RESULT : 0;
-    struct handshake_step step = handshake_judge(slot_state(slot), event, facts);
+    struct handshake_step step = step_judge(exchange, slot, event, facts);
     struct record candidate = slot->record;
     enum record_side side = event == EVENT_FLAG_INPUT ? RECORD_SIDE_INPUT : RECORD_SIDE_RESULT;
     int result;
 
     if (step.verdict == VERDICT_REFUSE)
-        return refuse_event(exchange, slot, caller, event, -step.error,
-                            handshake_reason(slot_state(slot), event));
-    if (event == EVENT_FLAG_INPUT && slot->source &&
-        (slot_state(slot) != STATE_FAILED || slot->failed_by_source))
-        return refuse_event(exchange, slot, caller, event, -EBUSY,
-                            "the slot is chained: its input comes from its source");
-    if (event == EVENT_FLAG_INPUT && slot_state(slot) == STATE_FAILED && !slot->has_input)
-        return refuse_event(exchange, slot, caller, event, -EPROTO,
-                            "the round failed before it had an input");
+        return refuse_event(exchange, slot, caller, event, -step.error, step.reason);
     if (!step.checks)
         return 0;
     record_copy_side(&candidate, proposed, side);
@@ -169,10 +165,8 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
     record_copy_side(&slot->record, &candidate, side);
     if (side == RECORD_SIDE_INPUT) {
         record_reset_side(&slot->record, RECORD_SIDE_RESULT);
-        slot->has_input = 1;
         slot->text_serial[RECORD_SIDE_INPUT] = 0; /* a retry may describe the same bytes otherwise */
     } else {
-        slot->result_taken = 0;
         exchange->counts.rounds++;
     }
     if (slot->segments[side])
@@ -184,12 +178,11 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
 static int drop(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                 const struct record *proposed, uint32_t touched)
 {
-    struct handshake_step step = handshake_judge(slot_state(slot), EVENT_FLAG_NONE, 0);
+    struct handshake_step step = step_judge(exchange, slot, EVENT_FLAG_NONE, 0);
 
     if (step.verdict == VERDICT_REFUSE)
-        return refuse_event(exchange, slot, caller, EVENT_FLAG_NONE, -step.error,
-                            handshake_reason(slot_state(slot), EVENT_FLAG_NONE));
-    if (step.effects || step.next != slot_state(slot))
+        return refuse_event(exchange, slot, caller, EVENT_FLAG_NONE, -step.error, step.reason);
+    if (step_is_change(slot, &step))
         step_apply(exchange, slot, &step);
     if (touched & RECORD_TOUCHED_INPUT) {
         /* Announces the next input, as PyRMap's metadata does before its data. */
@@ -212,10 +205,9 @@ static int edit(struct exchange *exchange, struct slot *slot, const struct calle
 
         if (!(touched & sides[side].touched))
             continue;
-        step = handshake_judge(slot_state(slot), sides[side].event, 0);
+        step = step_judge(exchange, slot, sides[side].event, 0);
         if (step.verdict == VERDICT_REFUSE)
-            return refuse_event(exchange, slot, caller, sides[side].event, -step.error,
-                                handshake_reason(slot_state(slot), sides[side].event));
+            return refuse_event(exchange, slot, caller, sides[side].event, -step.error, step.reason);
     }
     if (touched & RECORD_TOUCHED_INPUT)
         record_copy_side(&slot->record, proposed, RECORD_SIDE_INPUT);
@@ -229,13 +221,13 @@ static int edit(struct exchange *exchange, struct slot *slot, const struct calle
 int publish_failure(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                     const char *text, size_t size)
 {
-    struct handshake_step step = handshake_judge(slot_state(slot), EVENT_FLAG_FAILED, 0);
+    struct handshake_step step = step_judge(exchange, slot, EVENT_FLAG_FAILED, 0);
+    struct slot_failure failed = {.cause = CAUSE_CLIENT, .pid = caller->process};
 
     if (step.verdict == VERDICT_REFUSE)
-        return refuse_event(exchange, slot, caller, EVENT_FLAG_FAILED, -step.error,
-                            handshake_reason(slot_state(slot), EVENT_FLAG_FAILED));
-    if (slot_state(slot) != STATE_FAILED)
-        step_fail(exchange, slot, text, size);
+        return refuse_event(exchange, slot, caller, EVENT_FLAG_FAILED, -step.error, step.reason);
+    if (step_is_change(slot, &step))
+        step_fail(exchange, slot, &step, &failed, text, size);
     run_all(exchange);
     return 0;
 }

@@ -10,14 +10,17 @@ static void retry_waiters(struct exchange *exchange, struct slot *slot)
     exchange->cursor = LIST_FIRST(&slot->waiters);
     while (exchange->cursor) {
         struct wait *wait = exchange->cursor;
+        struct handshake_step step;
         int result;
 
         exchange->cursor = LIST_NEXT(wait, link);
         /* Thousands may wait for one thing: a look at the table spares most of them the rest of a try. */
-        if (handshake_judge(slot_state(slot), wait->event, FACT_CALLER_FILLS).verdict == VERDICT_WAIT)
-            continue;
-        result = wait->retry(wait);
-        if (result != WAIT_FOR_PEER && result != WAIT_FOR_WORK)
+        step = handshake_judge(slot_state(slot), wait->event, FACT_CALLER_FILLS);
+        result = step.verdict == VERDICT_WAIT ? wait_because(exchange, WAIT_FOR_PEER, step.reason)
+                                              : wait->retry(wait);
+        if (result == WAIT_FOR_PEER || result == WAIT_FOR_WORK)
+            wait_stay(wait, result);
+        else
             wait_end(wait, result);
     }
 }

@@ -36,10 +36,12 @@ struct exchange {
     struct exchange_counts counts;
     uint32_t first_queued, last_queued; /* slots whose waiters and followers have to be looked at */
     bool running;
-    uint64_t ready_stamp;  /* of the last walk of chain_followers_ready */
-    struct wait *cursor;   /* run_all is about to look at this one */
-    uint64_t last_size[2]; /* bytes, by enum record_side: of what was published last */
-    uint64_t log_second;   /* refusals are logged at a bounded rate */
+    uint64_t ready_stamp;              /* of the last walk of chain_followers_ready */
+    const struct slot *blocker;        /* the slot that it found not ready */
+    char wait_reason[SLOT_REASON_MAX]; /* of the operation that has to wait now */
+    struct wait *cursor;               /* run_all is about to look at this one */
+    uint64_t last_size[2];             /* bytes, by enum record_side: of what was published last */
+    uint64_t log_second;               /* refusals are logged at a bounded rate */
     uint32_t log_lines;
 };
 

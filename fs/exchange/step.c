@@ -203,6 +203,83 @@ void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side s
     slot->arrays[side].segment_id = segment->id;
 }
 
+/*
+ * The outcome went where it belongs: to every follower, or at the end of a chain to a reader. A round that
+ * failed before it had an input owes that to the followers of its input as well.
+ */
+static bool outcome_was_taken(const struct exchange *exchange, const struct slot *slot)
+{
+    bool has_failed = slot_state(slot) == STATE_FAILED;
+    uint64_t outcome = has_failed ? slot->failure : slot->arrays[RECORD_SIDE_RESULT].number;
+    bool followed = false;
+
+    for (const struct slot *follower = slot_at(exchange->slots, slot->first_follower); follower;
+         follower = slot_at(exchange->slots, follower->next_follower)) {
+        bool of_result = follower->source_side == RECORD_SIDE_RESULT;
+
+        if (!of_result && !(has_failed && !slot->has_input))
+            continue;
+        if (follower->source_taken != outcome)
+            return false;
+        followed = followed || of_result;
+    }
+    return followed || slot->outcome_taken;
+}
+
+struct handshake_step step_judge(const struct exchange *exchange, const struct slot *slot,
+                                 enum handshake_event event, uint32_t facts)
+{
+    facts |= slot->source ? FACT_FED : 0;
+    facts |= slot->has_input ? FACT_HAS_INPUT : 0;
+    facts |= slot->failure ? FACT_FAILURE : 0;
+    facts |= slot->failed.cause == CAUSE_SOURCE ? FACT_BY_SOURCE : 0;
+    switch (event) {
+    case EVENT_OPEN_INPUT_WRITE:
+    case EVENT_RESIZE_INPUT:
+        facts |= step_array_is_shared(exchange, slot, RECORD_SIDE_INPUT) ? FACT_SHARED : 0;
+        break;
+    case EVENT_OPEN_RESULT_WRITE:
+    case EVENT_RESIZE_RESULT:
+        facts |= step_array_is_shared(exchange, slot, RECORD_SIDE_RESULT) ? FACT_SHARED : 0;
+        break;
+    case EVENT_DELIVER:
+    case EVENT_SOURCE_FAILED:
+        facts |= outcome_was_taken(exchange, slot) ? FACT_TAKEN : 0;
+        break;
+    case EVENT_WORKER_DIED:
+        facts |= slot->worker_round >= slot->record.round ? FACT_BOUND : 0;
+        break;
+    case EVENT_RESTART:
+        facts |= slot->worker ? FACT_BOUND : 0;
+        break;
+    case EVENT_OPEN_INPUT_READ:
+    case EVENT_OPEN_RESULT_READ:
+    case EVENT_FLAG_INPUT:
+    case EVENT_FLAG_RESULT:
+    case EVENT_FLAG_FAILED:
+    case EVENT_FLAG_NONE:
+    case EVENT_EDIT_INPUT:
+    case EVENT_EDIT_RESULT:
+    case EVENT_UNLINK:
+    case EVENT_TAKE_RESULT:
+    case EVENT_GIVE_INPUT:
+    case EVENT_LINK:
+    case EVENT_FOLLOW_INPUT:
+    case EVENT_FOLLOW_RESULT:
+    case EVENT_SOURCE_RETRIES:
+    case EVENT_SOURCE_REMOVED:
+    case EVENT_OUTCOME_READ:
+    case HANDSHAKE_EVENTS:
+        break;
+    }
+    return handshake_judge(slot_state(slot), event, facts);
+}
+
+bool step_is_change(const struct slot *slot, const struct handshake_step *step)
+{
+    return step->next != slot_state(slot) || step->effects;
+}
+
 void step_take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
 {
     enum handshake_state before = slot_state(slot);
@@ -217,12 +294,23 @@ void step_take(struct exchange *exchange, struct slot *slot, const struct handsh
     if (step->effects & EFFECT_FRESH_RESULT) {
         step_drop_array(exchange, slot, RECORD_SIDE_RESULT);
         record_reset_side(&slot->record, RECORD_SIDE_RESULT);
-        slot->result_taken = 0;
     }
     if (step->effects & EFFECT_CLEAR_ERROR) {
         text_resize(exchange->arena, slot, SLOT_ERROR, 0);
-        slot->failed_by_source = 0;
+        slot->failed = (struct slot_failure){.cause = CAUSE_NONE};
     }
+    if (step->effects & EFFECT_RECALL)
+        slot->recalled = slot->failure;
+    if (step->effects & (EFFECT_RECALL | EFFECT_INPUT))
+        slot->failure = 0;
+    if (step->effects & EFFECT_INPUT)
+        slot->has_input = 1;
+    if (step->effects & EFFECT_OUTCOME)
+        slot->outcome_taken = 0;
+    if (step->effects & EFFECT_FAILURE)
+        slot->failure = slots_serial(exchange->slots);
+    if (step->effects & EFFECT_TAKEN)
+        slot->outcome_taken = 1;
     slot_enter_state(exchange->slots, slot, step->next);
     slot->record.flag = handshake_flag(step->next);
     if (step->next != STATE_FILLING)
@@ -234,13 +322,32 @@ void step_take(struct exchange *exchange, struct slot *slot, const struct handsh
     }
 }
 
+void step_outcome_read(struct exchange *exchange, struct slot *slot)
+{
+    struct handshake_step step = step_judge(exchange, slot, EVENT_OUTCOME_READ, 0);
+
+    if (!(step.effects & EFFECT_TAKEN) || slot->outcome_taken)
+        return;
+    step_take(exchange, slot, &step);
+    if (slot->source)
+        wait_queue(exchange, slot);
+}
+
 void step_announce(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
 {
+    const struct wait *wait;
+    bool is_read = false;
+
     step_changed(exchange, slot);
     if (step->effects & EFFECT_CANCEL_WAITERS)
         wait_end_all(slot, -ECANCELED);
-    if (step->effects & EFFECT_FAIL_WAITERS)
+    if (step->effects & EFFECT_FAIL_WAITERS) {
+        LIST_FOREACH (wait, &slot->waiters, link)
+            is_read = is_read || wait->event == EVENT_OPEN_RESULT_READ;
         wait_end_all(slot, -EIO);
+        if (is_read)
+            step_outcome_read(exchange, slot);
+    }
 }
 
 void step_apply(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
@@ -249,16 +356,14 @@ void step_apply(struct exchange *exchange, struct slot *slot, const struct hands
     step_announce(exchange, slot, step);
 }
 
-void step_fail(struct exchange *exchange, struct slot *slot, const char *text, size_t size)
+void step_fail(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
+               const struct slot_failure *failed, const char *text, size_t size)
 {
-    struct handshake_step step = {VERDICT_PROCEED, 0, STATE_FAILED, 0, EFFECT_FAIL_WAITERS};
-
-    if (slot_state(slot) == STATE_DONE || slot_state(slot) == STATE_FAILED)
-        step.effects |= EFFECT_NEW_ROUND | EFFECT_FRESH_INPUT | EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR;
-    slot->failure = slots_serial(exchange->slots);
     log_debug("%s: failed: %.*s", slot->name, (int)(size < 200 ? size : 200), text);
-    step_apply(exchange, slot, &step);
-    /* Who is woken by the state asks for the text later than this. A full arena costs the text, not the
+    step_take(exchange, slot, step);
+    slot->failed = *failed;
+    step_announce(exchange, slot, step);
+    /* A client that the state wakes asks for the text later than this. A full arena costs the text, not the
      * failure. */
     text_resize(exchange->arena, slot, SLOT_ERROR, 0);
     text_write(exchange->arena, slot, SLOT_ERROR, text, size, 0);

@@ -10,14 +10,26 @@
 #include "slot/slot.h"
 
 /*
+ * Judges an event with all that the slot itself tells; facts: what else the caller knows. Only what was
+ * judged is taken.
+ */
+struct handshake_step step_judge(const struct exchange *exchange, const struct slot *slot,
+                                 enum handshake_event event, uint32_t facts);
+/* Whether taking it would change anything. */
+bool step_is_change(const struct slot *slot, const struct handshake_step *step);
+
+/*
  * Takes a step that was judged and checked, then tells everybody. In two halves for a caller that has more to
  * change in between: a client must not see the flag before the fields that belong to it.
  */
 void step_apply(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
 void step_take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
 void step_announce(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
-/* FAILED with this text, whoever is to blame. */
-void step_fail(struct exchange *exchange, struct slot *slot, const char *text, size_t size);
+/* The same for a step to FAILED: what is to blame, and the text for `error`. */
+void step_fail(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
+               const struct slot_failure *failed, const char *text, size_t size);
+/* A reader has had the outcome of the round. */
+void step_outcome_read(struct exchange *exchange, struct slot *slot);
 /* The record or state changed: bumps change, updates the mapped page, queues the slot. */
 void step_changed(struct exchange *exchange, struct slot *slot);
 

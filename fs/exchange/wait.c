@@ -5,6 +5,8 @@
 #include "exchange/refuse.h"
 #include "exchange/shared.h"
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 void wait_queue(struct exchange *exchange, struct slot *slot)
 {
@@ -39,12 +41,33 @@ static void deadline_expired(struct deadline *deadline)
     struct wait *wait = container_of(deadline, struct wait, deadline);
     struct caller caller = {.thread = wait->process, .process = wait->process};
 
-    refuse_event(wait->exchange, wait->slot, &caller, wait->event, -ETIMEDOUT,
-                 handshake_reason(slot_state(wait->slot), wait->event));
+    refuse_event(wait->exchange, wait->slot, &caller, wait->event, -ETIMEDOUT, wait->reason);
     wait_end(wait, -ETIMEDOUT);
 }
 
-void wait_park(struct exchange *exchange, struct wait *wait, struct slot *slot)
+int wait_because(struct exchange *exchange, int why, const char *reason)
+{
+    snprintf(exchange->wait_reason, sizeof(exchange->wait_reason), "%s", reason);
+    return why;
+}
+
+const char *wait_reason(const struct exchange *exchange)
+{
+    return exchange->wait_reason;
+}
+
+void wait_stay(struct wait *wait, int why)
+{
+    struct exchange *exchange = wait->exchange;
+
+    memcpy(wait->reason, exchange->wait_reason, sizeof(wait->reason));
+    if (why == WAIT_FOR_WORK)
+        deadline_clear(&wait->deadline);
+    else if (exchange->limits.wait_timeout_ms && !wait->deadline.set)
+        deadline_set(exchange->deadlines, &wait->deadline, exchange->limits.wait_timeout_ms);
+}
+
+void wait_park(struct exchange *exchange, struct wait *wait, struct slot *slot, int why)
 {
     wait->exchange = exchange;
     wait->slot = slot;
@@ -54,8 +77,7 @@ void wait_park(struct exchange *exchange, struct wait *wait, struct slot *slot)
     exchange->counts.waiters++;
     wait->deadline.set = NULL;
     wait->deadline.expired = deadline_expired;
-    if (exchange->limits.wait_timeout_ms)
-        deadline_set(exchange->deadlines, &wait->deadline, exchange->limits.wait_timeout_ms);
+    wait_stay(wait, why);
 }
 
 void wait_unpark(struct wait *wait)

@@ -17,6 +17,10 @@ enum {
     WAIT_FOR_WORK = 2, /* of the background; O_NONBLOCK is no reason to give up */
 };
 
+/* Returns `why`, which is one of the above, and keeps the reason until the request is parked or refused. */
+int wait_because(struct exchange *exchange, int why, const char *reason);
+const char *wait_reason(const struct exchange *exchange);
+
 /*
  * A parked request, embedded in what its owner keeps of it. retry is called whenever the slot changed: it
  * tries again and returns WAIT_FOR_PEER or WAIT_FOR_WORK to stay parked, or any other result, upon which
@@ -30,11 +34,15 @@ struct wait {
     enum handshake_event event;
     pid_t process;
     uint64_t since_ms;
+    char reason[SLOT_REASON_MAX]; /* what it waits for now, in words */
     int (*retry)(struct wait *wait);
     void (*end)(struct wait *wait, int result);
 };
 
-void wait_park(struct exchange *exchange, struct wait *wait, struct slot *slot);
+/* why: what the operation returned just now. wait_timeout ends a request only while it waits for a peer. */
+void wait_park(struct exchange *exchange, struct wait *wait, struct slot *slot, int why);
+/* A retry returned this: it stays parked, perhaps for another reason. */
+void wait_stay(struct wait *wait, int why);
 /* A request that was interrupted: takes it out, calls nothing. */
 void wait_unpark(struct wait *wait);
 /* Takes it out and ends it. */

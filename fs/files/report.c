@@ -81,23 +81,29 @@ static enum slot_file file_of_event(enum handshake_event event)
     case EVENT_EDIT_INPUT:
     case EVENT_EDIT_RESULT:
     case EVENT_UNLINK:
+    case EVENT_LINK:
+    case EVENT_FOLLOW_INPUT:
+    case EVENT_FOLLOW_RESULT:
+    case EVENT_DELIVER:
+    case EVENT_SOURCE_FAILED:
+    case EVENT_SOURCE_RETRIES:
+    case EVENT_SOURCE_REMOVED:
+    case EVENT_OUTCOME_READ:
     case EVENT_WORKER_DIED:
+    case EVENT_RESTART:
     case HANDSHAKE_EVENTS:
         break;
     }
     return SLOT_METADATA_BIN;
 }
 
-static void report_waiter(const struct slot *slot, const struct wait *wait, FILE *out)
+static void report_waiter(const struct wait *wait, FILE *out)
 {
     uint64_t waited = deadline_now_ms() - wait->since_ms;
 
     fprintf(out, "waiting=%d %s %llu.%03llus ", wait->process, slot_file_name(file_of_event(wait->event)),
             (unsigned long long)(waited / 1000), (unsigned long long)(waited % 1000));
-    if (wait->event == EVENT_FLAG_INPUT || wait->event == EVENT_FLAG_RESULT)
-        fprintf(out, "a follower has not taken the last one yet\n");
-    else
-        fprintf(out, "%s\n", handshake_reason(slot_state(slot), wait->event));
+    fprintf(out, "%s\n", wait->reason);
 }
 
 static void report_waiters(const struct slot *slot, FILE *out)
@@ -108,9 +114,31 @@ static void report_waiters(const struct slot *slot, FILE *out)
     LIST_FOREACH (wait, &slot->waiters, link) {
         if (++count > LINES_OF_A_KIND)
             break;
-        report_waiter(slot, wait, out);
+        report_waiter(wait, out);
     }
     report_more("waiting_more", slot->wait_count, out);
+}
+
+static void report_failure(const struct slot_failure *failed, FILE *out)
+{
+    switch ((enum slot_cause)failed->cause) {
+    case CAUSE_NONE:
+        break;
+    case CAUSE_CLIENT:
+        fputs("failure=client\n", out);
+        break;
+    case CAUSE_WORKER:
+        fprintf(out, "failure=worker-died pid=%d\n", failed->pid);
+        break;
+    case CAUSE_SOURCE:
+        fputs("failure=source ", out);
+        report_name(failed->source, out);
+        putc('\n', out);
+        break;
+    case CAUSE_RESTART:
+        fputs("failure=restart\n", out);
+        break;
+    }
 }
 
 static void report_refusal(const struct slot *slot, FILE *out)
@@ -150,6 +178,8 @@ void report_slot(struct exchange *exchange, const struct slot *slot, FILE *out)
         report_name(target, out);
         putc('\n', out);
     }
+    if (slot_state(slot) == STATE_FAILED)
+        report_failure(&slot->failed, out);
     report_handles(slot, out);
     report_waiters(slot, out);
     report_refusal(slot, out);

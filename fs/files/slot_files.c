@@ -263,6 +263,14 @@ static int task_write(struct exchange *exchange, struct handle *handle, const st
                        text_write(exchange_arena(exchange), handle->slot, SLOT_TASK, bytes, size, offset));
 }
 
+/* Reading it tells of the failure that was there at the open, and of no later one. */
+static int error_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
+{
+    (void)exchange;
+    handle->number = handle->access == HANDLE_READS && slot_state(slot) == STATE_FAILED ? slot->failure : 0;
+    return 0;
+}
+
 static int error_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                        const char *bytes, size_t size, off_t offset)
 {
@@ -426,7 +434,7 @@ static const struct slot_files_row rows[SLOT_FILES] = {
     [SLOT_DATA_NPY]     = {SLOT_FILES_VIEW,      view_size,      view_open,   npy_view_read,  NULL,         NULL,             NULL},
     [SLOT_RESULT_NPY]   = {SLOT_FILES_VIEW,      view_size,      view_open,   npy_view_read,  NULL,         NULL,             NULL},
     [SLOT_TASK]         = {SLOT_FILES_TEXT,      text_file_size, NULL,        text_file_read, task_write,   text_file_resize, text_file_unlink},
-    [SLOT_ERROR]        = {SLOT_FILES_TEXT,      text_file_size, NULL,        text_file_read, error_write,  text_file_resize, text_file_unlink},
+    [SLOT_ERROR]        = {SLOT_FILES_TEXT,      text_file_size, error_open,  text_file_read, error_write,  text_file_resize, text_file_unlink},
     [SLOT_OWNER]        = {SLOT_FILES_TEXT,      pid_size,       pid_open,    kept_read,      pid_write,    pid_resize,       pid_unlink},
     [SLOT_WORKER]       = {SLOT_FILES_TEXT,      pid_size,       pid_open,    kept_read,      pid_write,    pid_resize,       pid_unlink},
     [SLOT_SOURCE]       = {SLOT_FILES_LINK,      link_size,      NULL,        NULL,           NULL,         NULL,             link_unlink},
@@ -447,6 +455,9 @@ void slot_files_close(struct exchange *exchange, struct handle *handle)
         free(handle->view.context);
         handle->view.context = NULL;
     }
+    if (handle->file == SLOT_ERROR && handle->slot && handle->number &&
+        handle->number == handle->slot->failure)
+        exchange_outcome_read(exchange, handle->slot);
     snapshot_forget(handle->snapshot);
     handle->snapshot = NULL;
 }

@@ -37,8 +37,8 @@ static void handle_free(struct request_ops *ops, struct handle *handle)
     case SLOT_FILES_TEXT:
     case SLOT_FILES_DIRECTORY:
     case SLOT_FILES_LINK:
-        handle_delist(handle);
         slot_files_close(ops->exchange, handle);
+        handle_delist(handle);
         break;
     }
     handle->snapshot = text;

@@ -67,8 +67,8 @@ void parked_wait(struct parked *parked, struct slot *slot, int why, int flags)
         return;
     }
     if (why == WAIT_FOR_PEER && flags & O_NONBLOCK) {
-        refuse_operation(parked->ops->exchange, slot, &parked->caller, handshake_event_name(wait->event),
-                         -EAGAIN, handshake_reason(slot_state(slot), wait->event));
+        refuse_event(parked->ops->exchange, slot, &parked->caller, wait->event, -EAGAIN,
+                     wait_reason(parked->ops->exchange));
         wait->end(wait, -EAGAIN);
         return;
     }
@@ -78,6 +78,6 @@ void parked_wait(struct parked *parked, struct slot *slot, int why, int flags)
     parked->patience.expired = out_of_patience;
     if (parked->ops->patience)
         deadline_set(parked->ops->patience, &parked->patience, parked->ops->patience_ms);
-    wait_park(parked->ops->exchange, wait, slot);
+    wait_park(parked->ops->exchange, wait, slot, why);
     fuse_req_interrupt_func(parked->request, interrupted, parked);
 }

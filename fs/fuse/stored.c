@@ -84,7 +84,7 @@ void stored_take(struct request_ops *ops, struct slot *slot, const struct caller
     stored->wait.end = end;
     result = retry(&stored->wait);
     if (result == WAIT_FOR_PEER || result == WAIT_FOR_WORK)
-        wait_park(ops->exchange, &stored->wait, slot);
+        wait_park(ops->exchange, &stored->wait, slot, result);
     else
         end(&stored->wait, result);
 }

@@ -8,32 +8,43 @@
 enum answer {
     OK,         /* proceed, same state */
     WAIT,       /* park */
-    WAIT_IF,    /* park, unless the caller is the one who fills */
+    WAIT_IF,    /* park, unless the caller is the one that fills */
     BUSY,       /* not your turn */
     PROTO,      /* no such transition */
     FAILED_EIO, /* the round failed */
-    SHARED,     /* proceed, unless another process writes the result: then not your turn */
+    SOLE,       /* proceed, unless another process writes the result: then not your turn */
     FILL,       /* -> FILLING, the round goes on */
+    FILL_ON,    /* stay FILLING, if nobody reads what was moved here */
     REFILL,     /* -> FILLING, next round */
-    PUBLISH,    /* -> READY, if data.bin was let go and the record fits it */
-    RETRY,      /* -> READY with the same input */
+    PUBLISH,    /* -> READY, if data.bin was let go and the record fits it; not if a source feeds the slot */
+    RETRY,      /* -> READY with the same input, if the round had one */
     COMPUTE,    /* -> COMPUTING */
     FINISH,     /* -> DONE, if the record fits result.bin and that was let go */
     FINISH_0,   /* the same with an empty result, else no such transition */
     FAIL,       /* -> FAILED */
+    DIE,        /* -> FAILED, if the round is the worker's */
     DROP,       /* -> IDLE, data dropped, the round number stays */
     CANCEL,     /* -> IDLE, round over */
     MOVED,      /* -> IDLE, its result has gone elsewhere */
     RECEIVE,    /* -> FILLING with somebody's result as input, the round goes on */
     RECEIVE_ON, /* the same in the next round */
+    HELD,       /* not a slot that could be chained now */
+    OWED,       /* what the last round failed with, if it did, else park */
+    GIVEN,      /* proceed if the round had an input, else its failure */
+    TAKE,       /* -> READY with the source's array, the round goes on */
+    TAKE_ON,    /* the same in the next round, if the outcome of this one was taken, else park */
+    INHERIT,    /* -> FAILED as the source did, the round goes on */
+    INHERIT_ON, /* the same in the next round, if the outcome of this one was taken, else park */
+    RECALL,     /* -> IDLE, if the failure is the source's: it has another try */
+    READ,       /* same state, the outcome was taken */
 };
 
 /* clang-format off */
 static const unsigned char table[HANDSHAKE_EVENTS][HANDSHAKE_STATES] = {
     /*                            IDLE     FILLING     READY     COMPUTING  DONE        FAILED */
-    [EVENT_OPEN_INPUT_WRITE]  = { FILL,    OK,         BUSY,     BUSY,      REFILL,     REFILL },
+    [EVENT_OPEN_INPUT_WRITE]  = { FILL,    FILL_ON,    BUSY,     BUSY,      REFILL,     REFILL },
     [EVENT_OPEN_INPUT_READ]   = { WAIT,    WAIT_IF,    OK,       OK,        OK,         OK },
-    [EVENT_OPEN_RESULT_WRITE] = { BUSY,    BUSY,       COMPUTE,  SHARED,    BUSY,       BUSY },
+    [EVENT_OPEN_RESULT_WRITE] = { BUSY,    BUSY,       COMPUTE,  SOLE,      BUSY,       BUSY },
     [EVENT_OPEN_RESULT_READ]  = { WAIT,    WAIT,       WAIT,     WAIT,      OK,         FAILED_EIO },
     [EVENT_FLAG_INPUT]        = { PUBLISH, PUBLISH,    PROTO,    PROTO,     PROTO,      RETRY },
     [EVENT_FLAG_RESULT]       = { PROTO,   PROTO,      FINISH_0, FINISH,    OK,         PROTO },
@@ -41,79 +52,180 @@ static const unsigned char table[HANDSHAKE_EVENTS][HANDSHAKE_STATES] = {
     [EVENT_FLAG_NONE]         = { OK,      DROP,       CANCEL,   BUSY,      CANCEL,     CANCEL },
     [EVENT_EDIT_INPUT]        = { OK,      OK,         BUSY,     BUSY,      BUSY,       BUSY },
     [EVENT_EDIT_RESULT]       = { BUSY,    BUSY,       OK,       OK,        BUSY,       BUSY },
-    [EVENT_RESIZE_INPUT]      = { FILL,    OK,         BUSY,     BUSY,      REFILL,     REFILL },
-    [EVENT_RESIZE_RESULT]     = { BUSY,    BUSY,       COMPUTE,  SHARED,    BUSY,       BUSY },
+    [EVENT_RESIZE_INPUT]      = { FILL,    FILL_ON,    BUSY,     BUSY,      REFILL,     REFILL },
+    [EVENT_RESIZE_RESULT]     = { BUSY,    BUSY,       COMPUTE,  SOLE,      BUSY,       BUSY },
     [EVENT_UNLINK]            = { OK,      DROP,       CANCEL,   CANCEL,    CANCEL,     CANCEL },
     [EVENT_TAKE_RESULT]       = { BUSY,    BUSY,       BUSY,     BUSY,      MOVED,      BUSY },
     [EVENT_GIVE_INPUT]        = { RECEIVE, BUSY,       BUSY,     BUSY,      RECEIVE_ON, RECEIVE_ON },
-    [EVENT_WORKER_DIED]       = { OK,      OK,         FAIL,     FAIL,      OK,         OK },
+    [EVENT_LINK]              = { OK,      HELD,       HELD,     HELD,      OK,         OK },
+    [EVENT_FOLLOW_INPUT]      = { WAIT,    WAIT,       OK,       OK,        OK,         GIVEN },
+    [EVENT_FOLLOW_RESULT]     = { OWED,    OWED,       WAIT,     WAIT,      OK,         FAILED_EIO },
+    [EVENT_DELIVER]           = { TAKE,    WAIT,       WAIT,     WAIT,      TAKE_ON,    TAKE_ON },
+    [EVENT_SOURCE_FAILED]     = { INHERIT, WAIT,       WAIT,     WAIT,      INHERIT_ON, INHERIT_ON },
+    [EVENT_SOURCE_RETRIES]    = { OK,      OK,         OK,       OK,        OK,         RECALL },
+    [EVENT_SOURCE_REMOVED]    = { FAIL,    OK,         OK,       OK,        OK,         OK },
+    [EVENT_OUTCOME_READ]      = { OK,      OK,         OK,       OK,        READ,       READ },
+    [EVENT_WORKER_DIED]       = { OK,      OK,         DIE,      DIE,       OK,         OK },
+    [EVENT_RESTART]           = { OK,      OK,         DIE,      FAIL,      OK,         OK },
 };
 /* clang-format on */
 
+static const char fed[] = "the slot is chained: its input comes from its source";
+
+/* Facts that refuse an event in every state. */
+static const struct {
+    enum handshake_event event;
+    uint32_t fact;
+    int error;
+    const char *reason;
+} refusals[] = {
+    {EVENT_OPEN_INPUT_WRITE, FACT_FED, EBUSY, fed},
+    {EVENT_RESIZE_INPUT, FACT_FED, EBUSY, fed},
+    {EVENT_GIVE_INPUT, FACT_FED, EBUSY, fed},
+    {EVENT_OPEN_INPUT_WRITE, FACT_SHARED, EBUSY, "a chained slot has the same pages"},
+    {EVENT_RESIZE_INPUT, FACT_SHARED, EBUSY, "a chained slot has the same pages"},
+    {EVENT_OPEN_RESULT_WRITE, FACT_SHARED, EBUSY, "a chained slot has the same pages"},
+    {EVENT_RESIZE_RESULT, FACT_SHARED, EBUSY, "a chained slot has the same pages"},
+    {EVENT_LINK, FACT_FED, EEXIST, "it has a source already"},
+    {EVENT_LINK, FACT_LOOP, ELOOP, "the chain would close on itself"},
+};
+
+static const struct {
+    const char *name;
+    const char *meaning;
+    const char *busy; /* why somebody has to wait or is refused in this state */
+} states[HANDSHAKE_STATES] = {
+    [STATE_IDLE] = {"IDLE", "no input yet", "there is no input yet: write data.bin, then flag 0"},
+    [STATE_FILLING] = {"FILLING", "the input is being written", "the input is still being written"},
+    [STATE_READY] = {"READY", "input ready, nobody has begun the result",
+                     "the input is published and waits for a worker"},
+    [STATE_COMPUTING] = {"COMPUTING", "the result is being written", "the result is being written"},
+    [STATE_DONE] = {"DONE", "result ready", "the round is done: write data.bin to begin the next"},
+    [STATE_FAILED] = {"FAILED", "the round failed, see error", "the round failed, see error"},
+};
+
 static struct handshake_step proceed(enum handshake_state next, uint32_t checks, uint32_t effects)
 {
-    return (struct handshake_step){VERDICT_PROCEED, 0, next, checks, effects};
+    return (struct handshake_step){VERDICT_PROCEED, 0, next, checks, effects, NULL};
 }
 
-static struct handshake_step refuse(enum handshake_state state, int error)
+static struct handshake_step refuse(enum handshake_state state, int error, const char *reason)
 {
-    return (struct handshake_step){VERDICT_REFUSE, error, state, 0, 0};
+    return (struct handshake_step){VERDICT_REFUSE, error, state, 0, 0, reason};
 }
 
-static struct handshake_step park(enum handshake_state state)
+static struct handshake_step park(enum handshake_state state, const char *reason)
 {
-    return (struct handshake_step){VERDICT_WAIT, EAGAIN, state, 0, 0};
+    return (struct handshake_step){VERDICT_WAIT, EAGAIN, state, 0, 0, reason};
+}
+
+enum {
+    FRESH = EFFECT_FRESH_INPUT | EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR,
+    FAILURE = EFFECT_OUTCOME | EFFECT_FAILURE | EFFECT_FAIL_WAITERS,
+};
+
+static struct handshake_step fail(uint32_t checks, uint32_t effects)
+{
+    return proceed(STATE_FAILED, checks, FAILURE | effects);
+}
+
+/* A source has something for a slot whose outcome nobody has taken yet. */
+static struct handshake_step park_untaken(enum handshake_state state)
+{
+    return park(state, state == STATE_DONE ? "its result was not taken yet"
+                                           : "its failure was not taken yet: read result.bin or error");
 }
 
 struct handshake_step handshake_judge(enum handshake_state state, enum handshake_event event, uint32_t facts)
 {
-    const uint32_t fresh = EFFECT_FRESH_INPUT | EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR;
+    const uint32_t result_checks = CHECK_RESULT_RELEASED | CHECK_RESULT_FITS | CHECK_RESULT_FOLLOWERS;
+    const char *busy = states[state].busy;
 
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+        if (refusals[i].event == event && refusals[i].fact & facts)
+            return refuse(state, refusals[i].error, refusals[i].reason);
+    }
     switch ((enum answer)table[event][state]) {
     case OK:
         return proceed(state, 0, 0);
     case WAIT:
-        return park(state);
+        return park(state, busy);
     case WAIT_IF:
-        return facts & FACT_CALLER_FILLS ? proceed(state, 0, 0) : park(state);
+        return facts & FACT_CALLER_FILLS ? proceed(state, 0, 0) : park(state, busy);
     case BUSY:
-        return refuse(state, EBUSY);
+        return refuse(state, EBUSY, busy);
     case PROTO:
-        return refuse(state, EPROTO);
+        return refuse(state, EPROTO, busy);
     case FAILED_EIO:
-        return refuse(state, EIO);
-    case SHARED:
-        return facts & FACT_OTHERS_WRITE_RESULT ? refuse(state, EBUSY) : proceed(state, 0, 0);
+        return refuse(state, EIO, busy);
+    case SOLE:
+        return facts & FACT_OTHERS_WRITE_RESULT ? refuse(state, EBUSY, busy) : proceed(state, 0, 0);
     case FILL:
         return proceed(STATE_FILLING, 0, 0);
+    case FILL_ON:
+        return proceed(STATE_FILLING, CHECK_INPUT_UNREAD, 0);
     case REFILL:
-        return proceed(STATE_FILLING, 0, fresh | EFFECT_NEW_ROUND);
+        return proceed(STATE_FILLING, 0, FRESH | EFFECT_NEW_ROUND);
     case PUBLISH:
-        return proceed(STATE_READY, CHECK_INPUT_RELEASED | CHECK_INPUT_FITS, 0);
+        if (facts & FACT_FED)
+            return refuse(state, EBUSY, fed);
+        return proceed(STATE_READY,
+                       CHECK_INPUT_RELEASED | CHECK_INPUT_FITS | CHECK_FAILURE_TAKEN | CHECK_INPUT_FOLLOWERS,
+                       EFFECT_INPUT);
     case RETRY:
-        return proceed(STATE_READY, CHECK_INPUT_FITS, EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR);
+        if (facts & FACT_HAS_INPUT)
+            return proceed(STATE_READY, CHECK_INPUT_FITS | CHECK_INPUT_FOLLOWERS,
+                           EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR | EFFECT_RECALL | EFFECT_INPUT);
+        return facts & FACT_FED ? refuse(state, EBUSY, fed)
+                                : refuse(state, EPROTO, "the round failed before it had an input");
     case COMPUTE:
         return proceed(STATE_COMPUTING, 0, 0);
     case FINISH_0:
         if (!(facts & FACT_EMPTY_RESULT))
-            return refuse(state, EPROTO);
-        return proceed(STATE_DONE, CHECK_RESULT_RELEASED | CHECK_RESULT_FITS, 0);
+            return refuse(state, EPROTO,
+                          "result.bin was never opened for writing, and the result is not empty");
+        return proceed(STATE_DONE, result_checks, EFFECT_OUTCOME);
     case FINISH:
-        return proceed(STATE_DONE, CHECK_RESULT_RELEASED | CHECK_RESULT_FITS, 0);
+        return proceed(STATE_DONE, result_checks, EFFECT_OUTCOME);
     case FAIL:
-        return proceed(STATE_FAILED, 0, EFFECT_FAIL_WAITERS);
+        return fail(0, 0);
+    case DIE:
+        return facts & FACT_BOUND ? fail(0, 0) : proceed(state, 0, 0);
     case DROP:
-        return proceed(STATE_IDLE, 0, fresh | EFFECT_CANCEL_WAITERS);
+        return proceed(STATE_IDLE, 0, FRESH | EFFECT_CANCEL_WAITERS);
     case CANCEL:
-        return proceed(STATE_IDLE, 0, fresh | EFFECT_CANCEL_WAITERS | EFFECT_NEW_ROUND);
+        return proceed(STATE_IDLE, 0, FRESH | EFFECT_CANCEL_WAITERS | EFFECT_NEW_ROUND);
     case MOVED:
-        return proceed(STATE_IDLE, 0, fresh | EFFECT_NEW_ROUND);
+        return proceed(STATE_IDLE, 0, FRESH | EFFECT_NEW_ROUND);
     case RECEIVE:
         return proceed(STATE_FILLING, 0, EFFECT_FRESH_INPUT);
     case RECEIVE_ON:
-        return proceed(STATE_FILLING, 0, fresh | EFFECT_NEW_ROUND);
+        return proceed(STATE_FILLING, 0, FRESH | EFFECT_NEW_ROUND);
+    case HELD:
+        return refuse(state, EBUSY, "it has an input on its way already");
+    case OWED:
+        return facts & FACT_FAILURE ? refuse(state, EIO, "the last round failed") : park(state, busy);
+    case GIVEN:
+        return facts & FACT_HAS_INPUT ? proceed(state, 0, 0) : refuse(state, EIO, busy);
+    case TAKE:
+        return proceed(STATE_READY, CHECK_INPUT_FOLLOWERS,
+                       EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR | EFFECT_INPUT);
+    case TAKE_ON:
+        if (!(facts & FACT_TAKEN))
+            return park_untaken(state);
+        return proceed(STATE_READY, CHECK_INPUT_FOLLOWERS,
+                       EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR | EFFECT_INPUT | EFFECT_NEW_ROUND);
+    case INHERIT:
+        return fail(CHECK_INPUT_FOLLOWERS, 0);
+    case INHERIT_ON:
+        return facts & FACT_TAKEN ? fail(CHECK_INPUT_FOLLOWERS, FRESH | EFFECT_NEW_ROUND)
+                                  : park_untaken(state);
+    case RECALL:
+        return facts & FACT_BY_SOURCE ? proceed(STATE_IDLE, 0, FRESH | EFFECT_RECALL) : proceed(state, 0, 0);
+    case READ:
+        return proceed(state, 0, EFFECT_TAKEN);
     }
-    return refuse(state, EPROTO);
+    return refuse(state, EPROTO, busy);
 }
 
 int32_t handshake_flag(enum handshake_state state)
@@ -133,20 +245,6 @@ int32_t handshake_flag(enum handshake_state state)
     }
     return RECORD_FLAG_FAILED;
 }
-
-static const struct {
-    const char *name;
-    const char *meaning;
-    const char *busy; /* why somebody has to wait or is refused in this state */
-} states[HANDSHAKE_STATES] = {
-    [STATE_IDLE] = {"IDLE", "no input yet", "there is no input yet: write data.bin, then flag 0"},
-    [STATE_FILLING] = {"FILLING", "the input is being written", "the input is still being written"},
-    [STATE_READY] = {"READY", "input ready, nobody has begun the result",
-                     "the input is published and waits for a worker"},
-    [STATE_COMPUTING] = {"COMPUTING", "the result is being written", "the result is being written"},
-    [STATE_DONE] = {"DONE", "result ready", "the round is done: write data.bin to begin the next"},
-    [STATE_FAILED] = {"FAILED", "the round failed, see error", "the round failed, see error"},
-};
 
 const char *handshake_state_name(enum handshake_state state)
 {
@@ -176,14 +274,38 @@ const char *handshake_event_name(enum handshake_event event)
         [EVENT_UNLINK] = "unlink",
         [EVENT_TAKE_RESULT] = "rename result.bin away",
         [EVENT_GIVE_INPUT] = "receive an input",
+        [EVENT_LINK] = "chain the slot",
+        [EVENT_FOLLOW_INPUT] = "give data.bin to a follower",
+        [EVENT_FOLLOW_RESULT] = "give result.bin to a follower",
+        [EVENT_DELIVER] = "take the source's array",
+        [EVENT_SOURCE_FAILED] = "take the source's failure",
+        [EVENT_SOURCE_RETRIES] = "wait for the source's next try",
+        [EVENT_SOURCE_REMOVED] = "lose the source",
+        [EVENT_OUTCOME_READ] = "have the outcome read",
         [EVENT_WORKER_DIED] = "lose the worker",
+        [EVENT_RESTART] = "start again",
     };
     return names[event];
 }
 
-const char *handshake_reason(enum handshake_state state, enum handshake_event event)
+const char *handshake_check_reason(enum handshake_check check)
 {
-    if (event == EVENT_FLAG_RESULT && state == STATE_READY)
-        return "result.bin was never opened for writing, and the result is not empty";
-    return states[state].busy;
+    switch (check) {
+    case CHECK_INPUT_RELEASED:
+        return "data.bin is still open or mapped for writing: munmap and close it first";
+    case CHECK_RESULT_RELEASED:
+        return "result.bin is still open or mapped for writing: munmap and close it first";
+    case CHECK_INPUT_FITS:
+        return "the record does not describe data.bin";
+    case CHECK_RESULT_FITS:
+        return "the record does not describe result.bin";
+    case CHECK_INPUT_UNREAD:
+        return "the input that was moved here is still being read elsewhere";
+    case CHECK_FAILURE_TAKEN:
+        return "a follower has not taken the failure of the last round yet";
+    case CHECK_INPUT_FOLLOWERS:
+    case CHECK_RESULT_FOLLOWERS:
+        break;
+    }
+    return "a follower has not taken the last one yet";
 }

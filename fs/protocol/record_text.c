@@ -50,6 +50,7 @@ static const struct {
     {"open_more", KEY_READ_ONLY},
     {"waiting", KEY_READ_ONLY},
     {"waiting_more", KEY_READ_ONLY},
+    {"failure", KEY_READ_ONLY},
     {"refused", KEY_READ_ONLY},
     {"refusals", KEY_READ_ONLY},
 };

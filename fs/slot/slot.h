@@ -21,6 +21,7 @@
 
 enum {
     SLOT_NAME_MAX = 255,
+    SLOT_REASON_MAX = 120,      /* of a refusal or a wait, in words */
     SLOT_LIMIT = (1 << 18) - 2, /* what a nodeid has room for */
 };
 
@@ -67,7 +68,22 @@ struct slot_refusal {
     pid_t pid;
     int32_t error; /* positive errno; 0: none yet */
     char operation[40];
-    char reason[120];
+    char reason[SLOT_REASON_MAX];
+};
+
+/* Why a round failed, for programs. */
+enum slot_cause {
+    CAUSE_NONE,
+    CAUSE_CLIENT,  /* flag 2, or a text written into `error` */
+    CAUSE_WORKER,  /* pid exited with status */
+    CAUSE_SOURCE,  /* source failed, may not be read any more, or was removed */
+    CAUSE_RESTART, /* the server that it was computed under is gone */
+};
+
+struct slot_failure {
+    uint32_t cause; /* enum slot_cause */
+    pid_t pid;
+    char source[SLOT_NAME_MAX + 1];
 };
 
 /* Page-cache path: whether mappings of metadata.bin are being made to read it again. */
@@ -104,10 +120,11 @@ struct slot {
     uint32_t first_follower;
     uint32_t next_follower;
     uint32_t previous_follower;
-    uint64_t failure;          /* a fresh number at each failure, what followers take then */
-    uint32_t has_input;        /* an input was published in this round */
-    uint32_t failed_by_source; /* FAILED because the source is */
-    uint32_t result_taken;     /* a reader opened and closed it, or the followers have it */
+    uint64_t failure;       /* its number while a follower may have to take it; 0 once a round has an input */
+    uint64_t recalled;      /* number of the last failure that was taken back by another try */
+    uint32_t has_input;     /* an input was published or delivered in this round */
+    uint32_t outcome_taken; /* a reader has had the result, or the failure */
+    struct slot_failure failed; /* the last one */
 
     /* runtime */
     uint32_t next_in_bucket;

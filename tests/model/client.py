@@ -184,6 +184,9 @@ class Client:
     def write_text(self, name: str, text: str) -> None:
         self.put(self.path(name, "metadata.txt"), os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK, 0, text.encode("latin-1"))
 
+    def read_error(self, name: str) -> bytes:
+        return load(self.path(name, "error"))
+
     def write_task(self, name: str, text: bytes) -> None:
         self.put(self.path(name, "task"), os.O_WRONLY | os.O_TRUNC, 0, text)
 

@@ -50,7 +50,7 @@ class Generator:
         return self.pick(slot, (
             (6, self.open_any), (3, self.close_any), (4, self.write_any), (2, self.resize), (2, self.map_any),
             (2, self.store_any), (2, self.unmap_any), (3, self.truncate), (4, self.read), (6, self.park),
-            (12, self.record), (2, self.store_record), (5, self.text), (2, self.task), (3, self.error),
+            (12, self.record), (2, self.store_record), (5, self.text), (2, self.task), (3, self.error), (3, self.read_error),
             (2, self.unlink), (3, self.move), (2, self.strange),
             *(((6, self.link), (4, self.publish_and_wait)) if self.chains else ())))
 
@@ -82,7 +82,7 @@ class Generator:
         return self.open(slot, "data.bin" if slot.state == "IDLE" else "result.bin")
 
     def after(self, slot: Slot) -> Operation | None:
-        return self.pick(slot, ((4, self.read), (4, lambda slot: self.open(slot, "data.bin")), (1, self.move),
+        return self.pick(slot, ((4, self.read), (2, self.read_error), (4, lambda slot: self.open(slot, "data.bin")), (1, self.move),
                                 (2, self.record)))
 
     def publish(self, slot: Slot) -> Operation:
@@ -314,6 +314,9 @@ class Generator:
     def task(self, slot: Slot) -> Operation:
         size = self.random.choice((1, 20, 4096, 4097))
         return (self.client(), "write_task", slot.name, self.letters(size))
+
+    def read_error(self, slot: Slot) -> Operation:
+        return (self.client(), "read_error", slot.name)
 
     def error(self, slot: Slot) -> Operation:
         size = self.random.choice((1, 20, 300, 40000, 65536, 65537))

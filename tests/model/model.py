@@ -77,6 +77,7 @@ class Model:
         try:
             returned = getattr(self, verb)(*arguments)
         except Refused as refusal:
+            self.run()  # a reader that got EIO has had the failure, and then the next input may come
             return str(refusal), None
         self.run()
         return "ok", returned
@@ -107,7 +108,7 @@ class Model:
         for follower in list(slot.followers):
             self.unchain(follower)
             if follower.state == "IDLE":
-                self.fail(follower, f"source {name} was removed\n".encode())
+                self.fail(follower, f"source {name} was removed\n".encode(), f"source {name}")
 
     def rename(self, old: str, new: str, flags: str = "") -> None:
         slot = self.find(old)
@@ -188,7 +189,8 @@ class Model:
             raise Refused("ELOOP")
         if slot.state not in ("IDLE", "DONE", "FAILED"):
             raise Refused("EBUSY")
-        slot.source, slot.source_file, slot.taken = self.slots[source], file, None
+        slot.source, slot.source_file = self.slots[source], file
+        slot.taken = None if slot.source.state == "FAILED" else slot.source.failure
         slot.source.followers.append(slot)
 
     def readlink(self, name: str) -> str:
@@ -214,11 +216,12 @@ class Model:
         """Takes what the source has for this slot, if anything."""
         wanted = slot.wanted()
         source = slot.source
-        if source and slot.failed_by_source and source.offer(slot.source_file) is None:
-            self.empty(slot)  # the source has another try
+        if slot.failed_by_source and isinstance(slot.taken, Failure) and slot.taken.is_recalled:
+            self.recall(slot)  # the source has another try
+            self.empty(slot)
             self.enter(slot, "IDLE")
         elif source and isinstance(wanted, Failure):
-            self.fail(slot, inherited(source))
+            self.fail(slot, inherited(source), f"source {source.name}")
             slot.failed_by_source, slot.taken = True, wanted
         elif source and isinstance(wanted, Segment):
             self.take(slot, source, wanted)
@@ -226,11 +229,17 @@ class Model:
             return False
         return True
 
+    def recall(self, slot: Slot) -> None:
+        if slot.failure:
+            slot.failure.is_recalled = True
+        slot.failure = None
+
     def take(self, slot: Slot, source: Slot, segment: Segment) -> None:
         if slot.state != "IDLE":
             self.next_round(slot)
         described = source.record.input if slot.source_file == "data.bin" else source.record.result
         slot.input, slot.result, slot.taken, slot.has_input = segment, Segment(), segment, True
+        slot.failure = None
         slot.is_result = slot.source_file == "result.bin" and segment.was_opened
         slot.record = replace(slot.record, input=described, result=Array(0))
         self.enter(slot, "READY")
@@ -245,6 +254,8 @@ class Model:
         if column == "write-result" and any(other != client for other in slot.result.handles.values()):
             raise Refused("EBUSY")
         if cell not in TABLE:
+            if cell == "EIO":
+                slot.outcome_read = True  # its reader gets it
             raise Refused("EAGAIN" if cell == "wait" else cell)
         return cell
 
@@ -349,7 +360,14 @@ class Model:
     def note_read(self, slot: Slot, segment: Segment) -> None:
         """A result that was opened and closed counts as taken."""
         if slot.state == "DONE" and segment is slot.result:
-            slot.result_read = True
+            slot.outcome_read = True
+
+    def read_error(self, name: str) -> bytes:
+        """open, read all, close: who has read why it failed has had the failure."""
+        slot = self.find(name)
+        if slot.state == "FAILED":
+            slot.outcome_read = True
+        return slot.error
 
     def park(self, waiter: object, name: str, file: str) -> None:
         """open for reading that waits; the answer comes in `woken`, now or later."""
@@ -405,7 +423,7 @@ class Model:
         elif cell == "DONE" and slot.state != "DONE":
             self.publish_result(slot, proposed)
         elif cell == "FAILED" and slot.state != "FAILED":
-            self.fail(slot, f"process {self.pids[self.caller]} wrote flag 2\n".encode())
+            self.fail(slot, f"process {self.pids[self.caller]} wrote flag 2\n".encode(), "client")
 
     def drop(self, slot: Slot, proposed: Record) -> None:
         """Gives up the round; input fields written along announce the next one."""
@@ -416,19 +434,23 @@ class Model:
             slot.record = replace(slot.record, input=announced)
 
     def publish_input(self, slot: Slot, proposed: Record) -> None:
-        if slot.source and (slot.state != "FAILED" or slot.failed_by_source):
+        if slot.source and (slot.state != "FAILED" or not slot.has_input):
             raise Refused("EBUSY")  # its input comes from its source
         if slot.state == "FAILED" and not slot.has_input:
             raise Refused("EPROTO")  # there is nothing to try again
         if slot.input.handles or slot.input.mappings:
             raise Refused("EBUSY")
         fitted = proposed.input.fitted(len(slot.input.content))
+        if slot.state != "FAILED" and not slot.has_passed_failure_on():
+            raise Refused("EAGAIN")
         if not slot.can_deliver("data.bin", slot.input):
             raise Refused("EAGAIN")
         slot.record = replace(slot.record, input=fitted, result=Array(0))
         slot.input.published = slot.has_input = True
         if slot.state == "FAILED":
+            self.recall(slot)
             slot.result = Segment()
+        slot.failure = None
         self.enter(slot, "READY")
 
     def publish_result(self, slot: Slot, proposed: Record) -> None:
@@ -438,7 +460,7 @@ class Model:
         if not slot.can_deliver("result.bin", slot.result):
             raise Refused("EAGAIN")
         slot.record = replace(slot.record, result=fitted)
-        slot.result.published, slot.result_read = True, False
+        slot.result.published, slot.outcome_read = True, False
         self.enter(slot, "DONE")
 
     # --- texts
@@ -461,7 +483,7 @@ class Model:
         if slot.state == "FAILED":
             slot.error += text
         else:
-            self.fail(slot, text)
+            self.fail(slot, text, "client")
 
     # --- what the driver asks
 
@@ -487,11 +509,12 @@ class Model:
         slot.record = replace(slot.record, flag=FLAG[state])
         self.touched.add(slot)
 
-    def fail(self, slot: Slot, text: bytes) -> None:
+    def fail(self, slot: Slot, text: bytes, cause: str) -> None:
         if slot.state in ("DONE", "FAILED"):
             self.next_round(slot)
+        slot.outcome_read = any(waiter.file == "result.bin" for waiter in slot.waiters.values())
         self.dismiss(slot, "EIO")
-        slot.error, slot.failure = text, Failure()
+        slot.error, slot.failure, slot.cause = text, Failure(), cause
         self.enter(slot, "FAILED")
 
     def abandon(self, slot: Slot) -> None:
@@ -552,6 +575,8 @@ class Model:
 
 def inherited(source: Slot) -> bytes:
     """The error text of a slot that fails because its source did; of a very long one the middle is left out."""
+    if source.state != "FAILED":
+        return f"source {source.name} failed, and has begun its next round since\n".encode()
     text = f"source {source.name} failed: ".encode() + source.error
     if len(text) <= INHERITED_MAX:
         return text

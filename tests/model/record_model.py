@@ -20,7 +20,7 @@ NDIM_MAX = 4
 INT64_MAX = 2**63 - 1
 TEXT_LINE_MAX = 1024
 READ_ONLY = {"state", "meaning", "round", "change", "data_size", "result_size", "owner", "worker", "source",
-             "holders", "open", "waiting", "refused", "refusals"}
+             "failure", "holders", "open", "waiting", "refused", "refusals"}
 
 
 class Refused(Exception):

@@ -30,6 +30,7 @@ class Segment:
 @dataclass(eq=False)
 class Failure:
     """One failure of a slot; its followers take it as they would take an array."""
+    is_recalled: bool = False  # the same input was published again: who took it waits for that
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ class Slot:
     filler: int | None = None    # the client that data.bin belongs to while it is being written
     has_input: bool = False      # an input was published, or taken from the source, in this round
     is_result: bool = False      # on the page-cache path data.bin is the inode of the source's result.bin
-    result_read: bool = False    # somebody opened and closed the result
-    failure: Failure | None = None
+    outcome_read: bool = False   # a reader has had the result, or the failure
+    cause: str = ""              # of the last failure, as metadata.txt has it
+    failure: Failure | None = None  # of the last round; nobody's any more once a round has an input
     waiters: dict[object, Waiter] = field(default_factory=dict)
 
     source: Slot | None = None
@@ -81,14 +83,26 @@ class Slot:
             return self.failure
         if file == "data.bin":
             return self.input if self.has_input else None
+        if self.state in ("IDLE", "FILLING"):
+            return self.failure  # the next round has begun, and a follower may not have had it yet
         return self.result if self.state == "DONE" else None
 
     def is_free(self) -> bool:
-        """Whether the next input may come: nothing of the last round is unread."""
-        if self.state == "DONE":
-            followers = self.followers_of("result.bin")
-            return all(f.taken is self.result for f in followers) if followers else self.result_read
-        return self.state in ("IDLE", "FAILED")
+        """Whether the next input may come: nothing of the last round is unread, be it a result or a failure."""
+        if self.state == "IDLE":
+            return True
+        if self.state not in ("DONE", "FAILED"):
+            return False
+        outcome: Segment | Failure | None = self.result if self.state == "DONE" else self.failure
+        if self.state == "FAILED" and not self.has_input:
+            if any(follower.taken is not outcome for follower in self.followers_of("data.bin")):
+                return False
+        followers = self.followers_of("result.bin")
+        return all(follower.taken is outcome for follower in followers) if followers else self.outcome_read
+
+    def has_passed_failure_on(self) -> bool:
+        """Whether each follower of the result has what the last round failed with."""
+        return self.failure is None or all(f.taken is self.failure for f in self.followers_of("result.bin"))
 
     def can_deliver(self, file: str, segment: Segment) -> bool:
         """Whether each follower of the array can take this one, with all who share its input, or has it."""

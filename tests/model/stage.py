@@ -54,6 +54,10 @@ class Party:
         with open(f"{self.slot}/{file}", "rb", buffering=0) as stream:
             return array("q", stream.readall())
 
+    def take_error(self) -> bytes:
+        with open(f"{self.slot}/error", "rb", buffering=0) as stream:
+            return stream.readall()
+
     def put(self, file: str, values: array[int]) -> None:
         with open(f"{self.slot}/{file}", "wb", buffering=0) as stream:
             stream.write(values)

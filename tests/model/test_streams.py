@@ -18,7 +18,7 @@ import pytest
 
 from daemon import PASSTHROUGH, Daemon
 from slots import Slot, eventually, usage
-from stage import RESULT, Party, array_of
+from stage import FAILED, RESULT, Party, array_of
 
 STAGES = 5
 ROUNDS = int(os.environ.get("ROUNDS", "10000"))
@@ -46,6 +46,7 @@ class Pipeline:
         self.workers = [start(role, slot, next(self.seeds)) for slot in self.slots]
         self.producer = start("produce", self.slots[0], rounds)
         self.arrived = 0
+        self.failures = 0  # that came out
         self.most_used = 0
 
     def pull(self) -> Iterator[int]:
@@ -55,6 +56,8 @@ class Pipeline:
         while number < self.rounds - 1:
             # In one read: the slot goes on as soon as the last result counts as taken.
             flag, now = struct.unpack("<i28xQ", os.pread(party.metadata, 40, 0))
+            if flag == FAILED:
+                self.failures += bool(party.take_error())  # else the slot would wait for somebody to have it
             if flag != RESULT or now == seen:
                 party.changes.poll()
                 continue
@@ -136,7 +139,8 @@ def test_every_value_once_and_in_order(mount: Daemon) -> None:
 
 @pytest.mark.time_limit(60 + ROUNDS / 50)
 def test_death_of_a_bound_stage_costs_its_round_at_most(mount: Daemon) -> None:
-    """A failed stage takes the next input, unless its own is tried again before that comes."""
+    """Each input has an outcome that comes out: a number, or a failure if nobody tried again in time."""
     rounds = ROUNDS // 10
-    numbers = numbers_through(Pipeline(mount.path, rounds, "bound"))
-    assert numbers == sorted(set(numbers)) and rounds - len(numbers) <= ACCIDENTS // 2
+    pipeline = Pipeline(mount.path, rounds, "bound")
+    numbers = numbers_through(pipeline)
+    assert numbers == sorted(set(numbers)) and rounds - len(numbers) <= min(pipeline.failures, ACCIDENTS // 2)

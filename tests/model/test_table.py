@@ -85,6 +85,17 @@ EVENTS: dict[str, tuple[list[Operation], Cells]] = {
         ("EPROTO", "EPROTO", "FAILED", "FAILED", "EPROTO", "FAILED")),
     "two error texts": ([(2, "write_error", "s", b"no\n"), (2, "write_error", "s", b"never\n")],
         ("EPROTO", "EPROTO", "FAILED", "FAILED", "EPROTO", "FAILED")),
+    "read the error text": ([(2, "read_error", "s")],
+        ("IDLE", "FILLING", "READY", "COMPUTING", "DONE", "FAILED")),
+    "chain the slot": ([(2, "symlink", "s", "../t/result.bin")],
+        ("IDLE", "EBUSY", "EBUSY", "EBUSY", "DONE", "FAILED")),
+    "write to data.bin of a chained slot": (
+        [(2, "symlink", "s", "../t/result.bin"), (2, "open", "h", "s", "data.bin", "w")],
+        ("EBUSY", "FILLING", "EBUSY", "EBUSY", "EBUSY", "EBUSY")),
+    "flag 0 of a chained slot": ([(2, "symlink", "s", "../t/result.bin"), flag(0, 2)],
+        ("EBUSY", "READY", "EPROTO", "EPROTO", "EPROTO", "READY")),
+    "move to a chained slot": ([(2, "symlink", "s", "../t/result.bin"), (2, "move", "s", "s")],
+        ("EBUSY", "EBUSY", "EBUSY", "EBUSY", "EBUSY", "EBUSY")),
     "a task": ([(2, "write_task", "s", b"work\n")],
         ("IDLE", "FILLING", "READY", "COMPUTING", "DONE", "FAILED")),
     "truncate metadata.bin": ([(2, "truncate_record", "s")],
@@ -106,6 +117,64 @@ EVENTS: dict[str, tuple[list[Operation], Cells]] = {
     "rename the slot": ([(2, "rename", "s", "r"), (2, "rename", "r", "s")],
         ("IDLE", "FILLING", "READY", "COMPUTING", "DONE", "FAILED")),
 }
+
+# A chained slot "s" with its source "t", and what the source does: whether "s" can take it, in each state of "s".
+# Its outcome, if it has one, was not taken ("untaken"), or was by a reader.
+def renamed(operations: list[Operation]) -> list[Operation]:
+    """The same of slot t."""
+    return [tuple("t" if word == "s" else f"{word}-t" if word in ("in", "out") else word for word in operation)
+            for operation in operations]
+
+
+FOLLOW: Operation = (0, "symlink", "s", "../t/result.bin")
+DELIVER = [*renamed(PATHS["COMPUTING"][2:]), FOLLOW, *renamed([flag(1)])]
+SOURCE_FAILS = [*renamed(PATHS["READY"][2:]), FOLLOW, *renamed([flag(2)])]
+RETRIES = [*SOURCE_FAILS, *renamed([flag(0)])]
+READ_RESULT: Operation = (2, "read", "s", "result.bin")
+READ_ERROR: Operation = (2, "read_error", "s")
+DROP = flag(-1, 2)
+# how "s" got there, what happens, the outcome of the last operation, and the state and round of "s" after it
+CHAINED: list[tuple[str, list[Operation], str, str, int]] = [
+    ("IDLE", DELIVER, "ok", "READY", 1),
+    ("DONE", DELIVER, "EAGAIN", "DONE", 1),
+    ("DONE", [READ_RESULT, *DELIVER], "ok", "READY", 2),
+    ("DONE", [DROP, *DELIVER], "ok", "READY", 2),
+    ("FAILED", DELIVER, "EAGAIN", "FAILED", 1),
+    ("FAILED", [READ_RESULT, *DELIVER], "ok", "READY", 2),
+    ("FAILED", [READ_ERROR, *DELIVER], "ok", "READY", 2),
+    ("FAILED", [DROP, *DELIVER], "ok", "READY", 2),
+    ("FAILED", [flag(0, 2), flag(2, 2), *DELIVER], "EAGAIN", "FAILED", 1),
+    ("IDLE", SOURCE_FAILS, "ok", "FAILED", 1),
+    ("DONE", SOURCE_FAILS, "ok", "DONE", 1),
+    ("DONE", [*SOURCE_FAILS, READ_RESULT], "ok", "FAILED", 2),
+    ("FAILED", SOURCE_FAILS, "ok", "FAILED", 1),
+    ("FAILED", [*SOURCE_FAILS, READ_RESULT], "EIO", "FAILED", 2),
+    ("IDLE", RETRIES, "ok", "IDLE", 1),
+    ("FAILED", RETRIES, "ok", "FAILED", 1),
+    ("FAILED", [READ_ERROR, *RETRIES], "ok", "IDLE", 2),
+]
+
+
+@pytest.mark.parametrize("state,operations,outcome,after,round", CHAINED)
+def test_chained_alone(state: str, operations: list[Operation], outcome: str, after: str, round: int) -> None:
+    model, seen = Model([0, 1, 2], page_cache=False), ""
+    for client, verb, *arguments in PATHS[state] + operations:
+        seen, _ = model.apply(client, verb, tuple(arguments))
+    slot = model.slots["s"]
+    assert (seen, slot.state, slot.record.round) == (outcome, after, round)
+
+
+@pytest.mark.time_limit(120)
+def test_chained(mount: Daemon) -> None:
+    with clients_of(mount) as clients:
+        for state, operations, _, after, _ in CHAINED:
+            with run_of(mount, clients) as run:
+                for operation in PATHS[state] + operations:
+                    run.apply(operation)  # and no look at the slot, which would take its outcome
+                assert run.model.slots["s"].state == after
+                run.check_all()
+
+
 CASES = [(event, state) for event in EVENTS for state in STATES]
 
 

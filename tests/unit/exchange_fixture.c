@@ -222,7 +222,7 @@ static void check_chain(struct world *world, const struct slot *slot)
     if (slot->source)
         ck_assert_ptr_nonnull(slot_at(world->slots, slot->source));
     else
-        ck_assert_uint_eq(slot->previous_follower | slot->next_follower | slot->failed_by_source, 0);
+        ck_assert_uint_eq(slot->previous_follower | slot->next_follower, 0);
 }
 
 void world_check(struct world *world)
@@ -453,6 +453,13 @@ void world_finish(struct world *world, struct slot *slot, uint64_t count, double
     ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_RESULT), 0);
 }
 
+void world_take_failure(struct world *world, struct slot *slot)
+{
+    struct handle *handle;
+
+    ck_assert_int_eq(world_try_open(world, slot, SLOT_RESULT_BIN, HANDLE_READS, &handle), -EIO);
+}
+
 struct slot *world_slot_in(struct world *world, const char *name, enum handshake_state state)
 {
     struct slot *slot = world_slot(world, name);
@@ -517,7 +524,7 @@ static struct parked *park(struct world *world, struct slot *slot, enum handshak
     while ((result = retry(&parked->wait)) == WAIT_FOR_WORK && why == WAIT_FOR_PEER)
         background_drain(world->bench.background);
     ck_assert_int_eq(result, why);
-    wait_park(world->exchange, &parked->wait, slot);
+    wait_park(world->exchange, &parked->wait, slot, why);
     return parked;
 }
 

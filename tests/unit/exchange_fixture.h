@@ -108,6 +108,9 @@ int world_flag(struct world *world, struct slot *slot, int32_t flag);
 void world_publish(struct world *world, struct slot *slot, uint64_t count, double value);
 void world_finish(struct world *world, struct slot *slot, uint64_t count, double value);
 
+/* A reader of result.bin gets its EIO. */
+void world_take_failure(struct world *world, struct slot *slot);
+
 /* A slot in this state of its first round: WORLD_COUNT doubles of 1 and of 2. */
 enum { WORLD_COUNT = 4 };
 struct slot *world_slot_in(struct world *world, const char *name, enum handshake_state state);

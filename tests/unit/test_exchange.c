@@ -162,7 +162,17 @@ static int operate(struct world *world, struct slot *slot, enum handshake_event 
     case EVENT_GIVE_INPUT:
         return array_move_result(world->exchange, world_slot_in(world, "giver", STATE_DONE), slot,
                                  &world->caller);
-    case EVENT_WORKER_DIED: /* no operation of a client */
+    case EVENT_LINK:
+        return world_link(world, slot, world_slot(world, "source"), RECORD_SIDE_RESULT);
+    case EVENT_FOLLOW_INPUT: /* from here on no operations of a client */
+    case EVENT_FOLLOW_RESULT:
+    case EVENT_DELIVER:
+    case EVENT_SOURCE_FAILED:
+    case EVENT_SOURCE_RETRIES:
+    case EVENT_SOURCE_REMOVED:
+    case EVENT_OUTCOME_READ:
+    case EVENT_WORKER_DIED:
+    case EVENT_RESTART:
     case HANDSHAKE_EVENTS:
         break;
     }
@@ -172,7 +182,7 @@ static int operate(struct world *world, struct slot *slot, enum handshake_event 
 static void try_operation(struct world *world, enum handshake_state state, enum handshake_event event,
                           pid_t stranger)
 {
-    const struct handshake_step step = handshake_judge(state, event, 0);
+    const struct handshake_step step = handshake_judge(state, event, FACT_HAS_INPUT);
     struct slot *slot = world_slot_in(world, "job", state);
     struct slot before = *slot;
     int result;
@@ -193,7 +203,7 @@ static void try_operation(struct world *world, enum handshake_state state, enum 
         ck_assert_mem_eq(&slot->record, &before.record, sizeof(before.record));
         ck_assert_uint_eq(slot->refusals, before.refusals + (step.verdict == VERDICT_REFUSE));
         if (step.verdict == VERDICT_REFUSE) {
-            expect_refusal(slot, step.error, handshake_reason(state, event));
+            expect_refusal(slot, step.error, step.reason);
             ck_assert_str_eq(slot->refusal.operation, handshake_event_name(event));
             ck_assert_int_eq(slot->refusal.pid, stranger);
         }
@@ -211,7 +221,7 @@ START_TEST(test_every_operation)
 
     world_begin(&world, (enum exchange_data_path)_i);
     for (int state = 0; state < HANDSHAKE_STATES; state++) {
-        for (int event = 0; event < EVENT_WORKER_DIED; event++)
+        for (int event = 0; event <= EVENT_LINK; event++)
             try_operation(&world, (enum handshake_state)state, (enum handshake_event)event, stranger);
     }
     world_end(&world);

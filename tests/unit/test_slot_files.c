@@ -85,7 +85,7 @@ START_TEST(test_reading_changes_nothing)
         ck_assert_mem_eq(slot->times, before.times, sizeof(before.times));
         ck_assert_mem_eq(slot->arrays, before.arrays, sizeof(before.arrays));
         ck_assert_uint_eq(slot->state, before.state);
-        ck_assert_uint_eq(slot->result_taken, before.result_taken);
+        ck_assert_uint_eq(slot->outcome_taken, before.outcome_taken);
         ck_assert_uint_eq(slot->refusals, before.refusals);
         ck_assert_ptr_null(slot->handles);
         ck_assert_int_eq(world.changes, changes);

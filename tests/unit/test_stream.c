@@ -141,6 +141,13 @@ static void fail_round(struct world *world, struct slot *slot)
     ck_assert_int_eq(publish_failure(world->exchange, slot, &world->caller, "no", 2), 0);
 }
 
+static void fail_and_be_read(struct world *world, struct slot *slot)
+{
+    fail_round(world, slot);
+    expect_state(slot, STATE_FAILED, 1);
+    world_take_failure(world, slot);
+}
+
 static void take_away(struct world *world, struct slot *slot)
 {
     world_finish(world, slot, 1, 5);
@@ -162,7 +169,7 @@ static void remove_slot(struct world *world, struct slot *slot)
 START_TEST(test_what_frees_a_follower)
 {
     static void (*const ends[])(struct world * world, struct slot * slot) = {
-        unchain, cancel, fail_round, take_away, finish_and_drop, remove_slot};
+        unchain, cancel, fail_and_be_read, take_away, finish_and_drop, remove_slot};
     struct world world;
 
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
@@ -209,6 +216,116 @@ START_TEST(test_publisher_is_told)
         expect_ended(parked, rows[i].result);
         world_end(&world);
     }
+}
+END_TEST
+
+static struct parked *failure_is_untaken(struct world *world, struct slot **a, struct slot **b)
+{
+    *a = world_slot(world, "a");
+    *b = world_follow(world, "b", *a, RECORD_SIDE_RESULT);
+    world_publish(world, *a, 1, 1);
+    world_finish(world, *a, 1, 1);
+    fail_round(world, *b);
+    return publisher_waits(world, *a, 2);
+}
+
+static void read_error(struct world *world, struct slot *slot)
+{
+    exchange_outcome_read(world->exchange, slot);
+}
+
+static void try_again(struct world *world, struct slot *slot)
+{
+    ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_INPUT), 0);
+    world_finish(world, slot, 1, 5);
+    take_result(world, slot, 5);
+}
+
+static void drop_it(struct world *world, struct slot *slot)
+{
+    ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_NONE), 0);
+}
+
+/* A failure waits to be taken as a result does: no input is without an outcome that somebody had. */
+START_TEST(test_what_takes_a_failure)
+{
+    static void (*const ends[])(struct world * world, struct slot * slot) = {world_take_failure, read_error,
+                                                                             try_again, drop_it};
+    struct world world;
+
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        struct parked *parked;
+        struct slot *a, *b;
+
+        world_begin(&world, (enum exchange_data_path)_i);
+        parked = failure_is_untaken(&world, &a, &b);
+        expect_parked(parked);
+        ck_assert_ptr_nonnull(strstr(parked->wait.reason, "follower b can take no more yet: its failure"));
+        ends[i](&world, b);
+        expect_ended(parked, 0);
+        expect_state(b, STATE_READY, 2);
+        world_end(&world);
+    }
+}
+END_TEST
+
+/* A request that waits for the result and gets EIO has had the failure. */
+START_TEST(test_waiting_reader_takes_a_failure)
+{
+    struct parked *reader;
+    struct slot *a, *b;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    reader = world_park_open(&world, b, SLOT_RESULT_BIN);
+    world_publish(&world, a, 1, 1);
+    world_finish(&world, a, 1, 1);
+    fail_round(&world, b);
+    expect_ended(reader, -EIO);
+    world_publish(&world, a, 1, 2);
+    world_finish(&world, a, 1, 2);
+    expect_state(b, STATE_READY, 2);
+    world_end(&world);
+}
+END_TEST
+
+/* The follower is still busy when its source fails: it gets the failure later, before any other input. */
+START_TEST(test_failure_is_owed)
+{
+    static char text[WORLD_TEXT_MAX];
+    struct parked *parked;
+    struct slot *a, *b, *late;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    world_publish(&world, a, 1, 1);
+    world_finish(&world, a, 1, 1);
+    world_publish(&world, a, 1, 2);
+    fail_round(&world, a);
+    expect_state(b, STATE_READY, 1);
+    world_put(&world, a, SLOT_DATA_BIN, 1, 3);
+    late = world_follow(&world, "late", a, RECORD_SIDE_RESULT);
+    expect_state(late, STATE_IDLE, 1); /* what failed before it came is not its own */
+    parked = world_park_flag(&world, a, RECORD_FLAG_INPUT);
+    world_finish(&world, b, 1, 10);
+    expect_parked(parked);
+    take_result(&world, b, 10);
+    expect_state(b, STATE_FAILED, 2);
+    world_text(&world, b, SLOT_ERROR, text);
+    ck_assert_str_eq(text, "source a failed, and has begun its next round since\n");
+    expect_ended(parked, 0);
+    expect_state(a, STATE_READY, 3);
+    world_put(&world, a, SLOT_RESULT_BIN, 1, 3);
+    parked = world_park_flag(&world, a, RECORD_FLAG_RESULT);
+    world_take_failure(&world, b);
+    expect_ended(parked, 0);
+    expect_state(b, STATE_READY, 3);
+    expect_state(late, STATE_READY, 1);
+    world_end(&world);
 }
 END_TEST
 
@@ -304,6 +421,8 @@ START_TEST(test_fan_out)
     for (int i = 0; i < FOLLOWERS; i++) {
         expect_parked(parked);
         ck_assert_int_eq(publish_failure(world.exchange, followers[i], &world.caller, "", 0), 0);
+        expect_parked(parked);
+        world_take_failure(&world, followers[i]);
     }
     expect_ended(parked, 0);
     for (int i = 0; i < FOLLOWERS; i++)
@@ -418,6 +537,9 @@ int main(void)
     tcase_add_loop_test(tests, test_shared_input_waits_for_all, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_what_frees_a_follower, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_publisher_is_told, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_what_takes_a_failure, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_waiting_reader_takes_a_failure, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_failure_is_owed, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_nothing_is_lost, 0, DATA_PATHS);
     suite_add_tcase(suite, tests);
     tcase_set_timeout(many, 120);

@@ -128,7 +128,7 @@ START_TEST(test_views_are_no_use)
     world_finish(&world, b, 1, 2);
     view = open_file(&world, b, SLOT_RESULT_TXT, HANDLE_READS);
     close_file(&world, view);
-    ck_assert_uint_eq(b->result_taken, 0); /* who looks on has taken nothing */
+    ck_assert_uint_eq(b->outcome_taken, 0); /* who looks on has taken nothing */
     world_end(&world);
 }
 END_TEST
