@@ -337,6 +337,47 @@ START_TEST(test_chains)
 }
 END_TEST
 
+START_TEST(test_opens)
+{
+    struct quota *quota = quota_new();
+
+    ck_assert_int_eq(quota_add_open(quota, ANN, 2), 0);
+    ck_assert_int_eq(quota_add_open(quota, ANN, 2), 0);
+    ck_assert_int_eq(quota_add_open(quota, ANN, 2), -EMFILE);
+    ck_assert_int_eq(quota_add_open(quota, SAME_BUCKET, 2), 0);
+    ck_assert_int_eq(quota_add_open(quota, ANN, 0), 0); /* no limit, but counted */
+    quota_drop_open(quota, ANN);
+    ck_assert_int_eq(quota_add_open(quota, ANN, 2), -EMFILE);
+    quota_drop_open(quota, ANN);
+    ck_assert_int_eq(quota_add_open(quota, ANN, 2), 0);
+    quota_drop_open(quota, BOB); /* has none: stays at none */
+    ck_assert_int_eq(quota_add_open(quota, BOB, 1), 0);
+    quota_free(quota);
+}
+END_TEST
+
+START_TEST(test_held)
+{
+    struct quota *quota = quota_new();
+
+    ck_assert_int_eq(quota_hold(quota, ANN, 1000, 100), 0); /* the first is given, however large */
+    ck_assert_int_eq(quota_hold(quota, ANN, 1, 100), -EDQUOT);
+    ck_assert_int_eq(quota_hold(quota, BOB, 60, 100), 0);
+    ck_assert_int_eq(quota_hold(quota, BOB, 40, 100), 0);
+    ck_assert_int_eq(quota_hold(quota, BOB, 1, 100), -EDQUOT);
+    ck_assert_int_eq(quota_hold(quota, BOB, 1, 0), 0);
+    ck_assert_int_eq(quota_hold(quota, BOB, UINT64_MAX, 0), -EDQUOT);
+    ck_assert_int_eq(quota_hold(quota, BOB, UINT64_MAX, 200), -EDQUOT);
+    quota_let_go(quota, BOB, 60);
+    ck_assert_int_eq(quota_hold(quota, BOB, 59, 100), 0);
+    ck_assert_int_eq(quota_hold(quota, BOB, 1, 100), -EDQUOT);
+    quota_let_go(quota, ANN, 1000);
+    ck_assert_int_eq(quota_hold(quota, ANN, 50, 100), 0);
+    ck_assert_int_eq(quota_hold(quota, ANN, 50, 100), 0);
+    quota_free(quota);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("quota");
@@ -347,6 +388,8 @@ int main(void)
     tcase_add_test(accounts, test_bytes);
     tcase_add_test(accounts, test_sums_do_not_wrap);
     tcase_add_test(accounts, test_many_users);
+    tcase_add_test(accounts, test_opens);
+    tcase_add_test(accounts, test_held);
     suite_add_tcase(suite, accounts);
     tcase_set_timeout(exchange, 60);
     tcase_add_loop_test(exchange, test_slots_of_a_user, 0, DATA_PATHS);
