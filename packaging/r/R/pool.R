@@ -95,7 +95,6 @@ reset <- function(slot) {
 
 # Stops what runs in it and removes it.
 discard <- function(slot, server) {
-    session$deaths[[basename(slot$path)]] <- NULL
     server_send(server, "{\"cancel\": ", slot$json, "}")
     server_send(server, "{\"forget\": ", slot$json, "}")
     .Call(C_slot_remove, slot$handle)

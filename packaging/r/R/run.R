@@ -53,28 +53,26 @@ take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), r
         # Still FAILED: else this was the text of another round, or none.
         if (!is.null(round) && !identical(.Call(C_slot_state, slot$handle), c(2, round)))
             stop_round_lost(slot$path)
-        cause <- first_cause(text, slot, job, slots, jobs)
+        cause <- first_cause(text, job, slots, jobs)
         if (!last && !is.na(missing_space(cause$text)) && .Call(C_collect))
             return(once_more)
-        stop_failed(cause$text, cause$job, cause$slot)
+        stop_failed(cause$text, cause$job)
     }
     slot$bytes <- max(slot$bytes, 8 * length(result))
     result
 }
 
 # "source r-1-2 failed: source r-1-1 failed: ValueError: ...": what failed first, and which job that was.
-first_cause <- function(text, slot, job, slots, jobs) {
+first_cause <- function(text, job, slots, jobs) {
     names <- vapply(slots, function(slot) basename(slot$path), "")
     repeat {
         parts <- regmatches(text, regexec("^source ([^ ]+) failed: ", text))[[1L]]
         if (!length(parts))
-            return(list(text = text, job = job, slot = slot))
+            return(list(text = text, job = job))
         text <- substring(text, nchar(parts[1L]) + 1L)
         index <- match(parts[2L], names)
-        if (!is.na(index)) {
+        if (!is.na(index))
             job <- jobs[[index]]
-            slot <- slots[[index]]
-        }
     }
 }
 
@@ -285,7 +283,6 @@ chain_stages <- function(root, server, jobs) {
     on.exit(if (!made) for (slot in rev(slots)) discard(slot, server))
     for (job in jobs) {
         slot <- acquire(root, job)
-        slot$server <- server
         slots <- c(slots, slot)
         if (length(slots) > 1L)
             chain(slot, slots[[length(slots) - 1L]]$path, "result.bin")

@@ -73,45 +73,18 @@ stop_no_server <- function(python, status, text) {
               }, python = python$path, why = python$why)
 }
 
-# Takes in what the server and its workers have told about slots; waits so many seconds for something to come.
-server_hear <- function(server, timeout = 0) {
-    news <- .Call(C_child_news, server, timeout)
-    for (line in strsplit(news, "\n", fixed = TRUE)[[1L]]) {
-        parts <- regmatches(line, regexec("^\\{\"(died|goes on)\": \".*/(r-[0-9]+-[0-9]+)\", \"round\": ([0-9]+)(.*)", line))[[1L]]
-        if (!length(parts))
-            next
-        if (parts[2L] == "died")
-            hear_death(parts[3L], as.numeric(parts[4L]), parts[5L])
-        else
-            session$going_on <- c(session$going_on, parts[3L])
+# Takes in what the server and its workers have told about slots.
+server_hear <- function(server) {
+    news <- .Call(C_child_news, server)
+    if (nzchar(news)) {
+        session$died <- c(session$died, slots_told(news, "died"))
+        session$going_on <- c(session$going_on, slots_told(news, "goes on"))
     }
 }
 
-# rest: the line after the round, as pyrmap.server documents it.
-hear_death <- function(slot, round, rest) {
-    parts <- regmatches(rest, regexec("\"status\": ([0-9]+), \"signal\": (null|\"([A-Z0-9]+)\"), \"errors\": (true|false), \"fault\": \"(.*)\"", rest))[[1L]]
-    session$deaths[[slot]] <- list(round = round, status = as.numeric(parts[2L]), signal = parts[4L],
-                                   fault = from_json_string(parts[6L]))
-    if (identical(parts[5L], "true"))
-        session$died <- c(session$died, slot)
-}
-
-# What the server knows of the end of a worker: its word may come after the filesystem's. NULL if it knows nothing.
-death_of <- function(slot, round) {
-    name <- basename(slot$path)
-    deadline <- proc.time()[["elapsed"]] + 2
-    repeat {
-        server_hear(slot$server, 0)
-        death <- session$deaths[[name]]
-        if (!is.null(death) && death$round == round) {
-            session$deaths[[name]] <- NULL
-            return(death)
-        }
-        left <- deadline - proc.time()[["elapsed"]]
-        if (is.null(slot$server) || !.Call(C_child_alive, slot$server) || left <= 0)
-            return(NULL)
-        server_hear(slot$server, left)
-    }
+slots_told <- function(news, what) {
+    told <- regmatches(news, gregexpr(paste0("\"", what, "\": \"[^\n]*/r-[0-9]+-[0-9]+\""), news))[[1L]]
+    gsub("^.*/|\"$", "", told)
 }
 
 server_send <- function(server, ...) {

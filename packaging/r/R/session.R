@@ -19,8 +19,6 @@ session_reset <- function() {
     session$jobs <- new.env(parent = emptyenv())
     # Slots of pipelines whose worker was killed, as the server told it.
     session$died <- character()
-    # What the server told of the workers that died last, by slot.
-    session$deaths <- list()
     # Slots in which a script left something running.
     session$going_on <- character()
 }

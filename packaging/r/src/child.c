@@ -293,13 +293,10 @@ SEXP pyrmap_child_send(SEXP pointer, SEXP line)
     return Rf_ScalarLogical(child_send(child_get(pointer), CHAR(STRING_ELT(line, 0))));
 }
 
-SEXP pyrmap_child_news(SEXP pointer, SEXP timeout)
+SEXP pyrmap_child_news(SEXP pointer)
 {
     const struct child *child = child_get(pointer);
     static char text[TEXT_MAX];
-    struct pollfd command = {.fd = child ? child->command : -1, .events = POLLIN};
-    if (Rf_asReal(timeout) > 0 && command.fd >= 0)
-        poll(&command, 1, (int)(Rf_asReal(timeout) * 1000));
     ssize_t got = child && child->command >= 0 ? recv(child->command, text, TEXT_MAX - 1, MSG_DONTWAIT) : 0;
     text[got > 0 ? got : 0] = '\0';
     return Rf_mkString(text);

@@ -44,9 +44,8 @@ SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal);
  * kept in text. */
 SEXP pyrmap_child_ready(SEXP child, SEXP timeout);
 SEXP pyrmap_child_send(SEXP child, SEXP line);
-/* What it wrote to its standard input's other direction since the last call: a string, "" if nothing came
- * within timeout seconds. */
-SEXP pyrmap_child_news(SEXP child, SEXP timeout);
+/* What it wrote to its standard input's other direction since the last call: a string, "" if nothing. */
+SEXP pyrmap_child_news(SEXP child);
 SEXP pyrmap_child_relay(SEXP child);
 SEXP pyrmap_child_alive(SEXP child);
 /* Closes its input or sends the signal, waits up to two seconds, kills it. Its exit status, or NA. */

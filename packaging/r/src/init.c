@@ -21,7 +21,7 @@ static const R_CallMethodDef routines[] = {
     ROUTINE(array_holder, 3), ROUTINE(vector_info, 1), ROUTINE(child_start, 4),  ROUTINE(child_ready, 2),
     ROUTINE(child_send, 2),   ROUTINE(child_relay, 1), ROUTINE(child_alive, 1),  ROUTINE(child_stop, 2),
     ROUTINE(collect, 0),      ROUTINE(wait, 4),        ROUTINE(cores, 0),        ROUTINE(slot_run, 3),
-    ROUTINE(child_news, 2),   ROUTINE(first_na, 2),    ROUTINE(slot_current, 2), {NULL, NULL, 0},
+    ROUTINE(child_news, 1),   ROUTINE(first_na, 2),    ROUTINE(slot_current, 2), {NULL, NULL, 0},
 };
 
 void R_init_pyrmap(DllInfo *info);

@@ -17,9 +17,8 @@ kills all children and ends the server. `run` may come before the input is publi
 has one worker at a time, further runs wait for its end. If descriptor 0 is a socket it also tells news, one JSON object a
 line:
 
-    {"died": SLOT, "round": N, "status": S, "signal": NAME, "errors": BOOL, "fault": TEXT}
-                                a worker died: S as from waitpid(2), the signal's name or null, whether the run has
-                                "errors", and where Python was when it crashed
+    {"died": SLOT, "round": N, "status": S}
+                                a worker of a run with "errors" died, S as from waitpid(2)
     {"goes on": SLOT, "round": N}
                                 told before the round's outcome: the script has left a thread or a child process running,
                                 which could take part in a later round. Whoever has other slots should use one
@@ -37,7 +36,6 @@ if sys.path and sys.path[0] in ("", os.getcwd()):
 
 import atexit
 import ctypes
-import faulthandler
 import gc
 import importlib
 import io
@@ -63,7 +61,6 @@ _POOL_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
 
 _KEPT_SLOTS = 32
 _LENGTH = struct.Struct("<Q")
-_FAULT_MAX = 4096
 
 # What a child tells before its round is over: whether code of a script may still run afterwards. Without either, it died.
 _SETTLED = b"s"
@@ -81,10 +78,9 @@ _PAUSE = 3
 class Child:
     """A forked process: idle until a command is written to it, then the worker of one slot."""
 
-    def __init__(self, pid: int, channel: socket.socket, crash: int) -> None:
+    def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
         self.channel = channel
-        self.crash = crash  # a file in memory, where faulthandler writes
         self.pidfd = os.pidfd_open(pid)
         self.order: Optional[Run] = None
         self.cancelled = False
@@ -107,12 +103,6 @@ class Child:
             pass
         return self.told
 
-    def fault(self) -> str:
-        """Where Python was when it crashed, as faulthandler says it, without the frames of this package."""
-        text = os.pread(self.crash, _FAULT_MAX, 0).decode(errors="replace")
-        own = (f'"{os.path.dirname(__file__)}/', '"<frozen runpy>"', '"<string>"')
-        return "".join(line for line in text.splitlines(keepends=True) if not any(name in line for name in own))
-
     def kill(self) -> None:
         """Ends it and all that it started."""
         try:
@@ -124,7 +114,6 @@ class Child:
         """Waits for its end and closes what belonged to it. The status of waitpid(2)."""
         _, status = os.waitpid(self.pid, 0)
         os.close(self.pidfd)
-        os.close(self.crash)
         self.channel.close()
         return status
 
@@ -306,12 +295,11 @@ class Server:
         # Processes that it left behind go with it.
         child.kill()
         settled = bool(child.hear())
-        fault = child.fault()
         status = child.reap()
         if child.order is None:
             return
-        if not child.cancelled and (not settled or status and child.order.errors is not None):
-            tell_death(child.order, status, fault)
+        if child.order.errors is not None and status and not child.cancelled:
+            tell(0, {"died": child.order.slot, "round": child.order.round, "status": status})
         slot = child.order.slot
         if self.workers.get(slot) is not child:
             return
@@ -332,18 +320,16 @@ class Server:
         parent = os.getpid()
         # Every child would draw the same numbers. It could see to that itself, but has to copy each page that it touches.
         sys.modules["numpy"].random.seed()
-        crash = os.memfd_create("pyrmap-fault")
         pid = os.fork()
         if pid == 0:
             channel.close()
-            faulthandler.enable(crash)
             self._be_child(parent, command)
         command.close()
         try:
             os.setpgid(pid, pid)
         except (PermissionError, ProcessLookupError):
             pass
-        child = Child(pid, channel, crash)
+        child = Child(pid, channel)
         self.children[child.pidfd] = child
         self.poll.register(child.pidfd, select.POLLIN)
         return child
@@ -435,13 +421,6 @@ def tell(fd: int, news: dict[str, object]) -> None:
         return
     finally:
         commands.detach()
-
-
-def tell_death(order: Run, status: int, fault: str) -> None:
-    """Tells of a worker's end what only its parent knows."""
-    name = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else None
-    tell(0, {"died": order.slot, "round": order.round, "status": status, "signal": name,
-             "errors": order.errors is not None, "fault": fault})
 
 
 def complain(text: str) -> None:
