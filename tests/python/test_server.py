@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -209,7 +210,7 @@ def test_what_scripts_print_is_there_before_the_result(server: Server, producer:
     ("boom", "^LookupError: no such thing: ä\nTraceback .*\n  File \"{script}\", line"),
     ("absent", "^AttributeError: {script} has no function 'absent'; it has boom, counted, die"),
     ("not_callable", "^AttributeError: {script} has no function 'not_callable'"),
-    ("die", r"^worker \d+ exited before it published the result of round 1\n$"),
+    ("die", r"^worker \d+ exited before it published the result of round 1: it was killed by SIGKILL \(.*memory was short"),
 ])
 def test_failures(server: Server, producer: Slot, job: Path, script: Path, function: str, words: str) -> None:
     for early in (False, True):
@@ -242,6 +243,63 @@ def test_scripts_that_do_not_get_far(server: Server, producer: Slot, job: Path, 
     server.run(job, script)
     with pytest.raises(RoundFailed, match=words):
         producer.result(20)
+
+
+CRASHES = """
+import ctypes, os, signal
+def segv(x):
+    return ctypes.string_at(8)
+def abort(x):
+    os.abort()
+def kill(x):
+    os.kill(os.getpid(), signal.SIGTERM)
+def status(x):
+    os._exit(7)
+"""
+
+
+@pytest.mark.parametrize("function, words, line", [
+    ("segv", r"killed by SIGSEGV \(Segmentation fault\)", "return ctypes.string_at"),
+    ("abort", r"killed by SIGABRT \(Aborted\)", "os.abort"),
+    ("kill", r"killed by SIGTERM \(Terminated\)", ""),
+    ("status", "ended with exit status 7, .*os._exit", ""),
+])
+def test_the_error_says_of_what_a_worker_died(server: Server, producer: Slot, job: Path, script: Path, function: str,
+                                              words: str, line: str) -> None:
+    script.write_text(CRASHES)
+    for early in (False, True):
+        if early:
+            server.run(job, script, function)
+        publish(producer, [1])
+        if not early:
+            server.run(job, script, function)
+        text = failure(producer)
+        assert re.match(r"worker \d+ exited before it published the result of round \d: it " + f"(was )?{words}", text)
+        # What faulthandler says is there if it says anything, down to the line of the script and no further.
+        assert ("Fatal Python error" in text) == bool(line)
+        if line:
+            number = next(i for i, code in enumerate(CRASHES.splitlines(), 1) if line in code)
+            assert f'  File "{script}", line {number} in {function}\n' in text
+            assert "pyrmap/worker.py" not in text
+
+
+def test_a_nul_does_not_cut_an_error(server: Server, producer: Slot, job: Path, script: Path) -> None:
+    script.write_text("def f(x):\n    raise ValueError('before' + chr(0) + 'after')\n")
+    publish(producer, [1])
+    server.run(job, script, "f")
+    assert failure(producer).startswith("ValueError: before\\x00after\nTraceback")
+
+
+def test_a_sparse_matrix_is_told_how_to_become_an_array(server: Server, producer: Slot, job: Path, script: Path) -> None:
+    script.write_text("from scipy import sparse\ndef f(x):\n    return sparse.eye(3)\n"
+                      "def g(x):\n    return sparse.csr_array(sparse.eye(3))\ndef h(x):\n    return sparse.eye(3).toarray()\n")
+    for function in ("f", "g"):
+        publish(producer, [1])
+        server.run(job, script, function)
+        assert re.match(r"TypeError: scipy.sparse.* is sparse: return its .toarray\(\)", failure(producer))
+    publish(producer, [1])
+    server.run(job, script, "h")
+    assert producer.result(20).tolist() == np.eye(3).tolist()
 
 
 def test_a_missing_script(server: Server, producer: Slot, job: Path, tmp_path: Path) -> None:
@@ -279,7 +337,7 @@ def test_cancel_kills_the_worker_and_what_it_started(server: Server, producer: S
     server.run(job, script, "plus")
     assert producer.result(20).tolist() == [2]
     # The run that was dropped printed nothing.
-    assert len(server.output.split()) == 2
+    assert len(server.output.split()) == 2, (server.output, server.complaints)
 
 
 def test_slots_run_at_the_same_time(server: Server, mount: Path, job: Path, script: Path) -> None:
@@ -312,8 +370,8 @@ def test_a_slot_that_is_removed_is_no_failure(server: Server, mount: Path, scrip
     path = mount / "removed"
     path.mkdir()
     server.run(path, script, "plus")
-    eventually(lambda: "waiting=" in (path / "metadata.txt").read_text(), "the worker waits")
-    worker = int((path / "worker").read_text())
+    waiting = eventually(lambda: re.search(r"^waiting=(\d+)", (path / "metadata.txt").read_text(), re.MULTILINE), "it waits")
+    worker = int(waiting[1])
     path.rmdir()
     eventually(lambda: not running(worker), "the worker ends")
     assert server.stop() == 0

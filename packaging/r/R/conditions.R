@@ -152,7 +152,7 @@ stop_failed <- function(text, job) {
     worker <- regmatches(first, regexec("^worker ([0-9]+) exited", first))[[1L]]
     if (length(worker)) {
         stop_with("pyrmap_worker_died",
-                    paste0("the Python worker of ", job$label, " died (killed, out of memory or crashed): ", first),
+                    paste0("the Python worker of ", job$label, " died: ", sub("\n+$", "", text)),
                     script = job$script, pid = as.integer(worker[2L]), text = text)
     }
     parts <- regmatches(first, regexec("^([A-Za-z_][A-Za-z0-9_.]*)(: (.*))?$", first))[[1L]]

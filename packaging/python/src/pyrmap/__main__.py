@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import sys
 
@@ -21,6 +22,7 @@ def main() -> int:
     options = parser.parse_args()
     if not options.slot:
         parser.error(f"no slot: give --slot or set {SLOT_VARIABLE}")
+    faulthandler.enable()
     script, _, function = options.script.partition("::")
     task = {"script": script, "function": function or None, "args": options.argument}
     text = worker.run(worker.Run(os.path.abspath(options.slot), task))

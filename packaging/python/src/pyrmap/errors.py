@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import traceback
 
 from pyrmap.texts import read_text
@@ -91,6 +92,26 @@ def not_a_slot(path: str) -> NotASlot:
         return NotASlot(errno.ENOENT, f"there is no slot {path}: make it with mkdir {path}")
     return NotASlot(errno.ENOENT, f"{path} is not below a pyrmapfs mount: nothing is mounted at {root}; "
                                   f"mount it with `pyrmapfs {root}`, or check PYRMAP_SLOT")
+
+
+def death_text(pid: int, round_: int, status: int, trace: str) -> str:
+    """The text of `error` for a worker that died. status: as from waitpid(2). trace: what faulthandler wrote, or ""."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        meaning = "by a user, or by the kernel because memory was short: see `dmesg`"
+        if number != signal.SIGKILL:
+            meaning = signal.strsignal(number) or "no ordinary signal"
+        how = f"it was killed by {name} ({meaning})"
+    else:
+        how = (f"it ended with exit status {os.WEXITSTATUS(status)}, without sys.exit(): os._exit() leaves before the "
+               "result is published")
+    frames = [line for line in trace.splitlines()
+              if not line.startswith((f'  File "{_PACKAGE}', '  File "<frozen ', '  File "<string>"'))]
+    return "\n".join([f"worker {pid} exited before it published the result of round {round_}: {how}", *frames, ""])
 
 
 def _hint(error: BaseException, slot: str) -> str:

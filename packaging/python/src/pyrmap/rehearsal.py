@@ -16,7 +16,7 @@ import numpy as np
 from pyrmap import process, scripts, worker
 from pyrmap.layout import RECORD_FLOAT64, RECORD_SIZE
 from pyrmap.record import DTYPES, Extent, input_step, unpack
-from pyrmap.slot import ROUND_VARIABLE, SLOT_VARIABLE, Handles, Slot
+from pyrmap.slot import ROUND_VARIABLE, SLOT_VARIABLE, Handles, Slot, flush_output
 from pyrmap.waiting import RecordFile
 
 _PATH = "/rehearsal"
@@ -25,7 +25,7 @@ TASK = {"script": _SCRIPT, "args": []}
 _ORDER = json.dumps(worker.Run(_PATH, TASK, 1))
 _CODE = marshal.dumps(scripts.compile_script(_SCRIPT))
 # The process goes on after a rehearsal.
-_HOOKS = worker.Hooks(finish=worker.flush_output, settle=lambda: None)
+_HOOKS = worker.Hooks(finish=flush_output, bind=Slot.watched)
 _EXTENT = Extent(DTYPES[RECORD_FLOAT64], (), 10, "C")
 
 # How often the server itself plays it: the interpreter adapts a function's code to what it does in its first calls.

@@ -36,6 +36,7 @@ if sys.path and sys.path[0] in ("", os.getcwd()):
 
 import atexit
 import ctypes
+import faulthandler
 import gc
 import importlib
 import io
@@ -60,6 +61,7 @@ _POOL_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
                    "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 _KEPT_SLOTS = 32
+_TRACE_MAX = 32768
 _LENGTH = struct.Struct("<Q")
 
 # What a child tells before its round is over: whether code of a script may still run afterwards. Without either, it died.
@@ -78,8 +80,10 @@ _PAUSE = 3
 class Child:
     """A forked process: idle until a command is written to it, then the worker of one slot."""
 
-    def __init__(self, pid: int, channel: socket.socket) -> None:
+    def __init__(self, pid: int, channel: socket.socket, trace: int) -> None:
+        """trace: a file to which faulthandler writes in the child."""
         self.pid = pid
+        self.trace = trace
         self.channel = channel
         self.pidfd = os.pidfd_open(pid)
         self.order: Optional[Run] = None
@@ -110,12 +114,14 @@ class Child:
         except ProcessLookupError:
             return
 
-    def reap(self) -> int:
-        """Waits for its end and closes what belonged to it. The status of waitpid(2)."""
+    def reap(self) -> tuple[int, str]:
+        """Waits for its end and closes what belonged to it. The status of waitpid(2), and faulthandler's traceback."""
         _, status = os.waitpid(self.pid, 0)
+        trace = os.pread(self.trace, _TRACE_MAX, 0).decode("utf-8", "replace") if status else ""
+        os.close(self.trace)
         os.close(self.pidfd)
         self.channel.close()
-        return status
+        return status, trace
 
 
 class Server:
@@ -132,6 +138,9 @@ class Server:
         self.children: dict[int, Child] = {}
         self.poll = select.poll()
         self.partial = b""
+        # In each child the number stands for a file of that child.
+        self.trace = os.memfd_create("pyrmap-trace")
+        faulthandler.enable(self.trace)
         self.rehearse = rehearsal.rehearse
         self.rehearsed = json.dumps({"run": "/rehearsal", "round": 1, "task": rehearsal.TASK})
         for _ in range(rehearsal.TIMES_TO_ADAPT):
@@ -223,20 +232,42 @@ class Server:
         return not (record.round > child.order.round
                     or record.round == child.order.round and record.flag == RECORD_FLAG_RESULT)
 
-    def _unfinished(self, order: Run) -> bool:
-        """Whether the round of a worker that is dead is still to come, or to be failed."""
-        from pyrmap.layout import RECORD_FLAG_INPUT, RECORD_FLAG_NONE
+    def _fail(self, child: Child, order: Run, status: int, trace: str) -> Optional[Run]:
+        """Fails the round of a worker that died. If the round is still to come: a run that will do it.
 
-        handles = self.kept.get(order.slot)
-        if handles is None or order.round is None or order.errors is not None or order.failure is not None:
-            return False
+        The filesystem would do it as well, but could not say of what the worker died.
+        """
+        from pyrmap.errors import death_text
+        from pyrmap.layout import RECORD_FLAG_INPUT, RECORD_FLAG_NONE
+        from pyrmap.slot import Handles
+        from pyrmap.texts import ERROR_MAX, encode, shorten
+
         try:
+            if order.slot not in self.kept:
+                self.kept[order.slot] = Handles(order.slot)
+            handles = self.kept[order.slot]
             record = handles.record.read()
         except OSError:
-            return False
-        if record.round != order.round:
-            return record.round < order.round
-        return record.flag in (RECORD_FLAG_NONE, RECORD_FLAG_INPUT)
+            return None
+        round_ = record.round if order.round is None else order.round
+        text = shorten(death_text(child.pid, round_, status, trace), ERROR_MAX)
+        if record.round == round_ and record.flag == RECORD_FLAG_INPUT:
+            try:
+                fd = handles.open("error", os.O_WRONLY | os.O_NONBLOCK)
+                try:
+                    os.write(fd, encode(text))
+                finally:
+                    os.close(fd)
+            except BlockingIOError:
+                # A follower has not taken the last outcome. A child can wait until it has.
+                return order._replace(failure=text, errors=None)
+            except OSError:
+                return None
+            return None
+        to_come = record.round < round_ or (record.round == round_ and record.flag == RECORD_FLAG_NONE)
+        if not to_come or child.cancelled or order.round is None or order.errors is not None:
+            return None
+        return order._replace(failure=text)
 
     def _start(self, order: Run) -> None:
         slot = order.slot
@@ -279,7 +310,8 @@ class Server:
         except OSError:
             return
         try:
-            handles.open_worker()
+            # Should this server die, its workers die with it.
+            handles.bind_worker()
         except OSError:
             handles.close()
             return
@@ -295,7 +327,7 @@ class Server:
         # Processes that it left behind go with it.
         child.kill()
         settled = bool(child.hear())
-        status = child.reap()
+        status, trace = child.reap()
         if child.order is None:
             return
         if child.order.errors is not None and status and not child.cancelled:
@@ -304,11 +336,11 @@ class Server:
         if self.workers.get(slot) is not child:
             return
         del self.workers[slot]
-        # The filesystem fails a round that has an input when its worker dies; of an earlier death only this server
-        # knows.
-        if not (settled and status == 0) and not child.cancelled and self._unfinished(child.order):
-            text = f"worker {child.pid} exited before it published the result of round {child.order.round}\n"
-            self._start(child.order._replace(failure=text))
+        failure = None
+        if child.order.failure is None and (not settled or status and child.order.round is not None):
+            failure = self._fail(child, child.order, status, trace)
+        if failure is not None:
+            self._start(failure)
         elif slot in self.waiting:
             following, *rest = self.waiting.pop(slot)
             if rest:
@@ -320,8 +352,11 @@ class Server:
         parent = os.getpid()
         # Every child would draw the same numbers. It could see to that itself, but has to copy each page that it touches.
         sys.modules["numpy"].random.seed()
+        trace = os.memfd_create("pyrmap-trace")
         pid = os.fork()
         if pid == 0:
+            os.dup2(trace, self.trace, inheritable=False)
+            os.close(trace)
             channel.close()
             self._be_child(parent, command)
         command.close()
@@ -329,7 +364,7 @@ class Server:
             os.setpgid(pid, pid)
         except (PermissionError, ProcessLookupError):
             pass
-        child = Child(pid, channel)
+        child = Child(pid, channel, trace)
         self.children[child.pidfd] = child
         self.poll.register(child.pidfd, select.POLLIN)
         return child
@@ -388,7 +423,7 @@ def _work(message: bytes, fds: list[int], channel: socket.socket, news: int) -> 
             tell(news, {"goes on": order.slot, "round": order.round})
         channel.sendall(_CLEAN if clean else _SETTLED)
 
-    text = worker.run(order, marshal.loads(code) if code else None, handles, worker.Hooks(settle=settle))
+    text = worker.run(order, marshal.loads(code) if code else None, handles, worker.Hooks(settle=settle, bind=slot.Slot.watched))
     if not clean:
         channel.sendall(_SETTLED)
         # What is left to do should not compete with the next run.

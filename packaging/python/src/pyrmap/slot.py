@@ -146,6 +146,7 @@ class Slot:
         # The only round that this object is about.
         self._only = _round_of_run(self._handles.path)
         self._single = False
+        self._named = False
         self._kept = False
         # What a run starts may end before the round does, which is the worker's.
         self._bound = self._only is not None
@@ -285,11 +286,23 @@ class Slot:
         except OSError as error:
             raise refused(error, "become the worker", self.path) from error
         self._inherited = False
+        self._bound = self._named = True
+
+    def watched(self) -> None:
+        """Instead of bind(): the process that opened the slot sees to it that the round fails when this one dies."""
+        if self._inherited:
+            try:
+                self._handles.record.read_state()
+            except OSError:
+                # It may be another slot of the same name, of which that process knows nothing.
+                self.bind()
         self._bound = True
 
     def unbind(self) -> None:
         """Undoes bind(): the coming round does not depend on this process. Nothing happens if the slot is gone."""
-        self._bound = False
+        if not self._named:
+            return
+        self._bound = self._named = False
         try:
             os.unlink("worker", dir_fd=self._handles.directory)
         except OSError as error:

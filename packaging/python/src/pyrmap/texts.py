@@ -36,8 +36,8 @@ def write_text(text: str, path: str, directory: Optional[int] = None) -> None:
 
 
 def encode(text: str) -> bytes:
-    """UTF-8; what has no UTF-8 (lone surrogates) is written as an escape."""
-    return text.encode("utf-8", "backslashreplace")
+    """UTF-8; what has no UTF-8 (lone surrogates) is written as an escape, and NUL, at which C and R would end the text."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace")
 
 
 def shorten(text: str, limit: int) -> str:

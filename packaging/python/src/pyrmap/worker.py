@@ -93,10 +93,11 @@ def goes_on() -> bool:
 
 class Hooks(NamedTuple):
     """What is done around the outcome of a run. finish: when a whole script has come to its last line. settle: before
-    the outcome is told."""
+    the outcome is told. bind: what lets the round fail when this process dies."""
 
     finish: Callable[[], None] = finish
     settle: Callable[[], None] = lambda: None
+    bind: Callable[[Slot], None] = Slot.bind
 
 
 def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] = None,
@@ -116,7 +117,7 @@ def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] 
                 # Binding it would take the slot from the worker of the next round.
                 return ""
         slot.run_one_round(order.round)
-        slot.bind()
+        hooks.bind(slot)
         first = order.round if order.round is not None else _coming(slot)
     except OSError as error:
         if error.errno not in GONE:

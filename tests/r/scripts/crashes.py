@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions that end their process, each in its way, and one whose error has a NUL in it."""
+import ctypes
+import os
+import signal
+
+
+def segv(x):
+    return ctypes.string_at(8)
+
+
+def kill(x):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def status(x):
+    os._exit(7)
+
+
+def nul(x):
+    raise ValueError("before" + chr(0) + "after")
