@@ -112,10 +112,10 @@ static void leave_terminal(int last)
 }
 
 /*
- * The keeper: a process that waits until supervisor and server are both gone, wakes clients that sleep on the
- * pages of a server that was killed, and clears the mount if it is still there, dead. The kernel tells by the
- * end of a socket that those two hold open, through which nothing comes but where those pages lie. The server
- * cannot unmount anything itself.
+ * The keeper: a process that waits until supervisor and server are both gone and does what a supervisor that
+ * was killed could not: wakes clients that sleep on the server's pages, and clears the mount if it is still
+ * there, dead. The kernel tells by the end of a socket that those two hold open, through which nothing comes
+ * but where those pages lie. The server cannot unmount anything itself.
  */
 static void keep(struct request_ops *ops, int end_of_both, int launcher)
 {
@@ -183,10 +183,8 @@ static int supervise(struct request_ops *ops, int launcher)
         log_warning("no process is left to clear the mount if the daemon is killed");
     close(life[0]);
     word_receive(ready[0], line, sizeof(line), &files);
-    if (files >= 0) {
+    if (files >= 0)
         word_send(life[1], arena_files_word, files);
-        close(files);
-    }
     close(ready[0]);
     announce(line[0] ? line : "the server ended at once: see the log", ops->mountpoint, launcher);
     if (launcher >= 0) {
@@ -194,6 +192,8 @@ static int supervise(struct request_ops *ops, int launcher)
         leave_terminal(STDERR_FILENO);
     }
     status = watch_server(ops, server, &signals);
+    if (files >= 0)
+        page_retire_all(files); /* a server that was killed could not */
     if (mount_end(ops->session, ops->mountpoint) == MOUNT_WAS_DEAD) {
         log_error("the mount at %s was aborted (umount -f, or /sys/fs/fuse/connections) and is cleared",
                   ops->mountpoint);

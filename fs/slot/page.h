@@ -7,7 +7,8 @@
  *
  * A client may sleep on `change` in its mapping for as long as it likes. So a page is retired before it is
  * left alone, whatever the reason: its version becomes 0, change is bumped, and all who sleep are woken. The
- * server does so when a slot goes and when it ends; the keeper does when the server was killed.
+ * server does so when a slot goes and when it ends; the supervisor does when the server was killed, and the
+ * keeper when both were.
  */
 #ifndef PYRMAPFS_PAGE_H
 #define PYRMAPFS_PAGE_H

@@ -44,6 +44,11 @@ def kill_the_server(daemon: Daemon, slot: Slot) -> None:
     os.kill(server_of(daemon), signal.SIGKILL)
 
 
+def kill_the_server_and_the_keeper(daemon: Daemon, slot: Slot) -> None:
+    for pid in reversed(daemon.pids()[1:]):
+        os.kill(pid, signal.SIGKILL)
+
+
 def kill_both(daemon: Daemon, slot: Slot) -> None:
     server = server_of(daemon)
     for pid in (daemon.pids()[0], server):
@@ -84,9 +89,9 @@ def expect_woken(client: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("end", (remove_the_slot, end_the_daemon, abort_the_mount, kill_the_supervisor,
-                                 kill_the_server, kill_both))
+                                 kill_the_server, kill_the_server_and_the_keeper, kill_both))
 def test_sleepers_are_woken(daemon: Daemon, program: Callable[[str], str], end: End) -> None:
-    if end in (kill_the_server, kill_both) and daemon.options["arena.kind"] == "memfd":
+    if end in (kill_the_server, kill_the_server_and_the_keeper, kill_both) and daemon.options["arena.kind"] == "memfd":
         pytest.skip("the pages of a memfd arena are gone with the server that was killed")
     slot = Slot.make(daemon.path, "job")
     client = sleep_on(slot, program)
