@@ -359,6 +359,7 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
         result = step_charge(exchange, segment, to->uid, segment->charged);
         if (result < 0)
             return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, over_quota);
+        from->arrays[RECORD_SIDE_RESULT].borrowed = 1; /* from the one that it moves to */
         segment_name(segment);
         segment->published = true; /* an empty one has its pages from who opened it for reading */
     }

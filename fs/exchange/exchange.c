@@ -79,7 +79,7 @@ void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid
         quota_add_slot(exchange->quota, uid, UINT32_MAX);
         for (int side = 0; side < 2; side++) {
             struct segment *segment = slot->segments[side];
-            if (segment)
+            if (segment && !slot->arrays[side].borrowed)
                 quota_charge(exchange->quota, segment, uid, segment->charged, 0);
         }
     }
@@ -253,9 +253,9 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     result = segment_restore(exchange->arena, array->segment_id, &slot->segments[side]);
     if (result < 0)
         return result;
-    /* A chained segment is on its maker's account, whose array still has its own number. */
+    /* A chained segment is on the account of the slot that it was borrowed from, if that still has it. */
     if (segment_stat(exchange->arena, slot->segments[side], &size, &allocated) == 0 &&
-        (array->number == array->serial || !slot->segments[side]->charged))
+        (!array->borrowed || !slot->segments[side]->charged))
         quota_charge(exchange->quota, slot->segments[side], slot->uid, size, 0);
     slot->segments[side]->published = true;
     return 0;

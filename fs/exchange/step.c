@@ -48,12 +48,14 @@ void step_segment_freed(struct exchange *exchange, struct segment *segment)
 /* When a slot drops an array that a follower still uses, charge it to that follower. */
 static void charge_follower(struct exchange *exchange, const struct slot *slot, struct segment *segment)
 {
-    const struct slot *follower = slot_at(exchange->slots, slot->first_follower);
+    struct slot *follower = slot_at(exchange->slots, slot->first_follower);
 
     while (follower && follower->segments[RECORD_SIDE_INPUT] != segment)
         follower = slot_at(exchange->slots, follower->next_follower);
-    if (follower)
-        quota_charge(exchange->quota, segment, follower->uid, segment->charged, 0);
+    if (!follower)
+        return;
+    follower->arrays[RECORD_SIDE_INPUT].borrowed = 0;
+    quota_charge(exchange->quota, segment, follower->uid, segment->charged, 0);
 }
 
 void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
@@ -65,7 +67,7 @@ void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record
     slot->settling[side] = 0;
     slot->settled[side] = 0;
     if (segment) {
-        if (segment->names > 1 && segment->charged_uid == slot->uid)
+        if (segment->names > 1 && !slot->arrays[side].borrowed)
             charge_follower(exchange, slot, segment);
         segment_unname(exchange->arena, segment);
     }
@@ -199,6 +201,7 @@ void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side s
     if (!segment)
         return;
     segment_name(segment);
+    slot->arrays[side].borrowed = 1;
     slot->segments[side] = segment;
     slot->arrays[side].segment_id = segment->id;
 }

@@ -666,6 +666,7 @@ void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side s
     array->segment_id = 0;
     array->home = slot_index(slots, slot);
     array->home_side = side;
+    array->borrowed = 0;
     array->times = slot_times_now();
     slot->dated[side] = 0;
 }

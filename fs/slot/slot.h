@@ -59,6 +59,7 @@ struct slot_array {
     uint64_t segment_id; /* 0: none yet, the array is empty */
     uint32_t home;       /* index of the slot in which the array came to be: see nodeid.h */
     uint32_t home_side;  /* and its side there */
+    uint32_t borrowed;   /* another slot has the same pages, and they are on that one's account */
     struct slot_times times;
 };
 

@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { ANN = 1000, BOB = 1001, SAME_BUCKET = 1000 + 64 };
+enum { ANN = 1000, BOB = 1001, EVE = 1002, SAME_BUCKET = 1000 + 64 };
 
 /* --- accounts --- */
 
@@ -378,6 +378,37 @@ START_TEST(test_held)
 }
 END_TEST
 
+/* An array stays on the account of the slot that made it, whatever becomes of those that share it. */
+START_TEST(test_chown_in_a_chain)
+{
+    struct world world;
+    struct slot *a, *b;
+
+    begin_limited(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    world_publish(&world, a, 1, 1);
+    ck_assert_int_eq(resize(&world, a, SLOT_RESULT_BIN, 400 * KIB), 0);
+    ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_RESULT), 0);
+    exchange_chown(world.exchange, b, BOB, 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), 400 * KIB + 8);
+    ck_assert_uint_eq(world_charged(&world, BOB), 0);
+    exchange_chown(world.exchange, a, EVE, 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), 0);
+    ck_assert_uint_eq(world_charged(&world, EVE), 400 * KIB + 8);
+    exchange_chown(world.exchange, a, BOB, 0);
+    exchange_chown(world.exchange, b, ANN, 0);
+    ck_assert_uint_eq(world_charged(&world, BOB), 400 * KIB + 8);
+    ck_assert_uint_eq(world_charged(&world, ANN), 0);
+    world_put(&world, a, SLOT_DATA_BIN, 1, 1); /* from here on it is the follower's alone */
+    ck_assert_uint_eq(world_charged(&world, ANN), 400 * KIB);
+    exchange_chown(world.exchange, b, EVE, 0);
+    ck_assert_uint_eq(world_charged(&world, EVE), 400 * KIB);
+    ck_assert_uint_eq(world_charged(&world, ANN), 0);
+    world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("quota");
@@ -399,6 +430,7 @@ int main(void)
     tcase_add_test(exchange, test_mapped_rounds_are_charged);
     tcase_add_loop_test(exchange, test_moves, 0, DATA_PATHS);
     tcase_add_loop_test(exchange, test_chains, 0, DATA_PATHS);
+    tcase_add_loop_test(exchange, test_chown_in_a_chain, 0, DATA_PATHS);
     suite_add_tcase(suite, exchange);
     return suite_run(suite);
 }
