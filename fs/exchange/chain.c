@@ -236,6 +236,19 @@ static void take_failure(struct exchange *exchange, struct slot *slot, const str
     free(text);
 }
 
+/* The slot's owner may not read the source any more. */
+static void refuse_array(struct exchange *exchange, struct slot *slot, const struct slot *source,
+                         const struct handshake_step *step)
+{
+    struct slot_failure failed = blame(source);
+    char text[SLOT_NAME_MAX + 96];
+    int size = snprintf(text, sizeof(text),
+                        "source %s may not be read any more by the owner of this slot: see its mode\n",
+                        source->name);
+
+    step_fail(exchange, slot, step, &failed, text, (size_t)size);
+}
+
 static void take_array(struct exchange *exchange, struct slot *slot, struct slot *source,
                        const struct handshake_step *step)
 {
@@ -264,7 +277,9 @@ void chain_pull(struct exchange *exchange, struct slot *slot)
         return;
     }
     slot->source_taken = offer.number;
-    if (offer.kind == OFFER_FAILURE)
+    if (offer.kind == OFFER_ARRAY && step.effects & EFFECT_FAILURE)
+        refuse_array(exchange, slot, source, &step);
+    else if (offer.kind == OFFER_FAILURE)
         take_failure(exchange, slot, source, &step);
     else
         take_array(exchange, slot, source, &step);
@@ -300,16 +315,22 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
                const struct caller *caller)
 {
     const struct slot *up = slot == source ? slot : source_of(exchange, source);
+    bool in_group = caller->gid == source->gid || process_has_group(caller->thread, source->gid);
+    uint32_t facts = 0;
     struct handshake_step step;
     struct slot *sibling;
 
     while (up && up != slot)
         up = source_of(exchange, up);
-    step = step_judge(exchange, slot, EVENT_LINK, up ? FACT_LOOP : 0);
+    if (!slot_may_read(source, side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN, caller->uid,
+                       in_group))
+        facts |= FACT_UNREADABLE;
+    step = step_judge(exchange, slot, EVENT_LINK, facts | (up ? FACT_LOOP : 0));
     if (step.verdict == VERDICT_REFUSE)
         return refuse_event(exchange, slot, caller, EVENT_LINK, -step.error, step.reason);
     slot->source = slot_index(exchange->slots, source);
     slot->source_side = side;
+    slot->source_group = in_group && caller->uid == slot->uid ? source->gid : slot->gid;
     slot->source_serial = slots_serial(exchange->slots);
     /* What the source failed with in a round that is over is not this slot's. */
     slot->source_taken = slot_state(source) == STATE_FAILED ? 0 : source->failure;

@@ -16,7 +16,7 @@
  * Links only queue what they make possible: the caller runs the queue.
  *
  * Makes `slot` follow an array of `source`. Returns 0, -EEXIST (it has a source), -EBUSY (an input is on its
- * way), -ELOOP.
+ * way), -ELOOP, -EACCES (the caller may not read it).
  */
 int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source, enum record_side side,
                const struct caller *caller);

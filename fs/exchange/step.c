@@ -229,6 +229,16 @@ static bool outcome_was_taken(const struct exchange *exchange, const struct slot
     return followed || slot->outcome_taken;
 }
 
+/* What the kernel does not check at each delivery. Of the owner's groups only those are known that he had
+ * once. */
+static bool owner_may_read_source(const struct exchange *exchange, const struct slot *slot)
+{
+    const struct slot *source = slot_at(exchange->slots, slot->source);
+
+    return !source || slot_may_read(source, array_files[slot->source_side], slot->uid,
+                                    source->gid == slot->gid || source->gid == slot->source_group);
+}
+
 struct handshake_step step_judge(const struct exchange *exchange, const struct slot *slot,
                                  enum handshake_event event, uint32_t facts)
 {
@@ -246,6 +256,9 @@ struct handshake_step step_judge(const struct exchange *exchange, const struct s
         facts |= step_array_is_shared(exchange, slot, RECORD_SIDE_RESULT) ? FACT_SHARED : 0;
         break;
     case EVENT_DELIVER:
+        facts |= owner_may_read_source(exchange, slot) ? 0 : FACT_UNREADABLE;
+        facts |= outcome_was_taken(exchange, slot) ? FACT_TAKEN : 0;
+        break;
     case EVENT_SOURCE_FAILED:
         facts |= outcome_was_taken(exchange, slot) ? FACT_TAKEN : 0;
         break;

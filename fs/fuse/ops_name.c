@@ -152,22 +152,6 @@ void ops_name_link(fuse_req_t request, fuse_ino_t nodeid, fuse_ino_t parent, con
 
 /* --- chains --- */
 
-/* The kernel does not check a link's target: the caller must be allowed to enter the slot and to read the
- * file. */
-static bool may_read(fuse_req_t request, const struct slot *slot, enum slot_file file)
-{
-    const struct fuse_ctx *caller = fuse_req_ctx(request);
-    unsigned shift = 0;
-
-    if (caller->uid == 0)
-        return true;
-    if (caller->uid == slot->uid)
-        shift = 6;
-    else if (caller->gid == slot->gid || process_has_group(caller->pid, slot->gid))
-        shift = 3;
-    return slot->modes[SLOT_DIRECTORY] >> shift & 1 && slot->modes[file] >> shift & 4;
-}
-
 void ops_name_symlink(fuse_req_t request, const char *target, fuse_ino_t parent, const char *name)
 {
     struct request_ops *ops = request_begin(request, REQUEST_SYMLINK);
@@ -186,10 +170,6 @@ void ops_name_symlink(fuse_req_t request, const char *target, fuse_ino_t parent,
                              result == -ENOENT ? "there is no such slot"
                                                : "a source is ../SLOT/result.bin or ../SLOT/data.bin");
     }
-    if (result == 0 &&
-        !may_read(request, source, side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN))
-        result = refuse_operation(ops->exchange, directory.slot, &caller, "chain the slot", -EACCES,
-                                  "the source may not be read");
     if (result == 0)
         result = exchange_chain(ops->exchange, directory.slot, source, side, &caller);
     if (result < 0) {

@@ -31,7 +31,7 @@ enum answer {
     HELD,       /* not a slot that could be chained now */
     OWED,       /* what the last round failed with, if it did, else park */
     GIVEN,      /* proceed if the round had an input, else its failure */
-    TAKE,       /* -> READY with the source's array, the round goes on */
+    TAKE,       /* -> READY with the source's array, the round goes on; -> FAILED if it may not be read */
     TAKE_ON,    /* the same in the next round, if the outcome of this one was taken, else park */
     INHERIT,    /* -> FAILED as the source did, the round goes on */
     INHERIT_ON, /* the same in the next round, if the outcome of this one was taken, else park */
@@ -86,6 +86,7 @@ static const struct {
     {EVENT_RESIZE_INPUT, FACT_SHARED, EBUSY, "a chained slot has the same pages"},
     {EVENT_OPEN_RESULT_WRITE, FACT_SHARED, EBUSY, "a chained slot has the same pages"},
     {EVENT_RESIZE_RESULT, FACT_SHARED, EBUSY, "a chained slot has the same pages"},
+    {EVENT_LINK, FACT_UNREADABLE, EACCES, "the source may not be read"},
     {EVENT_LINK, FACT_FED, EEXIST, "it has a source already"},
     {EVENT_LINK, FACT_LOOP, ELOOP, "the chain would close on itself"},
 };
@@ -208,11 +209,15 @@ struct handshake_step handshake_judge(enum handshake_state state, enum handshake
     case GIVEN:
         return facts & FACT_HAS_INPUT ? proceed(state, 0, 0) : refuse(state, EIO, busy);
     case TAKE:
+        if (facts & FACT_UNREADABLE)
+            return fail(CHECK_INPUT_FOLLOWERS, 0);
         return proceed(STATE_READY, CHECK_INPUT_FOLLOWERS,
                        EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR | EFFECT_INPUT);
     case TAKE_ON:
         if (!(facts & FACT_TAKEN))
             return park_untaken(state);
+        if (facts & FACT_UNREADABLE)
+            return fail(CHECK_INPUT_FOLLOWERS, FRESH | EFFECT_NEW_ROUND);
         return proceed(STATE_READY, CHECK_INPUT_FOLLOWERS,
                        EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR | EFFECT_INPUT | EFFECT_NEW_ROUND);
     case INHERIT:

@@ -69,7 +69,8 @@ enum handshake_fact {
     FACT_BY_SOURCE = 1u << 8,           /* the failure is the source's */
     FACT_BOUND = 1u << 9,               /* this round is the worker's */
     FACT_LOOP = 1u << 10,               /* the link would close the chain on itself */
-    HANDSHAKE_FACTS = 1u << 11,         /* all of them are below it */
+    FACT_UNREADABLE = 1u << 11,         /* the source may not be read: by the caller, or the slot's owner */
+    HANDSHAKE_FACTS = 1u << 12,         /* all of them are below it */
 };
 
 /* In the order in which they are made; the first that fails decides the errno, or that the event waits. */

@@ -551,6 +551,13 @@ void slot_enter_state(struct slots *slots, struct slot *slot, enum handshake_sta
     slots->changes++;
 }
 
+bool slot_may_read(const struct slot *slot, enum slot_file file, uid_t uid, bool in_group)
+{
+    unsigned shift = uid == slot->uid ? 6 : in_group ? 3 : 0;
+
+    return uid == 0 || (slot->modes[SLOT_DIRECTORY] >> shift & 1 && slot->modes[file] >> shift & 4);
+}
+
 enum handshake_state slot_state(const struct slot *slot)
 {
     return (enum handshake_state)slot->state;

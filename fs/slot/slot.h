@@ -117,6 +117,7 @@ struct slot {
     uint32_t source;        /* the slot that feeds this one */
     uint32_t source_side;   /* enum record_side: which of its arrays */
     uint64_t source_serial; /* of the symlink's nodeid */
+    gid_t source_group;     /* one that the owner was in when he made the link */
     uint64_t source_taken;  /* number of the last array, or failure, taken from it */
     uint32_t first_follower;
     uint32_t next_follower;
@@ -221,6 +222,9 @@ void slot_destroy(struct slots *slots, struct slot *slot);
 void slot_rename(struct slots *slots, struct slot *slot, const char *name);
 
 enum handshake_state slot_state(const struct slot *slot);
+
+/* Whether a user may enter the slot and read the file; in_group: the user is in the slot's group. */
+bool slot_may_read(const struct slot *slot, enum slot_file file, uid_t uid, bool in_group);
 
 /* Derives the modes of all files from the directory's. */
 void slot_chmod(struct slot *slot, mode_t mode);

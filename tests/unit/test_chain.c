@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { COUNT = 3 };
 
@@ -421,6 +422,67 @@ END_TEST
 
 /* --- the end of a chain --- */
 
+/* Who may read a source is asked at each delivery, and not only when the link is made. */
+START_TEST(test_source_becomes_unreadable)
+{
+    enum { ANN = 1000, BOB = 1001, CREW = 2000 };
+    static const struct {
+        mode_t mode; /* of the source, which is ANN's */
+        gid_t group; /* of the follower, which is BOB's */
+        enum handshake_state state;
+    } rows[] = {{0755, BOB, STATE_READY},   {0750, BOB, STATE_FAILED}, {0750, CREW, STATE_READY},
+                {0700, CREW, STATE_FAILED}, {0744, BOB, STATE_FAILED}, {0711, BOB, STATE_FAILED}};
+    struct handle *handle;
+    struct world world;
+    struct slot *a, *b;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        a = world_slot(&world, "a");
+        exchange_chown(world.exchange, a, ANN, CREW);
+        world.caller.uid = BOB;
+        world.caller.gid = BOB;
+        b = world_slot(&world, "b");
+        exchange_chown(world.exchange, b, BOB, rows[i].group);
+        ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_RESULT), 0);
+        slot_chmod(a, rows[i].mode);
+        world.caller =
+            (struct caller){.uid = getuid(), .gid = getgid(), .thread = getpid(), .process = getpid()};
+        world_publish(&world, a, 1, 1);
+        world_finish(&world, a, 1, 2);
+        expect_state(b, rows[i].state, 1);
+        if (rows[i].state == STATE_FAILED) {
+            expect_text(&world, b,
+                        "source a may not be read any more by the owner of this slot: see its mode\n");
+            ck_assert_int_eq(world_try_open(&world, b, SLOT_RESULT_BIN, HANDLE_READS, &handle), -EIO);
+            slot_chmod(a, 0755);
+            world_publish(&world, a, 1, 3);
+            world_finish(&world, a, 1, 4);
+            expect_state(b, STATE_READY, 2);
+            world_expect(&world, b, SLOT_DATA_BIN, 1, 4);
+        }
+        exchange_remove(world.exchange, b);
+        exchange_remove(world.exchange, a);
+    }
+    /* The link itself is refused where the caller may not read. */
+    a = world_slot(&world, "a");
+    exchange_chown(world.exchange, a, ANN, CREW);
+    slot_chmod(a, 0750);
+    world.caller.uid = BOB;
+    world.caller.gid = BOB;
+    b = world_slot(&world, "b");
+    ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_RESULT), -EACCES);
+    expect_refusal(b, EACCES, "may not be read");
+    world.caller.gid = CREW;
+    ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_RESULT), 0);
+    world.caller = (struct caller){.uid = getuid(), .gid = getgid(), .thread = getpid(), .process = getpid()};
+    world_publish(&world, a, 1, 1);
+    world_finish(&world, a, 1, 2);
+    expect_state(b, STATE_READY, 1); /* by the group that its owner had when he made the link */
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(test_unlink)
 {
     struct slot *a, *b, *idle;
@@ -530,6 +592,7 @@ int main(void)
     tcase_add_loop_test(tests, test_retry_drops_what_a_failed_follower_had, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_failure_waits_for_its_turn, 0, DATA_PATHS);
     tcase_add_test(tests, test_long_texts_are_cut);
+    tcase_add_loop_test(tests, test_source_becomes_unreadable, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_unlink, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_source_is_removed, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_followers_are_removed, 0, DATA_PATHS);

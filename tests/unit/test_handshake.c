@@ -26,7 +26,7 @@ struct cell {
     struct {
         uint32_t fact;
         struct answer answer;
-    } instead[2];
+    } instead[3];
 };
 
 /* clang-format off */
@@ -35,6 +35,7 @@ struct cell {
 #define PARK                      {VERDICT_WAIT, EAGAIN, SAME_STATE, 0, 0}
 
 #define IF(holds, ...)  {.fact = FACT_##holds, .answer = __VA_ARGS__}
+#define IF_BOTH(one, other, ...) {.fact = FACT_##one | FACT_##other, .answer = __VA_ARGS__}
 
 #define OK             {.usual = GO(SAME_STATE, 0, 0)}
 #define WAITS          {.usual = PARK}
@@ -55,8 +56,9 @@ struct cell {
                        {.usual = GO(next, 0, 0), .instead = {IF(SHARED, NO(EBUSY)), __VA_ARGS__}}
 #define NOT_IF_FED(next, checks, effects) \
                        {.usual = GO(STATE_##next, checks, effects), .instead = {IF(FED, NO(EBUSY))}}
-#define LINKS          {.usual = GO(SAME_STATE, 0, 0), .instead = {IF(FED, NO(EEXIST)), IF(LOOP, NO(ELOOP))}}
-#define LINKS_NOT      {.usual = NO(EBUSY), .instead = {IF(FED, NO(EEXIST)), IF(LOOP, NO(ELOOP))}}
+#define LINK_IFS       {IF(UNREADABLE, NO(EACCES)), IF(FED, NO(EEXIST)), IF(LOOP, NO(ELOOP))}
+#define LINKS          {.usual = GO(SAME_STATE, 0, 0), .instead = LINK_IFS}
+#define LINKS_NOT      {.usual = NO(EBUSY), .instead = LINK_IFS}
 #define ONLY_IF(holds, next, checks, effects, otherwise) \
                        {.usual = otherwise, .instead = {IF(holds, GO(next, checks, effects))}}
 
@@ -69,6 +71,10 @@ struct cell {
 #define AGAIN          (EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR | EFFECT_INPUT | EFFECT_RECALL)
 #define FAILURE        (EFFECT_OUTCOME | EFFECT_FAILURE | EFFECT_FAIL_WAITERS)
 #define DELIVERED      (EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR | EFFECT_INPUT)
+
+#define NEXT_DELIVERY  {.usual = PARK, \
+                        .instead = {IF_BOTH(TAKEN, UNREADABLE, GO(STATE_FAILED, CHECK_INPUT_FOLLOWERS, FAILURE | NEXT_ROUND)), \
+                                    IF(TAKEN, GO(STATE_READY, CHECK_INPUT_FOLLOWERS, DELIVERED | EFFECT_NEW_ROUND))}}
 
 static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
     [STATE_IDLE] = {
@@ -95,7 +101,8 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
         [EVENT_LINK]              = LINKS,
         [EVENT_FOLLOW_INPUT]      = WAITS,
         [EVENT_FOLLOW_RESULT]     = {.usual = PARK, .instead = {IF(FAILURE, NO(EIO))}},
-        [EVENT_DELIVER]           = TO_IF(READY, CHECK_INPUT_FOLLOWERS, DELIVERED),
+        [EVENT_DELIVER]           = {.usual = GO(STATE_READY, CHECK_INPUT_FOLLOWERS, DELIVERED),
+                                     .instead = {IF(UNREADABLE, GO(STATE_FAILED, CHECK_INPUT_FOLLOWERS, FAILURE))}},
         [EVENT_SOURCE_FAILED]     = TO_IF(FAILED, CHECK_INPUT_FOLLOWERS, FAILURE),
     },
     [STATE_FILLING] = {
@@ -203,7 +210,7 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
         [EVENT_LINK]              = LINKS,
         [EVENT_FOLLOW_INPUT]      = OK,
         [EVENT_FOLLOW_RESULT]     = OK,
-        [EVENT_DELIVER]           = ONLY_IF(TAKEN, STATE_READY, CHECK_INPUT_FOLLOWERS, DELIVERED | EFFECT_NEW_ROUND, PARK),
+        [EVENT_DELIVER]           = NEXT_DELIVERY,
         [EVENT_SOURCE_FAILED]     = ONLY_IF(TAKEN, STATE_FAILED, CHECK_INPUT_FOLLOWERS, FAILURE | NEXT_ROUND, PARK),
     },
     [STATE_FAILED] = {
@@ -232,7 +239,7 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
         [EVENT_LINK]              = LINKS,
         [EVENT_FOLLOW_INPUT]      = ONLY_IF(HAS_INPUT, SAME_STATE, 0, 0, NO(EIO)),
         [EVENT_FOLLOW_RESULT]     = IS_EIO,
-        [EVENT_DELIVER]           = ONLY_IF(TAKEN, STATE_READY, CHECK_INPUT_FOLLOWERS, DELIVERED | EFFECT_NEW_ROUND, PARK),
+        [EVENT_DELIVER]           = NEXT_DELIVERY,
         [EVENT_SOURCE_FAILED]     = ONLY_IF(TAKEN, STATE_FAILED, CHECK_INPUT_FOLLOWERS, FAILURE | NEXT_ROUND, PARK),
     },
 };
@@ -261,13 +268,19 @@ static void visit_all(visit_function *visit)
     }
 }
 
+static const struct answer *answer_of(const struct cell *cell, uint32_t facts)
+{
+    for (size_t i = 0; i < sizeof(cell->instead) / sizeof(cell->instead[0]) && cell->instead[i].fact; i++) {
+        if ((facts & cell->instead[i].fact) == cell->instead[i].fact)
+            return &cell->instead[i].answer;
+    }
+    return &cell->usual;
+}
+
 static void compare(enum handshake_state state, enum handshake_event event, uint32_t facts,
                     const struct handshake_step *step)
 {
-    const struct cell *cell = &table[state][event];
-    const struct answer *answer = facts & cell->instead[0].fact   ? &cell->instead[0].answer
-                                  : facts & cell->instead[1].fact ? &cell->instead[1].answer
-                                                                  : &cell->usual;
+    const struct answer *answer = answer_of(&table[state][event], facts);
     enum handshake_state next = answer->next == SAME_STATE ? state : (enum handshake_state)answer->next;
 
 #define SAME(field, expected)                                                                                \
@@ -342,7 +355,7 @@ static void rounds_change_with_arrays(enum handshake_state state, enum handshake
     if (event != EVENT_SOURCE_RETRIES) /* the same round, as the source's */
         ck_assert_int_eq((step->effects & EFFECT_NEW_ROUND) != 0,
                          (had_input && without) || (proceeds && from_source && is_over));
-    if (step->effects & EFFECT_NEW_ROUND && event != EVENT_DELIVER)
+    if (step->effects & EFFECT_NEW_ROUND && step->next != STATE_READY)
         ck_assert_uint_eq(step->effects & FRESH, FRESH);
     if (step->next == STATE_IDLE && state != STATE_IDLE)
         ck_assert_uint_eq(step->effects & FRESH, FRESH);
@@ -366,7 +379,8 @@ static void publishing_is_checked(enum handshake_state state, enum handshake_eve
     ck_assert_int_eq((step->effects & EFFECT_INPUT) != 0, gets_input);
     /* Nothing reaches a follower that cannot take it. */
     ck_assert_int_eq((step->checks & CHECK_INPUT_FOLLOWERS) != 0,
-                     gets_input || (event == EVENT_SOURCE_FAILED && step->effects));
+                     gets_input ||
+                         ((event == EVENT_SOURCE_FAILED || event == EVENT_DELIVER) && step->effects));
     ck_assert_int_eq((step->checks & CHECK_RESULT_FOLLOWERS) != 0, publishes_result);
 }
 
