@@ -105,8 +105,15 @@ static const struct key KEYS[] = {
       "Whether to ask for huge pages, which make first writes and reads faster.\n"},
      .type = KEY_WORD,
      FIELD(huge_pages)},
-    {{"handshake", "wait_timeout", "seconds", "0", "how long an open waits for its turn; 0: for ever",
-      "How long an open that has to wait for its turn does so, in seconds.\n"
+    {{"handshake", "wait", "no|yes", "yes", "let an open wait for its turn",
+      "Whether an open of data.bin or result.bin that comes too early waits for its turn.\n"
+      "no answers it with EAGAIN at once, as if it had O_NONBLOCK: for machines where\n"
+      "crawlers (tar, grep -r, scanners) walk the mount.\n"},
+     .type = KEY_WORD,
+     FIELD(wait)},
+    {{"handshake", "wait_timeout", "seconds", "0", "how long a request waits for a peer; 0: for ever",
+      "How long a request that waits for another process does so, in seconds: an open\n"
+      "for its turn, a publish for a follower. Waiting for the disk has no limit.\n"
       "Up to three decimals are taken: 2.5 is two and a half seconds.\n"
       "After that time it fails with ETIMEDOUT; 0 waits for ever.\n"},
      .type = KEY_SECONDS,

@@ -38,7 +38,8 @@ struct conf {
     uint64_t capacity;               /* bytes; a percentage of RAM is resolved while parsing */
     uint64_t warm;                   /* bytes; CONF_WARM_AUTO until conf_check */
     bool huge_pages;
-    uint64_t wait_timeout_ms; /* [handshake]; 0 waits for ever */
+    bool wait;                /* [handshake] */
+    uint64_t wait_timeout_ms; /* 0 waits for ever */
     uint32_t slots;           /* [limits] */
     uint32_t slots_per_user;
     uint64_t bytes_per_user; /* 0: no limit but the capacity */

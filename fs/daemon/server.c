@@ -170,6 +170,7 @@ static int set_patience(struct request_ops *ops)
 static int set_up(struct request_ops *ops)
 {
     const struct exchange_limits limits = {
+        .no_waiting = !ops->conf->wait,
         .wait_timeout_ms = ops->conf->wait_timeout_ms,
         .slots_per_user = ops->conf->slots_per_user,
         .bytes_per_user = ops->conf->bytes_per_user,

@@ -66,6 +66,8 @@ static int begin(struct exchange *exchange, struct slot *slot, enum record_side 
     struct handshake_step step = step_judge(exchange, slot, event, facts_about(slot, event, caller, handle));
     int result;
 
+    if (step.verdict == VERDICT_WAIT && exchange->limits.no_waiting)
+        return refuse_event(exchange, slot, caller, event, -EAGAIN, step.reason);
     if (step.verdict == VERDICT_WAIT)
         return wait_because(exchange, WAIT_FOR_PEER, step.reason);
     if (step.verdict == VERDICT_REFUSE) {

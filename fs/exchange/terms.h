@@ -29,6 +29,7 @@ struct exchange_hooks {
 };
 
 struct exchange_limits {
+    bool no_waiting;          /* an open that would wait gets EAGAIN */
     uint64_t wait_timeout_ms; /* 0: for ever */
     uint32_t slots_per_user;
     uint64_t bytes_per_user; /* 0: no limit of its own */

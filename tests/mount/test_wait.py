@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Callable
 
+import numpy as np
 import pytest
 from agent import Agent
 from paths import check_data_path, mounted
@@ -140,6 +141,21 @@ def test_wait_timeout(path: str, agents: Callable[[], Agent], state: str) -> Non
         slot.answer()
         assert agent.result().encode("latin-1") == ANSWER.tobytes()
         agent.kill()
+
+
+def test_no_waiting(path: str) -> None:
+    """wait = no, for machines where crawlers walk the mount: nothing that reads everything hangs."""
+    with mounted(path, handshake_wait="no") as daemon:
+        check_data_path(daemon, path)
+        for state in ("IDLE", "FILLING", "READY", "COMPUTING"):
+            slot = Slot.make(daemon.path, state.lower()).bring(state)
+            with refused(errno.EAGAIN):
+                os.open(slot / "result.bin", os.O_RDONLY)
+            assert "EAGAIN" in slot.text["refused"] and slot.waiters() == []
+        walk = subprocess.run(["grep", "-r", "needle", str(daemon.path)], capture_output=True, text=True, timeout=30)
+        assert "Resource temporarily unavailable" in walk.stderr
+        done = Slot.make(daemon.path, "done").bring("DONE")
+        assert np.array_equal(done.result(), ANSWER)
 
 
 def readable(fd: int, seconds: float = 0) -> dict[str, bool]:

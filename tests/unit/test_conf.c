@@ -23,6 +23,7 @@ static void expect_same(const struct conf *a, const struct conf *b)
     ck_assert_uint_eq(a->capacity, b->capacity);
     ck_assert_uint_eq(a->warm, b->warm);
     ck_assert_int_eq(a->huge_pages, b->huge_pages);
+    ck_assert_int_eq(a->wait, b->wait);
     ck_assert_uint_eq(a->wait_timeout_ms, b->wait_timeout_ms);
     ck_assert_uint_eq(a->slots, b->slots);
     ck_assert_uint_eq(a->slots_per_user, b->slots_per_user);
@@ -128,6 +129,7 @@ START_TEST(test_defaults)
     struct conf expected = {.root_mode = 01777,
                             .warm = CONF_WARM_AUTO,
                             .huge_pages = true,
+                            .wait = true,
                             .slots = 65536,
                             .slots_per_user = 16384,
                             .open_per_user = 65536,
@@ -148,7 +150,7 @@ END_TEST
 static const char every_key[] = "[mount]\nallow_other = yes\nroot_mode = 0755\n"
                                 "[arena]\nkind = dir\npath = /srv/my arrays;1#2=3:4\n"
                                 "capacity = 8G\nwarm = 1000000\nhuge_pages = no\n"
-                                "[handshake]\nwait_timeout = 2.05\n"
+                                "[handshake]\nwait = no\nwait_timeout = 2.05\n"
                                 "[limits]\nslots = 100\nslots_per_user = 7\nbytes_per_user = 3M\n"
                                 "open_per_user = 16\nmemory_per_user = 5M\n"
                                 "[path]\npassthrough = off\n"
@@ -163,6 +165,7 @@ static void expect_every_key(const struct conf *conf)
                                   .capacity = 8 * gibibyte,
                                   .warm = 1000000,
                                   .huge_pages = false,
+                                  .wait = false,
                                   .wait_timeout_ms = 2050,
                                   .slots = 100,
                                   .slots_per_user = 7,
@@ -382,6 +385,7 @@ static const struct {
     {"mount.allow_other=", "'%s' is not one of auto|yes|no", {"on", "ye", "yess", "yes|no", "|", "YES"}},
     {"arena.kind=", "'%s' is not one of auto|tmpfs|dir|memfd", {"Dir", "mem", "dir "}},
     {"arena.huge_pages=", "'%s' is not one of no|yes", {"1", "auto"}},
+    {"handshake.wait=", "'%s' is not one of no|yes", {"0", "never"}},
     {"path.passthrough=", "'%s' is not one of auto|on|off", {"yes", "of"}},
     {"log.level=", "'%s' is not one of error|warning|info|debug", {"warn", "7"}},
     {"arena.path=", "'%s' is not an absolute path", {"arrays", "\"/srv/arrays\"", " /srv", "./a"}},
@@ -517,7 +521,7 @@ START_TEST(test_words)
             word = word[length] == '|' ? word + length + 1 : NULL;
         }
     }
-    ck_assert_uint_eq(words, 3 + 4 + 2 + 3 + 4);
+    ck_assert_uint_eq(words, 3 + 4 + 2 + 2 + 3 + 4);
 }
 END_TEST
 

@@ -236,6 +236,74 @@ START_TEST(test_timeout)
 END_TEST
 
 /* The client was killed: nobody is left to tell. */
+/* With wait = no every open that would wait is refused, and a publish waits for its followers all the same.
+ */
+START_TEST(test_no_waiting)
+{
+    static const struct {
+        enum handshake_state state;
+        enum slot_file file;
+        const char *reason;
+    } rows[] = {{STATE_IDLE, SLOT_DATA_BIN, "no input yet"},
+                {STATE_IDLE, SLOT_RESULT_BIN, "no input yet"},
+                {STATE_READY, SLOT_RESULT_BIN, "waits for a worker"},
+                {STATE_COMPUTING, SLOT_RESULT_BIN, "is being written"}};
+    struct world_options options = world_defaults();
+    struct handle *handle;
+    struct parked *parked;
+    struct slot *slot, *follower;
+    struct world world;
+
+    options.data_path = (enum exchange_data_path)_i;
+    options.limits.no_waiting = true;
+    ck_assert(world_try_begin(&world, &options));
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        slot = world_slot_in(&world, "job", rows[i].state);
+        ck_assert_int_eq(world_try_open(&world, slot, rows[i].file, HANDLE_READS, &handle), -EAGAIN);
+        expect_refusal(slot, EAGAIN, rows[i].reason);
+        exchange_remove(world.exchange, slot);
+    }
+    slot = world_slot_in(&world, "job", STATE_DONE);
+    follower = world_follow(&world, "follower", slot, RECORD_SIDE_RESULT);
+    world_publish(&world, slot, 1, 1);
+    world_put(&world, slot, SLOT_RESULT_BIN, 1, 1);
+    parked = world_park_flag(&world, slot, RECORD_FLAG_RESULT);
+    exchange_remove(world.exchange, follower);
+    expect_ended(parked, 0);
+    world_end(&world);
+}
+END_TEST
+
+/* wait_timeout is for peers: it ends a publish that waits for a follower, and none that waits for the disk.
+ */
+START_TEST(test_timeout_of_a_publish)
+{
+    struct world_options options = world_defaults();
+    struct parked *parked;
+    struct slot *slot;
+    struct world world;
+
+    options.data_path = (enum exchange_data_path)_i;
+    options.limits.wait_timeout_ms = 30;
+    ck_assert(world_try_begin(&world, &options));
+    slot = world_slot_in(&world, "job", STATE_DONE);
+    world_follow(&world, "follower", slot, RECORD_SIDE_RESULT);
+    world_publish(&world, slot, 1, 1);
+    world_put(&world, slot, SLOT_RESULT_BIN, 1, 1);
+    parked = world_park_flag(&world, slot, RECORD_FLAG_RESULT);
+    ck_assert_ptr_nonnull(parked->wait.deadline.set);
+    wait_stay(&parked->wait, WAIT_FOR_WORK);
+    ck_assert_ptr_null(parked->wait.deadline.set);
+    wait_stay(&parked->wait, WAIT_FOR_PEER);
+    loop_until(world.loop, has_ended, parked);
+    expect_state(slot, STATE_COMPUTING, 2);
+    expect_refusal(slot, ETIMEDOUT, "follower follower can take no more yet: the input is published");
+    ck_assert_str_eq(slot->refusal.operation, "write flag 1");
+    expect_ended(parked, -ETIMEDOUT);
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(test_interrupted)
 {
     struct parked *parked[3];
@@ -336,6 +404,8 @@ int main(void)
     tcase_add_loop_test(waiters, test_many_waiters, 0, DATA_PATHS);
     tcase_add_loop_test(waiters, test_ends, 0, DATA_PATHS);
     tcase_add_loop_test(waiters, test_timeout, 0, DATA_PATHS);
+    tcase_add_loop_test(waiters, test_timeout_of_a_publish, 0, DATA_PATHS);
+    tcase_add_loop_test(waiters, test_no_waiting, 0, DATA_PATHS);
     tcase_add_loop_test(waiters, test_interrupted, 0, DATA_PATHS);
     tcase_add_loop_test(waiters, test_interrupted_by_another, 0, 3);
     tcase_add_loop_test(waiters, test_server_ends, 0, DATA_PATHS);
