@@ -26,6 +26,22 @@ struct stored {
     uint32_t changed; /* bit n: word n was stored into */
 };
 
+/* A store that is undone is a refusal like any other. */
+static int refuse(struct request_ops *ops, struct slot *slot, const struct caller *caller, int result,
+                  const char *reason)
+{
+    return refuse_operation(ops->exchange, slot, caller, "store into metadata.bin", result, reason);
+}
+
+/* Of round (two words) and change no store is a step. */
+static uint32_t words_of_filesystem(void)
+{
+    const size_t round = offsetof(struct record, round) / sizeof(uint32_t);
+    const size_t change = offsetof(struct record, change) / sizeof(uint32_t);
+
+    return 3u << round | 1u << change;
+}
+
 static int retry(struct wait *wait)
 {
     const struct stored *stored = container_of(wait, struct stored, wait);
@@ -35,6 +51,7 @@ static int retry(struct wait *wait)
     size_t from = stored->changed & 1 ? 0 : offsetof(struct record, version);
     struct record proposed;
     uint32_t touched;
+    int result;
 
     for (size_t i = 0; i < WORDS; i++) {
         if (stored->changed >> i & 1)
@@ -42,9 +59,12 @@ static int retry(struct wait *wait)
     }
     if (record_merge(&slot->record, (const char *)&overlaid + from, RECORD_SIZE - from, from, &proposed,
                      &touched) < 0)
-        return refuse_operation(stored->ops->exchange, slot, &stored->caller, "store into metadata.bin",
-                                -EINVAL, "it is no valid record");
-    return publish_record(stored->ops->exchange, slot, &stored->caller, &proposed, touched);
+        return refuse(stored->ops, slot, &stored->caller, -EINVAL, "it is no valid record");
+    wait->event = proposed.flag == RECORD_FLAG_INPUT ? EVENT_FLAG_INPUT : EVENT_FLAG_RESULT;
+    result = publish_record(stored->ops->exchange, slot, &stored->caller, &proposed, touched);
+    if (result == 0 && stored->changed & words_of_filesystem())
+        refuse(stored->ops, slot, &stored->caller, -EINVAL, "round and change are set by the filesystem");
+    return result;
 }
 
 /* Done or refused: all mappings show the record again. */
@@ -69,6 +89,7 @@ void stored_take(struct request_ops *ops, struct slot *slot, const struct caller
         return;
     stored = calloc(1, sizeof(*stored));
     if (!stored) {
+        refuse(ops, slot, caller, -ENOMEM, "the daemon has no memory left");
         page_update(ops->arena, slot);
         return;
     }
@@ -79,7 +100,6 @@ void stored_take(struct request_ops *ops, struct slot *slot, const struct caller
         stored->changed |= (uint32_t)(stored->page.word[i] != before.word[i]) << i;
     stored->wait.slot = slot;
     stored->wait.process = caller->process;
-    stored->wait.event = EVENT_FLAG_RESULT;
     stored->wait.retry = retry;
     stored->wait.end = end;
     result = retry(&stored->wait);
@@ -97,6 +117,7 @@ void stored_write_back(struct request_ops *ops, struct slot *slot, const struct 
     /* The page tells its age: of an older one nobody knows what was stored and what is just old. */
     if (offset != 0 || size < sizeof(page) ||
         memcmp(bytes + offsetof(struct record, change), &slot->record.change, sizeof(page.change)) != 0) {
+        refuse(ops, slot, caller, -ESTALE, "the record had changed since the page was read");
         notify_record(ops, slot);
         return;
     }

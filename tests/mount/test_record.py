@@ -326,17 +326,19 @@ def test_a_store_is_applied_as_one_step(slot: Slot) -> None:
     assert slot.record.input_length == 5
 
 
-@pytest.mark.parametrize("state, value", [("IDLE", RESULT), ("FILLING", RESULT), ("READY", 99), ("DONE", FAILED)])
-def test_a_store_that_is_no_step_is_undone(slot: Slot, state: str, value: int) -> None:
-    """Forged flags open nothing, and do not stay."""
+@pytest.mark.parametrize("state, offset, value", [
+    ("IDLE", 0, RESULT), ("FILLING", 0, RESULT), ("READY", 0, 99), ("DONE", 0, FAILED), ("READY", 32, 7), ("IDLE", 116, 9)])
+def test_a_store_that_is_no_step_is_undone(slot: Slot, state: str, offset: int, value: int) -> None:
+    """Forged flags open nothing, and do not stay; what is undone is counted and told, as any refusal is."""
     slot.bring(state)
     before = slot.record
     fd = os.open(slot / "metadata.bin", os.O_RDONLY)
     view = mmap.mmap(fd, 128, access=mmap.ACCESS_READ)
     os.close(fd)
     refusals = int(slot.text["refusals"])
-    store(slot, 0, value)
+    store(slot, offset, value)
     eventually(lambda: int(slot.text["refusals"]) > refusals, "the store is judged")
+    assert f" {os.getpid()} " in slot.text["refused"]
     eventually(lambda: Record.unpack(view[:])._replace(change=0) == before._replace(change=0))
     assert slot.state == state and slot.record.flag == before.flag
     view.close()
