@@ -144,6 +144,20 @@ test_that("what a forked child stores is the child's", {
     expect_identical(run_python(x, answer("total")), 5000)
 })
 
+test_that("an array whose slot somebody removed is copied", {
+    x <- pyrmap_array(5000)
+    x[] <- 1
+    expect_identical(run_python(x, answer("total")), 5000)
+    unlink(pyrmap_info(x)$slot, recursive = TRUE)
+    expect_identical(run_python(x, answer("total")), 5000)
+    expect_match(pyrmap_info(x)$why_copied, "its slot.* is gone")
+    y <- pyrmap_array(5000)
+    y[] <- 2
+    unlink(pyrmap_info(y)$slot, recursive = TRUE)
+    expect_identical(run_python_pipeline(y, c(answer("same"), answer("total"))), 10000)
+    expect_match(pyrmap_info(y)$why_copied, "its slot.* is gone")
+})
+
 test_that("an array whose mount is gone is copied to the one that is there now", {
     place <- tempfile()
     dir.create(place)
@@ -163,7 +177,7 @@ test_that("an array whose mount is gone is copied to the one that is there now",
                   run_python_shared_data(array, answer("total"), mount = place)[[1]],
                   run_python_pipeline(array, answer("total"), mount = place))
         expect_identical(sums, rep(sum(array), 3))
-        expect_match(pyrmap_info(array)$why_copied, "the mount that it was made in is gone")
+        expect_match(pyrmap_info(array)$why_copied, "the mount that it was made in, is gone")
     }
     waiting[3] <- 11
     expect_identical(run_python(waiting, answer("total"), mount = place), 5010)

@@ -62,13 +62,15 @@ static int end_filling(struct vector *vector, const struct slot *slot)
     return error;
 }
 
-/* Children that parallel::mclapply has collected may take a moment to end. */
+/* Children that parallel::mclapply has collected may take a moment to end. One that lives on is waited for
+ * once. */
 static int publish_patiently(struct vector *vector, struct slot *slot)
 {
     enum { TRIES = 8 };
     struct timespec pause = {.tv_nsec = 1000000};
-    for (int i = 0;; i++) {
+    for (int i = vector->waited ? TRIES : 0;; i++) {
         int error = slot_publish(slot, vector->dtype, 0, vector->length, vector->ndim, vector->dim);
+        vector->waited = error == -EBUSY;
         if (error != -EBUSY || i == TRIES)
             return error;
         nanosleep(&pause, NULL);
@@ -102,7 +104,7 @@ static const char *why_copied(int error)
     case ESTALE:
     case ECONNABORTED:
     case ENODEV:
-        return "the mount that it was made in is gone";
+        return "its slot, or the mount that it was made in, is gone";
     default:
         return NULL;
     }
@@ -133,8 +135,9 @@ static int hold(struct vector *vector, struct slot *slot, SEXP dim, const char *
 {
     if (!slot_on_mount(slot, root))
         return -ENODEV;
+    /* A new mount may have got the device number of the last one. */
     if (vector->published)
-        return 0;
+        return slot_exists(slot) ? 0 : -ENOENT;
     int error = slot_wake(slot);
     if (!error)
         error = publish_array(vector, slot, dim);

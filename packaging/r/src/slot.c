@@ -61,6 +61,12 @@ static dev_t device_of(int fd, const char *path)
     return makedev(info.stx_dev_major, info.stx_dev_minor);
 }
 
+bool slot_exists(const struct slot *slot)
+{
+    struct statx found;
+    return statx(AT_FDCWD, slot->path, AT_STATX_DONT_SYNC, 0, &found) == 0;
+}
+
 bool slot_on_mount(const struct slot *slot, const char *root)
 {
     dev_t device = device_of(AT_FDCWD, root);

@@ -34,6 +34,9 @@ struct slot {
 /* The slot of an external pointer; raises an R error if it was removed. */
 struct slot *slot_get(SEXP pointer);
 
+/* Whether there is a slot at its path. */
+bool slot_exists(const struct slot *slot);
+
 /* Whether the slot is in the filesystem that is mounted at root now. No request: the kernel knows. */
 bool slot_on_mount(const struct slot *slot, const char *root);
 

@@ -8,7 +8,7 @@
  *    type (float32, int64, uint8) single values are widened as they are read, and all of them when R first
  *    asks for a pointer: then it is copied.
  *  - filling: a pyrmap_array that is not published yet, mapped shared. A store is the segment's.
- *  - copied: an ordinary vector behind the same class.
+ *  - copied: an ordinary vector behind the same class. Small results are ordinary vectors altogether.
  */
 #ifndef PYRMAP_VECTOR_H
 #define PYRMAP_VECTOR_H
@@ -40,6 +40,7 @@ struct vector {
     bool filling;   /* mapped shared */
     bool published; /* its slot is READY or later */
     bool touched;   /* somebody asked for a writable pointer since it was published, or settled to be */
+    bool waited;    /* publishing it was refused, for a while, with EBUSY */
     const char *why_copied; /* why the last run copied it, NULL if it did not: a static text */
     int ndim;               /* as published */
     int dim[RECORD_NDIM_MAX];
