@@ -91,6 +91,9 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_SHARED)
 	$(call say,LINK)
 	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES) check)
 
+# The one part of the daemon's own folder that is tested without libfuse.
+$(BUILD)/tests/test_sandbox: $(call object,fs/daemon/sandbox.c)
+
 $(CLIENTS): %: %.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LINK) -o $@ $^ -lm

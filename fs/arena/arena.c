@@ -137,6 +137,12 @@ uint32_t arena_found_files(const struct arena *arena)
     return arena->store.found_files;
 }
 
+void arena_directories(const struct arena *arena, int fds[2])
+{
+    fds[0] = arena->store.dirfd;
+    fds[1] = arena->store.filesfd;
+}
+
 int arena_probe_file(struct arena *arena)
 {
     struct backing *backing;

@@ -49,6 +49,8 @@ int arena_files_visit(int directory, void (*visit)(void *context, const char *na
 void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size);
 /* How many segments and named files an earlier daemon had left when the arena was opened. */
 uint32_t arena_found_files(const struct arena *arena);
+/* The directories that the arena's files lie in, -1 where there is none. They stay the arena's. */
+void arena_directories(const struct arena *arena, int fds[2]);
 /* A descriptor of an empty file without a name, for trying something out, or -errno. */
 int arena_probe_file(struct arena *arena);
 

@@ -174,6 +174,11 @@ void process_open_proc(void)
                 "worker and owner, and each of their threads counts as a process: mount /proc in there");
 }
 
+int process_proc(void)
+{
+    return proc >= 0 ? proc : -1;
+}
+
 /* Reads the status of a process or thread. Returns 0 or -1. */
 static int read_status(pid_t pid, char text[STATUS_MAX])
 {

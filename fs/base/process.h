@@ -49,6 +49,8 @@ void process_unbind(struct process_bond *bond);
  * CAP_SYS_ADMIN. Elsewhere it is /proc itself. Without a call it is /proc.
  */
 void process_open_proc(void);
+/* What it is open on, -1 if it is not. */
+int process_proc(void);
 
 /* The process (thread group) of a thread, as a request names it; 0 if it is gone. */
 pid_t process_of_thread(pid_t thread);

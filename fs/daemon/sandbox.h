@@ -19,6 +19,28 @@ enum sandbox_role {
  */
 int sandbox_drop_privileges(enum sandbox_role role, char error[CONF_ERROR_MAX]);
 
+/* What may be done by name at one place, and below it. */
+enum sandbox_access {
+    SANDBOX_READ,            /* files are read */
+    SANDBOX_FILES,           /* files are made, read, written and removed */
+    SANDBOX_REMOVE_DIRECTORY /* empty directories are removed */
+};
+
+struct sandbox_place {
+    const char *path; /* NULL: the place is what fd is open on; nothing if that is -1 */
+    int fd;
+    enum sandbox_access access;
+};
+
+/*
+ * Gives up all paths but these, by Landlock: whatever is called with whatever name afterwards, nothing else
+ * of the machine's files is opened, made or removed, and nothing is mounted or unmounted. Each thread has to
+ * enter. sandbox_paths returns a descriptor for sandbox_enter, to be closed by the caller, or -errno with a
+ * line in error; -EOPNOTSUPP: this kernel has no Landlock. sandbox_enter returns 0 or -errno.
+ */
+int sandbox_paths(const struct sandbox_place *places, size_t count, char error[CONF_ERROR_MAX]);
+int sandbox_enter(int ruleset);
+
 /* From here on only the system calls of the loop and the helper thread. After everything was set up. */
 int sandbox_filter(char error[CONF_ERROR_MAX]);
 

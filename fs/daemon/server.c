@@ -9,6 +9,8 @@
 #include "fuse/notify.h"
 #include "fuse/ops.h"
 #include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { OVERLAYFS_MAGIC = 0x794c7630 };
@@ -166,6 +169,87 @@ static int set_patience(struct request_ops *ops)
     return deadline_init(&ops->patience, server.loop);
 }
 
+struct entering {
+    struct background_job job; /* first: run() gets it back */
+    int ruleset;
+    int result;
+    bool sees; /* whether /proc shows the thread a process of its user, as it did before */
+};
+
+static enum background_progress enter(struct background_job *job)
+{
+    struct entering *entering = (struct entering *)job;
+
+    entering->result = sandbox_enter(entering->ruleset);
+    entering->sees = process_shares_pids(getppid());
+    return BACKGROUND_DONE;
+}
+
+static void entered(struct background_job *job)
+{
+    (void)job;
+}
+
+/* A descriptor for sandbox_enter, or -errno with a line in server.error. */
+static int paths_to_keep(const struct request_ops *ops)
+{
+    char parent[PATH_MAX];
+    int directories[2];
+    struct sandbox_place places[] = {
+        {.fd = -1, .access = SANDBOX_FILES},
+        {.fd = -1, .access = SANDBOX_FILES},
+        {.fd = process_proc(), .access = SANDBOX_READ},
+        {.path = "/proc/meminfo", .access = SANDBOX_READ},
+        /* An arena that has a name may end without a slot, and then its directory goes. */
+        {.fd = -1, .access = SANDBOX_REMOVE_DIRECTORY},
+    };
+    enum { PLACES = sizeof(places) / sizeof(places[0]) };
+
+    arena_directories(ops->arena, directories);
+    places[0].fd = directories[0];
+    places[1].fd = directories[1];
+    if (arena_kind(ops->arena) == ARENA_DIR) {
+        snprintf(parent, sizeof(parent), "%s", ops->conf->arena_path);
+        places[PLACES - 1].path = dirname(parent);
+    }
+    return sandbox_paths(places, PLACES, server.error);
+}
+
+/* A kernel that cannot do so is no reason not to start. */
+static int keep_paths(const char *reason)
+{
+    log_info("the server keeps its way to files outside of the arena: %s", reason);
+    server.error[0] = '\0';
+    return 0;
+}
+
+/*
+ * Each thread gives the paths up for itself. It loses the right to trace others with them, and by that right
+ * a /proc with hidepid shows a user's processes: where that is so, the helper thread alone goes, and the
+ * loop, which has to know its clients, stays as it is.
+ */
+static int give_up_paths(const struct request_ops *ops)
+{
+    struct entering helper = {.job = {.run = enter, .done = entered, .priority = BACKGROUND_URGENT}};
+    const bool saw = process_shares_pids(getppid());
+    int result;
+
+    helper.ruleset = paths_to_keep(ops);
+    if (helper.ruleset == -EOPNOTSUPP)
+        return keep_paths(server.error);
+    if (helper.ruleset < 0)
+        return helper.ruleset;
+    background_submit(ops->background, &helper.job);
+    background_drain(ops->background);
+    result = helper.result;
+    if (result == 0 && saw && !helper.sees)
+        result = keep_paths("/proc is mounted with hidepid");
+    else if (result == 0)
+        result = sandbox_enter(helper.ruleset);
+    close(helper.ruleset);
+    return result;
+}
+
 /* In the order of their dependence; tear_down undoes as much of it as was done. */
 static int set_up(struct request_ops *ops)
 {
@@ -205,6 +289,8 @@ static int set_up(struct request_ops *ops)
         result = watch_signals();
     if (result == 0)
         result = watch_fd(&server.requests, fuse_session_fd(ops->session), requests_ready);
+    if (result == 0)
+        result = give_up_paths(ops);
     if (result == 0)
         result = sandbox_filter(server.error);
     if (result < 0 && !server.error[0])
@@ -293,6 +379,7 @@ int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor)
     if (getppid() != supervisor) /* it was gone before we asked for the signal */
         raise(SIGTERM);
     prctl(PR_SET_NAME, "pyrmapfs-server");
+    tzset(); /* reads files */
     raise_file_limit();
     if (set_up(ops) < 0)
         report(server.error);

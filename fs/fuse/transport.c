@@ -17,14 +17,6 @@ static const uint32_t init_ext = UINT32_C(1) << 30;
 static const uint32_t init2_direct_io_mmap = UINT32_C(1) << (36 - 32);
 static const uint32_t init2_passthrough = UINT32_C(1) << (37 - 32);
 
-struct backing_map {
-    int32_t fd;
-    uint32_t flags;
-    uint64_t padding;
-};
-#define BACKING_OPEN  _IOW(229, 1, struct backing_map)
-#define BACKING_CLOSE _IOW(229, 2, uint32_t)
-
 /* The first 64 bytes of INIT's two messages. */
 struct init_request {
     uint32_t major, minor, max_readahead, flags, flags2;
@@ -201,8 +193,8 @@ bool transport_negotiated(const struct transport *transport)
 
 int transport_backing_open(struct transport *transport, int fd)
 {
-    struct backing_map map = {.fd = fd};
-    int id = ioctl(transport->fd, BACKING_OPEN, &map);
+    struct transport_backing map = {.fd = fd};
+    int id = ioctl(transport->fd, TRANSPORT_BACKING_OPEN, &map);
 
     return id < 0 ? -errno : id;
 }
@@ -211,7 +203,7 @@ void transport_backing_close(struct transport *transport, int32_t backing_id)
 {
     uint32_t id = (uint32_t)backing_id;
 
-    if (backing_id > 0 && ioctl(transport->fd, BACKING_CLOSE, &id) < 0)
+    if (backing_id > 0 && ioctl(transport->fd, TRANSPORT_BACKING_CLOSE, &id) < 0)
         log_warning("backing id %d could not be closed: %s", backing_id, strerror(errno));
 }
 

@@ -13,8 +13,18 @@
 #include "conf.h"
 #include <fuse_lowlevel.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 
 struct transport;
+
+/* The ioctls of passthrough on /dev/fuse, for headers before Linux 6.9. */
+struct transport_backing {
+    int32_t fd;
+    uint32_t flags;
+    uint64_t padding;
+};
+#define TRANSPORT_BACKING_OPEN  _IOW(229, 1, struct transport_backing)
+#define TRANSPORT_BACKING_CLOSE _IOW(229, 2, uint32_t)
 
 enum transport_stacking {
     TRANSPORT_STACK_PLAIN = 1,   /* backing files lie on an ordinary filesystem */
