@@ -131,8 +131,9 @@ static const struct key KEYS[] = {
      .min = 1,
      .max = SLOTS_MOST,
      FIELD(slots_per_user)},
-    {{"limits", "bytes_per_user", "size", "0", "bytes of one user's arrays; 0: no limit of its own",
-      "How much the arrays of one user may take; more is refused with EDQUOT.\n"
+    {{"limits", "bytes_per_user", "size", "0", "bytes of one user's slots; 0: no limit of its own",
+      "How much the slots of one user may take; more is refused with EDQUOT.\n"
+      "Arrays count, texts and record pages, and what is still mapped of rounds that are over.\n"
       "0 sets no limit but the capacity.\n"},
      .type = KEY_SIZE,
      .max = SIZE_MOST,

@@ -37,6 +37,7 @@
  *   run            lets everything happen that a step made possible
  *   chain          links between slots, and what goes along them
  *   step           takes the steps that a verdict allows
+ *   account        what the bytes of slots are charged to
  *   wait           parked requests, and the queue of slots to look at
  *   refuse         counts, remembers and tells what was refused
  *   shared         the inside of an exchange, for these files

@@ -57,3 +57,19 @@ void ledger_file_resized(struct arena *arena, uint64_t before, uint64_t after)
 {
     arena->file_bytes += store_round_up(&arena->store, after) - store_round_up(&arena->store, before);
 }
+
+bool ledger_has_text_room(struct arena *arena, uint64_t before, uint64_t after)
+{
+    uint64_t bytes = minus(store_round_up(&arena->store, after), store_round_up(&arena->store, before));
+
+    if (bytes == 0)
+        return true;
+    return arena->text_bytes + bytes <= store_text_bytes(arena->capacity) &&
+           (arena->store.kind->kernel_counts || bytes <= ledger_room(arena));
+}
+
+void ledger_text_resized(struct arena *arena, uint64_t before, uint64_t after)
+{
+    arena->text_bytes += store_round_up(&arena->store, after) - store_round_up(&arena->store, before);
+    ledger_file_resized(arena, before, after);
+}

@@ -25,6 +25,7 @@ struct arena {
     uint64_t segment_bytes;                                    /* allocated by segments */
     uint64_t reserved_bytes;                                   /* that reservations under way may add to it */
     uint64_t file_bytes;                                       /* by the daemon's own files */
+    uint64_t text_bytes;                                       /* by the texts among these */
     LIST_HEAD(segment_list, segment) segments[LEDGER_BUCKETS]; /* segment.c */
     TAILQ_HEAD(segment_queue, segment) retired; /* segment.c: without a name, but still mapped */
     STAILQ_HEAD(reservation_list, reservation)
@@ -54,5 +55,12 @@ void ledger_account(struct arena *arena, uint64_t *account, uint64_t allocated);
  * are counted, an estimate of what the place really takes.
  */
 void ledger_file_resized(struct arena *arena, uint64_t before, uint64_t after);
+
+/*
+ * The same for a text, which clients write. All texts together have store_text_bytes, so that they leave the
+ * index and the record pages room; ask ledger_has_text_room first.
+ */
+bool ledger_has_text_room(struct arena *arena, uint64_t before, uint64_t after);
+void ledger_text_resized(struct arena *arena, uint64_t before, uint64_t after);
 
 #endif

@@ -86,8 +86,13 @@ int store_memfd(const char *name)
 
 /* ---- The private tmpfs ---- */
 
-/* Bytes for the index, texts and record pages of a small arena; tmpfs takes what is used. */
-static const uint64_t files_capacity = UINT64_C(64) << 20;
+/* For a small arena as well; a tmpfs takes what is used. */
+static const uint64_t least_files = UINT64_C(64) << 20;
+
+uint64_t store_text_bytes(uint64_t capacity)
+{
+    return least_files + capacity / 8;
+}
 
 /* Returns its descriptor or -errno. */
 static int mount_tmpfs(uint64_t capacity, const struct arena_options *options)
@@ -123,7 +128,8 @@ static int open_tmpfs(struct store *store, const struct arena_options *options, 
 
     store->dirfd = mount_tmpfs(options->capacity, options);
     if (store->dirfd >= 0)
-        store->filesfd = mount_tmpfs(files_capacity + options->capacity / 8, options);
+        store->filesfd =
+            mount_tmpfs(store_text_bytes(options->capacity) + least_files + options->files, options);
     if (store->dirfd < 0 || store->filesfd < 0)
         code = store->dirfd < 0 ? store->dirfd : store->filesfd;
     if (code == 0)

@@ -24,6 +24,7 @@ struct arena_options {
     const char *path;  /* ARENA_DIR only: must exist or be creatable */
     uint64_t capacity; /* bytes that segments (and the index) may take */
     uint64_t warm;     /* bytes kept allocated for new segments */
+    uint64_t files;    /* bytes that the index and the record pages may take */
     bool huge_pages;
     struct background *background;
     /* Called in the loop before a backing file is recycled or removed, so that its backing id is closed. */
@@ -84,6 +85,9 @@ int store_file_unlink(struct store *store, const char *name);
 int store_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context);
 /* As arena_file_path. */
 void store_file_path(const struct store *store, const char *name, char *path, size_t size);
+
+/* Bytes that all texts together may take in an arena of that capacity. */
+uint64_t store_text_bytes(uint64_t capacity);
 
 /* Calls visit for each segment file in the directory; visit may remove it. */
 int store_scan(const struct store *store, void (*visit)(void *context, uint64_t id), void *context);

@@ -125,6 +125,7 @@ static int open_arena(struct request_ops *ops)
         .path = conf->arena_path,
         .capacity = conf->capacity,
         .warm = conf->warm,
+        .files = slots_bytes(conf->slots),
         .huge_pages = conf->huge_pages,
         .background = ops->background,
         .forget_backing = notify_forget_backing,

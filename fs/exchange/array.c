@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "exchange/array.h"
 
+#include "exchange/account.h"
 #include "exchange/refuse.h"
 #include "exchange/run.h"
 #include "exchange/shared.h"
@@ -241,7 +242,7 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
     /* Only a resize can make it smaller. */
     if (mode != RESERVE_RESIZE && segment->charged > size)
         charge = segment->charged;
-    result = step_charge(exchange, segment, slot->uid, charge);
+    result = account_charge(exchange, segment, slot->uid, charge);
     if (result < 0)
         sizing_failed(sizing, slot, result, over_quota);
     else
@@ -312,7 +313,7 @@ ssize_t array_write(struct exchange *exchange, struct handle *handle, const stru
     if (offset < 0 || __builtin_add_overflow((uint64_t)offset, size, &end))
         return -EFBIG;
     if (end > segment->charged) {
-        result = step_charge(exchange, segment, slot->uid, end);
+        result = account_charge(exchange, segment, slot->uid, end);
         if (result < 0)
             return refuse_operation(exchange, slot, caller, "write", result, over_quota);
     }
@@ -358,7 +359,7 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     if (give.verdict == VERDICT_REFUSE)
         return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -give.error, give.reason);
     if (segment) {
-        result = step_charge(exchange, segment, to->uid, segment->charged);
+        result = account_charge(exchange, segment, to->uid, segment->charged);
         if (result < 0)
             return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, over_quota);
         from->arrays[RECORD_SIDE_RESULT].borrowed = 1; /* from the one that it moves to */

@@ -3,6 +3,7 @@
 
 #include "base/container.h"
 #include "base/log.h"
+#include "exchange/account.h"
 #include "exchange/chain.h"
 #include "exchange/refuse.h"
 #include "exchange/run.h"
@@ -61,6 +62,7 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
         handle_delist(slot->handles);
     step_drop_segment(exchange, slot, RECORD_SIDE_INPUT);
     step_drop_segment(exchange, slot, RECORD_SIDE_RESULT);
+    account_drop_slot(exchange, slot);
     text_resize(exchange->arena, slot, SLOT_TASK, 0);
     text_resize(exchange->arena, slot, SLOT_ERROR, 0);
     page_remove(exchange->arena, slot);
@@ -77,6 +79,8 @@ void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid
     if (uid != slot->uid) {
         quota_drop_slot(exchange->quota, slot->uid);
         quota_add_slot(exchange->quota, uid, UINT32_MAX);
+        account_drop_slot(exchange, slot);
+        account_add_slot(exchange, slot, uid);
         for (int side = 0; side < 2; side++) {
             struct segment *segment = slot->segments[side];
             if (segment && !slot->arrays[side].borrowed)
@@ -281,6 +285,7 @@ int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
     while ((slot = slot_after(exchange->slots, index))) {
         index = slot_index(exchange->slots, slot);
         quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
+        account_add_slot(exchange, slot, slot->uid);
         result = restore_array(exchange, slot, RECORD_SIDE_INPUT);
         if (result == 0)
             result = restore_array(exchange, slot, RECORD_SIDE_RESULT);

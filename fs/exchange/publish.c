@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "exchange/publish.h"
 
+#include "exchange/account.h"
 #include "exchange/chain.h"
 #include "exchange/refuse.h"
 #include "exchange/run.h"
@@ -124,7 +125,7 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
         return refuse_event(exchange, slot, caller, event, -EINVAL, reason);
     }
     if (slot->segments[side]) {
-        result = step_charge(exchange, slot->segments[side], slot->uid, size);
+        result = account_charge(exchange, slot->segments[side], slot->uid, size);
         if (result < 0)
             return refuse_event(exchange, slot, caller, event, result,
                                 "it is more than limits.bytes_per_user allows");

@@ -6,6 +6,7 @@
  *
  *     refuse    counts, remembers and tells what was refused
  *     wait      the queue of slots to look at, and the requests that are parked in slots
+ *     account   what the bytes of slots are charged to
  *     step      takes a step that the handshake's verdict allows: state, round, arrays
  *     chain     links between slots, and what goes along them
  *     run       works off the queue: lets everything happen that can

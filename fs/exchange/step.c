@@ -2,11 +2,11 @@
 #include "exchange/step.h"
 
 #include "base/log.h"
+#include "exchange/account.h"
 #include "exchange/shared.h"
 #include "exchange/wait.h"
 #include "slot/handle.h"
 #include "slot/page.h"
-#include "slot/text.h"
 #include <errno.h>
 
 uint64_t step_array_identity(const struct exchange *exchange, const struct slot *slot, enum record_side side)
@@ -146,18 +146,6 @@ static uint64_t size_hint(const struct exchange *exchange, const struct slot *sl
     if (side == RECORD_SIDE_RESULT && slot->last_size[RECORD_SIDE_INPUT])
         return slot->last_size[RECORD_SIDE_INPUT];
     return exchange->last_size[side]; /* slots come and go, jobs stay alike */
-}
-
-int step_charge(struct exchange *exchange, struct segment *segment, uid_t uid, uint64_t bytes)
-{
-    uint64_t limit = exchange->limits.bytes_per_user;
-    int result = quota_charge(exchange->quota, segment, uid, bytes, limit);
-
-    if (result != -EDQUOT)
-        return result;
-    /* A mapping of an earlier round may be gone by now. */
-    segment_recheck(exchange->arena);
-    return quota_charge(exchange->quota, segment, uid, bytes, limit);
 }
 
 int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
@@ -312,7 +300,7 @@ void step_take(struct exchange *exchange, struct slot *slot, const struct handsh
         record_reset_side(&slot->record, RECORD_SIDE_RESULT);
     }
     if (step->effects & EFFECT_CLEAR_ERROR) {
-        text_resize(exchange->arena, slot, SLOT_ERROR, 0);
+        account_resize_text(exchange, slot, SLOT_ERROR, 0);
         slot->failed = (struct slot_failure){.cause = CAUSE_NONE};
     }
     if (step->effects & EFFECT_RECALL)
@@ -375,12 +363,16 @@ void step_apply(struct exchange *exchange, struct slot *slot, const struct hands
 void step_fail(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
                const struct slot_failure *failed, const char *text, size_t size)
 {
+    /* That much of the reason is told in any case: an owner without a share left has to know it. */
+    enum { BRIEF = 4096 };
+
     log_debug("%s: failed: %.*s", slot->name, (int)(size < 200 ? size : 200), text);
     step_take(exchange, slot, step);
     slot->failed = *failed;
     step_announce(exchange, slot, step);
     /* A client that the state wakes asks for the text later than this. A full arena costs the text, not the
      * failure. */
-    text_resize(exchange->arena, slot, SLOT_ERROR, 0);
-    text_write(exchange->arena, slot, SLOT_ERROR, text, size, 0);
+    account_resize_text(exchange, slot, SLOT_ERROR, 0);
+    if (account_write_text(exchange, slot, SLOT_ERROR, ACCOUNT_CLIENT, text, size, 0) == -EDQUOT)
+        account_write_text(exchange, slot, SLOT_ERROR, ACCOUNT_DAEMON, text, size < BRIEF ? size : BRIEF, 0);
 }

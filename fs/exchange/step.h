@@ -62,8 +62,6 @@ void step_drop_array(struct exchange *exchange, struct slot *slot, enum record_s
 void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record_side side);
 /* Gives an array that was just made empty an inode of its own, whoever knows the old one. */
 void step_renew_inode(struct slot *slot, enum record_side side);
-/* Puts the segment on the user's account with that many bytes: -EDQUOT. */
-int step_charge(struct exchange *exchange, struct segment *segment, uid_t uid, uint64_t bytes);
 /* The arena tells that nobody has the segment any more. */
 void step_segment_freed(struct exchange *exchange, struct segment *segment);
 

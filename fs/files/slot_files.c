@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "files/slot_files.h"
 
+#include "exchange/account.h"
 #include "exchange/chain.h"
 #include "exchange/publish.h"
 #include "exchange/refuse.h"
@@ -253,14 +254,17 @@ static int text_result(struct exchange *exchange, struct handle *handle, const s
         return 0;
     return refuse_operation(exchange, handle->slot, caller,
                             handle->file == SLOT_TASK ? "write task" : "write error", (int)result,
-                            result == -EFBIG ? "the text is too long" : "the arena is full");
+                            result == -EFBIG    ? "the text is too long"
+                            : result == -EDQUOT ? "it is more than limits.bytes_per_user allows"
+                                                : "the arena has no room for more texts");
 }
 
 static int task_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                       const char *bytes, size_t size, off_t offset)
 {
-    return text_result(exchange, handle, caller,
-                       text_write(exchange_arena(exchange), handle->slot, SLOT_TASK, bytes, size, offset));
+    return text_result(
+        exchange, handle, caller,
+        account_write_text(exchange, handle->slot, SLOT_TASK, ACCOUNT_CLIENT, bytes, size, offset));
 }
 
 /* Reading it tells of the failure that was there at the open, and of no later one. */
@@ -277,8 +281,9 @@ static int error_write(struct exchange *exchange, struct handle *handle, const s
     struct slot *slot = handle->slot;
 
     if (slot_state(slot) == STATE_FAILED)
-        return text_result(exchange, handle, caller,
-                           text_write(exchange_arena(exchange), slot, SLOT_ERROR, bytes, size, offset));
+        return text_result(
+            exchange, handle, caller,
+            account_write_text(exchange, slot, SLOT_ERROR, ACCOUNT_CLIENT, bytes, size, offset));
     if (size > TEXT_ERROR_MAX)
         return text_result(exchange, handle, caller, -EFBIG);
     return publish_failure(exchange, slot, caller, bytes, size);
@@ -286,14 +291,14 @@ static int error_write(struct exchange *exchange, struct handle *handle, const s
 
 static int text_file_resize(struct exchange *exchange, struct slot *slot, enum slot_file file, uint64_t size)
 {
-    return text_resize(exchange_arena(exchange), slot, file, size);
+    return account_resize_text(exchange, slot, file, size);
 }
 
 static int text_file_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
                             const struct caller *caller)
 {
     (void)caller;
-    return text_resize(exchange_arena(exchange), slot, file, 0);
+    return account_resize_text(exchange, slot, file, 0);
 }
 
 /* --- owner and worker --- */

@@ -3,6 +3,7 @@
 
 #include "base/container.h"
 #include "base/log.h"
+#include "exchange/account.h"
 #include "exchange/array.h"
 #include "exchange/refuse.h"
 #include "exchange/step.h"
@@ -239,7 +240,7 @@ static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t n
 
 static int open_record_page(struct request_ops *ops, struct slot *slot, struct handle *handle)
 {
-    int result = page_open(ops->arena, slot);
+    int result = account_open_page(ops->exchange, slot);
 
     if (result < 0)
         return result;

@@ -96,6 +96,27 @@ int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64
     return 0;
 }
 
+int quota_add_bytes(struct quota *quota, uid_t uid, uint64_t bytes, uint64_t limit)
+{
+    struct account *account = account_of(quota, uid);
+    uint64_t sum;
+
+    if (!account)
+        return -ENOMEM;
+    if (__builtin_add_overflow(account->bytes, bytes, &sum) || (limit && bytes > 0 && sum > limit))
+        return -EDQUOT;
+    account->bytes = sum;
+    return 0;
+}
+
+void quota_drop_bytes(struct quota *quota, uid_t uid, uint64_t bytes)
+{
+    struct account *account = account_of(quota, uid);
+
+    if (account)
+        account->bytes -= bytes;
+}
+
 uint64_t quota_bytes(struct quota *quota, uid_t uid)
 {
     const struct account *account = account_of(quota, uid);

@@ -23,6 +23,9 @@ void quota_drop_slot(struct quota *quota, uid_t uid);
  * is more than before and beyond the limit, or more than can be counted; then nothing changes.
  */
 int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64_t bytes, uint64_t limit);
+/* The same for bytes of other files. */
+int quota_add_bytes(struct quota *quota, uid_t uid, uint64_t bytes, uint64_t limit);
+void quota_drop_bytes(struct quota *quota, uid_t uid, uint64_t bytes);
 /* What is on the user's account now. */
 uint64_t quota_bytes(struct quota *quota, uid_t uid);
 void quota_uncharge(struct quota *quota, struct segment *segment);

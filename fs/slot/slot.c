@@ -330,8 +330,8 @@ static void restore_entry(struct slots *slots, struct slot *slot)
     memset((char *)slot + runtime, 0, sizeof(*slot) - runtime);
     if (!slot->serial)
         return;
-    ledger_file_resized(slots->arena, 0, slot->task_size);
-    ledger_file_resized(slots->arena, 0, slot->error_size);
+    ledger_text_resized(slots->arena, 0, slot->task_size);
+    ledger_text_resized(slots->arena, 0, slot->error_size);
     slots->count++;
     slots->in_state[slot->state]++;
     enlist(slots, slot);
@@ -377,6 +377,13 @@ void slots_close(struct slots *slots)
         close(slots->fd);
     free(slots->bucket);
     free(slots);
+}
+
+uint64_t slots_bytes(uint32_t limit)
+{
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE); /* a slot's record page is one */
+
+    return (uint64_t)index_size(limit + 1) + limit * page;
 }
 
 uint32_t slots_count(const struct slots *slots)

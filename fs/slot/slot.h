@@ -180,6 +180,8 @@ int slots_visit_segments(const struct slots *slots,
 int slots_begin(struct slots *slots);
 void slots_close(struct slots *slots);
 
+/* Bytes that the index and the record pages of so many slots take. */
+uint64_t slots_bytes(uint32_t limit);
 uint32_t slots_count(const struct slots *slots);
 uint32_t slots_limit(const struct slots *slots);
 /* Above the index of every slot. */

@@ -26,7 +26,7 @@ static uint32_t *size_of(struct slot *slot, enum slot_file file)
 
 static void set_size(struct arena *arena, uint32_t *current, uint32_t size)
 {
-    ledger_file_resized(arena, *current, size);
+    ledger_text_resized(arena, *current, size);
     *current = size;
 }
 
@@ -38,6 +38,22 @@ static uint64_t limit_of(enum slot_file file)
 size_t text_size(const struct slot *slot, enum slot_file file)
 {
     return file == SLOT_TASK ? slot->task_size : slot->error_size;
+}
+
+uint64_t text_bytes(uint64_t size)
+{
+    const uint64_t page = 4096;
+
+    return (size + page - 1) / page * page;
+}
+
+uint64_t text_growth(const struct slot *slot, enum slot_file file, size_t size, off_t offset)
+{
+    uint64_t now = text_size(slot, file);
+    uint64_t end = (uint64_t)offset + size;
+
+    /* What is too long is refused as such. */
+    return end > now && end <= limit_of(file) ? text_bytes(end) - text_bytes(now) : 0;
 }
 
 ssize_t text_read(struct arena *arena, const struct slot *slot, enum slot_file file, void *buffer,
@@ -69,6 +85,8 @@ ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, 
         return -EFBIG;
     if (size == 0)
         return 0;
+    if (!ledger_has_text_room(arena, *current, (uint64_t)offset + size))
+        return -ENOSPC;
     fd = arena_file_open(arena, name_of(slot, file).text, O_RDWR | O_CREAT);
     if (fd < 0)
         return fd;
@@ -95,6 +113,8 @@ int text_resize(struct arena *arena, struct slot *slot, enum slot_file file, uin
         return -EFBIG;
     if (size == *current)
         return 0;
+    if (!ledger_has_text_room(arena, *current, size))
+        return -ENOSPC;
     slot_touch(slot, file);
     if (size == 0) {
         set_size(arena, current, 0);

@@ -12,10 +12,14 @@ enum { TEXT_TASK_MAX = 4096, TEXT_ERROR_MAX = 65536 };
 
 /* Only SLOT_TASK and SLOT_ERROR are texts. Sizes are bytes. */
 size_t text_size(const struct slot *slot, enum slot_file file);
+/* Bytes that a text of that size takes. */
+uint64_t text_bytes(uint64_t size);
+/* And how many more it takes after that write. */
+uint64_t text_growth(const struct slot *slot, enum slot_file file, size_t size, off_t offset);
 /* Bytes read, 0 at the end, or -errno. */
 ssize_t text_read(struct arena *arena, const struct slot *slot, enum slot_file file, void *buffer,
                   size_t size, off_t offset);
-/* Bytes written; -EFBIG beyond the text's limit, and then nothing is. */
+/* Bytes written; -EFBIG beyond the text's limit, -ENOSPC, and then nothing is. */
 ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, const void *buffer,
                    size_t size, off_t offset);
 /* Cuts or extends (with NULs) to size: 0, -EFBIG or -errno. */

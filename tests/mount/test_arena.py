@@ -461,6 +461,35 @@ def test_bytes_per_user_counts_what_write_adds(kind: str, path: str, tmp_path: P
             os.close(fd)
 
 
+PUT = """
+def put(name, content):
+    fd = os.open(slot + "/" + name, os.O_WRONLY)
+    try:
+        os.write(fd, content)
+    finally:
+        os.close(fd)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
+def test_texts_are_on_an_account(agents: Callable[..., Agent]) -> None:
+    """A user that fills all slots with texts meets the end of the share, and nobody else does."""
+    with mounted(PATHS[0], arena_capacity="32M", arena_warm="0", limits_bytes_per_user="4M") as daemon:
+        greedy, other = agents("30001"), agents("30002")
+        for agent in (greedy, other):
+            agent.run(PUT)
+        count = 0
+        with refused(errno.EDQUOT):
+            while True:
+                greedy.run("os.mkdir(slot)\nput('data.bin', bytes(800))\nput('metadata.bin', struct.pack('<i', 0))\n"
+                           "put('task', b't' * 4096)\nput('error', b'e' * 40000)\nput('error', b'e' * 65536)",
+                           slot=daemon.path / f"greedy-{count}")
+                count += 1
+        assert 30 < count < 64
+        other.run("os.mkdir(slot)\nput('data.bin', bytes(800))\nput('metadata.bin', struct.pack('<i', 0))\n"
+                  "put('task', b't')\nput('error', b'e' * 65536)", slot=daemon.path / "other")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rounds_that_are_still_mapped_count(kind: str, path: str, tmp_path: Path) -> None:
     """On the account of the slot's owner, and in what is used, until the mapping goes."""

@@ -3,6 +3,7 @@
  * test_page.c - the page of metadata.bin as clients have it mapped: always the record, and it wakes who
  * waits.
  */
+#include "exchange/account.h"
 #include "slot/page.h"
 
 #include "descriptors.h"
@@ -37,7 +38,7 @@ static struct slot *open_page(struct world *world)
 {
     struct slot *slot = world_slot(world, "job");
 
-    ck_assert_int_eq(page_open(world->bench.arena, slot), 0);
+    ck_assert_int_eq(account_open_page(world->exchange, slot), 0);
     return slot;
 }
 
@@ -76,8 +77,8 @@ START_TEST(test_page_is_the_record)
     page_close(slot);
     ck_assert_uint_eq(slot->page_handles, 0);
     look_at_a_round(&world, slot, page);
-    ck_assert_int_eq(page_open(world.bench.arena, slot), 0);
-    ck_assert_int_eq(page_open(world.bench.arena, slot), 0);
+    ck_assert_int_eq(account_open_page(world.exchange, slot), 0);
+    ck_assert_int_eq(account_open_page(world.exchange, slot), 0);
     page_close(slot);
     look_at_a_round(&world, slot, page);
     page_close(slot);
@@ -285,10 +286,9 @@ START_TEST(test_removal)
     page = map_page(slot, O_RDONLY, PROT_READ);
     expect_current(page, slot);
     munmap(page, RECORD_SIZE);
-    page_remove(world.bench.arena, slot);
-    page_remove(world.bench.arena, slot);
-    ck_assert_uint_eq(slot->page_handles, 0);
     exchange_remove(world.exchange, slot);
+    ck_assert_uint_eq(slot->page_handles, 0);
+    page_remove(world.bench.arena, slot);                  /* there is none any more */
     ck_assert_int_le(descriptors_open(), descriptors + 1); /* the index of a memfd arena */
     world_end(&world);
 }
@@ -302,10 +302,10 @@ START_TEST(test_no_descriptors)
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     slot = world_slot(&world, "job");
     descriptors_limit(0);
-    ck_assert_int_eq(page_open(world.bench.arena, slot), -EMFILE);
+    ck_assert_int_eq(account_open_page(world.exchange, slot), -EMFILE);
     ck_assert_uint_eq(slot->page_handles, 0);
     descriptors_unlimit();
-    ck_assert_int_eq(page_open(world.bench.arena, slot), 0);
+    ck_assert_int_eq(account_open_page(world.exchange, slot), 0);
     page_close(slot);
     world_end(&world);
 }

@@ -4,10 +4,14 @@
  */
 #include "slot/quota.h"
 
+#include "exchange/account.h"
 #include "exchange_fixture.h"
+#include "slot/page.h"
+#include "slot/text.h"
 #include "suite.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -280,6 +284,120 @@ START_TEST(test_mapped_rounds_are_charged)
 }
 END_TEST
 
+static ssize_t write_error(struct world *world, struct slot *slot, size_t size)
+{
+    static const char text[TEXT_ERROR_MAX];
+
+    return account_write_text(world->exchange, slot, SLOT_ERROR, ACCOUNT_CLIENT, text, size, 0);
+}
+
+/* Texts and record pages are on the account of the slot's owner. */
+START_TEST(test_small_files_are_charged)
+{
+    struct world world;
+    struct slot *slot;
+
+    begin_limited(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "a");
+    ck_assert_uint_eq(world_charged(&world, ANN), 0);
+    ck_assert_int_eq(account_write_text(world.exchange, slot, SLOT_TASK, ACCOUNT_CLIENT, "fit", 3, 0), 3);
+    ck_assert_uint_eq(world_charged(&world, ANN), 4 * KIB);
+    ck_assert_int_eq(account_open_page(world.exchange, slot), 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), 8 * KIB);
+    page_close(slot);
+    ck_assert_int_eq(account_open_page(world.exchange, slot), 0); /* it was there */
+    ck_assert_uint_eq(world_charged(&world, ANN), 8 * KIB);
+    page_close(slot);
+    ck_assert_int_eq(write_error(&world, slot, 5000), 5000);
+    ck_assert_uint_eq(world_charged(&world, ANN), 16 * KIB);
+    ck_assert_int_eq(write_error(&world, slot, 100), 100);
+    ck_assert_uint_eq(world_charged(&world, ANN), 16 * KIB);
+    ck_assert_int_eq(write_error(&world, slot, TEXT_ERROR_MAX), TEXT_ERROR_MAX);
+    ck_assert_uint_eq(world_charged(&world, ANN), 72 * KIB);
+    ck_assert_int_eq(account_write_text(world.exchange, slot, SLOT_TASK, ACCOUNT_CLIENT, "x", 1, 1 << 20),
+                     -EFBIG);
+    ck_assert_uint_eq(world_charged(&world, ANN), 72 * KIB);
+    ck_assert_int_eq(account_resize_text(world.exchange, slot, SLOT_ERROR, 1), 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), 12 * KIB);
+
+    /* What is not the client's fault is told all the same, in brief. */
+    ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, MIB - 16 * KIB), 0);
+    ck_assert_int_eq(write_error(&world, slot, 5000), 5000);
+    ck_assert_int_eq(write_error(&world, slot, 9000), -EDQUOT);
+    ck_assert_uint_eq(text_size(slot, SLOT_ERROR), 5000);
+    ck_assert_uint_eq(world_charged(&world, ANN), MIB);
+    ck_assert_int_eq(account_resize_text(world.exchange, slot, SLOT_ERROR, 9000), -EDQUOT);
+    ck_assert_int_eq(account_resize_text(world.exchange, slot, SLOT_ERROR, 0), 0);
+    ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, MIB - 8 * KIB), 0);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_FAILED), 0);
+    expect_state(slot, STATE_FAILED, 1);
+    ck_assert_uint_gt(text_size(slot, SLOT_ERROR), 10);
+
+    exchange_chown(world.exchange, slot, BOB, 0);
+    ck_assert_uint_eq(world_charged(&world, ANN), 0);
+    ck_assert_uint_ge(world_charged(&world, BOB), 12 * KIB);
+    exchange_remove(world.exchange, slot);
+    ck_assert_uint_eq(world_charged(&world, BOB), 0);
+    world_end(&world);
+}
+END_TEST
+
+/* All texts together leave the index and the record pages room, and cannot fill what these are in. */
+START_TEST(test_texts_leave_room)
+{
+    struct world_options options = world_defaults();
+    struct world world;
+    struct slot *slot, *last = NULL;
+    char name[16];
+    ssize_t put = TEXT_ERROR_MAX;
+    int count = 0;
+
+    options.kind = ARENA_TMPFS; /* elsewhere a text may be a descriptor */
+    options.capacity = 256 * MIB;
+    options.slots_max = 5000;
+    if (!world_try_begin(&world, &options))
+        return;
+    while (put == TEXT_ERROR_MAX) {
+        snprintf(name, sizeof(name), "s%d", count++);
+        last = world_slot(&world, name);
+        put = write_error(&world, last, TEXT_ERROR_MAX);
+    }
+    ck_assert_int_eq(put, -ENOSPC);
+    ck_assert_int_eq(count - 1, (int)((64 * MIB + 32 * MIB) / TEXT_ERROR_MAX));
+    ck_assert_uint_eq(text_size(last, SLOT_ERROR), 0);
+    ck_assert_int_eq(account_open_page(world.exchange, last), 0);
+    page_close(last);
+    world_publish(&world, last, 10, 1);
+    slot = slot_find(world.slots, "s0");
+    ck_assert_int_eq(account_resize_text(world.exchange, slot, SLOT_ERROR, 0), 0);
+    ck_assert_int_eq(write_error(&world, last, TEXT_ERROR_MAX), TEXT_ERROR_MAX);
+    world_end(&world);
+}
+END_TEST
+
+/* Where no kernel counts, they are a part of the capacity. */
+START_TEST(test_texts_take_room)
+{
+    struct world_options options = world_defaults();
+    struct world world;
+    struct slot *slot;
+    uint64_t size = 2 * MIB;
+
+    options.capacity = 2 * MIB;
+    ck_assert(world_try_begin(&world, &options));
+    slot = world_slot(&world, "a");
+    while (resize(&world, slot, SLOT_DATA_BIN, size) == -ENOSPC)
+        size -= 4 * KIB;
+    ck_assert_int_eq(write_error(&world, slot, 5000), -ENOSPC);
+    ck_assert_uint_eq(text_size(slot, SLOT_ERROR), 0);
+    ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, size - 8 * KIB), 0);
+    ck_assert_int_eq(write_error(&world, slot, 5000), 5000);
+    ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, size), -ENOSPC);
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(test_moves)
 {
     struct world world;
@@ -428,6 +546,9 @@ int main(void)
     tcase_add_loop_test(exchange, test_full_arena_is_not_charged, 0, DATA_PATHS);
     tcase_add_loop_test(exchange, test_open_handles_are_charged, 0, DATA_PATHS);
     tcase_add_test(exchange, test_mapped_rounds_are_charged);
+    tcase_add_loop_test(exchange, test_small_files_are_charged, 0, DATA_PATHS);
+    tcase_add_test(exchange, test_texts_leave_room);
+    tcase_add_test(exchange, test_texts_take_room);
     tcase_add_loop_test(exchange, test_moves, 0, DATA_PATHS);
     tcase_add_loop_test(exchange, test_chains, 0, DATA_PATHS);
     tcase_add_loop_test(exchange, test_chown_in_a_chain, 0, DATA_PATHS);

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * account.h - what the bytes of slots are charged to: arrays, texts and record pages of a user together are
+ * held to limits.bytes_per_user.
+ */
+#ifndef PYRMAPFS_ACCOUNT_H
+#define PYRMAPFS_ACCOUNT_H
+
+#include "exchange/terms.h"
+#include "slot/slot.h"
+
+/* Puts the segment on the user's account with that many bytes: -EDQUOT. */
+int account_charge(struct exchange *exchange, struct segment *segment, uid_t uid, uint64_t bytes);
+
+/*
+ * As text_write and text_resize, on the account of the slot's owner: -EDQUOT. What the daemon says itself is
+ * not refused.
+ */
+enum account_author { ACCOUNT_CLIENT, ACCOUNT_DAEMON };
+ssize_t account_write_text(struct exchange *exchange, struct slot *slot, enum slot_file file,
+                           enum account_author author, const void *buffer, size_t size, off_t offset);
+int account_resize_text(struct exchange *exchange, struct slot *slot, enum slot_file file, uint64_t size);
+
+/* As page_open. A page is charged and never refused: without it a slot could not even be emptied. */
+int account_open_page(struct exchange *exchange, struct slot *slot);
+
+/* The texts and the page of a slot come to this user, and leave the account of its owner. */
+void account_add_slot(struct exchange *exchange, const struct slot *slot, uid_t uid);
+void account_drop_slot(struct exchange *exchange, const struct slot *slot);
+
+#endif
