@@ -316,3 +316,25 @@ test_that("what is no array of numbers is refused, with what to pass instead", {
     expect_error(run_python(array(1, c(1, 1, 1, 1, 1)), answer("same")), "5 dimensions, at most 4")
     expect_error(run_python(1, answer("same"), dtype = "float16"), "dtype must be one of .*\"uint8\"")
 })
+
+test_that("what is said to pass instead can be passed, and holds the same numbers", {
+    matrix <- Matrix::sparseMatrix(i = c(1, 3), j = c(2, 2), x = c(5, 7))
+    cases <- list(list(matrix, "as.matrix(x)", matrix(c(0, 0, 0, 5, 0, 7), 3)),
+                  list(methods::as(c(0, 4), "sparseVector"), "as.numeric(x)", c(0, 4)),
+                  list(factor(c("b", "a")), "as.integer(x)", 2:1), list(data.frame(a = 1:2, b = 3:4), "as.matrix(x)", matrix(1:4, 2)),
+                  list(as.Date("1970-01-03"), "unclass(x)", 2), list(as.POSIXct("1970-01-01 00:01:00", tz = "UTC"), "unclass(x)", 60),
+                  list(as.POSIXlt(as.POSIXct("1970-01-01 00:01:00", tz = "UTC")), "as.numeric(as.POSIXct(x))", 60),
+                  list(as.difftime(3, units = "secs"), "unclass(x)", 3), list(list(1, 2), "unlist(x)", c(1, 2)),
+                  list(c("1", "2"), "as.numeric(x)", c(1, 2)), list(2 + 3i, "rbind(Re(x), Im(x))", matrix(c(2, 3), 2)))
+    for (case in cases) {
+        x <- case[[1]]
+        condition <- expect_error(run_python(x, answer("same")), class = "pyrmap_type_error")
+        expect_match(conditionMessage(condition), paste(": pass", if (is.character(x)) paste("numbers:", case[[2]]) else if
+            (identical(class(x), "list")) paste("one vector, matrix or array:", case[[2]]) else case[[2]]), fixed = TRUE)
+        expect_identical(run_python(eval(str2lang(case[[2]])), answer("same")), case[[3]])
+    }
+    # An object of which nothing is known but that it is no vector.
+    methods::setClass("opaque", representation(inner = "list"))
+    expect_error(run_python(methods::new("opaque"), answer("same")), "opaque cannot.*of the numbers that are in it",
+                 class = "pyrmap_type_error")
+})

@@ -21,8 +21,16 @@ stop_type <- function(data) {
         "pass as.integer(x) for its codes"
     } else if (is.data.frame(data)) {
         "pass as.matrix(x) of its numeric columns"
+    } else if (inherits(data, "Matrix")) {
+        "pass as.matrix(x)"
+    } else if (inherits(data, "sparseVector")) {
+        "pass as.numeric(x)"
+    } else if (inherits(data, "POSIXlt")) {
+        "pass as.numeric(as.POSIXct(x)) for its seconds"
+    } else if (is.object(data) && !isS4(data) && typeof(data) %in% c("double", "integer", "logical", "raw")) {
+        "pass unclass(x) for its numbers"
     } else if (is.object(data)) {
-        "pass unclass(x) or as.numeric(x) for its numbers"
+        "pass a vector, matrix or array of the numbers that are in it"
     } else {
         switch(typeof(data),
             character = "pass numbers: as.numeric(x), or charToRaw(x) for the bytes of a string",
