@@ -12,6 +12,9 @@ test_that("the condition says of what a worker died, and where", {
             expect_match(conditionMessage(died), words[[fun]])
             expect_match(conditionMessage(died), "crashes.py::", fixed = TRUE)
         }
+        expect_identical(died$signal, switch(fun, segv = "SIGSEGV", kill = "SIGKILL", NA_character_))
+        expect_identical(died$status, if (fun == "status") 7L else NA_integer_)
+        expect_identical(nzchar(died$traceback), fun == "segv")
         if (fun == "segv")
             expect_match(conditionMessage(died), "Fatal Python error: Segmentation fault.*crashes.py\", line 9 in segv")
     }

@@ -151,9 +151,12 @@ stop_failed <- function(text, job) {
     first <- sub("\n.*", "", text)
     worker <- regmatches(first, regexec("^worker ([0-9]+) exited", first))[[1L]]
     if (length(worker)) {
+        found <- function(pattern) regmatches(first, regexec(pattern, first))[[1L]][2L]
         stop_with("pyrmap_worker_died",
                     paste0("the Python worker of ", job$label, " died: ", sub("\n+$", "", text)),
-                    script = job$script, pid = as.integer(worker[2L]), text = text)
+                    script = job$script, pid = as.integer(worker[2L]), signal = found("killed by (SIG[A-Z0-9]+)"),
+                    status = as.integer(found("exit status ([0-9]+)")), text = text,
+                    traceback = substring(text, nchar(first) + 2L))
     }
     parts <- regmatches(first, regexec("^([A-Za-z_][A-Za-z0-9_.]*)(: (.*))?$", first))[[1L]]
     known <- length(parts) > 0L
