@@ -332,6 +332,32 @@ def test_refusals_say_state_and_reason(producer: Slot, worker: Slot, job: Path) 
         producer.produce()  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("written", ["copied", "in place"])
+def test_garbage_in_cycles_does_not_fill_the_arena(data_path: str, written: str) -> None:
+    options = {"arena.capacity": "16M", "arena.warm": "0"}
+    if data_path != PASSTHROUGH:
+        options["path.passthrough"] = "off"
+    size = (4 << 20) // 8
+    with Daemon(options) as daemon, Slot.create(daemon.path / "job") as slot:
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(8):
+                if written == "copied":
+                    slot.produce(np.full(size, float(number)))
+                else:
+                    slot.produce(shape=size)[:] = number
+                slot.publish()
+                with Slot(slot.path) as worker:
+                    cycle = [worker.input()]
+                    assert cycle[0][-1] == number
+                    worker.publish([number])
+                assert slot.result().tolist() == [number]
+                cycle.append(cycle)
+        finally:
+            gc.enable()
+
+
 def test_a_full_arena_is_an_error_before_it_is_a_signal() -> None:
     with Daemon({"arena.capacity": "16M", "arena.warm": "0"}) as daemon, Slot.create(daemon.path / "job") as slot:
         with pytest.raises(SlotError, match="arena of the mount is full") as refusal:

@@ -27,6 +27,7 @@ from typing import Callable, NamedTuple, Optional, Union, overload
 import numpy as np
 
 from pyrmap import convert, mapping
+from pyrmap.collecting import with_room
 from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
 from pyrmap.layout import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
                            RECORD_ORDER_INPUT_F)
@@ -89,7 +90,7 @@ class Handles:
 
     def open(self, name: str, flags: int) -> int:
         """Opens a file of the slot; a removed slot is ENOENT even if there is a new one of the same name."""
-        return os.open(name, flags | os.O_CLOEXEC, dir_fd=self.directory)
+        return with_room(lambda: os.open(name, flags | os.O_CLOEXEC, dir_fd=self.directory))
 
     def bind_worker(self) -> None:
         """Names this process as the one that computes: should it die, the round fails and nobody waits for it."""
@@ -547,7 +548,8 @@ class Slot:
     def _map_read(self, fd: int, extent: Extent) -> Array:
         if not extent.size:
             return np.empty(extent.array_shape, np.bool_ if extent.logical else extent.dtype)
-        array = mapping.Mapping(fd, extent.size, mapping.READ_WRITE, mapping.COPY_ON_WRITE).array(extent)
+        memory = with_room(lambda: mapping.Mapping(fd, extent.size, mapping.READ_WRITE, mapping.COPY_ON_WRITE))
+        array = memory.array(extent)
         return convert.from_logical(array) if extent.logical else array
 
     def _open_new(self, name: str) -> int:
@@ -578,10 +580,10 @@ class Slot:
         try:
             if again:
                 os.ftruncate(fd, 0)
-            os.ftruncate(fd, extent.size)
+            with_room(lambda: os.ftruncate(fd, extent.size))
             if not extent.size:
                 return np.empty(extent.array_shape, extent.dtype)
-            memory = mapping.Mapping(fd, extent.size, mapping.READ_WRITE)
+            memory = with_room(lambda: mapping.Mapping(fd, extent.size, mapping.READ_WRITE))
         except OSError as error:
             self._abandon(name)
             raise refused(error, f"reserve {extent.size} bytes for {name}", self.path) from error
@@ -597,11 +599,9 @@ class Slot:
         try:
             large = value.extent.size >= _LARGE and self._handles.record.passthrough
             if large or pending is not None:
-                os.ftruncate(fd, value.extent.size)
-            if large:
-                mapping.store(fd, value.memory())
-            else:
-                _write_all(fd, value.memory())
+                with_room(lambda: os.ftruncate(fd, value.extent.size))
+            store = mapping.store if large else _write_all
+            with_room(lambda: store(fd, value.memory()))
         except OSError as error:
             self._abandon(name)
             raise refused(error, f"write {value.extent.size} bytes to {name}", self.path) from error
