@@ -20,13 +20,12 @@ BIG = 2**63 - 1
 
 def test_layout() -> None:
     """The record of this suite is that of fs/protocol/record.h."""
-    header = (Path(__file__).resolve().parents[2] / "fs" / "record.h").read_text()
+    header = (Path(__file__).resolve().parents[2] / "fs" / "protocol" / "record.h").read_text()
     assert LAYOUT.size == 128
     for field, offset in OFFSETS.items():
         assert f"offsetof(struct record, {field}) == {offset}," in header
-    for word in ("RECORD_FLOAT32 = 1,", "RECORD_FLOAT64 = 2,", "RECORD_INT32 = 3,", "RECORD_INT64 = 4,",
-                 "RECORD_UINT8 = 5,", "RECORD_FLAG_NONE = -1,", "RECORD_FLAG_INPUT = 0,", "RECORD_FLAG_RESULT = 1,",
-                 "RECORD_FLAG_FAILED = 2,"):
+    for word in ("(FLOAT32, 1,", "(FLOAT64, 2,", "(INT32, 3,", "(INT64, 4,", "(UINT8, 5,",
+                 "RECORD_FLAG_NONE = -1,", "RECORD_FLAG_INPUT = 0,", "RECORD_FLAG_RESULT = 1,", "RECORD_FLAG_FAILED = 2,"):
         assert word in header
 
 
