@@ -6,9 +6,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,6 +23,7 @@ struct process {
     struct loop_source source; /* first: ready() gets it back */
     struct processes *processes;
     pid_t pid;
+    int status;      /* once it is dead */
     bool is_dead;    /* in `dead`: no bucket finds it, so that its pid can be another's */
     bool is_telling; /* pidfd_ready has it in hand: it stays, even without a bond */
     struct bonds bonds;
@@ -88,24 +91,6 @@ static void set_dead(struct process *process)
     process->is_dead = true;
     LIST_REMOVE(process, link);
     LIST_INSERT_HEAD(&process->processes->dead, process, link);
-}
-
-static void pidfd_ready(struct loop_source *source)
-{
-    struct process *process = (struct process *)source;
-    void *context = process->processes->context;
-
-    set_dead(process);
-    process->is_telling = true; /* exited() may undo other bonds as well */
-    for (int told = 0; told < PROCESS_BONDS_A_TURN && !TAILQ_EMPTY(&process->bonds); told++) {
-        struct process_bond *bond = TAILQ_FIRST(&process->bonds);
-
-        process_unbind(bond);
-        bond->exited(context, bond);
-    }
-    process->is_telling = false;
-    if (TAILQ_EMPTY(&process->bonds))
-        forget(process);
 }
 
 static bool has_exited(int pidfd)
@@ -296,6 +281,87 @@ static struct process *find(struct processes *processes, pid_t pid)
         return NULL;
     }
     return process;
+}
+
+/* --- the end of a process --- */
+
+/* linux/pidfd.h of Linux 6.15: the exit code of a process that was waited for. */
+struct pidfd_info_exit {
+    uint64_t mask;
+    uint64_t cgroup;
+    uint32_t ids[11];
+    int32_t exit_code;
+};
+
+enum { INFO_EXIT = 1 << 3 };
+
+static bool tells_exit(int pidfd, int *status)
+{
+    struct pidfd_info_exit info = {.mask = INFO_EXIT};
+
+    if (ioctl(pidfd, _IOWR(0xFF, 11, struct pidfd_info_exit), &info) < 0 || !(info.mask & INFO_EXIT))
+        return false;
+    *status = info.exit_code;
+    return true;
+}
+
+/*
+ * Until its parent has waited for it, a process is in /proc, where the last field of stat is the status; but
+ * it reads as 0 for all who may not trace the process.
+ */
+static int zombie_status(pid_t pid)
+{
+    char path[32], text[1024];
+    const char *last;
+    ssize_t got;
+    int status, fd;
+
+    if (proc == PROC_NOT_OPEN)
+        process_open_proc();
+    if (proc < 0)
+        return PROCESS_STATUS_UNKNOWN;
+    snprintf(path, sizeof(path), "%ld/stat", (long)pid);
+    fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return PROCESS_STATUS_UNKNOWN;
+    got = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    last = strrchr(text, ' ');
+    status = last ? (int)strtol(last, NULL, 10) : 0;
+    return status ? status : PROCESS_STATUS_UNKNOWN;
+}
+
+static int exit_status(const struct process *process)
+{
+    int status, seen;
+
+    if (tells_exit(process->source.fd, &status))
+        return status;
+    seen = zombie_status(process->pid);
+    /* Its parent may have waited for it meanwhile, and its number be another's. */
+    return tells_exit(process->source.fd, &status) ? status : seen;
+}
+
+static void pidfd_ready(struct loop_source *source)
+{
+    struct process *process = (struct process *)source;
+    void *context = process->processes->context;
+
+    if (!process->is_dead)
+        process->status = exit_status(process);
+    set_dead(process);
+    process->is_telling = true; /* exited() may undo other bonds as well */
+    for (int told = 0; told < PROCESS_BONDS_A_TURN && !TAILQ_EMPTY(&process->bonds); told++) {
+        struct process_bond *bond = TAILQ_FIRST(&process->bonds);
+
+        process_unbind(bond);
+        bond->status = process->status;
+        bond->exited(context, bond);
+    }
+    process->is_telling = false;
+    if (TAILQ_EMPTY(&process->bonds))
+        forget(process);
 }
 
 /* Takes over the pidfd, also on failure. */

@@ -24,7 +24,10 @@ struct process_bond {
     TAILQ_ENTRY(process_bond) link;
     /* Called in the loop when the process has exited; the bond is undone. context is process_init's. */
     void (*exited)(void *context, struct process_bond *bond);
+    int status; /* in exited(): how it ended, as waitpid has it, or PROCESS_STATUS_UNKNOWN */
 };
+
+enum { PROCESS_STATUS_UNKNOWN = -1 };
 
 /* Returns 0 or -errno. */
 int process_init(struct processes **out, struct loop *loop, void *context);

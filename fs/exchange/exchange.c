@@ -144,7 +144,7 @@ static void worker_exited(void *context, struct process_bond *bond)
     struct exchange *exchange = context;
     struct slot *slot = container_of(bond, struct slot, worker_bond);
     struct handshake_step step = step_judge(exchange, slot, EVENT_WORKER_DIED, 0);
-    struct slot_failure failed = {.cause = CAUSE_WORKER, .pid = slot->worker};
+    struct slot_failure failed = {.cause = CAUSE_WORKER, .pid = slot->worker, .status = bond->status};
     char text[128];
     int size;
 

@@ -8,6 +8,7 @@
 #include "protocol/record_text.h"
 #include "slot/handle.h"
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 
 void report_errno(int error, FILE *out)
@@ -119,6 +120,19 @@ static void report_waiters(const struct slot *slot, FILE *out)
     report_more("waiting_more", slot->wait_count, out);
 }
 
+static void report_status(int status, FILE *out)
+{
+    const char *name =
+        status != PROCESS_STATUS_UNKNOWN && WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
+
+    if (name)
+        fprintf(out, "SIG%s\n", name);
+    else if (status != PROCESS_STATUS_UNKNOWN && WIFEXITED(status))
+        fprintf(out, "%d\n", WEXITSTATUS(status));
+    else
+        fputs("unknown\n", out);
+}
+
 static void report_failure(const struct slot_failure *failed, FILE *out)
 {
     switch ((enum slot_cause)failed->cause) {
@@ -128,7 +142,8 @@ static void report_failure(const struct slot_failure *failed, FILE *out)
         fputs("failure=client\n", out);
         break;
     case CAUSE_WORKER:
-        fprintf(out, "failure=worker-died pid=%d\n", failed->pid);
+        fprintf(out, "failure=worker-died pid=%d status=", failed->pid);
+        report_status(failed->status, out);
         break;
     case CAUSE_SOURCE:
         fputs("failure=source ", out);

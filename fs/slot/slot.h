@@ -84,6 +84,7 @@ enum slot_cause {
 struct slot_failure {
     uint32_t cause; /* enum slot_cause */
     pid_t pid;
+    int32_t status; /* as waitpid has it, or PROCESS_STATUS_UNKNOWN */
     char source[SLOT_NAME_MAX + 1];
 };
 

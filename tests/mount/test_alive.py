@@ -91,10 +91,34 @@ def test_a_dead_worker_fails_the_round(slot: Slot, agents: Callable[[], Agent], 
     assert os.stat(slot / "error").st_size == len(slot.error) > 0
     assert slot.state == "FAILED" and slot.record.flag == FAILED
     assert slot.error == f"worker {worker.pid} exited before it published the result of round 2\n"
+    assert slot.text["failure"].startswith(f"worker-died pid={worker.pid} status=")
     with refused(errno.EIO):
         os.open(slot / "result.bin", os.O_RDONLY)
     slot.flag(INPUT)
     slot.answer()
+
+
+def test_failures_in_words_for_programs(mount: Path, slot: Slot, agents: Callable[[], Agent]) -> None:
+    def failure(failed: Slot) -> list[str]:
+        return failed.lines("failure")
+
+    follower = Slot.make(mount, "follower of it")
+    os.symlink(f"../{slot.path.name}/result.bin", follower / "source")
+    assert failure(slot) == failure(follower) == []
+    slot.publish()
+    (slot / "error").write_text("ValueError\n")
+    assert failure(slot) == ["client"] and failure(follower) == [f"source {slot.path.name}"]
+    with refused(errno.EINVAL):
+        write_once(slot / "metadata.txt", b"failures=0\n")
+    write_once(slot / "metadata.txt", b"failure=client\n")  # only shown
+    slot.flag(INPUT)
+    assert failure(slot) == failure(follower) == []
+    worker = agents()
+    worker.run(SELF, path=slot / "worker")
+    worker.kill()
+    eventually(lambda: slot.state == "FAILED")
+    assert failure(slot)[0].startswith(f"worker-died pid={worker.pid} status=")
+    follower.remove()
 
 
 def test_a_worker_that_ends_well_is_no_failure(slot: Slot, agent: Agent) -> None:

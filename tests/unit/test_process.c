@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 
 enum { OTHER_UID = 4242, BONDS = 400 };
 
@@ -124,6 +125,31 @@ START_TEST(test_zombie)
     ck_assert_ptr_null(bench->dependents[1].bond.process);
     await_exits(bench, 1);
     idler_bury(pid);
+    close_bench(bench);
+}
+END_TEST
+
+/* How it ended: /proc tells while its parent has not waited for it, and the pidfd from Linux 6.15 on
+ * afterwards. */
+START_TEST(test_status)
+{
+    struct bench *bench = open_bench();
+    pid_t zombie = idler_start(0), buried = idler_start(0);
+    int major = 0, minor = 0;
+    struct utsname kernel;
+
+    ck_assert_int_eq(uname(&kernel), 0);
+    ck_assert_int_eq(sscanf(kernel.release, "%d.%d", &major, &minor), 2);
+    bind_to(bench, 0, zombie);
+    idler_kill(zombie);
+    await_exits(bench, 1);
+    ck_assert_int_eq(bench->dependents[0].bond.status, SIGKILL);
+    idler_bury(zombie);
+    bind_to(bench, 1, buried);
+    idler_end(buried);
+    await_exits(bench, 2);
+    ck_assert_int_eq(bench->dependents[1].bond.status,
+                     major > 6 || (major == 6 && minor >= 15) ? SIGKILL : PROCESS_STATUS_UNKNOWN);
     close_bench(bench);
 }
 END_TEST
@@ -463,6 +489,7 @@ int main(void)
     tcase_set_timeout(exits, 60);
     tcase_add_test(exits, test_exit);
     tcase_add_test(exits, test_zombie);
+    tcase_add_test(exits, test_status);
     tcase_add_test(exits, test_many_bonds_of_one_process);
     tcase_add_test(exits, test_unbound_before_exit);
     tcase_add_test(exits, test_refused_bond);
