@@ -322,8 +322,7 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
 
     while (up && up != slot)
         up = source_of(exchange, up);
-    if (!slot_may_read(source, side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN, caller->uid,
-                       in_group))
+    if (!slot_may_read(source, slot_file_of_side(side), caller->uid, in_group))
         facts |= FACT_UNREADABLE;
     step = step_judge(exchange, slot, EVENT_LINK, facts | (up ? FACT_LOOP : 0));
     if (step.verdict == VERDICT_REFUSE)

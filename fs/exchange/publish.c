@@ -29,13 +29,11 @@ static bool still_written(struct exchange *exchange, const struct slot *slot, en
 static void explain_misfit(const struct record *record, enum record_side side, uint64_t size, char *reason,
                            size_t capacity)
 {
-    bool input = side == RECORD_SIDE_INPUT;
+    struct record_half half = record_half(record, side);
 
     snprintf(reason, capacity, "%s has %llu bytes, the record says %lld x %s",
-             slot_file_name(slot_file_of_side(side)), (unsigned long long)size,
-             (long long)(input ? record->input_length : record->result_length),
-             record_dtype_name(input || record->result_dtype == RECORD_DTYPE_SAME ? record->dtype
-                                                                                  : record->result_dtype));
+             slot_file_name(slot_file_of_side(side)), (unsigned long long)size, (long long)half.length,
+             record_dtype_name(half.dtype));
 }
 
 /* slot->settling: what is quickly done calls back before reserve_settle returns, in the middle of a step. */

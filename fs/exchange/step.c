@@ -73,9 +73,6 @@ void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record
     }
 }
 
-static const enum slot_file array_files[] = {
-    [RECORD_SIDE_INPUT] = SLOT_DATA_BIN, [RECORD_SIDE_RESULT] = SLOT_RESULT_BIN};
-
 static bool is_open(const struct slot *slot, enum slot_file file)
 {
     const struct handle *handle = slot->handles;
@@ -95,9 +92,9 @@ void step_drop_array(struct exchange *exchange, struct slot *slot, enum record_s
 
     step_drop_segment(exchange, slot, side);
     slot_fresh_array(exchange->slots, slot, side);
-    if (exchange->data_path == DATA_PATH_PASSTHROUGH && !is_open(slot, array_files[side])) {
+    if (exchange->data_path == DATA_PATH_PASSTHROUGH && !is_open(slot, slot_file_of_side(side))) {
         slot->arrays[side].inode = inode;
-        exchange->hooks.array_replaced(exchange->hooks.context, slot, array_files[side]);
+        exchange->hooks.array_replaced(exchange->hooks.context, slot, slot_file_of_side(side));
     }
 }
 
@@ -126,21 +123,17 @@ static bool have_one_face(const struct slot *a, enum record_side a_side, const s
                           enum record_side b_side)
 {
     return a->uid == b->uid && a->gid == b->gid &&
-           a->modes[array_files[a_side]] == b->modes[array_files[b_side]];
+           a->modes[slot_file_of_side(a_side)] == b->modes[slot_file_of_side(b_side)];
 }
 
 /* What the array will probably need, so that a warm segment of that size is taken; 0 if there is no telling.
  */
 static uint64_t size_hint(const struct exchange *exchange, const struct slot *slot, enum record_side side)
 {
-    const struct record *record = &slot->record;
-    int64_t length = side == RECORD_SIDE_INPUT ? record->input_length : record->result_length;
-    int32_t dtype = side == RECORD_SIDE_INPUT || record->result_dtype == RECORD_DTYPE_SAME
-                        ? record->dtype
-                        : record->result_dtype;
+    struct record_half half = record_half(&slot->record, side);
 
-    if (length > 0)
-        return (uint64_t)length * record_dtype_size(dtype);
+    if (half.length > 0)
+        return (uint64_t)half.length * record_dtype_size(half.dtype);
     if (slot->last_size[side])
         return slot->last_size[side];
     if (side == RECORD_SIDE_RESULT && slot->last_size[RECORD_SIDE_INPUT])
@@ -223,7 +216,7 @@ static bool owner_may_read_source(const struct exchange *exchange, const struct 
 {
     const struct slot *source = slot_at(exchange->slots, slot->source);
 
-    return !source || slot_may_read(source, array_files[slot->source_side], slot->uid,
+    return !source || slot_may_read(source, slot_file_of_side((enum record_side)slot->source_side), slot->uid,
                                     source->gid == slot->gid || source->gid == slot->source_group);
 }
 

@@ -147,15 +147,14 @@ static bool is_shown(const struct slot *slot, enum record_side side)
 
 static void describe_view(const struct slot *slot, enum record_side side, struct view_source *view)
 {
-    const struct record *record = &slot->record;
-    bool input = side == RECORD_SIDE_INPUT;
+    struct record_half half = record_half(&slot->record, side);
 
     *view = (struct view_source){.read = view_fetch};
-    view->dtype = input ? record->dtype : record->result_dtype;
-    view->ndim = input ? record->input_ndim : record->result_ndim;
-    memcpy(view->shape, input ? record->input_shape : record->result_shape, sizeof(view->shape));
-    view->length = input ? record->input_length : record->result_length;
-    view->fortran = record->order & (input ? RECORD_ORDER_INPUT_F : RECORD_ORDER_RESULT_F);
+    view->dtype = half.dtype;
+    view->ndim = half.ndim;
+    memcpy(view->shape, half.shape, sizeof(view->shape));
+    view->length = half.length;
+    view->fortran = half.order & RECORD_ORDER_INPUT_F;
 }
 
 static off_t size_of_view(const struct view_source *view, enum slot_file file)

@@ -216,7 +216,6 @@ static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t n
                        struct fuse_file_info *fi, const struct nodeid_target *inode, struct handle *handle)
 {
     struct parked *parked = parked_new(ops, request, nodeid, fi, 0);
-    bool writes = handle->access == HANDLE_WRITES;
     int result;
 
     if (!parked) {
@@ -227,10 +226,7 @@ static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t n
     parked->handle = handle;
     parked->wait.retry = retry_open;
     parked->wait.end = end_open;
-    if (slot_file_side(inode->file) == RECORD_SIDE_INPUT)
-        parked->wait.event = writes ? EVENT_OPEN_INPUT_WRITE : EVENT_OPEN_INPUT_READ;
-    else
-        parked->wait.event = writes ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
+    parked->wait.event = array_open_event(slot_file_side(inode->file), handle->access);
     result = array_open(ops->exchange, inode->slot, handle, &parked->caller, nodeid_serial(nodeid));
     if (result == WAIT_FOR_PEER)
         parked_wait(parked, inode->slot, result, fi->flags);

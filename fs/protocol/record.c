@@ -18,16 +18,8 @@ static const struct dtype dtypes[] = {[RECORD_DTYPE_SAME] = {"same", NULL, 0},
 
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
 
-/* One side of a record by value, so that input and result share every rule. */
-struct side {
-    int64_t length;
-    int64_t shape[RECORD_NDIM_MAX];
-    int32_t dtype;
-    int32_t ndim;
-    uint32_t order; /* the bits of the input; those of the result are RESULT_SHIFT higher */
-};
-
 enum {
+    /* Those of the result are RESULT_SHIFT higher. */
     INPUT_BITS = RECORD_ORDER_INPUT_F | RECORD_ORDER_INPUT_LOGICAL,
     RESULT_SHIFT = 1,
 };
@@ -39,9 +31,9 @@ static int order_shift(enum record_side which)
     return which == RECORD_SIDE_INPUT ? 0 : RESULT_SHIFT;
 }
 
-static struct side side_get(const struct record *record, enum record_side which)
+static struct record_half side_get(const struct record *record, enum record_side which)
 {
-    struct side side;
+    struct record_half side;
 
     if (which == RECORD_SIDE_INPUT) {
         side.length = record->input_length;
@@ -58,7 +50,7 @@ static struct side side_get(const struct record *record, enum record_side which)
     return side;
 }
 
-static void side_put(struct record *record, enum record_side which, const struct side *side)
+static void side_put(struct record *record, enum record_side which, const struct record_half *side)
 {
     if (which == RECORD_SIDE_INPUT) {
         record->input_length = side->length;
@@ -76,7 +68,7 @@ static void side_put(struct record *record, enum record_side which, const struct
 }
 
 /* Expects checked sides: their unused shape entries are zero. */
-static int side_differs(const struct side *a, const struct side *b)
+static int side_differs(const struct record_half *a, const struct record_half *b)
 {
     return a->length != b->length || a->dtype != b->dtype || a->ndim != b->ndim || a->order != b->order ||
            memcmp(a->shape, b->shape, sizeof a->shape) != 0;
@@ -86,7 +78,7 @@ static int side_differs(const struct side *a, const struct side *b)
  * The product of the shape, or -EINVAL if the shape is none or its product no length. A zero among the
  * entries does not excuse the others, whatever their order; NumPy sees it the same way.
  */
-static int64_t side_product(const struct side *side)
+static int64_t side_product(const struct record_half *side)
 {
     int64_t product = 1;
     int64_t empty = 0;
@@ -103,7 +95,7 @@ static int64_t side_product(const struct side *side)
 }
 
 /* dtype: the side's, or what RECORD_DTYPE_SAME stands for. */
-static int side_check(struct side *side, int32_t dtype)
+static int side_check(struct record_half *side, int32_t dtype)
 {
     if (side->order & RECORD_ORDER_INPUT_LOGICAL && dtype != RECORD_INT32)
         return -EINVAL;
@@ -114,7 +106,7 @@ static int side_check(struct side *side, int32_t dtype)
     return 0;
 }
 
-static int side_fit(struct side *side, uint64_t file_size)
+static int side_fit(struct record_half *side, uint64_t file_size)
 {
     uint64_t element = record_dtype_size(side->dtype);
     uint64_t elements;
@@ -172,8 +164,8 @@ void record_init(struct record *record)
 int record_check(struct record *record)
 {
     static const uint8_t zero[sizeof record->reserved];
-    struct side input = side_get(record, RECORD_SIDE_INPUT);
-    struct side result = side_get(record, RECORD_SIDE_RESULT);
+    struct record_half input = side_get(record, RECORD_SIDE_INPUT);
+    struct record_half result = side_get(record, RECORD_SIDE_RESULT);
 
     if (record->version != RECORD_VERSION || record->flag < RECORD_FLAG_NONE ||
         record->flag > RECORD_FLAG_FAILED)
@@ -192,14 +184,20 @@ int record_check(struct record *record)
     return 0;
 }
 
+struct record_half record_half(const struct record *record, enum record_side which)
+{
+    struct record_half half = side_get(record, which);
+
+    if (half.dtype == RECORD_DTYPE_SAME)
+        half.dtype = record->dtype;
+    return half;
+}
+
 int record_fit(struct record *record, enum record_side which, uint64_t file_size)
 {
-    struct side side = side_get(record, which);
-    int error;
+    struct record_half side = record_half(record, which);
+    int error = side_fit(&side, file_size);
 
-    if (which == RECORD_SIDE_RESULT && side.dtype == RECORD_DTYPE_SAME)
-        side.dtype = record->dtype;
-    error = side_fit(&side, file_size);
     if (error)
         return error;
     side_put(record, which, &side);
@@ -208,7 +206,7 @@ int record_fit(struct record *record, enum record_side which, uint64_t file_size
 
 void record_reset_side(struct record *record, enum record_side which)
 {
-    struct side empty = {
+    struct record_half empty = {
         .length = RECORD_LENGTH_ALL,
         .dtype = which == RECORD_SIDE_INPUT ? record->dtype : RECORD_DTYPE_SAME,
     };
@@ -218,14 +216,14 @@ void record_reset_side(struct record *record, enum record_side which)
 
 void record_copy_side(struct record *to, const struct record *from, enum record_side which)
 {
-    struct side side = side_get(from, which);
+    struct record_half side = side_get(from, which);
 
     side_put(to, which, &side);
 }
 
 void record_result_to_input(struct record *to, const struct record *from)
 {
-    struct side side = side_get(from, RECORD_SIDE_RESULT);
+    struct record_half side = side_get(from, RECORD_SIDE_RESULT);
 
     if (side.dtype == RECORD_DTYPE_SAME)
         side.dtype = from->dtype;
@@ -268,8 +266,8 @@ int record_merge_end(const struct record *current, const struct record *overlaid
     if (error)
         return error;
     for (size_t i = 0; i < sizeof sides / sizeof sides[0]; i++) {
-        struct side before = side_get(current, sides[i].side);
-        struct side after = side_get(&merged, sides[i].side);
+        struct record_half before = side_get(current, sides[i].side);
+        struct record_half after = side_get(&merged, sides[i].side);
 
         if (side_differs(&before, &after))
             found |= sides[i].touched;

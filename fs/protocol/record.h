@@ -115,6 +115,18 @@ enum record_side {
     RECORD_SIDE_RESULT,
 };
 
+/* That half by value, so that input and result share every rule. */
+struct record_half {
+    int64_t length;
+    int64_t shape[RECORD_NDIM_MAX];
+    int32_t dtype;
+    int32_t ndim;
+    uint32_t order; /* RECORD_ORDER_INPUT_ bits, whichever side it is */
+};
+
+/* A result that has the input's dtype is told with that one. */
+struct record_half record_half(const struct record *record, enum record_side which);
+
 /*
  * Checks what can be checked without the files: known version, flag, dtypes and order bits, logical only with
  * int32, lengths of -1 or more, shapes whose product can be a length, zero in the reserved bytes. Shape
