@@ -146,8 +146,10 @@ void chain_explain_wait(struct exchange *exchange, char reason[SLOT_REASON_MAX])
 
     /* A name is any bytes, and this becomes a line of metadata.txt. */
     snprintf(name, sizeof(name), "%.*s", (int)sizeof(name) - 1, exchange->blocker->name);
-    for (char *at = name; *at; at++)
-        *at = *at < 0x20 || *at == 0x7f ? '?' : *at;
+    for (char *at = name; *at; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    }
     snprintf(reason, SLOT_REASON_MAX, "follower %s can take no more yet: %s", name, why);
 }
 
