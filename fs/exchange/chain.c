@@ -141,7 +141,6 @@ bool chain_failure_taken(struct exchange *exchange, const struct slot *slot)
 
 void chain_explain_wait(struct exchange *exchange, char reason[SLOT_REASON_MAX])
 {
-    const char *why = judge_offer(exchange, exchange->blocker, OFFER_ARRAY).reason;
     char name[32];
 
     /* A name is any bytes, and this becomes a line of metadata.txt. */
@@ -150,7 +149,10 @@ void chain_explain_wait(struct exchange *exchange, char reason[SLOT_REASON_MAX])
         if ((unsigned char)*at < 0x20 || *at == 0x7f)
             *at = '?';
     }
-    snprintf(reason, SLOT_REASON_MAX, "follower %s can take no more yet: %s", name, why);
+    /* It stays true while the follower goes from state to state: this is not looked at again before it is
+     * free. */
+    snprintf(reason, SLOT_REASON_MAX, "follower %s can take no more yet: its metadata.txt tells its state",
+             name);
 }
 
 /*

@@ -28,7 +28,7 @@ bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, e
 /* Whether every follower of the result has what the last round failed with: else the next input has to wait.
  */
 bool chain_failure_taken(struct exchange *exchange, const struct slot *slot);
-/* Which follower made one of these two false, and what it is about. */
+/* Which follower made one of these two false. */
 void chain_explain_wait(struct exchange *exchange, char reason[SLOT_REASON_MAX]);
 
 /* Takes what the source offers, if it is new and the slot can take it. */

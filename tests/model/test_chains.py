@@ -129,6 +129,25 @@ def test_source_must_be_readable(mount: Daemon, people: Callable[[str | None, st
         eve.run(link, root=root, name="e")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
+def test_source_becomes_unreadable(mount: Daemon, people: Callable[[str | None, str], Agent]) -> None:
+    """A link is no right for ever: the mode is asked at each delivery."""
+    ann, bob = people("30001", ""), people("30002", "")
+    root = str(mount.path)
+    ann.run("(os.umask(0o022), os.mkdir(f'{root}/a')) and None", root=root)
+    bob.run("(os.mkdir(f'{root}/b'), os.symlink('../a/result.bin', f'{root}/b/source')) and None", root=root)
+    a, b = Slot(mount.path / "a"), Slot(mount.path / "b")
+    ann.run("os.chmod(f'{root}/a', 0o700)", root=root)
+    a.bring("DONE")
+    assert b.state == "FAILED" and b.text["failure"] == "source a"
+    assert b.error == "source a may not be read any more by the owner of this slot: see its mode\n"
+    assert os.stat(b / "data.bin").st_size == 0
+    ann.run("os.chmod(f'{root}/a', 0o755)", root=root)
+    a.publish()
+    a.answer(ANSWER + 1)
+    assert b.state == "READY" and np.array_equal(b.data(), ANSWER + 1)
+
+
 def test_renamed_source(make: Callable[..., list[Slot]], mount: Daemon) -> None:
     a, b = make("a", "b")
     chain(b, "a")
@@ -335,6 +354,7 @@ def test_waiting_publisher_locks_nobody_out(make: Callable[..., list[Slot]],
     a.put("result.bin", ANSWER)
     publisher.start("os.write(os.open(path, os.O_WRONLY), struct.pack('<i', 1))", path=a / "metadata.bin")
     eventually(a.waiters)
+    assert a.lines("waiting")[0].endswith(" follower b can take no more yet: its metadata.txt tells its state")
     for look in LOOKS:
         other.run(look, path=a / "metadata.bin")
     with refused(errno.EPROTO):

@@ -297,7 +297,7 @@ START_TEST(test_timeout_of_a_publish)
     wait_stay(&parked->wait, WAIT_FOR_PEER);
     loop_until(world.loop, has_ended, parked);
     expect_state(slot, STATE_COMPUTING, 2);
-    expect_refusal(slot, ETIMEDOUT, "follower follower can take no more yet: the input is published");
+    expect_refusal(slot, ETIMEDOUT, "follower follower can take no more yet");
     ck_assert_str_eq(slot->refusal.operation, "write flag 1");
     expect_ended(parked, -ETIMEDOUT);
     world_end(&world);
