@@ -30,4 +30,5 @@ test_that("a stage of a pipeline that died is named", {
 
 test_that("a NUL does not cut an error", {
     expect_error(run_python(1, crash("nul")), "ValueError: before\\x00after\nTraceback", fixed = TRUE)
+    expect_error(run_python(1, crash("nul_in_file")), "OSError: before?after", fixed = TRUE)
 })

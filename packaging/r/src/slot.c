@@ -338,8 +338,10 @@ SEXP pyrmap_slot_read(SEXP pointer, SEXP name)
     close(fd);
     if (error)
         raise_system(error, "read a text of", slot->path);
-    /* Untrusted text: a nul would be refused by R, and the encoding may be anything. */
-    size = strnlen(text, size);
+    /* Untrusted text: R refuses a nul, and the encoding may be anything. */
+    for (size_t i = 0; i < size; i++)
+        if (!text[i])
+            text[i] = '?';
     return Rf_ScalarString(Rf_mkCharLenCE(text, (int)size, CE_UTF8));
 }
 

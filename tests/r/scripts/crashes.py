@@ -17,5 +17,11 @@ def status(x):
     os._exit(7)
 
 
+def nul_in_file(x):
+    """Not by the package, as a program in another language would."""
+    with open(os.environ["PYRMAP_SLOT"] + "/error", "wb") as file:
+        file.write(b"OSError: before\0after\n")
+
+
 def nul(x):
     raise ValueError("before" + chr(0) + "after")
