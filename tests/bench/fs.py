@@ -129,6 +129,29 @@ def handshake_table(root: bool) -> None:
           ["two processes", "a turn and back", "10 doubles and back", "requests per turn", "per exchange"], rows)
 
 
+PIECES = {"64 KB pieces": 64 << 10, "1 MB pieces": 1 << 20}
+
+
+def write_table(root: bool) -> None:
+    """A file gets 128 MB by write(2): past the daemon, or through it, as a file that can be mapped does."""
+    def speed(mode: str, path: Path, piece: int) -> float:
+        total = 128 * MB
+        return total / 1e9 / statistics.median(line[0] for line in run(PROGRAMS / "write", mode, path, piece, total, 9))
+
+    shm = Path(f"/dev/shm/pyrmapfs-bench-{os.getpid()}")
+    rows = {BASE: [speed("w", shm, piece) for piece in PIECES.values()]}
+    shm.unlink()
+    if root:
+        for name, mode in (("passthrough, open for writing", "w"), ("passthrough, open for both", "rw")):
+            with slot(PASSTHROUGH, "0") as path:
+                rows[name] = [speed(mode, path / "data.bin", piece) for piece in PIECES.values()]
+    with slot(PAGE_CACHE, "0") as path:
+        rows["page cache"] = [speed("w", path / "data.bin", piece) for piece in PIECES.values()]
+    table(f"write(2) of 128 MB: GB/s (times a {BASE})", ["where it goes", *PIECES],
+          ([name, *(f"{one:.2f} ({one / base:.2f})" for one, base in zip(row, rows[BASE]))]
+           for name, row in rows.items()))
+
+
 def main() -> None:
     private_mounts()
     root = os.geteuid() == 0
@@ -141,6 +164,7 @@ def main() -> None:
             print(f"\n{size_name(size)}: left out, there is not enough free memory.")
             continue
         memory_table(size, root)
+    write_table(root)
     handshake_table(root)
 
 
