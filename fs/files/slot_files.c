@@ -111,13 +111,13 @@ static off_t report_size(struct exchange *exchange, struct slot *slot, enum slot
 static int report_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                         const char *bytes, size_t size, off_t offset)
 {
+    char why[RECORD_TEXT_WHY_MAX];
     struct record proposed;
     uint32_t touched;
 
     (void)offset; /* one write is one step, wherever the file position is */
-    if (record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched) < 0)
-        return refuse_operation(exchange, handle->slot, caller, "write metadata.txt", -EINVAL,
-                                "a line is not key=value with a key and a value that metadata.txt shows");
+    if (record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched, why) < 0)
+        return refuse_operation(exchange, handle->slot, caller, "write metadata.txt", -EINVAL, why);
     return publish_record(exchange, handle->slot, caller, &proposed, touched);
 }
 
@@ -470,11 +470,12 @@ enum handshake_event slot_files_write_event(const struct handle *handle, const c
                                             off_t offset)
 {
     struct record proposed = handle->slot->record;
+    char why[RECORD_TEXT_WHY_MAX];
     uint32_t touched;
     int result;
 
     if (handle->file == SLOT_METADATA_TXT)
-        result = record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched);
+        result = record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched, why);
     else
         result = record_merge(&handle->slot->record, bytes, size, (uint64_t)offset, &proposed, &touched);
     return result == 0 && proposed.flag == RECORD_FLAG_INPUT ? EVENT_FLAG_INPUT : EVENT_FLAG_RESULT;

@@ -253,53 +253,73 @@ static char *trim(char *text)
     return text;
 }
 
-static int line_apply(struct record *record, char *line, uint32_t *seen)
+/* NULL, or what is wrong with the line. Cuts it into pieces. */
+static const char *line_apply(struct record *record, char *line, uint32_t *seen)
 {
     enum key key;
     char *value;
-    int error;
 
     line = trim(line);
     if (!*line || *line == '#')
-        return 0;
+        return NULL;
     value = strchr(line, '=');
     if (!value)
-        return -EINVAL;
+        return "it is not key=value";
     *value++ = '\0';
-    error = key_find(trim(line), &key);
-    if (error)
-        return error;
+    if (key_find(trim(line), &key))
+        return "metadata.txt has no such key";
     if (key != KEY_READ_ONLY && *seen & 1u << key)
-        return -EINVAL;
+        return "the key is given twice";
     *seen |= 1u << key;
-    return key_apply(record, key, trim(value));
+    return key_apply(record, key, trim(value)) ? "the key has no such value" : NULL;
+}
+
+/* Quotes what fits of the line; it goes into a log, so it must not bring control characters along. */
+static void quote(char why[RECORD_TEXT_WHY_MAX], unsigned number, const char *line, size_t length,
+                  const char *reason)
+{
+    snprintf(why, RECORD_TEXT_WHY_MAX, "line %u, '%.*s': %s", number, (int)(length < 48 ? length : 48), line,
+             reason);
+    for (; *why; why++) {
+        if ((unsigned char)*why < ' ' || *why == '\x7f')
+            *why = '?';
+    }
 }
 
 int record_text_merge(const struct record *current, const char *text, size_t size, struct record *proposed,
-                      uint32_t *touched)
+                      uint32_t *touched, char why[RECORD_TEXT_WHY_MAX])
 {
     char line[RECORD_TEXT_LINE_MAX + 1];
     struct record overlaid = *current;
     uint32_t seen = 0;
+    int result;
 
-    if (size && memchr(text, '\0', size))
-        return -EINVAL;
-    while (size) {
+    for (unsigned number = 1; size; number++) {
         const char *newline = memchr(text, '\n', size);
         size_t length = newline ? (size_t)(newline - text) : size;
         size_t taken = newline ? length + 1 : length;
-        int error;
+        const char *reason = NULL;
 
-        if (length > RECORD_TEXT_LINE_MAX)
+        if (memchr(text, '\0', length)) {
+            reason = "there is a NUL in it";
+        } else if (length > RECORD_TEXT_LINE_MAX) {
+            reason = "it is too long";
+        } else {
+            memcpy(line, text, length);
+            line[length] = '\0';
+            reason = line_apply(&overlaid, line, &seen);
+        }
+        if (reason) {
+            quote(why, number, text, length, reason);
             return -EINVAL;
-        memcpy(line, text, length);
-        line[length] = '\0';
-        error = line_apply(&overlaid, line, &seen);
-        if (error)
-            return error;
+        }
         text += taken;
         size -= taken;
     }
-    return record_merge_end(current, &overlaid, seen & 1u << KEY_FLAG ? RECORD_TOUCHED_FLAG : 0, proposed,
-                            touched);
+    result = record_merge_end(current, &overlaid, seen & 1u << KEY_FLAG ? RECORD_TOUCHED_FLAG : 0, proposed,
+                              touched);
+    if (result)
+        snprintf(why, RECORD_TEXT_WHY_MAX,
+                 "the lines together are no record: see dtype, lengths, shapes, order");
+    return result;
 }

@@ -11,6 +11,7 @@ static void check_text(const struct record *record)
 {
     char text[RECORD_TEXT_MAX];
     size_t length = record_text_format(record, text, sizeof(text));
+    char why[RECORD_TEXT_WHY_MAX];
     struct record fresh, again;
     uint32_t touched = 0;
 
@@ -18,17 +19,21 @@ static void check_text(const struct record *record)
     record_init(&fresh);
     fresh.round = record->round;
     fresh.change = record->change;
-    INVARIANT(record_text_merge(&fresh, text, length, &again, &touched) == 0);
+    INVARIANT(record_text_merge(&fresh, text, length, &again, &touched, why) == 0);
     INVARIANT(touched & RECORD_TOUCHED_FLAG);
     INVARIANT(memcmp(&again, record, sizeof(again)) == 0);
 }
 
 static void merge(struct record *current, const char *text, size_t length)
 {
+    char why[RECORD_TEXT_WHY_MAX] = "";
     struct record proposed = *current;
     uint32_t touched = 0;
 
-    if (record_text_merge(current, text, length, &proposed, &touched) != 0) {
+    if (record_text_merge(current, text, length, &proposed, &touched, why) != 0) {
+        INVARIANT(why[0] && memchr(why, '\0', sizeof(why)));
+        for (const char *c = why; *c; c++)
+            INVARIANT((unsigned char)*c >= ' ');
         INVARIANT(memcmp(&proposed, current, sizeof(proposed)) == 0);
         return;
     }

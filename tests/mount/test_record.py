@@ -325,6 +325,14 @@ def test_a_store_is_applied_as_one_step(slot: Slot) -> None:
     assert slot.record.input_length == 5
 
 
+def test_a_refused_line_is_named(slot: Slot) -> None:
+    slot.fill()
+    with refused(errno.EINVAL):
+        write_once(slot / "metadata.txt", b"dtype=float64\ninput_lenght=5\nflag=0\n")
+    assert "line 2, 'input_lenght=5': metadata.txt has no such key" in slot.text["refused"]
+    assert slot.state == "FILLING"
+
+
 @pytest.mark.parametrize("state, offset, value", [
     ("IDLE", 0, RESULT), ("FILLING", 0, RESULT), ("READY", 0, 99), ("DONE", 0, FAILED), ("READY", 32, 7), ("IDLE", 116, 9)])
 def test_a_store_that_is_no_step_is_undone(slot: Slot, state: str, offset: int, value: int) -> None:

@@ -106,6 +106,7 @@ END_TEST
 /* The form in the manual is one that is taken. */
 START_TEST(test_example_keys)
 {
+    char why[RECORD_TEXT_WHY_MAX];
     struct record record, proposed;
     uint32_t touched;
     int examples = 0;
@@ -116,7 +117,7 @@ START_TEST(test_example_keys)
     for (const char *at = strstr(page, "\n.It Li "); at; at = strstr(at + 1, "\n.It Li ")) {
         const char *line = at + strlen("\n.It Li ");
         size_t length = strcspn(line, "\n");
-        int result = record_text_merge(&record, line, length, &proposed, &touched);
+        int result = record_text_merge(&record, line, length, &proposed, &touched, why);
 
         if (!memchr(line, '=', length))
             continue;

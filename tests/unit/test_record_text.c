@@ -7,14 +7,49 @@
 #include "record_samples.h"
 #include "suite.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 static int merge_text(const struct record *current, const char *text, size_t size, struct record *proposed,
                       uint32_t *touched)
 {
+    char why[RECORD_TEXT_WHY_MAX] = "";
+    int result;
+
     spoil(proposed, touched);
-    return record_text_merge(current, text, size, proposed, touched);
+    result = record_text_merge(current, text, size, proposed, touched, why);
+    ck_assert_int_eq(result != 0, why[0] != '\0');
+    return result;
 }
+
+START_TEST(test_text_says_why)
+{
+    const struct {
+        const char *text;
+        const char *why;
+    } rows[] = {
+        {"dtype=int32\nflga=0\n", "line 2, 'flga=0': metadata.txt has no such key"},
+        {"flag\n", "line 1, 'flag': it is not key=value"},
+        {"# a\n\nflag=0\nflag=0", "line 4, 'flag=0': the key is given twice"},
+        {"dtype=int16", "line 1, 'dtype=int16': the key has no such value"},
+        {"dtype=\x1b[2J", "line 1, 'dtype=?[2J': the key has no such value"},
+        {"input_shape=2x3\ninput_length=5\ndtype=float64\ninput_logical=yes",
+         "the lines together are no record: see dtype, lengths, shapes, order"},
+    };
+    const struct record current = fresh();
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char why[RECORD_TEXT_WHY_MAX];
+        struct record proposed;
+        uint32_t touched;
+
+        ck_assert_int_eq(
+            record_text_merge(&current, rows[i].text, strlen(rows[i].text), &proposed, &touched, why),
+            -EINVAL);
+        ck_assert_str_eq(why, rows[i].why);
+    }
+}
+END_TEST
 
 START_TEST(test_text_format)
 {
@@ -268,6 +303,7 @@ static TCase *text_cases(void)
 {
     TCase *tcase = tcase_create("text");
 
+    tcase_add_test(tcase, test_text_says_why);
     tcase_add_test(tcase, test_text_format);
     tcase_add_test(tcase, test_text_longest);
     tcase_add_test(tcase, test_text_round_trip);
