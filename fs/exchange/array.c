@@ -170,7 +170,7 @@ static struct slot *sizing_slot(const struct sizing *sizing)
     return slot && slot->arrays[sizing->side].serial == sizing->serial ? slot : NULL;
 }
 
-/* The caller is told, and whoever waits in the slot for the reservation to end. */
+/* Tells the caller, and has the requests looked at that wait in the slot for the reservation to end. */
 static void sizing_end(struct sizing *sizing, int result)
 {
     struct exchange *exchange = sizing->exchange;

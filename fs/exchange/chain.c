@@ -77,9 +77,9 @@ static struct slot *follower_on_side(struct exchange *exchange, struct slot *fol
 }
 
 /*
- * Whether all who follow this array are free, but for those that have `taken` already. Who takes an input
- * passes it on to those who share it, so these must be free as well. Walks that tree without recursion: down
- * to the first sharer, then along, then up again by the links. Stamps whom it passes.
+ * Whether all who follow this array are free, but for those that have `taken` already. A slot that takes an
+ * input passes it on to those that share it, so these must be free as well. Walks that tree without recursion:
+ * down to the first sharer, then along, then up again by the links. Stamps each slot that it passes.
  */
 static bool walk(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t taken)
 {

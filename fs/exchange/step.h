@@ -60,7 +60,7 @@ void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side s
 void step_drop_array(struct exchange *exchange, struct slot *slot, enum record_side side);
 /* The same for a slot that goes: nothing takes its place. */
 void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record_side side);
-/* Gives an array that was just made empty an inode of its own, whoever knows the old one. */
+/* Gives an array that was just made empty an inode that no client knows. */
 void step_renew_inode(struct slot *slot, enum record_side side);
 /* The arena tells that nobody has the segment any more. */
 void step_segment_freed(struct exchange *exchange, struct segment *segment);

@@ -88,7 +88,7 @@ class Slot:
         return self.result if self.state == "DONE" else None
 
     def is_free(self) -> bool:
-        """Whether the next input may come: nothing of the last round is unread, be it a result or a failure."""
+        """Whether the next input may come: nothing of the last round is unread, neither a result nor a failure."""
         if self.state == "IDLE":
             return True
         if self.state not in ("DONE", "FAILED"):
@@ -114,7 +114,7 @@ class Slot:
         offered = self.source.offer(self.source_file) if self.source else None
         if offered is None or offered is self.taken:
             return None
-        # Who is at work on the input that this slot has takes the next one later, and no more come until then.
+        # A sharer that is at work on the input of this slot takes the next one later, and no more come until then.
         if not self.is_free() or not self.can_deliver("data.bin", self.input):
             return None
         return offered
