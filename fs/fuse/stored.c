@@ -103,10 +103,15 @@ void stored_take(struct request_ops *ops, struct slot *slot, const struct caller
     stored->wait.retry = retry;
     stored->wait.end = end;
     result = retry(&stored->wait);
-    if (result == WAIT_FOR_PEER || result == WAIT_FOR_WORK)
-        wait_park(ops->exchange, &stored->wait, slot, result);
-    else
+    if (result != WAIT_FOR_PEER && result != WAIT_FOR_WORK) {
         end(&stored->wait, result);
+        return;
+    }
+    wait_park(ops->exchange, &stored->wait, slot, result);
+    /* The page shows the record meanwhile: else the next writer's release would take the store for another.
+     */
+    page_update(ops->arena, slot);
+    notify_record(ops, slot);
 }
 
 void stored_write_back(struct request_ops *ops, struct slot *slot, const struct caller *caller,

@@ -247,6 +247,19 @@ def test_waiter_of_a_renamed_slot(mount: Daemon) -> None:
         assert not run.model.slots["s"].waiters
 
 
+def test_a_store_that_waits_is_one_request(mount: Daemon) -> None:
+    """The next client that writes and lets go does not have it judged a second time."""
+    again = [*filled("in", "data.bin", VALUES), flag(0), *filled("out", "result.bin", MORE)]
+    with clients_of(mount) as clients, run_of(mount, clients) as run:
+        do(run, PATHS["IDLE"] + [(0, "symlink", "t", "../s/result.bin"), *again, flag(1), *again])
+        do(run, [(0, "store_record", "s", 0, struct.pack("<i", 1))])
+        run.await_parked(run.model.slots["s"])
+        do(run, [flag(1, 1), flag(1, 2)])
+        assert run.text("s").count("\nwaiting=") == len(run.model.slots["s"].waiters) == 1
+        do(run, [(1, "unlink", "t", "source")])
+        assert run.model.slots["s"].state == "DONE"
+
+
 @pytest.mark.time_limit(120)
 def test_refusals_are_counted_and_told(mount: Daemon) -> None:
     def lines(key: str) -> list[str]:
