@@ -113,7 +113,8 @@ static const struct key KEYS[] = {
      FIELD(wait)},
     {{"handshake", "wait_timeout", "seconds", "0", "how long a request waits for a peer; 0: for ever",
       "How long a request that waits for another process does so, in seconds: an open\n"
-      "for its turn, a publish for a follower. Waiting for the disk has no limit.\n"
+      "for its turn, a publish for a follower.\n"
+      "Waiting for the disk has no limit.\n"
       "Up to three decimals are taken: 2.5 is two and a half seconds.\n"
       "After that time it fails with ETIMEDOUT; 0 waits for ever.\n"},
      .type = KEY_SECONDS,

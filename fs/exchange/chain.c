@@ -78,8 +78,9 @@ static struct slot *follower_on_side(struct exchange *exchange, struct slot *fol
 
 /*
  * Whether all who follow this array are free, but for those that have `taken` already. A slot that takes an
- * input passes it on to those that share it, so these must be free as well. Walks that tree without recursion:
- * down to the first sharer, then along, then up again by the links. Stamps each slot that it passes.
+ * input passes it on to those that share it, so these must be free as well. Walks that tree without
+ * recursion: down to the first sharer, then along, then up again by the links. Stamps each slot that it
+ * passes.
  */
 static bool walk(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t taken)
 {
@@ -364,6 +365,8 @@ void chain_unlink(struct exchange *exchange, struct slot *slot)
         source->first_follower = slot->next_follower;
     if (next)
         next->previous_follower = slot->previous_follower;
+    if (slot->source_side == RECORD_SIDE_RESULT && slot->source_taken == step_outcome(source))
+        step_outcome_read(exchange, source); /* it was taken, and stays so without this follower */
     slot->source = slot->next_follower = slot->previous_follower = 0;
     slot_touch(slot, SLOT_DIRECTORY);
     slots_changed(exchange->slots);

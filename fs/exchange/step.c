@@ -187,6 +187,11 @@ void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side s
     slot->arrays[side].segment_id = segment->id;
 }
 
+uint64_t step_outcome(const struct slot *slot)
+{
+    return slot_state(slot) == STATE_FAILED ? slot->failure : slot->arrays[RECORD_SIDE_RESULT].number;
+}
+
 /*
  * The outcome went where it belongs: to every follower, or at the end of a chain to a reader. A round that
  * failed before it had an input owes that to the followers of its input as well.
@@ -194,7 +199,7 @@ void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side s
 static bool outcome_was_taken(const struct exchange *exchange, const struct slot *slot)
 {
     bool has_failed = slot_state(slot) == STATE_FAILED;
-    uint64_t outcome = has_failed ? slot->failure : slot->arrays[RECORD_SIDE_RESULT].number;
+    uint64_t outcome = step_outcome(slot);
     bool followed = false;
 
     for (const struct slot *follower = slot_at(exchange->slots, slot->first_follower); follower;

@@ -28,6 +28,8 @@ void step_announce(struct exchange *exchange, struct slot *slot, const struct ha
 /* The same for a step to FAILED: what is to blame, and the text for `error`. */
 void step_fail(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
                const struct slot_failure *failed, const char *text, size_t size);
+/* The number under which followers take the round's outcome: the failure's, or the result's. */
+uint64_t step_outcome(const struct slot *slot);
 /* A reader has had the outcome of the round. */
 void step_outcome_read(struct exchange *exchange, struct slot *slot);
 /* The record or state changed: bumps change, updates the mapped page, queues the slot. */

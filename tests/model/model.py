@@ -202,6 +202,9 @@ class Model:
     def unchain(self, slot: Slot) -> None:
         """What it took stays; nothing more comes."""
         if slot.source:
+            outcome = {"DONE": slot.source.result, "FAILED": slot.source.failure}.get(slot.source.state)
+            if slot.source_file == "result.bin" and outcome is not None and slot.taken is outcome:
+                slot.source.outcome_read = True  # it was taken, and stays so without this follower
             slot.source.followers.remove(slot)
             slot.source, slot.taken, slot.failed_by_source = None, None, False
             for one in (slot, *slot.followers):
