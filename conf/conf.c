@@ -333,9 +333,8 @@ static int parse_word(const struct key *key, const char *text, uint64_t *value, 
 }
 
 /*
- * Refuses what could not be written in a file, or would be read from it as something else: conf_print has to
- * round-trip what -o sets. "# ..." behind a path is more likely meant as a comment than as a part of its
- * name.
+ * Refuses what a file could not hold, or what would be read from it as something else, so that conf_print can
+ * print whatever -o sets. "# ..." behind a path is more likely meant as a comment than as a part of its name.
  */
 static int check_path(const struct key *key, const char *text, char error[CONF_ERROR_MAX])
 {
@@ -438,8 +437,7 @@ static int check_section(const char *line, char error[CONF_ERROR_MAX])
     return 0;
 }
 
-/* inih takes "key: value" as well. One form only: what reads like YAML may have been meant for another
- * program. */
+/* inih takes "key: value" as well. We take one form: YAML may have been meant for another program. */
 static int check_equals(const char *line, char error[CONF_ERROR_MAX])
 {
     size_t length = strcspn(line, "=:");

@@ -38,11 +38,9 @@ void backing_free(struct backing *backing);
  */
 enum backing_lease { LEASE_READ, LEASE_WRITE };
 bool backing_leased(int fd, enum backing_lease lease);
-/* Whether anybody at all has a file open or mapped of which the store has no descriptor open but a memfd's.
- */
+/* Whether anybody uses a file of which the store holds no descriptor, unless it is a memfd. */
 bool backing_used(const struct store *store, const struct backing *backing);
-/* Finds out whether the store has leases, with a file of its own. Returns 0, or -errno if there can be no
- * files. */
+/* Tries out on a file whether the store has leases. Returns 0, or -errno if it can make no files. */
 int backing_probe_leases(struct store *store);
 
 #endif

@@ -114,8 +114,7 @@ static int fill_holes(const struct reservation *r, uint64_t from, uint64_t to)
     if (from >= to || next_hole(r->fd, from, to) == to)
         return 0;
     error = allocate(r->fd, from, to);
-    /* Zeros written over a hole would destroy what a client stores there at that moment: only when settling.
-     */
+    /* Zeros written over a hole would destroy what a client stores there meanwhile: only settle may. */
     if (error == -EOPNOTSUPP)
         error = r->purpose == TO_SETTLE ? fill_by_writing(r->fd, from, to) : 0;
     return error;

@@ -15,10 +15,9 @@ enum reserve_mode {
 };
 
 /*
- * Calls done(context, 0 or -errno) in the loop, exactly once. ENOSPC leaves the size as it was. The warm pool
- * is given up before ENOSPC is answered. EFBIG: no file is that large. The segment is pinned for the time of
- * the job. What takes but a few microseconds is done at once: done() may be called BEFORE reserve_pages
- * returns.
+ * Calls done(context, 0 or -errno) in the loop, exactly once; for a few microseconds' work BEFORE
+ * reserve_pages returns. The segment is pinned for the time of the job. ENOSPC leaves the size as it was and
+ * comes only after the warm pool was given up. EFBIG: no file is that large.
  */
 void reserve_pages(struct arena *arena, struct segment *segment, enum reserve_mode mode, uint64_t size,
                    void (*done)(void *context, int result), void *context);

@@ -71,10 +71,9 @@ void warm_init(struct warm *warm, const struct store *store, struct background *
 void warm_deinit(struct warm *warm);
 
 /*
- * A zeroed file for a segment of about `hint` bytes (0: no idea), or NULL. Its pages are [0, allocated).
- * The smallest one that holds hint bytes, unless that wastes more than half of it; failing that the largest
- * that holds half of them. Tiny segments are better off with a new file, and without a hint nothing large is
- * risked.
+ * A zeroed file for a segment of about `hint` bytes (0: no idea), or NULL. Its pages are [0, allocated). We
+ * prefer the smallest file that holds hint bytes and wastes no more than half of itself, then the largest
+ * that holds half of them. A tiny segment gets a new file, and without a hint we risk nothing large.
  */
 struct backing *warm_take(struct warm *warm, uint64_t hint);
 

@@ -32,8 +32,9 @@ static void make_printable(char *line)
     }
 }
 
-/* A reader that does not read must not stop the filesystem: into a full pipe goes nothing, and later how much
- * that was. */
+/*
+ * A reader that stalls must not stop the filesystem: we drop lines for a full pipe and report how many later.
+ */
 static void print_line(const char *level, const char *line)
 {
     static unsigned dropped;

@@ -249,8 +249,9 @@ pid_t process_of_thread(pid_t thread)
 static int open_process(pid_t pid, uid_t uid)
 {
     int error = 0;
-    /* The descriptor first: what /proc says afterwards is about the process that it names, or that one has
-     * exited. */
+    /*
+     * Open the descriptor first: then /proc describes the process that it names, or that process has exited.
+     */
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 
     if (pidfd < 0)

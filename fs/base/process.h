@@ -35,9 +35,8 @@ int process_init(struct processes **out, struct loop *loop, void *context);
 void process_deinit(struct processes *processes);
 
 /*
- * Binds to the process `pid`, which must be alive and belong to `uid` unless uid is 0; from then on no more
- * to the one that the bond was bound to before. Returns 0, or -ESRCH, -EPERM or -errno with the bond as it
- * was.
+ * Binds to the process `pid`, which must be alive and belong to `uid` unless uid is 0, and gives up the
+ * bond's process before. Returns 0, or -ESRCH, -EPERM or -errno with the bond as it was.
  */
 int process_bind(struct processes *processes, struct process_bond *bond, pid_t pid, uid_t uid,
                  void (*exited)(void *context, struct process_bond *bond));

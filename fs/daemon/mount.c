@@ -186,8 +186,7 @@ static int prepare(const char *mountpoint, char error[CONF_ERROR_MAX])
     return 0;
 }
 
-/* Whether the directory is the mount point or lies below it. Directories are told by their numbers, not
- * names. */
+/* Whether the directory is the mount point or lies below it. We compare device and inode, not names. */
 static bool is_within(const char *directory, const struct stat *mountpoint)
 {
     char path[PATH_MAX];
@@ -364,8 +363,7 @@ enum mount_ending mount_clear(const char *mountpoint)
 
 enum mount_ending mount_end(struct fuse_session *session, const char *mountpoint)
 {
-    /* libfuse leaves a mount alone whose connection was severed: umount -f on a busy one, or fusectl's abort.
-     */
+    /* libfuse does not unmount a severed connection (umount -f on a busy mount, or fusectl's abort). */
     fuse_session_unmount(session);
     return mount_clear(mountpoint);
 }

@@ -351,8 +351,9 @@ static void tear_down(struct request_ops *ops, int status)
     if (server.loop && server.completions.fd >= 0)
         loop_remove(server.loop, &server.completions);
     background_deinit(ops->background);
-    /* The session stays: destroying it here would lose its mount point's name, and only unmounting frees
-     * that. */
+    /*
+     * Keep the session: destroying it here would lose the mount point's name, and only unmounting frees that.
+     */
     transport_deinit(ops->transport);
     if (server.signals.fd >= 0)
         close(server.signals.fd);

@@ -88,8 +88,7 @@ static int watch_server(const struct request_ops *ops, pid_t server, const sigse
     }
 }
 
-/* What came of it: to the waiting launcher, or, in the foreground (launcher -1), to whoever reads our output.
- */
+/* Tells the waiting launcher, or in the foreground (launcher -1) the reader of our output, how it went. */
 static void announce(const char *line, const char *mountpoint, int launcher)
 {
     if (launcher >= 0)
@@ -206,8 +205,7 @@ static int supervise(struct request_ops *ops, int launcher)
     return status;
 }
 
-/* Forks the supervisor and waits for its word. The mount is asked once itself: who returns from here can use
- * it. */
+/* Forks the supervisor, waits for its word and asks the mount once: when we return, clients can use it. */
 static int launch(struct request_ops *ops)
 {
     char line[CONF_ERROR_MAX];

@@ -33,8 +33,9 @@ static uint32_t facts_about(const struct slot *slot, enum handshake_event event,
     return 0;
 }
 
-/* A published segment that is to be written again (a result moved here) must have no other user: nobody's
- * pages change. */
+/*
+ * A published segment that is written again (a result moved here) must have no user: nobody's pages change.
+ */
 static int reclaim_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment = slot->segments[side];
@@ -57,8 +58,8 @@ static void confirm_worker(struct slot *slot, const struct caller *caller)
 
 /*
  * Judges an event that wants to write an array, and takes the step. handle: through which the caller writes
- * already, or NULL. Returns 0 with a segment to write to,
- * -ESTALE if the array is no more what the caller knows by `identity`, WAIT_FOR_PEER, or a refusal.
+ * already, or NULL. Returns 0 with a segment to write to, -ESTALE if the array is no more what the caller
+ * knows by `identity`, WAIT_FOR_PEER, or a refusal.
  */
 static int begin(struct exchange *exchange, struct slot *slot, enum record_side side,
                  enum handshake_event event, const struct caller *caller, const struct handle *handle,

@@ -24,8 +24,7 @@ void array_close(struct exchange *exchange, struct handle *handle);
 
 /*
  * write(2) as the daemon does it on behalf of a client. Returns bytes, perhaps fewer than asked for, or
- * -errno; -EAGAIN: array_reserve_write has to make room, and to fill the hole that it would leave. Then try
- * again.
+ * -errno. -EAGAIN: call array_reserve_write, which makes room and fills the hole before it, and try again.
  */
 ssize_t array_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                     const void *buffer, size_t size, off_t offset);

@@ -79,8 +79,7 @@ static struct slot *follower_on_side(struct exchange *exchange, struct slot *fol
 /*
  * Whether all who follow this array are free, but for those that have `taken` already. A slot that takes an
  * input passes it on to those that share it, so these must be free as well. Walks that tree without
- * recursion: down to the first sharer, then along, then up again by the links. Stamps each slot that it
- * passes.
+ * recursion: down to the first sharer, then along, then up again by the links. Stamps each slot on its way.
  */
 static bool walk(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t taken)
 {
@@ -150,8 +149,9 @@ void chain_explain_wait(struct exchange *exchange, char reason[SLOT_REASON_MAX])
         if ((unsigned char)*at < 0x20 || *at == 0x7f)
             *at = '?';
     }
-    /* It stays true while the follower goes from state to state: this is not looked at again before it is
-     * free. */
+    /*
+     * Stays true while the follower goes from state to state: this is not looked at again before it is free.
+     */
     snprintf(reason, SLOT_REASON_MAX, "follower %s can take no more yet: its metadata.txt tells its state",
              name);
 }

@@ -25,8 +25,7 @@ void chain_unlink(struct exchange *exchange, struct slot *slot);
 
 /* Whether every follower of this array could take a new one now: else its publisher waits. */
 bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side);
-/* Whether every follower of the result has what the last round failed with: else the next input has to wait.
- */
+/* Whether every follower of the result has the last round's failure: else the next input has to wait. */
 bool chain_failure_taken(struct exchange *exchange, const struct slot *slot);
 /* Which follower made one of these two false. */
 void chain_explain_wait(struct exchange *exchange, char reason[SLOT_REASON_MAX]);

@@ -137,8 +137,7 @@ static uint64_t first_open_round(const struct slot *slot)
     return slot->record.round + between;
 }
 
-/* Its rounds are over with it; one that waits for an input, or that it never began, can have another worker.
- */
+/* Ends its rounds; one that waits for an input, or that it never began, can have another worker. */
 static void worker_exited(void *context, struct process_bond *bond)
 {
     struct exchange *exchange = context;

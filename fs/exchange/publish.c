@@ -66,7 +66,8 @@ static void settling_done(void *context, int result)
     free(settling);
 }
 
-/* 0 if the segment can be published as it is, WAIT_FOR_WORK if the background is at it, or how that failed.
+/*
+ * 0 if the segment can be published as it is, WAIT_FOR_WORK if the background is at it, or how that failed.
  */
 static int settle(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
@@ -109,7 +110,8 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
     char reason[SLOT_REASON_MAX];
     int result;
 
-    /* The daemon's own descriptor is a writer as well; who asked for the reservation has a right to its end.
+    /*
+     * The daemon's own descriptor is a writer as well; who asked for the reservation has a right to its end.
      */
     if (slot->sizing[side] > 0)
         return wait_because(exchange, WAIT_FOR_WORK, "its pages are being reserved");

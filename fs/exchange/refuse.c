@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Rate-limit refusals so that a client retrying in a loop cannot flood the log. EAGAIN (polling) is logged at
- * debug only. */
+/*
+ * Rate-limit refusals so that a client retrying in a loop cannot flood the log. EAGAIN (polling) is logged at
+ * debug only.
+ */
 static enum log_level refusal_level(struct exchange *exchange, int error)
 {
     enum { LINES_A_SECOND = 20 };

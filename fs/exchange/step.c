@@ -126,8 +126,7 @@ static bool have_one_face(const struct slot *a, enum record_side a_side, const s
            a->modes[slot_file_of_side(a_side)] == b->modes[slot_file_of_side(b_side)];
 }
 
-/* What the array will probably need, so that a warm segment of that size is taken; 0 if there is no telling.
- */
+/* The size that the array will probably need, to take a warm segment of that size; 0: no idea. */
 static uint64_t size_hint(const struct exchange *exchange, const struct slot *slot, enum record_side side)
 {
     struct record_half half = record_half(&slot->record, side);
@@ -215,8 +214,7 @@ static bool outcome_was_taken(const struct exchange *exchange, const struct slot
     return followed || slot->outcome_taken;
 }
 
-/* What the kernel does not check at each delivery. Of the owner's groups only those are known that he had
- * once. */
+/* What the kernel does not check at each delivery. We know only the groups that the owner had once. */
 static bool owner_may_read_source(const struct exchange *exchange, const struct slot *slot)
 {
     const struct slot *source = slot_at(exchange->slots, slot->source);
@@ -368,8 +366,7 @@ void step_fail(struct exchange *exchange, struct slot *slot, const struct handsh
     step_take(exchange, slot, step);
     slot->failed = *failed;
     step_announce(exchange, slot, step);
-    /* A client that the state wakes asks for the text later than this. A full arena costs the text, not the
-     * failure. */
+    /* A client that the state wakes reads the text afterwards. A full arena loses the text, not the failure. */
     account_resize_text(exchange, slot, SLOT_ERROR, 0);
     if (account_write_text(exchange, slot, SLOT_ERROR, ACCOUNT_CLIENT, text, size, 0) == -EDQUOT)
         account_write_text(exchange, slot, SLOT_ERROR, ACCOUNT_DAEMON, text, size < BRIEF ? size : BRIEF, 0);

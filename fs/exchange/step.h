@@ -35,10 +35,7 @@ void step_outcome_read(struct exchange *exchange, struct slot *slot);
 /* The record or state changed: bumps change, updates the mapped page, queues the slot. */
 void step_changed(struct exchange *exchange, struct slot *slot);
 
-/*
- * What an array's nodeid carries: on the page-cache path the number that it shares with all names of its
- * pages.
- */
+/* What an array's nodeid carries: on the page-cache path the number that all names of its pages share. */
 uint64_t step_array_identity(const struct exchange *exchange, const struct slot *slot, enum record_side side);
 
 /*
@@ -46,8 +43,7 @@ uint64_t step_array_identity(const struct exchange *exchange, const struct slot 
  * and one state here, so through it nothing but reading is allowed.
  */
 bool step_array_is_shared(const struct exchange *exchange, const struct slot *slot, enum record_side side);
-/* Gives the slot's input, and that of those who follow it, an inode of their own: same pages, but not for the
- * kernel. */
+/* Gives the inputs of the slot and its followers a new inode: the same pages, but not for the kernel. */
 void step_unshare(struct exchange *exchange, struct slot *slot);
 
 /* The array's size and allocated bytes; both 0 without a segment. */

@@ -17,7 +17,8 @@
 /* Embedded in whatever waits for the text. */
 struct drawing_wait {
     LIST_ENTRY(drawing_wait) link;
-    /* Called once: 0 with the text, which is the callee's for the call and longer if it takes it; or -errno.
+    /*
+     * Called once: 0 with the text, which is the callee's for the call and longer if it takes it; or -errno.
      */
     void (*ready)(struct drawing_wait *wait, int result, struct snapshot *text);
 };

@@ -30,8 +30,7 @@ struct graph {
 };
 
 void graph_begin(struct graph *graph, enum graph_kind kind, struct slots *slots, FILE *out);
-/* Draws a piece of at most GRAPH_PIECE slots. Returns whether there is more; the picture is complete if not.
- */
+/* Draws a piece of at most GRAPH_PIECE slots. Returns whether there is more; else the picture is complete. */
 enum { GRAPH_PIECE = 128 };
 bool graph_draw(struct graph *graph, struct slots *slots, FILE *out);
 

@@ -2,8 +2,7 @@
 /*
  * report.h - what metadata.txt says of a slot: all that a person debugging wants to know.
  *
- * Bounded, however many files are open and however many wait: a hundred lines of each kind, and how many
- * more.
+ * It is bounded: a hundred lines of open files and of waiting requests each, and how many more there are.
  */
 #ifndef PYRMAPFS_REPORT_H
 #define PYRMAPFS_REPORT_H

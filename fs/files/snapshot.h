@@ -16,8 +16,7 @@
 
 struct snapshot;
 
-/* Takes the text, which comes from malloc, with one reference that is on nobody's account. NULL: no memory.
- */
+/* Takes the text, which comes from malloc, with one reference on nobody's account. NULL: no memory. */
 struct snapshot *snapshot_new(char *text, size_t size);
 size_t snapshot_size(const struct snapshot *snapshot);
 

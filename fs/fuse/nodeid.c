@@ -10,8 +10,7 @@ enum { SLOT_BITS = 18, FILE_BITS = 5 };
 static const uint64_t slot_mask = (UINT64_C(1) << SLOT_BITS) - 1;
 static const uint64_t file_mask = (UINT64_C(1) << FILE_BITS) - 1;
 
-/* .pyrmap and its files: slot index 0, which no slot has, and a serial, so that none of them is the root's 1.
- */
+/* .pyrmap and its files: slot index 0, which no slot has, and a serial, so that none is the root's 1. */
 enum { DAEMON_SERIAL = 1 };
 
 /* The last two codes of the five bits, behind all files of a slot. */

@@ -65,8 +65,8 @@ static void ops_connect(void *userdata, struct fuse_conn_info *connection)
 {
     struct request_ops *ops = userdata;
 
-    /* Sizes change by SETATTR and passthrough writes, which the kernel sees: no other reason to drop
-     * pages.
+    /*
+     * Sizes change by SETATTR and passthrough writes, which the kernel sees: no other reason to drop pages.
      */
     connection->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE |
                                     FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
@@ -145,8 +145,7 @@ static void ops_fsync(fuse_req_t request, fuse_ino_t nodeid, int datasync, struc
     request_reply(request, 0);
 }
 
-/* flush and the xattr requests are left out: libfuse answers ENOSYS, and the kernel does not ask again.
- */
+/* flush and the xattr requests are left out: libfuse answers ENOSYS, and the kernel does not ask again. */
 const struct fuse_lowlevel_ops ops_table = {
     .init = ops_connect,
     .lookup = ops_name_lookup,

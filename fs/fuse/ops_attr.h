@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * ops_attr.h - requests about attributes. A size can be a matter of waiting: pages are reserved in the
- * background.
+ * ops_attr.h - requests about attributes. A new size may wait for pages that the background reserves.
  */
 #ifndef PYRMAPFS_OPS_ATTR_H
 #define PYRMAPFS_OPS_ATTR_H

@@ -168,8 +168,7 @@ static void finish_open(struct parked *parked, int result)
         request_reply(parked->request, result);
         handle_free(parked->ops, parked->handle);
     } else {
-        /* Pages stay valid from open to open: all changes pass through this inode. Passthrough has none to
-         * keep. */
+        /* Pages stay valid from open to open: all changes pass through this inode. Passthrough keeps none. */
         parked->fi.keep_cache = backing_id == 0;
         parked->fi.direct_io = backing_id != 0 && sees_writes(parked);
         reply_open(parked->ops, parked->request, &parked->fi, parked->handle, backing_id);

@@ -328,7 +328,8 @@ static bool add(struct listing *listing, const struct nodeid_target *inode, cons
     return true;
 }
 
-/* Offsets are stable: 1 and 2 follow the dots, then comes a place for each file, or each entry of the table.
+/*
+ * Offsets are stable: 1 and 2 follow the dots, then comes a place for each file, or each entry of the table.
  */
 enum { FIRST_PLACE = 2 };
 

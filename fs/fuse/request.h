@@ -60,7 +60,8 @@ struct request_ops {
     LIST_HEAD(request_handles, handle) open[REQUEST_BUCKETS]; /* all open files, by nodeid */
 };
 
-/* Fills in what follows from the parts: users, the time, where the files of .pyrmap take their numbers from.
+/*
+ * Fills in what follows from the parts: users, the time, where the files of .pyrmap take their numbers from.
  */
 void request_init(struct request_ops *ops);
 

@@ -108,8 +108,7 @@ void stored_take(struct request_ops *ops, struct slot *slot, const struct caller
         return;
     }
     wait_park(ops->exchange, &stored->wait, slot, result);
-    /* The page shows the record meanwhile: else the next writer's release would take the store for another.
-     */
+    /* The page shows the record meanwhile, else the next writer's release would count the store again. */
     page_update(ops->arena, slot);
     notify_record(ops, slot);
 }

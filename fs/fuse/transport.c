@@ -54,8 +54,7 @@ static _Thread_local struct {
     int32_t backing_id; /* 0: none */
 } opening;
 
-/* libfuse's callbacks get the session's userdata, which is the operations'; there is one transport in a
- * process. */
+/* libfuse's callbacks get the session's userdata, which is the operations'; a process has one transport. */
 static struct transport *the_transport;
 
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)

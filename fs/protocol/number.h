@@ -10,8 +10,7 @@
 
 #include <stdint.h>
 
-/* One value as text; buffer of at least NUMBER_TEXT_MAX bytes; returns its length. No locale but "C" is
- * expected. */
+/* One value as text; buffer of at least NUMBER_TEXT_MAX bytes; returns its length. Expects the locale "C". */
 enum { NUMBER_TEXT_MAX = 40 };
 int number_text(char buffer[NUMBER_TEXT_MAX], int32_t dtype, const void *value);
 

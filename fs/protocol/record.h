@@ -2,8 +2,8 @@
 /*
  * record.h - the 128-byte record of a slot, as clients see it in metadata.bin.
  *
- * The one definition of the layout: the R and Python packages take their constants from here
- * (a test compares them). All fields are little-endian; lengths count elements, sizes count bytes.
+ * The one definition of the layout: the R and Python packages take their constants from here (a test compares
+ * them). All fields are little-endian; lengths count elements, sizes count bytes.
  */
 #ifndef PYRMAPFS_RECORD_H
 #define PYRMAPFS_RECORD_H
@@ -32,8 +32,9 @@ enum record_flag {
     RECORD_FLAG_FAILED = 2, /* the round failed, see the slot's error file */
 };
 
-/* The one list of dtypes: X(NAME, code, name, type in C, type in NumPy). `make generate` takes it to R and
- * Python. */
+/*
+ * The one list of dtypes: X(NAME, code, name, type in C, in NumPy). `make generate` takes it to R and Python.
+ */
 #define RECORD_DTYPES(X)                                                                                     \
     X(FLOAT32, 1, float32, float, "<f4")                                                                     \
     X(FLOAT64, 2, float64, double, "<f8")                                                                    \
@@ -108,7 +109,8 @@ int32_t record_dtype_parse(const char *name);
 /* The record of a fresh slot. */
 void record_init(struct record *record);
 
-/* The half of the record that describes one of the two arrays: length, dtype, ndim, shape and its order bits.
+/*
+ * The half of the record that describes one of the two arrays: length, dtype, ndim, shape and its order bits.
  */
 enum record_side {
     RECORD_SIDE_INPUT,

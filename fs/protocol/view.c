@@ -31,8 +31,7 @@ static int chunk_init(struct chunk *chunk, const struct view_source *source)
     return chunk->element_size ? 0 : -EINVAL;
 }
 
-/* Reads until size bytes are there. Returns how many: fewer at the segment's end only, or before a failed
- * read. */
+/* Reads until size bytes are there. Returns how many: fewer only at the segment's end or before an error. */
 static ssize_t source_read(const struct view_source *source, char *buffer, size_t size, off_t offset)
 {
     size_t done = 0;

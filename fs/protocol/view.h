@@ -26,10 +26,9 @@ struct view_source {
 };
 
 /*
- * Text: one value a line, in memory order, the shortest digits that read back to the same bits
- * ("nan", "inf", "-inf"). cursor remembers where the last read ended (zero it at open), so that sequential
- * reads cost what they return; a read further on walks there from the cursor, a read before it from the
- * beginning.
+ * Text: one value a line, in memory order, the shortest digits that read back to the same bits ("nan", "inf",
+ * "-inf"). cursor remembers where the last read ended (zero it at open), so that sequential reads cost what
+ * they return; a read further on walks there from the cursor, a read before it from the beginning.
  */
 struct view_cursor {
     off_t offset;    /* of the text, where element begins */
@@ -58,7 +57,8 @@ int view_text_seek(const struct view_source *source, struct view_cursor *cursor,
 enum { VIEW_TEXT_EXACT = 16384 };
 off_t view_text_size(const struct view_source *source);
 
-/* NumPy format 1.0: header padded to 64 bytes, then the segment's bytes. Exact size; reads return as above.
+/*
+ * NumPy format 1.0: header padded to 64 bytes, then the segment's bytes. Exact size; reads return as above.
  */
 off_t view_npy_size(const struct view_source *source);
 ssize_t view_npy_read(const struct view_source *source, char *buffer, size_t size, off_t offset);

@@ -20,8 +20,10 @@
 int page_open(struct arena *arena, struct slot *slot);
 void page_close(struct slot *slot);
 
-/* What clients have stored there; only while a handle is open. 0 or -errno. slot->page_fd may be registered
- * for passthrough. */
+/*
+ * What clients have stored there; only while a handle is open. 0 or -errno. slot->page_fd may be registered
+ * for passthrough.
+ */
 int page_read(const struct slot *slot, struct record *copy);
 
 /* The record changed: stores it, `change` last, and wakes futex waiters on that. */

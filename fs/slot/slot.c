@@ -110,8 +110,7 @@ static off_t index_size(uint32_t entries)
     return INDEX_HEADER + (off_t)entries * (off_t)sizeof(struct slot);
 }
 
-/* Pages are allocated before they are touched: a full arena is -ENOSPC here and not a signal in slot_create.
- */
+/* Allocate pages before they are touched: a full arena is -ENOSPC here and not a signal in slot_create. */
 static int allocate(struct slots *slots, uint32_t entries)
 {
     off_t size = index_size(entries);
@@ -512,8 +511,7 @@ int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mod
     return 0;
 }
 
-/* The last slot of many is gone: their pages go back. The mapping reaches beyond the file, as it did before.
- */
+/* Give back the pages when the last of many slots is gone. The mapping reaches beyond the file, as before. */
 static void shrink(struct slots *slots)
 {
     off_t before = index_size(slots->room);

@@ -215,8 +215,7 @@ struct slot *slot_find(struct slots *slots, const char *name);
 int slot_name_check(const char *name);
 
 /*
- * A fresh slot in state IDLE. Returns 0, -EEXIST, -ENOSPC (the table or the arena is full) or
- * slot_name_check's.
+ * A fresh slot in state IDLE. Returns 0, -EEXIST, -ENOSPC (full table or arena) or slot_name_check's error.
  */
 int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mode_t mode, struct slot **out);
 /* The caller has let go of segments, handles, waiters and chain links. */

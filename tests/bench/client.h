@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * client.h - what the benchmark programs need of a slot: its record, and plain system calls that must
- * succeed.
+ * client.h - what the benchmark programs need of a slot: its record, and system calls that must succeed.
  */
 #ifndef PYRMAPFS_BENCH_CLIENT_H
 #define PYRMAPFS_BENCH_CLIENT_H

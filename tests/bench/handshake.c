@@ -2,9 +2,11 @@
 /*
  * handshake WAIT WHAT SLOT ROUNDS - how long two processes need to take turns.
  *
- * WAIT: futex  on `change` in the mapped record    WHAT: turn      flag 0 there, flag 1 back, empty arrays
- *       poll   on metadata.bin                           exchange  ten doubles there and ten back, opens
- * included pipe   no slot at all: a byte through a pair of pipes, the price of two wake-ups
+ * WAIT: futex     on `change` in the mapped record
+ *       poll      on metadata.bin
+ *       pipe      no slot at all: a byte through a pair of pipes, the price of two wake-ups
+ * WHAT: turn      flag 0 there, flag 1 back, empty arrays
+ *       exchange  ten doubles there and ten back, opens included
  *
  * Prints the seconds of each round.
  */

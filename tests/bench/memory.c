@@ -6,10 +6,12 @@
  * as the other side would, loads it and loads it again. It prints one line of seconds, in that order: room,
  * first store, second store, first load, second load.
  *
- * KIND: slot      PATH is a slot: its data.bin, published between storing and loading, the round then
- * cancelled warm      the same, once the warm pool again holds a segment of that size file      PATH is a new
- * file each time, sized by ftruncate reserved  the same, with its space reserved by fallocate as the arena
- * does kept      PATH is one file whose pages are there already ram       anonymous memory; PATH is ignored
+ * KIND: slot      PATH is a slot: its data.bin, published after storing; the round is cancelled after loading
+ *       warm      the same, once the warm pool again holds a segment of that size
+ *       file      PATH is a new file each time, sized by ftruncate
+ *       reserved  the same, with its space reserved by fallocate as the arena does
+ *       kept      PATH is one file whose pages are there already
+ *       ram       anonymous memory; PATH is ignored
  */
 #include "client.h"
 #include <stdbool.h>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Writes of metadata.bin: any bytes at any offset, one after the other, each merged with what the last one
- * left.
+ * Writes of metadata.bin: any bytes at any offset, each merged with what the last one left.
  */
 #include "invariant.h"
 

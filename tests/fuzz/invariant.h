@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * invariant.h - what the fuzz targets share: the input as a stream of decisions, and what holds of every
- * record.
+ * invariant.h - what the fuzz targets share: the input as a stream of decisions, and a record's invariants.
  */
 #ifndef PYRMAPFS_FUZZ_INVARIANT_H
 #define PYRMAPFS_FUZZ_INVARIANT_H

@@ -18,8 +18,9 @@
 
 enum { PATIENCE_SECONDS = 20 };
 
-/* Sleeps until *word is no longer `seen`. Returns 1 if a wake-up ended the sleep, 0 if there was none to do,
- * or -1. */
+/*
+ * Sleeps until *word is no longer `seen`. Returns 1 if a wake-up ended the sleep, 0 if *word differed, or -1.
+ */
 static int wait_for_change(const struct record *record, uint32_t seen)
 {
     const struct timespec patience = {.tv_sec = PATIENCE_SECONDS};

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * waiter COUNT PATH... - opens the paths for reading in COUNT threads at once, in turn, and prints what
- * became of them as a JSON object: {"ok": 3, "EINTR": 1}. SIGUSR1 interrupts the opens of threads that it
- * reaches.
+ * waiter COUNT PATH... - opens the paths for reading in COUNT threads at once, in turn, and prints the
+ * outcomes as a JSON object: {"ok": 3, "EINTR": 1}. SIGUSR1 interrupts the opens of threads that it reaches.
  */
 #include <errno.h>
 #include <fcntl.h>

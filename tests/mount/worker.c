@@ -19,8 +19,7 @@ static int fail(const char *what)
     return -1;
 }
 
-/* Sleeps until the record shows an input of another round than `last`. A poll before any read says
- * "readable". */
+/* Sleeps until the record shows an input of another round than `last`. The first poll says "readable". */
 static int wait_for_input(int metadata, uint64_t last, struct record *record)
 {
     struct pollfd changes = {.fd = metadata, .events = POLLIN};

@@ -38,7 +38,8 @@ uint64_t bench_kernel_used(const struct bench *bench);
 void bench_settle_down(struct bench *bench);
 
 struct segment *bench_segment(struct bench *bench, uint64_t hint);
-/* A segment of this size, open, and its descriptor as a client has it who opens it for reading and writing.
+/*
+ * Creates and opens a segment of this size; *fd is a descriptor for reading and writing, as a client has it.
  */
 struct segment *bench_open_segment(struct bench *bench, uint64_t size, int *client);
 /* Closes and unnames it. */

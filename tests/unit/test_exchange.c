@@ -409,7 +409,8 @@ START_TEST(test_edits)
     world_put(&world, slot, SLOT_DATA_BIN, COUNT, 1);
     ck_assert_int_eq(slot->record.input_length, 4);
 
-    /* Publishing the input takes no result fields along, and flag -1 no input fields of a round that is on.
+    /*
+     * Publishing the input takes no result fields along, and flag -1 no input fields of a round that is on.
      */
     record = with_flag(slot, RECORD_FLAG_INPUT);
     record.result_length = 77;

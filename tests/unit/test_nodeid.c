@@ -59,8 +59,7 @@ static void expect_names(struct world *world, const struct nodeids *nodeids, con
     }
 }
 
-/* Other arrays are there. Their names keep their nodeids if nobody had them open; those of views are stale.
- */
+/* After new arrays, names keep their nodeids if nobody had them open; those of views are stale. */
 static void expect_replaced(struct world *world, const struct nodeids *nodeids, const enum slot_file *names,
                             const struct slot *slot)
 {

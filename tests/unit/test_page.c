@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_page.c - the page of metadata.bin as clients have it mapped: always the record, and it wakes who
- * waits.
+ * test_page.c - the page of metadata.bin as clients map it: it always shows the record and wakes sleepers.
  */
 #include "exchange/account.h"
 #include "slot/page.h"

@@ -129,8 +129,7 @@ START_TEST(test_zombie)
 }
 END_TEST
 
-/* How it ended: /proc tells while its parent has not waited for it, and the pidfd from Linux 6.15 on
- * afterwards. */
+/* /proc tells how it ended until its parent has waited for it; then the pidfd does, from Linux 6.15 on. */
 START_TEST(test_status)
 {
     struct bench *bench = open_bench();

@@ -270,8 +270,7 @@ START_TEST(test_text_limits)
 }
 END_TEST
 
-/* Lines cut, joined and overwritten at random; the text lies in a block of its exact size, so an overread
- * shows. */
+/* Cuts, joins and overwrites lines at random; the text's block has its exact size, so an overread shows. */
 START_TEST(test_text_random)
 {
     static const char alphabet[] = "flag=-1023x\n\n# dtypeinput_lengthshapeorderCFresult_ \t\0\xff";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_sandbox.c - what the server cannot do once it serves, tried by a child that gave it up as the server
- * does.
+ * test_sandbox.c - what the server cannot do once it serves: a child gives it up as the server does, and
+ * tries.
  */
 #include "arena_fixture.h"
 #include "base/memory.h"

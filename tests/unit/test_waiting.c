@@ -236,8 +236,7 @@ START_TEST(test_timeout)
 END_TEST
 
 /* The client was killed: nobody is left to tell. */
-/* With wait = no every open that would wait is refused, and a publish waits for its followers all the same.
- */
+/* With wait = no every open that would wait is refused; a publish still waits for its followers. */
 START_TEST(test_no_waiting)
 {
     static const struct {
@@ -274,8 +273,7 @@ START_TEST(test_no_waiting)
 }
 END_TEST
 
-/* wait_timeout is for peers: it ends a publish that waits for a follower, and none that waits for the disk.
- */
+/* wait_timeout is for peers: it ends a publish that waits for a follower, not one that waits for the disk. */
 START_TEST(test_timeout_of_a_publish)
 {
     struct world_options options = world_defaults();
