@@ -2,7 +2,7 @@
 #
 # pyrmapfs. `make help` lists the targets; `make deps` installs what they need on Debian 12.
 
-VERSION := 0.1.0
+VERSION := 0.2.0
 
 # Where everything is built. Two builds with different flags never share objects: see $(BUILD)/flags.
 BUILD ?= build

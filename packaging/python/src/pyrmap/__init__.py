@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pyrmap.record import Record
     from pyrmap.slot import Slot
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "NotASlot",
