@@ -212,7 +212,8 @@ class Model:
 
     def run(self) -> None:
         """Lets everything happen that can: deliveries along the chains, and answers to those who wait."""
-        while any([self.pull(slot) for slot in self.slots.values()] + [self.settle(s) for s in self.slots.values()]):
+        # A request that waits for an outcome has it before the slot goes on.
+        while any([self.settle(slot) for slot in self.slots.values()] + [self.pull(s) for s in self.slots.values()]):
             pass
 
     def pull(self, slot: Slot) -> bool:
