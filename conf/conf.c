@@ -2,10 +2,10 @@
 /*
  * conf.c - the table of keys, and everything that is driven by it.
  *
- * inih splits the lines into section, key and value. What it would let pass is refused in the reader that
- * feeds it (next_line): lines that it would cut in two, indented lines that it would take for the rest of the
- * value before, text behind a section, sections without keys, control characters. It goes on after an error,
- * so the reader also ends the input at the first one.
+ * inih splits the lines into section, key and value. The reader that feeds it (next_line) refuses what inih
+ * would let pass: lines that it would cut in two, indented lines that it would append to the previous value,
+ * text behind a section, sections without keys, control characters. inih goes on after an error, so the
+ * reader also ends the input at the first one.
  */
 #include "conf.h"
 #include <assert.h>
@@ -17,8 +17,8 @@
 #include <sys/sysinfo.h>
 
 /*
- * SLOTS_MOST is digits only, because the documentation quotes it. A path has to leave room for "path = " in
- * the 199 bytes that inih takes, or conf_print's output could not be read back.
+ * SLOTS_MOST is digits only, because the documentation quotes it. "path = " and a path must fit the 199 bytes
+ * that inih takes, or it could not read conf_print's output.
  */
 #define SLOTS_MOST     262142 /* what a nodeid of the filesystem has room for */
 #define PATH_MOST      190
@@ -37,7 +37,7 @@ static_assert(PATH_MOST < PATH_MAX, "struct conf has room for the longest path")
 static const char SUFFIXES[] = "KMGT";
 
 enum key_type {
-    KEY_WORD, /* one of values; stored as its place among them, which is the enum's number */
+    KEY_WORD, /* one of values, stored as its index there, which is the enum's number */
     KEY_MODE,
     KEY_SIZE,
     KEY_AUTO_SIZE, /* a size, or `auto` stored as CONF_WARM_AUTO */
@@ -216,8 +216,8 @@ static void format_value(const struct key *key, uint64_t value, char text[VALUE_
 }
 
 /*
- * Writes the one line that says what is wrong, and returns -1. What it quotes may hold anything, and the
- * message has to stay one line.
+ * Writes the one line that says what is wrong, and returns -1. Replaces control characters in quoted text, so
+ * that the message stays one line.
  */
 __attribute__((format(printf, 2, 3))) static int refuse(char error[CONF_ERROR_MAX], const char *format, ...)
 {
@@ -245,7 +245,9 @@ static int take_digits(const char **text, unsigned base, uint64_t *value)
     return count;
 }
 
-/* K, M, G, T or % behind a size. Returns -1 if the value does not fit; what is no unit is left in *text. */
+/*
+ * Takes K, M, G, T or % behind a size. Returns -1 if the value does not fit; leaves an unknown unit in *text.
+ */
 static int take_unit(const char **text, uint64_t *value)
 {
     const char *suffix = strchr(SUFFIXES, **text & ~0x20);
@@ -267,8 +269,8 @@ static int take_unit(const char **text, uint64_t *value)
 }
 
 /*
- * Makes milliseconds of seconds, with the decimals behind them. A fourth decimal is left in *text: cut off,
- * 0.0001 would become 0, which waits for ever.
+ * Makes milliseconds of seconds and their decimals. Leaves a fourth decimal in *text, where it is an error:
+ * without it 0.0001 would become 0, which waits for ever.
  */
 static int take_decimals(const char **text, uint64_t *value)
 {
@@ -371,7 +373,7 @@ static uint64_t load(const struct conf *conf, const struct key *key)
     return value;
 }
 
-/* The one way in: defaults, files and -o all come through here. */
+/* Defaults, files and -o all set keys here. */
 static int set(struct conf *conf, const struct key *key, const char *text, char error[CONF_ERROR_MAX])
 {
     uint64_t value = 0;
@@ -420,7 +422,7 @@ struct reader {
     char error[CONF_ERROR_MAX]; /* why */
 };
 
-/* inih takes "[name] anything" for a section, and never tells of one that no key follows. */
+/* inih takes "[name] anything" for a section, and does not report a section without keys. */
 static int check_section(const char *line, char error[CONF_ERROR_MAX])
 {
     const char *name = line + 1;

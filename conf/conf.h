@@ -53,9 +53,9 @@ struct conf {
 void conf_init(struct conf *conf);
 
 /*
- * Reads the file over *conf. Returns 0, or -1 with one line "FILE:LINE: what is wrong" in error:
- * the first mistake is reported and *conf is then not to be used. ENOENT is an error too; main asks first
- * whether the default file exists.
+ * Reads the file over *conf. Returns 0, or -1 with one line "FILE:LINE: what is wrong" about the first
+ * mistake; then do not use *conf. A missing file is an error: main asks first whether the default file
+ * exists.
  */
 int conf_read(struct conf *conf, const char *path, char error[CONF_ERROR_MAX]);
 
@@ -66,14 +66,14 @@ int conf_read(struct conf *conf, const char *path, char error[CONF_ERROR_MAX]);
 int conf_override(struct conf *conf, const char *assignment, char error[CONF_ERROR_MAX]);
 
 /*
- * Resolves what depends on another key (warm) and checks what no single key can tell (kind = dir needs a
- * path, warm <= capacity). Returns as conf_read does, without a place.
+ * Resolves `auto` of warm, which depends on the capacity, and checks keys against each other (kind = dir
+ * needs a path, warm <= capacity). Returns as conf_read does, without a place.
  */
 int conf_check(struct conf *conf, char error[CONF_ERROR_MAX]);
 
 /*
- * Prints the configuration in effect in the syntax of the file: reading it back gives the same *conf (the
- * same as after conf_check, if that was not called yet).
+ * Prints the configuration in effect in the syntax of the file: reading it back gives the same *conf. Before
+ * conf_check it prints what conf_check would make of it.
  */
 void conf_print(const struct conf *conf, FILE *out);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * main.c - options, configuration, and off it goes.
+ * main.c - reads options and configuration, then runs the supervisor.
  *
  * The modules. A folder includes only folders below it, a file only files below it in its own:
  *
@@ -9,7 +9,7 @@
  *   server         puts the parts together and runs the loop
  *   mount          the mount point: checked, cleared of a stale mount, mounted and unmounted
  *   word           one message between these processes, and a descriptor with it
- *   sandbox        what a process gives up because it does not need it
+ *   sandbox        what each process gives up because it does not need it
  * fuse/        the kernel's requests
  *   ops            the table, and requests about the whole filesystem
  *   ops_name       requests that take names: lookup, mkdir, rename, chains, listings
@@ -27,14 +27,14 @@
  *   slot_files     the files of a slot, a table row each
  *   daemon_files   the files of .pyrmap, a table row each
  *   report         what metadata.txt says
- *   drawing        the pictures as texts, drawn in turns, shared by all that look
+ *   drawing        the pictures as texts, drawn in turns, shared by all readers
  *   graph          the chains as pictures
- *   snapshot       a text as it was at one moment, on the account of those that have it
+ *   snapshot       a text as it was at one moment, on the account of its readers
  * exchange/    whose turn it is, and pipelines
  *   exchange       slots: how they come, change hands and go
  *   publish        judges writes of the record and of error
  *   array          opens, sizes and moves data.bin and result.bin
- *   run            lets everything happen that a step made possible
+ *   run            retries what a step made possible
  *   chain          links between slots, and what goes along them
  *   step           takes the steps that a verdict allows
  *   account        what the bytes of slots are charged to
@@ -53,7 +53,7 @@
  *   reserve        sizes and pages, given in the background
  *   segment        the pages behind an array in one round
  *   ledger         the books: allocated, warm, left
- *   warm           what becomes of a freed segment
+ *   warm           recycles the files of freed segments
  *   backing        the files behind segments
  *   store          the place that those files are in
  * protocol/    what clients see, pure functions
@@ -63,7 +63,7 @@
  *   view           data.txt, data.npy and so on
  *   number         one value as the shortest text that reads back
  * base/        knows nothing of pyrmapfs
- *   process        processes whose end matters: pidfds
+ *   process        watches processes: pidfds
  *   caller         who makes a request
  *   deadline       one-shot deadlines
  *   background     the helper thread

@@ -71,7 +71,7 @@ void arena_close(struct arena *arena, enum arena_end end)
 {
     if (!arena)
         return;
-    /* Nothing is made warm any more, or shutting down would wait for it. */
+    /* Stop zeroing first, or shutting down would wait for it. */
     arena->warm.limit = 0;
     warm_surrender(&arena->warm, UINT64_MAX);
     background_drain(arena->background);

@@ -13,45 +13,47 @@
 #include "arena/reserve.h"
 
 /*
- * Opens the arena; an existing ARENA_DIR keeps its segments (see segment_restore). error gets one line
- * with the remedy. EEXIST-like trouble (a second daemon on the same directory) is refused through flock.
+ * Opens the arena; an existing ARENA_DIR keeps its segments (see segment_restore). error gets one line with
+ * the remedy. A lock refuses a second daemon on the same directory.
  */
 int arena_open(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
 
-/* Ends it, before background_deinit; waits for reservations under way. A tmpfs vanishes with its last
- * descriptor; a directory stays with ARENA_KEEP, goes with ARENA_REMOVE (its index was read and holds no
- * slot), and with ARENA_UNDO (the start was refused) loses what this arena_open made. NULL is fine. */
+/*
+ * Waits for reservations under way and closes the arena; call it before background_deinit. A tmpfs vanishes
+ * with its last descriptor. A directory stays with ARENA_KEEP, goes with ARENA_REMOVE (its index was read and
+ * holds no slot), and with ARENA_UNDO (the start was refused) loses what arena_open made. NULL is fine.
+ */
 void arena_close(struct arena *arena, enum arena_end end);
 
 enum arena_kind arena_kind(const struct arena *arena);
 /* "tmpfs", "dir", "memfd" */
 const char *arena_kind_name(enum arena_kind kind);
 
-/* Whether the kernel refuses what exceeds the capacity, whoever writes it. */
+/* Whether the kernel refuses every write that exceeds the capacity. */
 bool arena_is_bounded_by_kernel(const struct arena *arena);
 
-/* After a look at what is still mapped. */
+/* Looks first which retired segments are still mapped. */
 void arena_usage(struct arena *arena, struct ledger_usage *usage);
 
 /*
- * The small named files of the daemon itself (index, texts, record pages). flags as for open(2). Returns a
- * descriptor or -errno. Whoever changes the size of one tells ledger_file_resized.
+ * Opens one of the daemon's own named files (index, texts, record pages); flags as for open(2). Returns a
+ * descriptor or -errno. A caller that changes the file's size tells ledger_file_resized.
  */
 int arena_file_open(struct arena *arena, const char *name, int flags);
 int arena_file_unlink(struct arena *arena, const char *name);
 /*
- * For a process that outlives the one that has the arena open: the directory in which these files lie (-1: a
- * memfd arena has none), and what opens each of them for reading and writing. Returns 0 or -errno.
+ * For a process that outlives the arena's: the directory of these files (-1 for a memfd arena), and a visit
+ * to each of them, open for reading and writing. Returns 0 or -errno.
  */
 int arena_files(const struct arena *arena);
 int arena_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context);
-/* What to call such a file in a message: its path, or "the arena's NAME". */
+/* The name of such a file in a message: its path, or "the arena's NAME". */
 void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size);
-/* How many segments and named files an earlier daemon had left when the arena was opened. */
+/* How many segments and named files an earlier daemon left to this one. */
 uint32_t arena_found_files(const struct arena *arena);
-/* The directories that the arena's files lie in, -1 where there is none. They stay the arena's. */
+/* The directories of the arena's files, -1 if it has none. The arena keeps them open. */
 void arena_directories(const struct arena *arena, int fds[2]);
-/* A descriptor of an empty file without a name, for trying something out, or -errno. */
+/* Opens an empty file without a name, to try something out on. Returns a descriptor or -errno. */
 int arena_probe_file(struct arena *arena);
 
 #endif

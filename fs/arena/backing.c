@@ -20,10 +20,7 @@ static struct backing *new_backing(uint64_t id, int fd)
     return backing;
 }
 
-/*
- * The one descriptor that stays is O_RDONLY: a writable one of our own would hide whether anybody
- * else can write.
- */
+/* We keep an O_RDONLY descriptor: a writable one would hide whether a client can write. */
 static int create_memfd(uint64_t id, struct backing **backing)
 {
     char name[STORE_NAME_MAX];
@@ -167,7 +164,7 @@ bool backing_leased(int fd, enum backing_lease lease)
 {
     if (fcntl(fd, F_SETLEASE, lease == LEASE_READ ? F_RDLCK : F_WRLCK) < 0)
         return true;
-    /* At once: whoever opens the file meanwhile sleeps until then. */
+    /* Unlock at once: a client that opens the file meanwhile sleeps until then. */
     fcntl(fd, F_SETLEASE, F_UNLCK);
     return false;
 }

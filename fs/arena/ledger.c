@@ -3,7 +3,7 @@
 
 #include <sys/statfs.h>
 
-/* Where the kernel does not count: bytes in use, those included that are on their way out. */
+/* Where the kernel does not count: bytes in use, and those of files that are still to be removed. */
 static uint64_t counted_bytes(const struct arena *arena)
 {
     return arena->segment_bytes + warm_pending_bytes(&arena->warm);

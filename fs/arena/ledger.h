@@ -2,7 +2,7 @@
 /*
  * ledger.h - the arena's books: what is allocated, what is warm, what is left.
  *
- * Where the kernel counts (a tmpfs) it is asked; elsewhere the sums here are all that there is.
+ * Where the kernel counts (a tmpfs) we ask it; elsewhere we have only the sums here.
  */
 #ifndef PYRMAPFS_LEDGER_H
 #define PYRMAPFS_LEDGER_H
@@ -44,21 +44,21 @@ struct ledger_usage {
 
 void ledger_usage(struct arena *arena, struct ledger_usage *usage);
 
-/* Bytes that can still be allocated; the warm pool is not among them. */
+/* Bytes that can still be allocated, without those of the warm pool. */
 uint64_t ledger_room(struct arena *arena);
 
-/* Replaces one account of segment_bytes: allocated bytes are these now. */
+/* Sets one account, and corrects segment_bytes by the difference. */
 void ledger_account(struct arena *arena, uint64_t *account, uint64_t allocated);
 
 /*
- * One of the daemon's own files (index, text, record page) had `before` bytes and has `after` now. Its pages
- * are counted, an estimate of what the place really takes.
+ * One of the daemon's own files (index, text, record page) went from `before` to `after` bytes. We count its
+ * pages, an estimate of what the place really takes.
  */
 void ledger_file_resized(struct arena *arena, uint64_t before, uint64_t after);
 
 /*
- * The same for a text, which clients write. All texts together have store_text_bytes, so that they leave the
- * index and the record pages room; ask ledger_has_text_room first.
+ * The same for a text, which clients write. All texts together may take store_text_bytes, so that the index
+ * and the record pages keep room; ask ledger_has_text_room first.
  */
 bool ledger_has_text_room(struct arena *arena, uint64_t before, uint64_t after);
 void ledger_text_resized(struct arena *arena, uint64_t before, uint64_t after);

@@ -8,14 +8,14 @@
 #include <unistd.h>
 
 enum {
-    AT_ONCE = 256 << 10, /* getting that many bytes takes less time than asking the thread to */
-    CHUNK = 64 << 20,    /* allocated between two looks at who else waits */
+    AT_ONCE = 256 << 10, /* getting that many bytes takes less time than asking the thread */
+    CHUNK = 64 << 20,    /* allocated between two looks at other jobs */
     ZEROS = 64 << 10,
 };
 
 enum purpose { TO_RESIZE, TO_RESERVE, TO_GROW, TO_SETTLE };
 
-/* Everything below `backing` is the job's own while it is under way. */
+/* The helper thread owns everything below `backing` while the job is under way. */
 struct reservation {
     struct background_job job;          /* first member */
     STAILQ_ENTRY(reservation) link;     /* in segment->waiting */
@@ -104,8 +104,8 @@ static int fill_by_writing(int fd, uint64_t from, uint64_t to)
 }
 
 /*
- * Gives the holes in [from, to), which is below the end of the file, their pages. One call for them all: the
- * kernel takes back what it gave if it cannot give everything.
+ * Fills the holes in [from, to), which is below the end of the file, in one call: the kernel takes back what
+ * it gave if it cannot give everything.
  */
 static int fill_holes(const struct reservation *r, uint64_t from, uint64_t to)
 {
@@ -120,7 +120,7 @@ static int fill_holes(const struct reservation *r, uint64_t from, uint64_t to)
     return error;
 }
 
-/* Back to the size it had; what a client appended meanwhile stays. */
+/* Restores the size; what a client appended meanwhile stays. */
 static void undo(struct reservation *r)
 {
     uint64_t size, allocated;
@@ -139,13 +139,13 @@ static uint64_t tail_start(const struct reservation *r)
     return start - start % r->store->page;
 }
 
-/* Pages of a disk can be reclaimed; those of the others cannot. */
+/* The kernel can reclaim pages of a disk, but not those of a tmpfs or memfd. */
 static bool is_affordable(const struct reservation *r, uint64_t bytes)
 {
     return !r->store->kind->takes_memory || bytes <= AT_ONCE || memory_spares(bytes);
 }
 
-/* The next chunk of the pages beyond the old end. Without fallocate it is the size that brings them. */
+/* Takes the next chunk of pages beyond the old end. Without fallocate the size brings them. */
 static int extend(struct reservation *r)
 {
     uint64_t rest = r->target - r->position;
@@ -198,7 +198,7 @@ static int settle(struct reservation *r)
 
     if (!error)
         error = backing_measure(r->fd, &size, &allocated);
-    /* Setting the size that it has frees what lies beyond. */
+    /* Setting the size that the file has frees the pages beyond it. */
     if (!error && allocated > store_round_up(r->store, size))
         error = resize(r->fd, size);
     if (!error && r->store->kind->is_lasting && (fsync(r->fd) < 0 || fsync(r->store->dirfd) < 0))
@@ -247,7 +247,7 @@ static enum background_progress run(struct background_job *job)
         if (result < 0 && r->purpose != TO_SETTLE)
             undo(r);
         r->measured = backing_measure(r->fd, &r->size, &r->allocated) == 0;
-        /* Before anybody hears of it: a writable descriptor of ours would look like a client's. */
+        /* Close before we report: a writable descriptor of ours would look like a client's. */
         close(r->fd);
         r->fd = -1;
     }
@@ -259,7 +259,7 @@ static enum background_progress run(struct background_job *job)
 static void start(struct reservation *r);
 
 /*
- * Clients of passthrough grow files without asking, so the pool may never be more than what is left for them.
+ * Clients grow files through passthrough without asking, so the warm pool never exceeds the room they have.
  */
 static void leave_room(struct arena *arena)
 {
@@ -299,7 +299,7 @@ static void finish(struct reservation *r, int result)
     leave_room(arena);
 }
 
-/* What this may add to what is allocated now. */
+/* The most that this may add to what is allocated now. */
 static uint64_t most_needed(const struct reservation *r, uint64_t size, uint64_t allocated)
 {
     uint64_t target = r->purpose == TO_SETTLE ? size : r->target;
@@ -312,7 +312,7 @@ static uint64_t most_needed(const struct reservation *r, uint64_t size, uint64_t
     return most > allocated ? most - allocated : 0;
 }
 
-/* Whether it is done in no time: few pages to get, to zero or to free, and no disk to wait for. */
+/* Whether the loop can do it at once: few pages to get, to zero or to free, and no disk to wait for. */
 static bool is_quick(const struct reservation *r, uint64_t size, uint64_t allocated)
 {
     if (r->store->kind->is_lasting)
@@ -326,7 +326,7 @@ static bool is_quick(const struct reservation *r, uint64_t size, uint64_t alloca
 
 static void job_done(struct background_job *job);
 
-/* Waits until a file is gone, if any is to go. */
+/* Waits until a file is gone. False if none is going. */
 static bool starve(struct reservation *r, uint64_t missing)
 {
     struct arena *arena = r->arena;
@@ -384,8 +384,8 @@ static void start(struct reservation *r)
 }
 
 /*
- * The kernel or the machine may refuse what the books allowed: then all that is warm goes. A few tries are
- * enough, since others may take what it brings.
+ * The kernel or the machine may refuse what the books allowed: then we give up the whole warm pool. We try a
+ * few times, since other programs may take what that frees.
  */
 static void job_done(struct background_job *job)
 {
@@ -407,7 +407,7 @@ static void job_done(struct background_job *job)
     finish(r, r->result);
 }
 
-/* One at a time for each segment, in order: two at once would undo each other's work. */
+/* A segment has one job at a time, in order: two at once would undo each other's work. */
 static void submit(struct arena *arena, struct segment *segment, enum purpose purpose, uint64_t target,
                    void (*done)(void *context, int result), void *context)
 {
@@ -473,7 +473,7 @@ bool reserve_settled(struct arena *arena, struct segment *segment)
         return false;
     if (size == segment->settled_size && allocated == segment->settled_allocated)
         return !arena->store.kind->is_lasting || segment->synced;
-    /* Nothing is beyond the end, so a hole would be missing from the sum. */
+    /* With pages beyond the end the sum would not show a hole. */
     return !arena->store.kind->is_lasting && segment->surveyed && segment->ready <= allocated &&
            allocated == store_round_up(&arena->store, size);
 }

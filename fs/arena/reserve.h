@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * reserve.h - sizes and pages of segments, given in the background: a full arena is -ENOSPC here, and never a
+ * reserve.h - gives segments sizes and pages, in the background: a full arena is -ENOSPC here, and never a
  * signal at a client's store.
  */
 #ifndef PYRMAPFS_RESERVE_H
@@ -23,15 +23,15 @@ void reserve_pages(struct arena *arena, struct segment *segment, enum reserve_mo
                    void (*done)(void *context, int result), void *context);
 
 /*
- * Publishes the bytes: fills holes, trims pages beyond the end, fsync where there is a disk. done as above
- * (perhaps before it returns). Nobody may be able to write to the segment meanwhile.
+ * Prepares the bytes for publishing: fills holes, trims pages beyond the end, calls fsync where there is a
+ * disk. done as above. Nobody may be able to write to the segment meanwhile.
  */
 void reserve_settle(struct arena *arena, struct segment *segment, void (*done)(void *context, int result),
                     void *context);
-/* Whether reserve_settle would have anything to do. */
+/* Whether reserve_settle would have nothing to do. */
 bool reserve_settled(struct arena *arena, struct segment *segment);
 
-/* For arena.c: a file is gone, so tries again what waited for that. */
+/* arena.c calls this when a file is gone: tries the reservations again that wait for it. */
 void reserve_resume(struct arena *arena);
 
 #endif

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 enum {
-    RECHECKS = 4,            /* of what is still mapped, whenever a segment goes: a few microseconds each */
-    RECHECKS_ON_DEMAND = 64, /* before somebody hears that there is no room */
+    RECHECKS = 4,            /* retired segments to look at when one goes: a few microseconds each */
+    RECHECKS_ON_DEMAND = 64, /* before we tell a client that there is no room */
     ASK_MACHINE = 16 << 20,  /* bytes written between two looks at the machine's memory */
 };
 
@@ -47,7 +47,7 @@ void segment_account(struct arena *arena, struct segment *segment, uint64_t allo
     segment->backing->allocated = allocated;
 }
 
-/* From here on the backing file belongs to the segment. */
+/* Gives the backing file to the segment. */
 static void adopt(struct arena *arena, struct segment *segment, struct backing *backing)
 {
     segment->backing = backing;
@@ -137,7 +137,7 @@ int segment_restore(struct arena *arena, uint64_t id, struct segment **segment)
         free(restored);
         return error;
     }
-    /* Which of its pages were reserved is forgotten: all are looked at again. */
+    /* `ready` stays 0: we do not know which of its pages were reserved. */
     adopt(arena, restored, backing);
     *segment = restored;
     return 0;
@@ -190,7 +190,7 @@ static void forget(struct arena *arena, struct segment *segment)
 static bool is_used(struct arena *arena, const struct segment *segment)
 {
     if (!arena->store.has_leases)
-        return false; /* nobody can tell, and all mappings hold handles */
+        return false; /* the kernel cannot tell, and each mapping holds a handle */
     return segment->fd >= 0 ? backing_leased(segment->fd, LEASE_WRITE)
                             : backing_used(&arena->store, segment->backing);
 }
@@ -203,7 +203,7 @@ static void discard(struct arena *arena, struct segment *segment)
     if (arena->freed)
         arena->freed(arena->context, segment);
     close_fd(segment);
-    /* Clients may have written since it was last measured. */
+    /* Clients may have written since we measured it. */
     if (backing_stat(&arena->store, backing, &size, &allocated) < 0)
         allocated = backing->allocated;
     segment_account(arena, segment, 0);
@@ -213,7 +213,7 @@ static void discard(struct arena *arena, struct segment *segment)
     warm_give(&arena->warm, backing, ledger_room(arena));
 }
 
-/* Up to `most` of the retired; those that must stay go to the end of the list. */
+/* Looks at up to `most` of the retired; those that stay go to the end of the list. */
 static void recheck(struct arena *arena, unsigned most)
 {
     const struct segment *kept = NULL;
@@ -261,7 +261,7 @@ int segment_open(struct arena *arena, struct segment *segment)
             return fd;
         segment->fd = fd;
     }
-    /* Whoever opens it before it is published may change it. */
+    /* A client that opens it before it is published may change it. */
     if (!segment->published)
         segment->synced = false;
     segment->handles++;
@@ -288,7 +288,7 @@ int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, u
 
 /* ---- Reading and writing for clients without passthrough ---- */
 
-/* The descriptor of an open handle, or one for the moment. */
+/* The descriptor of an open handle, or a new one. */
 static int borrow_fd(struct arena *arena, struct segment *segment)
 {
     return segment->fd >= 0 ? segment->fd : backing_open(&arena->store, segment->backing, O_RDONLY);
@@ -322,7 +322,7 @@ ssize_t segment_read(struct arena *arena, struct segment *segment, void *buffer,
     return done > 0 ? (ssize_t)done : got;
 }
 
-/* The most that writing there could allocate. */
+/* The most that a write there could allocate. */
 static uint64_t growth(const struct arena *arena, const struct segment *segment, int fd, uint64_t offset,
                        uint64_t size)
 {
@@ -337,8 +337,8 @@ static uint64_t growth(const struct arena *arena, const struct segment *segment,
 }
 
 /*
- * Whether the pages can be had at once. The machine is asked now and then: that costs more than a write, and
- * what it spares changes slowly.
+ * Whether the pages can be had at once. We ask the machine only every ASK_MACHINE bytes: that costs more than
+ * a write, and the answer changes slowly.
  */
 static bool has_room(struct arena *arena, const struct segment *segment, int fd, uint64_t offset,
                      uint64_t size)
@@ -414,7 +414,7 @@ static bool leased(struct arena *arena, struct segment *segment, enum backing_le
     int fd = borrow_fd(arena, segment);
     bool used;
 
-    /* Without a descriptor nobody can tell: the caller tries again later. */
+    /* Without a descriptor we cannot tell: the caller tries again later. */
     if (fd < 0)
         return true;
     used = backing_leased(fd, lease);

@@ -2,7 +2,27 @@
 /*
  * segment.h - the pages behind one data.bin or result.bin in one round: one backing file each.
  *
- * Owned by the arena, shared by names and handles. Found by number in a table of LEDGER_BUCKETS lists.
+ * The arena owns segments; names and handles share them. Its life:
+ *
+ *   segment_create                        segment_restore
+ *   (a warm file or a new one)            (the file that an earlier daemon left)
+ *              \                             /
+ *               v                           v
+ *   in use: slot files (names), open handles or jobs refer to it
+ *              |
+ *              | segment_release: the last of them is gone
+ *              v
+ *   does a process still have it open or mapped? -- yes --> retired: on its account until
+ *              |                                            segment_recheck finds no process
+ *              | no                                                      |
+ *              v                                                         |
+ *   freed: warm_give recycles or removes the file <----------------------+
+ *
+ * The kernel does not tell when a mapping ends. So whenever a segment goes, and before a client hears that
+ * there is no room, we ask about some of the retired.
+ *
+ * Limits: segments are found by number in LEDGER_BUCKETS lists, so that is linear in the number of segments
+ * beyond some thousands; and a retired segment may wait for several others to go before we ask about it.
  */
 #ifndef PYRMAPFS_SEGMENT_H
 #define PYRMAPFS_SEGMENT_H
@@ -11,7 +31,7 @@
 #include <sys/types.h>
 
 struct segment {
-    uint64_t id;        /* never reused; st_ino of its names */
+    uint64_t id;        /* never reused */
     uint32_t names;     /* slot files that are this segment (more than one in a chain) */
     uint32_t handles;   /* open handles */
     int fd;             /* O_RDONLY, -1 while no handle is open (a memfd keeps it) */
@@ -49,39 +69,35 @@ int segment_create(struct arena *arena, uint64_t size_hint, struct segment **seg
  * same id gives the same segment, with another name. -ENOENT: there is none, and never for a memfd.
  */
 int segment_restore(struct arena *arena, uint64_t id, struct segment **segment);
-/* Whether that file can be found: 0, -ENOENT if there is none, or another -errno if nobody can tell. */
+/* Whether that file is there: 0, -ENOENT if not, or another -errno if we cannot tell. */
 int segment_look(struct arena *arena, uint64_t id);
 /* After the last segment_restore: removes files that no slot knows. */
 void segment_sweep(struct arena *arena);
 
-/*
- * Another name, or one name less. When the last name and handle are gone and no process has it mapped any
- * more, the segment is recycled or removed, and freed. Until then it is retired: it counts as used, and on
- * the account that it is on. Nobody tells when a mapping ends, so the retired are asked, some at a time.
- */
+/* Adds a name, or drops one and calls segment_release. */
 void segment_name(struct segment *segment);
 void segment_unname(struct arena *arena, struct segment *segment);
 
-/* An open handle more (opens fd, O_RDONLY) or less. */
+/* Opens a handle, and with the first one fd; or closes one. */
 int segment_open(struct arena *arena, struct segment *segment);
 void segment_close(struct arena *arena, struct segment *segment);
 
-/* Its allocated bytes are these now. */
+/* Sets what the segment has allocated. */
 void segment_account(struct arena *arena, struct segment *segment, uint64_t allocated);
 
-/* Looks which of the retired can go, before somebody is told that there is no room. */
+/* Looks at the retired segments. Call it before you tell a client that there is no room. */
 void segment_recheck(struct arena *arena);
 
-/* Recycles and frees it if nothing refers to it. */
+/* Retires the segment, or frees it, if it has no name, handle or job any more. */
 void segment_release(struct arena *arena, struct segment *segment);
 
-/* Size and allocated bytes now: what clients did to it through passthrough counts. */
+/* Measures it: clients change size and pages through passthrough without telling us. */
 int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, uint64_t *allocated);
 
 /*
- * Read and write on behalf of clients. Open a descriptor for the moment. Return bytes or -errno; fewer bytes
- * than asked for if the rest does not fit. segment_write leaves no hole and takes no more than there is at
- * once, else it returns -EAGAIN: the caller calls reserve_pages (RESERVE_GROW) and then tries again.
+ * Read and write on behalf of clients, if need be through a descriptor opened for that. Return bytes or
+ * -errno; fewer bytes than asked for if the rest does not fit. segment_write leaves no hole. It returns
+ * -EAGAIN if it cannot get the pages at once: call reserve_pages (RESERVE_GROW), then try again.
  */
 ssize_t segment_read(struct arena *arena, struct segment *segment, void *buffer, size_t size, off_t offset);
 ssize_t segment_write(struct arena *arena, struct segment *segment, const void *buffer, size_t size,
@@ -89,9 +105,9 @@ ssize_t segment_write(struct arena *arena, struct segment *segment, const void *
 
 /*
  * Whether any process still has it open or mapped for writing, or uses it at all. The segment need not be
- * open. Never blocks. While a reservation of it is under way the answer may be yes because of that. An open
- * handle is use; without one, segment_in_use calls forget_backing and sets backing_id to 0, since a
- * registered file counts as well. Page-cache handles are the caller's to count.
+ * open. Never blocks. A reservation under way may count as a writer. An open handle is use; without one,
+ * segment_in_use calls forget_backing and sets backing_id to 0, since a registered file counts as well. The
+ * caller counts the handles of the page-cache path.
  */
 bool segment_has_writers(struct arena *arena, struct segment *segment);
 bool segment_in_use(struct arena *arena, struct segment *segment);

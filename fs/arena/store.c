@@ -23,7 +23,7 @@ enum { NAMED_BUCKETS = 4096, NAMED_MAX = 64 };
 static const char lock_name[] = "lock";
 static const char named_prefix[] = "f-";
 
-/* Where files have no names of their own, this is how one is found again. */
+/* A memfd has no name; this finds the daemon's own ones again. */
 struct named_file {
     struct named_file *next;
     int fd;
@@ -86,7 +86,7 @@ int store_memfd(const char *name)
 
 /* ---- The private tmpfs ---- */
 
-/* For a small arena as well; a tmpfs takes what is used. */
+/* A small arena has as many files as a large one; a tmpfs takes only what is used. */
 static const uint64_t least_files = UINT64_C(64) << 20;
 
 uint64_t store_text_bytes(uint64_t capacity)
@@ -108,7 +108,7 @@ static int mount_tmpfs(uint64_t capacity, const struct arena_options *options)
     if (fsconfig(context, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
         fsconfig(context, FSCONFIG_SET_STRING, "mode", "0700", 0) < 0)
         error = -errno;
-    /* A kernel without huge pages for tmpfs knows no such option; small pages do as well. */
+    /* A kernel without huge pages for tmpfs does not know the option; small pages do as well. */
     if (!error && options->huge_pages)
         fsconfig(context, FSCONFIG_SET_STRING, "huge", "within_size", 0);
     if (!error && fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
@@ -141,8 +141,8 @@ static int open_tmpfs(struct store *store, const struct arena_options *options, 
 /* ---- The directory ---- */
 
 /*
- * Whoever removes the lock file holds its lock. So a lock that we have got on a file that still has its name
- * is everybody's; on another one it is worth nothing, and we begin again. Returns -EAGAIN then.
+ * A daemon removes the lock file only while it holds its lock. So our lock is worth something only if the
+ * file still has its name; otherwise we begin again. Returns -EAGAIN then.
  */
 static int lock_directory(struct store *store, char error[ARENA_ERROR_MAX])
 {
@@ -158,7 +158,7 @@ static int lock_directory(struct store *store, char error[ARENA_ERROR_MAX])
     }
     if (store->lockfd < 0) {
         code = -errno;
-        if (code == -ENOENT) /* the file or the whole directory was removed meanwhile */
+        if (code == -ENOENT) /* a daemon has removed the file or the whole directory meanwhile */
             return -EAGAIN;
         return explain(error, code, "cannot write in %s: %s", store->path, strerror(-code));
     }
@@ -169,7 +169,7 @@ static int lock_directory(struct store *store, char error[ARENA_ERROR_MAX])
                            "%s is in use by another pyrmapfs; give this one another arena.path", store->path);
         else
             explain(error, code, "cannot lock %s/%s: %s", store->path, lock_name, strerror(-code));
-        close(store->lockfd); /* not ours: nothing that others made may be undone */
+        close(store->lockfd); /* it is not ours: store_close must undo nothing that another daemon made */
         store->lockfd = -1;
         return code;
     }
@@ -199,7 +199,7 @@ static int try_directory(struct store *store, char error[ARENA_ERROR_MAX])
             return -EAGAIN;
         return explain(error, code, "cannot open the directory %s: %s", store->path, strerror(-code));
     }
-    /* Whoever can make names here can make the daemon write to any file of theirs. */
+    /* A user who can make names here can make the daemon write to any file of theirs. */
     if (status.st_uid != geteuid() || (status.st_mode & (S_IWGRP | S_IWOTH)))
         return explain(error, -EACCES,
                        "%s has to be owned by uid %u and writable by nobody else: chmod 700 it", store->path,
@@ -239,7 +239,7 @@ static int scan_names(int directory_fd, void (*visit)(void *context, const char 
     return error;
 }
 
-/* Files that are worth something. */
+/* Counts the files that hold something of an earlier daemon. */
 static void count_found(void *context, const char *name)
 {
     struct store *store = context;
@@ -260,7 +260,7 @@ static int open_directory(struct store *store, const struct arena_options *optio
     store->path = strdup(options->path);
     if (!store->path)
         return explain(error, -ENOMEM, "out of memory");
-    /* Each further try means that another daemon's removal came to its end. */
+    /* We try again only after another daemon has finished a removal. */
     while ((code = try_directory(store, error)) == -EAGAIN)
         close_directory(store);
     if (code)
@@ -294,7 +294,7 @@ int store_scan(const struct store *store, void (*visit)(void *context, uint64_t 
     return store->kind->has_names ? scan_names(store->dirfd, visit_segment, &scan) : 0;
 }
 
-/* Only names that the daemon gives are its own; a stranger's file stays, and with it the directory. */
+/* We remove only names that the daemon gives; a stranger's file stays, and with it the directory. */
 static void remove_name(void *context, const char *name)
 {
     const struct store *store = context;
@@ -312,7 +312,7 @@ static void remove_directory(struct store *store)
         rmdir(store->path);
 }
 
-/* What was there before us stays as it was; where nothing was, all is of our making. */
+/* What was there before us stays as it was; in an empty directory everything is ours. */
 static void undo_directory(struct store *store)
 {
     if (store->lockfd >= 0 && store->found_files == 0)
@@ -491,7 +491,7 @@ int store_open(struct store *store, const struct arena_options *options, char er
                             .lockfd = -1,
                             .page = (uint64_t)sysconf(_SC_PAGESIZE)};
     error[0] = 0;
-    /* A process that opens a file while its lease is asked for makes the kernel send this. */
+    /* The kernel sends this when a process opens a file while we ask for its lease. */
     if (signal(SIGIO, SIG_IGN) == SIG_ERR)
         return explain(error, -errno, "cannot ignore SIGIO");
     code = store->kind->open(store, options, error);

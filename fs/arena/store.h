@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * store.h - the place that an arena's files are in: a private tmpfs, a directory, or nothing but memfds.
+ * store.h - the place of an arena's files: a private tmpfs, a directory, or nothing but memfds.
  *
- * A store does not change between store_open and store_close but for its named files, so the helper thread
- * may read it.
+ * Between store_open and store_close only the named files of a store change, so the helper thread may read
+ * it.
  */
 #ifndef PYRMAPFS_STORE_H
 #define PYRMAPFS_STORE_H
@@ -34,20 +34,20 @@ struct arena_options {
     void *context;
 };
 
-/* What becomes of the directory, where there is one. */
+/* What store_close does to the directory, where there is one. */
 enum arena_end { ARENA_KEEP, ARENA_REMOVE, ARENA_UNDO };
 
 struct store;
 struct named_file;
 
-/* What the arena's other files have to know of a kind: they ask for a property, never for the kind. */
+/* The properties of a kind. The arena's other files ask for a property, never for the kind. */
 struct store_kind {
     enum arena_kind kind;
     const char *name;
-    bool has_names;     /* a segment's file is found by its name; else a descriptor must stay open for life */
+    bool has_names;     /* a segment's file is found by its name; else we keep a descriptor of it */
     bool kernel_counts; /* the kernel holds segments to the capacity, and has the daemon's files elsewhere */
-    bool is_lasting;    /* files survive the daemon, on a disk: fsync is worth it, and takes time */
-    bool takes_memory;  /* pages that nobody can reclaim: the machine must spare them, and warm ones pay */
+    bool is_lasting;    /* files outlast the daemon, on a disk: fsync is worth its time */
+    bool takes_memory;  /* the kernel cannot reclaim pages: the machine must spare them, and warm ones pay */
     int (*open)(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
 };
 
@@ -65,9 +65,9 @@ struct store {
     struct named_file **named; /* without names */
 };
 
-/* What segment files are called in a directory, and how it looks. */
+/* The longest name of a segment's file. */
 enum { STORE_NAME_MAX = 24 };
-/* The number of a segment that no slot ever has: such a file was made to try something out, and may go. */
+/* The number of a file made to try something out. No segment has it, so it may go. */
 enum { STORE_PROBE = 0 };
 void store_segment_name(char name[STORE_NAME_MAX], uint64_t id);
 

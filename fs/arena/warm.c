@@ -12,7 +12,7 @@ enum {
     SMALL = 2 << 20,      /* never too large to take: one huge page */
     CHUNK = 16 << 20,     /* zeroed between two looks at what is urgent: 40 ms with cold pages */
     POOL_FILES = 1024,    /* so that a search in it stays short */
-    DESCRIPTOR_SHARE = 8, /* files that keep a descriptor open have this part of all descriptors */
+    DESCRIPTOR_SHARE = 8, /* memfds of the pool may take this part of all descriptors */
     SPARED_AT_ONCE = 16,
 };
 
@@ -108,7 +108,7 @@ static void leave(struct warm *warm, struct backing *file)
 static void dismiss(struct warm *warm, struct backing *file)
 {
     if (file->allocated <= SMALL)
-        backing_remove(warm->store, file); /* cheaper than telling the thread about it */
+        backing_remove(warm->store, file); /* cheaper than telling the thread */
     else
         leave(warm, file);
 }
@@ -116,8 +116,8 @@ static void dismiss(struct warm *warm, struct backing *file)
 /* ---- Making warm ---- */
 
 /*
- * fallocate beyond the end of the file gets pages; only the second one over them writes the zeros, which
- * otherwise the first store of a client would wait for.
+ * The first fallocate beyond the end gets pages; only the second one over them writes the zeros, for which a
+ * client's first store would otherwise wait.
  */
 static int zero_chunk(int fd, uint64_t position, uint64_t size)
 {
@@ -129,8 +129,8 @@ static int zero_chunk(int fd, uint64_t position, uint64_t size)
 }
 
 /*
- * The bytes go, and the number, so that no segment is ever found again in the pool. The file was free when it
- * came; one that somebody has got hold of since is not for others.
+ * Drops the file's bytes and its number, so that no slot finds a segment in the pool. A client may have
+ * opened the file since it was given: then we do not pass it on.
  */
 static int prepare(struct warm_zeroing *zeroing)
 {
@@ -273,10 +273,7 @@ static bool alike(const struct backing *a, const struct backing *b)
     return a->allocated / 2 <= b->allocated && b->allocated / 2 <= a->allocated;
 }
 
-/*
- * Makes room for the file at the cost of the oldest in the pool that could not do the same as it. Whether
- * there is room.
- */
+/* Makes room in the pool by dismissing the oldest files of other sizes. Returns whether there is room. */
 static bool make_room(struct warm *warm, const struct backing *file, uint64_t limit)
 {
     uint64_t wanted = warm->pool.bytes + warm->queue.bytes + zeroing_bytes(warm) + file->allocated;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * warm.h - what becomes of a segment's file afterwards: zeroed and kept for the next segment, or removed.
+ * warm.h - recycles the files of freed segments: zeroes them for the next segment, or removes them.
  *
  * Fresh pages cost several times what warm ones do, so a file that nobody uses any more gets new zeroed pages
  * in the background, beyond the end of an empty file, where no client can see them before its segment grows.
@@ -9,8 +9,8 @@
  *                  |          |          |
  *                  +----------+----------+--> leaving -> (removing) -> gone
  *
- * Zeroing is idle work. Removing is not, since somebody may wait for the memory: so each has a job to itself,
- * and neither can stand in the other's way. A search in the pool is linear in its files.
+ * Zeroing can wait; removing cannot, since a client may wait for the memory. Each has its own job, so neither
+ * delays the other. A search in the pool is linear in its files.
  */
 #ifndef PYRMAPFS_WARM_H
 #define PYRMAPFS_WARM_H
@@ -78,27 +78,27 @@ void warm_deinit(struct warm *warm);
 struct backing *warm_take(struct warm *warm, uint64_t hint);
 
 /*
- * Takes a file over that no name, handle, mapping or backing id leads to any more. It is kept if the limit
- * allows, and if all that is warm is no more than what the arena has left for others (`room`).
+ * Takes over a file that no name, handle, mapping or backing id refers to. We keep it if the limit allows,
+ * and if the pool does not exceed what the arena has left for others (`room`).
  */
 void warm_give(struct warm *warm, struct backing *file, uint64_t room);
 
-/* Drops the oldest of what is warm beyond that. */
+/* Removes the oldest files of the pool until it has no more than that. */
 void warm_shrink(struct warm *warm, uint64_t limit);
 
 /*
- * Sees to it that at least this many bytes are on their way out, or as many as there are. Returns whether any
- * are; `removed` tells of each file.
+ * Starts removing files until at least this many bytes are on their way out. Returns whether any are;
+ * `removed` reports each file that is gone.
  */
 bool warm_surrender(struct warm *warm, uint64_t bytes);
 
-/* Closes descriptors that files keep open, some at a time, at once. Whether there were any. */
+/* Closes some of the descriptors that files keep open. Returns whether there were any. */
 bool warm_spare_descriptors(struct warm *warm);
 
 /* Whether the file of that number is here. */
 bool warm_knows(const struct warm *warm, uint64_t id);
 
-/* Bytes in the pool; in files that are to become warm or to be removed; and in these last alone. */
+/* Bytes in the pool; in files that are to be zeroed or removed; in files that are to be removed. */
 uint64_t warm_bytes(const struct warm *warm);
 uint64_t warm_pending_bytes(const struct warm *warm);
 uint64_t warm_leaving_bytes(const struct warm *warm);

@@ -53,8 +53,8 @@ static ssize_t read_whole(int fd, void *buffer, size_t size)
 }
 
 /*
- * A pipe holds far more than the one order or report that is ever under way, and this process keeps both
- * ends of it: a write that fails means that somebody closed descriptors that are not theirs.
+ * A write cannot fail while this process keeps both ends of the pipe, which holds far more than the one order
+ * or report under way. If it does, some code closed descriptors that are not its own.
  */
 static void write_whole(int fd, const void *buffer, size_t size)
 {
@@ -82,7 +82,7 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-/* Signals are the loop's: a thread that took one would be interrupted in the middle of fallocate. */
+/* Block all signals: the loop takes them, and one taken here would interrupt fallocate. */
 static int start_thread(struct background *background)
 {
     sigset_t all, before;
@@ -186,7 +186,7 @@ void background_dispatch(struct background *background)
             break;
         case BACKGROUND_DONE:
             background->count[job->priority]--;
-            /* Before the next job is handed out: what done() submits may be more urgent than it. */
+            /* Call done() before handing out the next job: it may submit a more urgent one. */
             job->done(job);
             break;
         }

@@ -15,8 +15,8 @@
 struct background;
 
 enum background_priority {
-    BACKGROUND_URGENT, /* somebody waits for it: reservations, notifications */
-    BACKGROUND_IDLE,   /* zeroing and freeing */
+    BACKGROUND_URGENT, /* a client waits for it: reservations, notifications */
+    BACKGROUND_IDLE,   /* zeroing */
     BACKGROUND_PRIORITIES,
 };
 
@@ -25,9 +25,9 @@ enum background_progress {
     BACKGROUND_AGAIN, /* one chunk done: queue the job again behind more urgent ones */
 };
 
-/* Embedded in the caller's own structure (first member). */
+/* Embedded in the caller's structure (first member). */
 struct background_job {
-    /* In the helper thread; touches nothing but the job's own structure. */
+    /* In the helper thread; touches nothing but the job's structure. */
     enum background_progress (*run)(struct background_job *job);
     /* In the loop, once run said BACKGROUND_DONE; owns the job from here on (may free or resubmit it). */
     void (*done)(struct background_job *job);
@@ -38,7 +38,7 @@ struct background_job {
 /* Starts the thread. Returns 0 or -errno. */
 int background_init(struct background **background);
 
-/* Runs everything that is queued, in the caller's thread if need be, then ends the thread. NULL is fine. */
+/* Runs all queued jobs, in the caller's thread if need be, then ends the thread. NULL is fine. */
 void background_deinit(struct background *background);
 
 /* Readable when background_dispatch has something to do. */

@@ -10,11 +10,11 @@
 struct caller {
     uid_t uid;
     gid_t gid;
-    pid_t thread;  /* as the kernel names it; 0: it lives in a pid namespace that the daemon cannot see */
-    pid_t process; /* its process, or the thread itself if that is gone; 0 as above */
+    pid_t thread;  /* as the kernel names it; 0: in a pid namespace that the daemon cannot see */
+    pid_t process; /* its process, or the thread itself if the process is gone; 0 as above */
 };
 
-/* Looks the process up: once for a request, however many want to know it. */
+/* Looks the process up. Call it once for a request. */
 struct caller caller_of(uid_t uid, gid_t gid, pid_t thread);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * container.h - from a member back to the struct that it is embedded in.
+ * container.h - from a member to the struct that contains it.
  */
 #ifndef PYRMAPFS_CONTAINER_H
 #define PYRMAPFS_CONTAINER_H

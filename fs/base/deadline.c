@@ -21,7 +21,7 @@ uint64_t deadline_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* The timer may be armed for a deadline that was cleared: it then rings once for nothing. */
+/* The timer may be armed for a deadline that was cleared: it then fires once without effect. */
 static void arm_timer(struct deadlines *deadlines)
 {
     struct itimerspec when = {0};

@@ -14,18 +14,18 @@
 
 struct deadlines;
 
-/* Embedded in whatever waits. `expired` is set by its owner. */
+/* Embedded in the caller's structure. `expired` is set by its owner. */
 struct deadline {
     uint64_t at_ms;        /* CLOCK_MONOTONIC */
     struct deadlines *set; /* NULL: not set */
     TAILQ_ENTRY(deadline) link;
-    /* Called in the loop; the deadline is not set any more. */
+    /* Called in the loop, after the deadline was cleared. */
     void (*expired)(struct deadline *deadline);
 };
 
 /* Returns 0 or -errno. */
 int deadline_init(struct deadlines **out, struct loop *loop);
-/* Every deadline has been cleared. NULL is fine. */
+/* Clear every deadline first. NULL is fine. */
 void deadline_deinit(struct deadlines *deadlines);
 
 /* The deadline must not be set already. */

@@ -13,19 +13,19 @@
 enum { BATCH = 32 };
 
 /*
- * Requests often come in rows, and to wake a processor that went to sleep takes longer than most of them.
- * While each came within ROW_NS of the one before, the next is looked for without sleeping, for LINGER_NS.
- * Alone on its processor the daemon would only keep its client from it.
+ * Requests often come in rows, and waking a sleeping processor takes longer than most of them. While each
+ * request comes within ROW_NS of the last one, we look for the next without sleeping, for LINGER_NS. On a
+ * single processor that would only keep the client from running.
  */
 enum { LINGER_NS = 30000, ROW_NS = 80000 };
 
 struct loop {
     int epoll;
-    bool has_company; /* on another processor, that is */
+    bool has_company; /* there is more than one processor */
     bool in_row;
     bool stopped;
     int status;
-    struct epoll_event events[BATCH]; /* the batch in hand: a source removed meanwhile is struck out */
+    struct epoll_event events[BATCH]; /* the current batch; loop_remove clears entries */
     int count;
 };
 

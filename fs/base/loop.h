@@ -7,7 +7,7 @@
 
 struct loop;
 
-/* Embedded in whoever watches a descriptor; stays valid until loop_remove. */
+/* Embedded in the caller's structure; stays valid until loop_remove. */
 struct loop_source {
     int fd;
     void (*ready)(struct loop_source *source);
@@ -21,8 +21,8 @@ int loop_add(struct loop *loop, struct loop_source *source);
 void loop_remove(struct loop *loop, struct loop_source *source);
 
 /*
- * Calls ready functions until loop_stop, or not at all if that came before; returns the status given there,
- * or -errno. It can be run again.
+ * Calls ready functions until loop_stop, which may come first. Returns the status given there, or -errno. It
+ * can run again.
  */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop, int status);

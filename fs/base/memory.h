@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * memory.h - what the machine can spare. An arena may be promised more than there is at the moment, and pages
- * of a tmpfs or memfd that nobody can reclaim would then call for the OOM killer, which ends any process but
- * the right one.
+ * memory.h - what the machine can spare. An arena may be larger than the memory that is free. The kernel
+ * cannot reclaim pages of a tmpfs or memfd, so it would call the OOM killer, which may end any process.
  */
 #ifndef PYRMAPFS_MEMORY_H
 #define PYRMAPFS_MEMORY_H
@@ -10,7 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Whether that many bytes can be had and enough is left for all others. True where nobody can tell. */
+/*
+ * Whether that many bytes are free and enough stays free for other programs. True if the kernel does not say.
+ */
 bool memory_spares(uint64_t bytes);
 
 #endif

@@ -20,12 +20,12 @@ enum { BUCKETS = 256 };
 TAILQ_HEAD(bonds, process_bond);
 
 struct process {
-    struct loop_source source; /* first: ready() gets it back */
+    struct loop_source source; /* first: ready() casts back */
     struct processes *processes;
     pid_t pid;
     int status;      /* once it is dead */
-    bool is_dead;    /* in `dead`: no bucket finds it, so that its pid can be another's */
-    bool is_telling; /* pidfd_ready has it in hand: it stays, even without a bond */
+    bool is_dead;    /* in `dead`: no bucket has it, so another process can have its pid */
+    bool is_telling; /* pidfd_ready is working on it: it stays, even without a bond */
     struct bonds bonds;
     LIST_ENTRY(process) link;
 };
@@ -36,7 +36,7 @@ struct processes {
     struct loop *loop;
     void *context;
     struct process_list buckets[BUCKETS];
-    struct process_list dead; /* whose bonds are still to be told */
+    struct process_list dead; /* the bonds of these are still to be called */
 };
 
 int process_init(struct processes **out, struct loop *loop, void *context)
@@ -83,7 +83,7 @@ void process_deinit(struct processes *processes)
     free(processes);
 }
 
-/* Its bonds are told in the loop, to which its pidfd stays readable until the last is undone. */
+/* Its pidfd stays readable, so the loop comes back until the last bond is undone. */
 static void set_dead(struct process *process)
 {
     if (process->is_dead)
@@ -116,8 +116,8 @@ static int mount_proc(void)
     if (context < 0)
         return -errno;
     /*
-     * "off" in letters: kernels before 5.8, where this option would change every mount of proc, know numbers
-     * only and refuse it.
+     * "off" in letters: before Linux 5.8 this option would change every mount of proc, but takes numbers
+     * only.
      */
     if (fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "off", 0) < 0 ||
         fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid", 0) < 0 ||
@@ -132,7 +132,7 @@ static int mount_proc(void)
     return error ? error : mount;
 }
 
-/* Numbers in the /proc of another pid namespace are other processes. */
+/* In the /proc of another pid namespace the same number is another process. */
 static bool is_ours(int fd)
 {
     char text[32];
@@ -185,7 +185,7 @@ static int read_status(pid_t pid, char text[STATUS_MAX])
     return got > 0 ? 0 : -1;
 }
 
-/* The number on one "Key:" line. Returns -1 if the process or the line is not there. */
+/* The number on one "Key:" line. Returns -1 if there is no such process or line. */
 static long status_field(pid_t pid, const char *key)
 {
     char text[STATUS_MAX];
@@ -236,7 +236,7 @@ pid_t process_of_thread(pid_t thread)
 
     if (thread <= 0)
         return 0;
-    /* Most callers are their process's first thread, and signal 0 asks just that; EPERM is a yes as well. */
+    /* Most callers are their process's first thread: signal 0 finds that out, and EPERM means yes. */
     if (syscall(SYS_tgkill, thread, thread, 0) == 0 || errno != ESRCH)
         return thread;
     process = status_field(thread, "\nTgid:\t");
@@ -278,7 +278,7 @@ static struct process *find(struct processes *processes, pid_t pid)
             break;
     }
     if (process && has_exited(process->source.fd)) {
-        set_dead(process); /* the pid is another's now, and the loop has not come to its former bearer yet */
+        set_dead(process); /* the pid has a new process now, and the loop has not yet seen the old one exit */
         return NULL;
     }
     return process;
@@ -286,7 +286,7 @@ static struct process *find(struct processes *processes, pid_t pid)
 
 /* --- the end of a process --- */
 
-/* linux/pidfd.h of Linux 6.15: the exit code of a process that was waited for. */
+/* linux/pidfd.h of Linux 6.15: the exit status of a process, kept after its parent has waited for it. */
 struct pidfd_info_exit {
     uint64_t mask;
     uint64_t cgroup;
@@ -307,8 +307,8 @@ static bool tells_exit(int pidfd, int *status)
 }
 
 /*
- * Until its parent has waited for it, a process is in /proc, where the last field of stat is the status; but
- * it reads as 0 for all who may not trace the process.
+ * /proc has a process until its parent has waited for it. The last field of stat is its status, but reads as
+ * 0 for those who may not trace the process.
  */
 static int zombie_status(pid_t pid)
 {
@@ -340,7 +340,7 @@ static int exit_status(const struct process *process)
     if (tells_exit(process->source.fd, &status))
         return status;
     seen = zombie_status(process->pid);
-    /* Its parent may have waited for it meanwhile, and its number be another's. */
+    /* Its parent may have waited for it meanwhile, and another process may have its pid. */
     return tells_exit(process->source.fd, &status) ? status : seen;
 }
 
@@ -408,7 +408,7 @@ int process_bind(struct processes *processes, struct process_bond *bond, pid_t p
         if (error < 0)
             return error;
     }
-    /* The new bond first: to bind to the same process again must not forget it in between. */
+    /* Make the new bond first: binding to the same process again must not forget it. */
     if (bond->process != process) {
         process_unbind(bond);
         bond->process = process;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * process.h - processes that something depends on: a pidfd tells when each exits.
+ * process.h - watches processes: a pidfd reports when one exits.
  *
- * A pidfd names one process for ever, so a pid that is reused is never mistaken. Bonds hang on their process:
- * its end costs what hangs on it, in turns of PROCESS_BONDS_A_TURN, between which the loop serves others.
+ * A pidfd names one process for ever, so a reused pid is never mistaken for it. Bonds are listed with their
+ * process: its end costs work only for its own bonds, PROCESS_BONDS_A_TURN in one turn of the loop.
  */
 #ifndef PYRMAPFS_PROCESS_H
 #define PYRMAPFS_PROCESS_H
@@ -22,7 +22,7 @@ enum { PROCESS_BONDS_A_TURN = 32 };
 struct process_bond {
     struct process *process; /* NULL: bound to none */
     TAILQ_ENTRY(process_bond) link;
-    /* Called in the loop when the process has exited; the bond is undone. context is process_init's. */
+    /* Called in the loop after the process has exited and the bond was undone. context is process_init's. */
     void (*exited)(void *context, struct process_bond *bond);
     int status; /* in exited(): how it ended, as waitpid has it, or PROCESS_STATUS_UNKNOWN */
 };
@@ -46,12 +46,12 @@ void process_unbind(struct process_bond *bond);
 /* --- what /proc says --- */
 
 /*
- * Opens the /proc that the functions below read. As root that is a mount of our own which hides nothing
- * (hidepid) and shows the daemon's pid namespace, whatever lies at /proc: so call it before giving up
- * CAP_SYS_ADMIN. Elsewhere it is /proc itself. Without a call it is /proc.
+ * Opens the /proc that the functions below read; without this call they read /proc itself. As root we mount
+ * one that hides nothing (hidepid) and shows the daemon's pid namespace, so call this before giving up
+ * CAP_SYS_ADMIN.
  */
 void process_open_proc(void);
-/* What it is open on, -1 if it is not. */
+/* Its descriptor, -1 if it is not open. */
 int process_proc(void);
 
 /* The process (thread group) of a thread, as a request names it; 0 if it is gone. */
@@ -62,7 +62,7 @@ bool process_has_group(pid_t pid, gid_t gid);
 
 /*
  * Whether a process or thread counts pids as the daemon does. One in a pid namespace below the daemon's does
- * not, nor one of which /proc tells nothing: a number from there can mean anybody.
+ * not: there a number can mean another process. False if /proc does not know it.
  */
 bool process_shares_pids(pid_t pid);
 

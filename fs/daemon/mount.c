@@ -30,7 +30,7 @@ int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERR
         snprintf(error, CONF_ERROR_MAX, "the mount point's name is %s", length ? "too long" : "empty");
         return -1;
     }
-    /* lstat of a stale mount fails, and of a stopped one hangs: the last component stays unresolved. */
+    /* Leave the last component unresolved: lstat of a stale mount fails, and of a stopped one hangs. */
     strcpy(copy, path);
     name = basename(copy);
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "/") == 0) {
@@ -107,7 +107,7 @@ static int clear_stale(const char *mountpoint)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
-/* A pyrmapfs that nobody serves any more. */
+/* A pyrmapfs whose server is gone. */
 static bool is_stale(const char *mountpoint)
 {
     struct statvfs filesystem;
@@ -118,9 +118,9 @@ static bool is_stale(const char *mountpoint)
 }
 
 /*
- * Whoever looks at the mount point and then changes what is mounted there holds this lock in between, or two
- * starts at once would both find it free. What is mounted on a directory hides it, so it is its parent that
- * is locked. Returns a descriptor to be closed, or -1.
+ * Hold this lock from looking at the mount point to changing it, or two starts at once would both find it
+ * free. We lock the parent, because a mount hides the directory below it. Returns a descriptor to be closed,
+ * or -1.
  */
 static int lock_mountpoint(const char *mountpoint, char error[CONF_ERROR_MAX])
 {
@@ -140,7 +140,7 @@ static int lock_mountpoint(const char *mountpoint, char error[CONF_ERROR_MAX])
                  strerror(errno));
         return -1;
     }
-    /* Anybody who can read the directory can lock it: we do not wait for ever. */
+    /* Anybody who can read the directory can lock it, so we do not wait for ever. */
     while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK || waited >= PATIENCE_MS) {
             snprintf(error, CONF_ERROR_MAX,
@@ -203,8 +203,8 @@ static bool is_within(const char *directory, const struct stat *mountpoint)
 }
 
 /*
- * A server that opens a path below its own mount waits for itself, and no signal ends that. So the paths that
- * it is going to open are looked at before there is a mount. Of the arena's the last name need not exist yet.
+ * A server that opens a path below its own mount waits for itself, and no signal ends that. So we check the
+ * paths that it will open before we mount. The last component of the arena's need not exist yet.
  */
 static int check_arena_path(const struct conf *conf, const char *mountpoint, char error[CONF_ERROR_MAX])
 {
@@ -278,7 +278,7 @@ static int check_fuse(const struct conf *conf, char error[CONF_ERROR_MAX])
     return 0;
 }
 
-/* libfuse and fusermount3 explain themselves on stderr, in several lines: kept, to make one of it. */
+/* libfuse and fusermount3 report errors on stderr, in several lines: we catch them and make one line. */
 static int mount_quietly(struct fuse_session *session, const char *mountpoint, char said[CONF_ERROR_MAX / 2])
 {
     int memory = memfd_create("pyrmapfs-mount", MFD_CLOEXEC);
@@ -353,7 +353,7 @@ enum mount_ending mount_clear(const char *mountpoint)
     lock = lock_mountpoint(mountpoint, error);
     if (lock < 0) {
         log_warning("%s", error);
-        return MOUNT_GONE; /* for all that we can tell: the next start looks again */
+        return MOUNT_GONE; /* we cannot tell, and the next start looks again */
     }
     if (is_stale(mountpoint) && clear_stale(mountpoint) == 0)
         ending = MOUNT_WAS_DEAD;

@@ -14,25 +14,25 @@
 int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERROR_MAX]);
 
 /*
- * A session with ops as its userdata, mounted. NULL on failure. Refuses what is no directory, what is mounted
- * already, and an arena below the mount point; unmounts a pyrmapfs whose server is gone. Of several starts at
- * once on one mount point one succeeds.
+ * Makes a session with ops as its userdata and mounts it. NULL on failure. Refuses what is no directory, what
+ * is mounted already, and an arena below the mount point; unmounts a pyrmapfs whose server is gone. Of
+ * several starts at once on one mount point one succeeds.
  */
 struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoint,
                                    char error[CONF_ERROR_MAX]);
 
 enum mount_ending {
     MOUNT_GONE,
-    MOUNT_WAS_DEAD, /* nobody answered there any more, and it is cleared now */
+    MOUNT_WAS_DEAD, /* no server answered there, and we have cleared it */
 };
 
 /*
- * Lazily: clients that have files open keep them until the server ends. Harmless if it is unmounted already.
- * MOUNT_WAS_DEAD: the kernel's connection was aborted.
+ * Unmounts lazily: clients that have files open keep them until the server ends. Harmless if it is unmounted
+ * already. MOUNT_WAS_DEAD: the kernel's connection was aborted.
  */
 enum mount_ending mount_end(struct fuse_session *session, const char *mountpoint);
 
-/* Clears a dead mount, if there is one. A live one, whoever serves it, stays. */
+/* Clears a dead mount. A live one stays. */
 enum mount_ending mount_clear(const char *mountpoint);
 
 #endif

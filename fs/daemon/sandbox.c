@@ -66,7 +66,7 @@ int sandbox_drop_privileges(enum sandbox_role role, char error[CONF_ERROR_MAX])
 
 #ifdef SANITIZED
 
-/* Sanitizers read /proc and make system calls of their own, at times of their own. */
+/* Sanitizers read /proc and make other system calls at any time, so these builds have no sandbox. */
 int sandbox_paths(const struct sandbox_place *places, size_t count, char error[CONF_ERROR_MAX])
 {
     (void)places;
@@ -96,7 +96,7 @@ enum { LANDLOCK_VERSION_FLAG = 1, LANDLOCK_PATH_BENEATH = 1 };
 static const uint64_t access_write_file = 1U << 1, access_read_file = 1U << 2, access_read_dir = 1U << 3,
                       access_remove_dir = 1U << 4, access_remove_file = 1U << 5, access_make_reg = 1U << 8,
                       access_truncate = 1U << 14;
-/* All rights that each version of the interface knows; a later one knows those of the last. */
+/* The rights that each version of the interface knows; a later version knows those of the last one here. */
 static const uint64_t access_known[] = {0, 0x1fff, 0x3fff, 0x7fff, 0x7fff, 0xffff};
 
 struct path_rule {
@@ -126,7 +126,7 @@ static int add_place(int ruleset, const struct sandbox_place *place, uint64_t kn
 
     if (place->path)
         rule.parent = opened = open(place->path, O_PATH | O_CLOEXEC);
-    if (rule.parent < 0) /* what is not there needs no permission */
+    if (rule.parent < 0) /* a place that does not exist needs no permission */
         return place->path && errno != ENOENT ? -errno : 0;
     if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_PATH_BENEATH, &rule, 0) < 0)
         result = -errno;
@@ -236,7 +236,7 @@ static const struct {
 } conditions[] = {
     {SCMP_SYS(ioctl), 1, UINT32_MAX, TRANSPORT_BACKING_OPEN},
     {SCMP_SYS(ioctl), 1, UINT32_MAX, TRANSPORT_BACKING_CLOSE},
-    {SCMP_SYS(mmap), 2, PROT_EXEC, 0}, /* no code comes in */
+    {SCMP_SYS(mmap), 2, PROT_EXEC, 0}, /* no new code */
     {SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
     {SCMP_SYS(tgkill), 2, UINT32_MAX, 0}, /* whether a thread is there */
     {SCMP_SYS(tgkill), 2, UINT32_MAX, SIGABRT},

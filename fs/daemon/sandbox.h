@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * sandbox.h - the daemon's processes give up what they do not need.
+ * sandbox.h - what each of the daemon's processes gives up because it does not need it.
  */
 #ifndef PYRMAPFS_SANDBOX_H
 #define PYRMAPFS_SANDBOX_H
@@ -14,12 +14,12 @@ enum sandbox_role {
 
 /*
  * Keeps the capabilities of that role, as far as the process has them, and sets no_new_privs. The server
- * calls it before anything of the arena is opened, the supervisor after it forked the server. Returns 0, or
- * -errno with a line in error.
+ * calls it before it opens the arena, the supervisor after it forked the server. Returns 0, or -errno with a
+ * line in error.
  */
 int sandbox_drop_privileges(enum sandbox_role role, char error[CONF_ERROR_MAX]);
 
-/* What may be done by name at one place, and below it. */
+/* What the process may do by name at one place, and below it. */
 enum sandbox_access {
     SANDBOX_READ,            /* files are read */
     SANDBOX_FILES,           /* files are made, read, written and removed */
@@ -33,15 +33,15 @@ struct sandbox_place {
 };
 
 /*
- * Gives up all paths but these, by Landlock: whatever is called with whatever name afterwards, nothing else
- * of the machine's files is opened, made or removed, and nothing is mounted or unmounted. Each thread has to
- * enter. sandbox_paths returns a descriptor for sandbox_enter, to be closed by the caller, or -errno with a
- * line in error; -EOPNOTSUPP: this kernel has no Landlock. sandbox_enter returns 0 or -errno.
+ * Gives up all paths but these, by Landlock: the process then opens, makes and removes no other file of the
+ * machine, and mounts and unmounts nothing. Each thread has to enter. sandbox_paths returns a descriptor for
+ * sandbox_enter, to be closed by the caller, or -errno with a line in error; -EOPNOTSUPP: this kernel has no
+ * Landlock. sandbox_enter returns 0 or -errno.
  */
 int sandbox_paths(const struct sandbox_place *places, size_t count, char error[CONF_ERROR_MAX]);
 int sandbox_enter(int ruleset);
 
-/* From here on only the system calls of the loop and the helper thread. After everything was set up. */
+/* Allows only the system calls of the loop and the helper thread. Call it after everything was set up. */
 int sandbox_filter(char error[CONF_ERROR_MAX]);
 
 #endif

@@ -33,14 +33,14 @@ struct server {
     struct slots *slots;
     struct request_ops *ops;
     int ready_fd;
-    bool restored; /* the slots in the arena are ours: until then the start can be refused */
+    bool restored; /* the slots in the arena are ours: until then a start may be refused */
     char error[CONF_ERROR_MAX];
 };
 
-/* Callbacks get their source; there is one server in a process. */
+/* Callbacks get only their source, so there is one server in a process. */
 static struct server server = {.ready_fd = -1, .requests.fd = -1, .completions.fd = -1, .signals.fd = -1};
 
-/* One word to the supervisor, and with it, once there is an arena, where its files lie: see server.h. */
+/* Sends the supervisor one word, and once there is an arena, the place of its files: see server.h. */
 static void report(const char *line)
 {
     if (server.ready_fd < 0)
@@ -61,7 +61,7 @@ static void requests_ready(struct loop_source *source)
         loop_stop(server.loop, 0);
         break;
     case TRANSPORT_INITIALISED:
-        /* Last of all that can fail: it changes what an earlier server left. */
+        /* Do this last of all that can fail: it changes what an earlier server left. */
         if (ops_settle_data_path(server.ops, server.error) < 0 ||
             exchange_restore(server.ops->exchange, server.error) < 0) {
             report(server.error);
@@ -135,7 +135,7 @@ static int open_arena(struct request_ops *ops)
     int result = arena_open(&ops->arena, &options, server.error);
 
     if (result == -EPERM && conf->arena_kind == CONF_ARENA_AUTO && options.kind == ARENA_TMPFS) {
-        options.kind = ARENA_MEMFD; /* root in a container: no right to mount, but memory all the same */
+        options.kind = ARENA_MEMFD; /* root in a container may not mount, but has memory */
         result = arena_open(&ops->arena, &options, server.error);
     }
     return result;
@@ -158,7 +158,7 @@ static int watch_fd(struct loop_source *source, int fd, void (*ready)(struct loo
     return loop_add(server.loop, source);
 }
 
-/* Half of what the kernel allows: the other half is for a loop that is busy, and for other requests. */
+/* We take half of what the kernel allows, and leave the rest to a busy loop and other requests. */
 static int set_patience(struct request_ops *ops)
 {
     ops->patience_ms = UINT64_C(1000) * sysctl_request_timeout("/proc/sys") / 2;
@@ -174,7 +174,7 @@ struct entering {
     struct background_job job; /* first: run() gets it back */
     int ruleset;
     int result;
-    bool sees; /* whether /proc shows the thread a process of its user, as it did before */
+    bool sees; /* whether /proc still shows the thread processes of its user */
 };
 
 static enum background_progress enter(struct background_job *job)
@@ -201,7 +201,7 @@ static int paths_to_keep(const struct request_ops *ops)
         {.fd = -1, .access = SANDBOX_FILES},
         {.fd = process_proc(), .access = SANDBOX_READ},
         {.path = "/proc/meminfo", .access = SANDBOX_READ},
-        /* An arena that has a name may end without a slot, and then its directory goes. */
+        /* An arena that has a name may end without a slot; then we remove its directory. */
         {.fd = -1, .access = SANDBOX_REMOVE_DIRECTORY},
     };
     enum { PLACES = sizeof(places) / sizeof(places[0]) };
@@ -216,7 +216,7 @@ static int paths_to_keep(const struct request_ops *ops)
     return sandbox_paths(places, PLACES, server.error);
 }
 
-/* A kernel that cannot do so is no reason not to start. */
+/* We start all the same where the kernel or /proc does not allow giving up paths. */
 static int keep_paths(const char *reason)
 {
     log_info("the server keeps its way to files outside of the arena: %s", reason);
@@ -225,9 +225,9 @@ static int keep_paths(const char *reason)
 }
 
 /*
- * Each thread gives the paths up for itself. It loses the right to trace others with them, and by that right
- * a /proc with hidepid shows a user's processes: where that is so, the helper thread alone goes, and the
- * loop, which has to know its clients, stays as it is.
+ * Each thread has to give up the paths itself. With them it loses the right to trace others, by which a /proc
+ * with hidepid shows it a user's processes. There we let only the helper thread give them up, because the
+ * loop has to know its clients.
  */
 static int give_up_paths(const struct request_ops *ops)
 {
@@ -251,7 +251,7 @@ static int give_up_paths(const struct request_ops *ops)
     return result;
 }
 
-/* In the order of their dependence; tear_down undoes as much of it as was done. */
+/* Each part needs those before it; tear_down undoes as many as were set up. */
 static int set_up(struct request_ops *ops)
 {
     const struct exchange_limits limits = {
@@ -302,8 +302,8 @@ static int set_up(struct request_ops *ops)
 }
 
 /*
- * An invalidation in the helper thread can wait for the answer to a request: while such jobs end, the mount
- * is served. Whoever keeps it busy for longer than that is left alone with the consequences.
+ * An invalidation in the helper thread can wait for the answer to a request, so serve the mount until such
+ * jobs end. Give up after PATIENCE_MS; a client that still blocks gets an error from the kernel.
  */
 static bool finish_urgent_jobs(struct request_ops *ops)
 {
@@ -326,7 +326,7 @@ static bool finish_urgent_jobs(struct request_ops *ops)
     return true;
 }
 
-/* Only a clean stop that knows of no slot removes anything: "none" is not "not read". */
+/* Remove files only after a clean stop that knows of no slot: "no slots" is not "slots not read". */
 static enum arena_end end_of_arena(int status)
 {
     if (!server.restored)
@@ -378,7 +378,7 @@ int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor)
     server.ops = ops;
     server.ready_fd = ready_fd;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != supervisor) /* it was gone before we asked for the signal */
+    if (getppid() != supervisor) /* it ended before we asked for the signal */
         raise(SIGTERM);
     prctl(PR_SET_NAME, "pyrmapfs-server");
     tzset(); /* reads files */

@@ -22,7 +22,7 @@
 
 enum { SECONDS_TO_STOP = 20 };
 
-/* What the keeper hears, with the descriptor of arena_files. */
+/* The word to the keeper that carries the descriptor of arena_files. */
 static const char arena_files_word[] = "files";
 
 /* Reads one line; "" if the writer ended without one. */
@@ -63,7 +63,7 @@ static int exit_status(pid_t server, int status)
     return 1;
 }
 
-/* Waits for the server's end, and brings it about when a signal asks for it. */
+/* Waits for the server's end, and on a signal unmounts so that it ends. */
 static int watch_server(const struct request_ops *ops, pid_t server, const sigset_t *signals)
 {
     const struct timespec patience = {.tv_sec = SECONDS_TO_STOP};
@@ -79,7 +79,7 @@ static int watch_server(const struct request_ops *ops, pid_t server, const sigse
             log_error("the server does not stop, it is killed");
             kill(server, SIGKILL);
         } else if (received == SIGTERM || received == SIGINT || received == SIGHUP) {
-            /* First the mount, which the server answers for; then the server. */
+            /* Unmount first, while the server still answers; then end the server. */
             if (!stopping)
                 mount_end(ops->session, ops->mountpoint);
             stopping = true;
@@ -99,7 +99,7 @@ static void announce(const char *line, const char *mountpoint, int launcher)
         dprintf(STDERR_FILENO, "pyrmapfs: %s\n", line);
 }
 
-/* Lets go of standard input, output and, if that is the last, error. */
+/* Redirects standard input, output and, if that is the last, error to /dev/null. */
 static void leave_terminal(int last)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -111,10 +111,10 @@ static void leave_terminal(int last)
 }
 
 /*
- * The keeper: a process that waits until supervisor and server are both gone and does what a supervisor that
- * was killed could not: wakes clients that sleep on the server's pages, and clears the mount if it is still
- * there, dead. The kernel tells by the end of a socket that those two hold open, through which nothing comes
- * but where those pages lie. The server cannot unmount anything itself.
+ * The keeper waits until supervisor and server are both gone and does what a killed supervisor could not:
+ * wakes clients that sleep on the server's pages, and clears a dead mount. Those two hold a socket open, so
+ * the kernel tells when both have ended; the only word through it is where those pages lie. The server itself
+ * cannot unmount.
  */
 static void keep(struct request_ops *ops, int end_of_both, int launcher)
 {
@@ -122,7 +122,7 @@ static void keep(struct request_ops *ops, int end_of_both, int launcher)
     int files, nothing;
 
     prctl(PR_SET_NAME, "pyrmapfs-keeper");
-    close(fuse_session_fd(ops->session)); /* or the mount would not be dead while we live */
+    close(fuse_session_fd(ops->session)); /* the mount is not dead while we hold this open */
     if (launcher >= 0)
         close(launcher);
     leave_terminal(launcher >= 0 ? STDERR_FILENO : STDOUT_FILENO);
@@ -135,7 +135,7 @@ static void keep(struct request_ops *ops, int end_of_both, int launcher)
         log_warning("the daemon was killed: the mount at %s is cleared", ops->mountpoint);
 }
 
-/* Mounts, forks the server, announces what came of it, and stays until the end. */
+/* Mounts, forks the server, announces the outcome, and stays until the end. */
 static int supervise(struct request_ops *ops, int launcher)
 {
     char line[CONF_ERROR_MAX] = "";
@@ -192,7 +192,7 @@ static int supervise(struct request_ops *ops, int launcher)
     }
     status = watch_server(ops, server, &signals);
     if (files >= 0)
-        page_retire_all(files); /* a server that was killed could not */
+        page_retire_all(files); /* a killed server could not */
     if (mount_end(ops->session, ops->mountpoint) == MOUNT_WAS_DEAD) {
         log_error("the mount at %s was aborted (umount -f, or /sys/fs/fuse/connections) and is cleared",
                   ops->mountpoint);
@@ -240,7 +240,7 @@ static int launch(struct request_ops *ops)
 
 int supervisor_run(const struct conf *conf, const char *mountpoint, enum supervisor_mode mode)
 {
-    /* The operations' state: allocated before the fork, because the session is made with it. */
+    /* The session is made with the operations' state, so it must exist before the fork. */
     static struct request_ops ops;
 
     ops.conf = conf;

@@ -2,12 +2,24 @@
 /*
  * nodeid.h - from nodeids to slots and back, without a table.
  *
- * A nodeid is serial (41 bits) | file (5) | slot index (18). It stands for one name, and whoever has it open
- * for one array: if anybody has, data.bin and result.bin get another serial with a new array, so that the old
- * nodeid decodes to -ESTALE and the kernel looks the name up again. Forgetting one costs nothing.
+ * A nodeid is serial (41 bits) | file (5) | slot index (18). It stands for one name, and while a client has
+ * that open, for one array: then data.bin and result.bin get another serial with the next array, so that the
+ * old nodeid decodes to -ESTALE and the kernel looks the name up again. The kernel's FORGET costs us nothing.
  *
- * On the page-cache path pages belong to the nodeid, so all names of a chained segment have that of the array
- * in which it came to be (its home), for as long as any slot has it.
+ * The numbers of an array (struct slot_array), and what each is for:
+ *
+ *   serial   says "still the same array?": fresh with each array; jobs, and nodeids of views, carry it
+ *   inode    the serial that its nodeid carries on the passthrough path. Equal to serial, or the inode of
+ *            the array before it if no client has that open: then the next open needs no lookup
+ *   number   st_ino. Equal to serial, or the number of the array that a chain or mv brought here
+ *   home     slot and side where the array came to be; followers with its owner and mode have the source's
+ *
+ *                           serial         file            slot index
+ *   nodeid, passthrough  =  inode        | of this name  | of this slot        each name has its own
+ *   nodeid, page cache   =  number       | of home_side  | of home             names of the same pages share
+ *
+ * On the page-cache path pages belong to the nodeid, so sharing pages means sharing it. Decoding such a
+ * nodeid tries the home, then the home's followers, then all slots: linear in their number.
  */
 #ifndef PYRMAPFS_NODEID_H
 #define PYRMAPFS_NODEID_H
