@@ -98,6 +98,16 @@ $(CLIENTS): %: %.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LINK) -o $@ $^ -lm
 
+# This test lets the daemon's own calls fail, and no others: a copy of the core calls the test's functions instead.
+FAULTS := malloc calloc open_memstream memfd_create open __open_2 openat __openat_2 mknodat fallocate ftruncate fsync fstat \
+          pread pwrite mmap epoll_ctl fcntl syscall
+$(BUILD)/tests/test_faults: $(BUILD)/tests/unit/test_faults.o $(call object,$(UNIT_SHARED)) $(BUILD)/faults-core.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES) check)
+$(BUILD)/faults-core.a: $(BUILD)/libpyrmapfs-core.a Makefile
+	$(call say,OBJCOPY)
+	$(Q)objcopy $(foreach call,$(FAULTS),--redefine-sym $(call)=faulty_$(call)) $< $@
+
 # It lies with the requests, and needs nothing of libfuse.
 $(BUILD)/tests/test_nodeid: $(BUILD)/fs/fuse/nodeid.o
 

@@ -188,7 +188,11 @@ static int finish_size(struct reservation *r)
         return error;
     end = store_round_up(r->store, size);
     error = write_zeros(r->fd, size, end < r->target ? end : r->target);
-    return error ? error : resize(r->fd, r->target);
+    if (!error)
+        error = resize(r->fd, r->target);
+    if (error)
+        resize(r->fd, size); /* the zeros have made it longer */
+    return error;
 }
 
 static int settle(struct reservation *r)

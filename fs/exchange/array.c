@@ -34,18 +34,12 @@ static uint32_t facts_about(const struct slot *slot, enum handshake_event event,
 }
 
 /*
- * A published segment that is written again (a result moved here) must have no user: nobody's pages change.
+ * Whether a published segment that is to be written again (a result moved here) has another user: nobody's
+ * pages change.
  */
-static int reclaim_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
+static bool is_read_elsewhere(struct exchange *exchange, struct segment *segment)
 {
-    struct segment *segment = slot->segments[side];
-
-    if (!segment || !segment->published)
-        return 0;
-    if (segment->names > 1 || segment->handles > 0 || segment_in_use(exchange->arena, segment))
-        return -EBUSY;
-    segment->published = false;
-    return 0;
+    return segment->names > 1 || segment->handles > 0 || segment_in_use(exchange->arena, segment);
 }
 
 /* The process that holds the worker's post is at work in this round. */
@@ -57,17 +51,42 @@ static void confirm_worker(struct slot *slot, const struct caller *caller)
 }
 
 /*
- * Judges an event that wants to write an array, and takes the step. handle: through which the caller writes
- * already, or NULL. Returns 0 with a segment to write to, -ESTALE if the array is no more what the caller
- * knows by `identity`, WAIT_FOR_PEER, or a refusal.
+ * A step that was judged, and the segment that the array has once it is taken. A refused call changes
+ * nothing: all that can fail is done in between, and the step comes last.
  */
-static int begin(struct exchange *exchange, struct slot *slot, enum record_side side,
-                 enum handshake_event event, const struct caller *caller, const struct handle *handle,
-                 uint64_t identity)
+struct prepared {
+    struct handshake_step step;
+    struct segment *segment;
+    bool is_fresh; /* it is not the slot's yet: its name is ours */
+};
+
+static const char *what_is_lacking(int result)
+{
+    switch (-result) {
+    case EDQUOT:
+        return over_quota;
+    case EMFILE:
+    case ENFILE:
+        return "the daemon has no file descriptor left: raise its limit of open files (LimitNOFILE=)";
+    case ENOMEM:
+        return "the daemon has no memory left";
+    case ENOSPC:
+        return "the arena is full";
+    default:
+        return "the arena cannot give the array its pages";
+    }
+}
+
+/* Judges an event that opens or resizes an array. Returns 0, WAIT_FOR_PEER or a refusal. */
+static int prepare(struct exchange *exchange, struct slot *slot, enum record_side side,
+                   enum handshake_event event, const struct caller *caller, const struct handle *handle,
+                   struct prepared *prepared)
 {
     struct handshake_step step = step_judge(exchange, slot, event, facts_about(slot, event, caller, handle));
+    struct segment *segment = step.effects & EFFECT_FRESH_INPUT ? NULL : slot->segments[side];
     int result;
 
+    *prepared = (struct prepared){.step = step, .segment = segment, .is_fresh = !segment};
     if (step.verdict == VERDICT_WAIT && exchange->limits.no_waiting)
         return refuse_event(exchange, slot, caller, event, -EAGAIN, step.reason);
     if (step.verdict == VERDICT_WAIT)
@@ -80,25 +99,40 @@ static int begin(struct exchange *exchange, struct slot *slot, enum record_side 
         }
         return -step.error;
     }
-    if (step.checks & CHECK_INPUT_UNREAD) {
-        result = reclaim_segment(exchange, slot, side);
-        if (result < 0)
-            return refuse_event(exchange, slot, caller, event, result,
-                                handshake_check_reason(CHECK_INPUT_UNREAD));
-    }
-    if (!(step.effects & EFFECT_FRESH_INPUT)) {
-        result = step_need_segment(exchange, slot, side);
-        if (result < 0)
-            return refuse_event(exchange, slot, caller, event, result,
-                                result == -EDQUOT ? over_quota : "the arena is full");
-    }
+    if (segment && segment->published && step.checks & CHECK_INPUT_UNREAD &&
+        is_read_elsewhere(exchange, segment))
+        return refuse_event(exchange, slot, caller, event, -EBUSY,
+                            handshake_check_reason(CHECK_INPUT_UNREAD));
+    if (segment)
+        return 0;
+    result = step_make_segment(exchange, slot, side, &prepared->segment);
+    return result < 0 ? refuse_event(exchange, slot, caller, event, result, what_is_lacking(result)) : 0;
+}
+
+static void abandon(struct exchange *exchange, const struct prepared *prepared)
+{
+    if (prepared->is_fresh)
+        segment_unname(exchange->arena, prepared->segment);
+}
+
+/* Takes the step; the caller runs the queue. */
+static void take(struct exchange *exchange, struct slot *slot, enum record_side side,
+                 const struct caller *caller, const struct prepared *prepared)
+{
+    const struct handshake_step *step = &prepared->step;
+    bool is_change = step_is_change(slot, step);
+
     confirm_worker(slot, caller);
-    if (step_is_change(slot, &step)) {
-        step_apply(exchange, slot, &step);
-        run_all(exchange);
+    if (step->checks & CHECK_INPUT_UNREAD && prepared->segment->published) {
+        prepared->segment->published = false;
+        prepared->segment->synced = false;
     }
-    return step_array_identity(exchange, slot, side) != identity ? -ESTALE
-                                                                 : step_need_segment(exchange, slot, side);
+    if (is_change)
+        step_take(exchange, slot, step);
+    if (prepared->is_fresh)
+        step_put_segment(slot, side, prepared->segment);
+    if (is_change)
+        step_announce(exchange, slot, step);
 }
 
 int array_open(struct exchange *exchange, struct slot *slot, struct handle *handle,
@@ -106,16 +140,28 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
 {
     enum record_side side = slot_file_side(handle->file);
     enum handshake_event event = array_open_event(side, handle->access);
-    struct segment *segment;
-    int result = begin(exchange, slot, side, event, caller, NULL, identity);
+    struct prepared prepared;
+    int result = prepare(exchange, slot, side, event, caller, NULL, &prepared);
 
     if (result != 0)
         return result;
-    segment = slot->segments[side];
-    result = segment_open(exchange->arena, segment);
-    if (result < 0)
-        return result;
-    handle->segment = segment;
+    result = segment_open(exchange->arena, prepared.segment);
+    if (result == 0) {
+        result = exchange->hooks.array_opening(exchange->hooks.context, prepared.segment);
+        if (result < 0)
+            segment_close(exchange->arena, prepared.segment);
+    }
+    if (result < 0) {
+        abandon(exchange, &prepared);
+        return refuse_event(exchange, slot, caller, event, result, what_is_lacking(result));
+    }
+    take(exchange, slot, side, caller, &prepared);
+    if (step_array_identity(exchange, slot, side) != identity) {
+        segment_close(exchange->arena, prepared.segment);
+        run_all(exchange);
+        return -ESTALE;
+    }
+    handle->segment = prepared.segment;
     handle->side = side;
     handle->number = slot->arrays[side].number;
     handle->process = caller->process;
@@ -124,12 +170,10 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
         slot->dated[side] = 0; /* what is written now may be unseen, but for its end */
         if (side == RECORD_SIDE_INPUT)
             slot->filler = handle->process;
-        if (!LIST_EMPTY(&slot->waiters)) {
-            wait_queue(exchange,
-                       slot); /* its own reader may be parked, or a publisher that is too early now */
-            run_all(exchange);
-        }
+        if (!LIST_EMPTY(&slot->waiters)) /* its own reader, or a publisher that is too early now */
+            wait_queue(exchange, slot);
     }
+    run_all(exchange);
     return 0;
 }
 
@@ -151,11 +195,16 @@ void array_close(struct exchange *exchange, struct handle *handle)
 
 /* --- sizes --- */
 
-/* One reservation on its way. The slot may be gone or in another round when it ends. */
+/*
+ * One reservation on its way. The slot may be gone or in another round when it ends. If the array comes to be
+ * by it, the pages are there before the step is taken.
+ */
 struct sizing {
     struct exchange *exchange;
     uint32_t index;
-    uint64_t serial; /* the array's */
+    uint64_t serial;       /* the array's */
+    struct segment *fresh; /* it is to be the array's; NULL: the array has one */
+    struct caller caller;
     enum record_side side;
     enum reserve_mode mode;
     uint64_t size;
@@ -171,13 +220,26 @@ static struct slot *sizing_slot(const struct sizing *sizing)
     return slot && slot->arrays[sizing->side].serial == sizing->serial ? slot : NULL;
 }
 
+static enum handshake_event resize_event(enum record_side side)
+{
+    return side == RECORD_SIDE_INPUT ? EVENT_RESIZE_INPUT : EVENT_RESIZE_RESULT;
+}
+
+static void told_already(void *context, int result)
+{
+    (void)context;
+    (void)result;
+}
+
 /* Tells the caller, and has the requests looked at that wait in the slot for the reservation to end. */
 static void sizing_end(struct sizing *sizing, int result)
 {
     struct exchange *exchange = sizing->exchange;
     struct slot *slot = sizing_slot(sizing);
 
-    if (slot && --slot->sizing[sizing->side] == 0 && !LIST_EMPTY(&slot->waiters))
+    if (sizing->fresh)
+        segment_unname(exchange->arena, sizing->fresh);
+    else if (slot && --slot->sizing[sizing->side] == 0 && !LIST_EMPTY(&slot->waiters))
         wait_queue(exchange, slot);
     sizing->done(sizing->context, result);
     free(sizing);
@@ -186,9 +248,36 @@ static void sizing_end(struct sizing *sizing, int result)
 
 static void sizing_failed(struct sizing *sizing, struct slot *slot, int result, const char *reason)
 {
-    refuse_operation(sizing->exchange, slot, &(struct caller){.process = slot->filler}, "reserve space",
-                     result, reason);
+    refuse_operation(sizing->exchange, slot, &sizing->caller, "reserve space", result, reason);
     sizing_end(sizing, result);
+}
+
+/*
+ * The pages are there: the step is judged again, since others have been served meanwhile. Whatever they made
+ * of the array is resized instead, if it still may be.
+ */
+static void take_sized(struct sizing *sizing, struct slot *slot)
+{
+    struct exchange *exchange = sizing->exchange;
+    enum record_side side = sizing->side;
+    enum handshake_event event = resize_event(side);
+    struct prepared now = {.segment = sizing->fresh, .is_fresh = true};
+    struct segment *has;
+
+    now.step = step_judge(exchange, slot, event, facts_about(slot, event, &sizing->caller, NULL));
+    has = now.step.effects & EFFECT_FRESH_INPUT ? NULL : slot->segments[side];
+    if (now.step.verdict != VERDICT_PROCEED || has) {
+        array_resize(exchange, slot, side, NULL, &sizing->caller, sizing->mode, sizing->size, sizing->done,
+                     sizing->context);
+        sizing->done = told_already;
+    } else {
+        take(exchange, slot, side, &sizing->caller, &now);
+        slot_touch(slot, slot_file_of_side(side));
+        sizing->fresh = NULL;
+        slot->sizing[side]++; /* which the end takes back */
+        sizing->serial = slot->arrays[side].serial;
+    }
+    sizing_end(sizing, 0);
 }
 
 static void sizing_done(void *context, int result)
@@ -203,49 +292,60 @@ static void sizing_done(void *context, int result)
         sizing_end(sizing, result);
         return;
     }
+    if (result == 0 && sizing->fresh) {
+        take_sized(sizing, slot);
+        return;
+    }
     if (result == 0) {
         if (sizing->mode != RESERVE_PAGES) /* which fills holes, and changes nothing that a reader sees */
             slot_touch(slot, sizing->side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN);
         sizing_end(sizing, 0);
         return;
     }
-    quota_charge(exchange->quota, slot->segments[sizing->side], slot->uid, sizing->charged, 0);
+    if (!sizing->fresh)
+        quota_charge(exchange->quota, slot->segments[sizing->side], slot->uid, sizing->charged, 0);
     arena_usage(exchange->arena, &usage);
     snprintf(reason, sizeof(reason), "%llu bytes do not fit: %llu of %llu are in use",
              (unsigned long long)sizing->size, (unsigned long long)usage.used,
              (unsigned long long)usage.capacity);
-    sizing_failed(sizing, slot, result, reason);
+    sizing_failed(sizing, slot, result, result == -ENOSPC ? reason : what_is_lacking(result));
 }
 
+/* fresh: as in struct sizing, whose name is given away, or NULL. */
 static void start_sizing(struct exchange *exchange, struct slot *slot, enum record_side side,
-                         enum reserve_mode mode, uint64_t size, void (*done)(void *context, int result),
-                         void *context)
+                         struct segment *fresh, const struct caller *caller, enum reserve_mode mode,
+                         uint64_t size, void (*done)(void *context, int result), void *context)
 {
-    struct segment *segment = slot->segments[side];
+    struct segment *segment = fresh ? fresh : slot->segments[side];
     struct sizing *sizing = calloc(1, sizeof(*sizing));
     uint64_t charge = size;
     int result;
 
     if (!sizing) {
+        if (fresh)
+            segment_unname(exchange->arena, fresh);
         done(context, -ENOMEM);
         return;
     }
     *sizing = (struct sizing){.exchange = exchange,
                               .index = slot_index(exchange->slots, slot),
                               .serial = slot->arrays[side].serial,
+                              .fresh = fresh,
+                              .caller = *caller,
                               .side = side,
                               .mode = mode,
                               .size = size,
                               .charged = segment->charged,
                               .done = done,
                               .context = context};
-    slot->sizing[side]++;
+    if (!fresh)
+        slot->sizing[side]++;
     /* Only a resize can make it smaller. */
     if (mode != RESERVE_RESIZE && segment->charged > size)
         charge = segment->charged;
     result = account_charge(exchange, segment, slot->uid, charge);
     if (result < 0)
-        sizing_failed(sizing, slot, result, over_quota);
+        sizing_failed(sizing, slot, result, what_is_lacking(result));
     else
         reserve_pages(exchange->arena, segment, mode, size, sizing_done, sizing);
 }
@@ -254,18 +354,24 @@ void array_resize(struct exchange *exchange, struct slot *slot, enum record_side
                   const struct caller *caller, enum reserve_mode mode, uint64_t size,
                   void (*done)(void *context, int result), void *context)
 {
-    enum handshake_event event = side == RECORD_SIDE_INPUT ? EVENT_RESIZE_INPUT : EVENT_RESIZE_RESULT;
-    uint64_t identity = step_array_identity(exchange, slot, side);
+    enum handshake_event event = resize_event(side);
+    struct prepared prepared;
     int result;
 
     if (handle && handle->segment != slot->segments[side])
         result = refuse_event(exchange, slot, caller, event, -EBUSY, "the handle is of an earlier round");
     else
-        result = begin(exchange, slot, side, event, caller, handle, identity);
-    if (result != 0)
+        result = prepare(exchange, slot, side, event, caller, handle, &prepared);
+    if (result != 0) {
         done(context, result);
-    else
-        start_sizing(exchange, slot, side, mode, size, done, context);
+        return;
+    }
+    if (!prepared.is_fresh) {
+        take(exchange, slot, side, caller, &prepared);
+        run_all(exchange);
+    }
+    start_sizing(exchange, slot, side, prepared.is_fresh ? prepared.segment : NULL, caller, mode, size, done,
+                 context);
 }
 
 static bool writable_now(const struct slot *slot, enum record_side side)
@@ -290,7 +396,8 @@ void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_
     if (result < 0)
         done(context, result);
     else
-        start_sizing(exchange, slot, side, RESERVE_PAGES, size, done, context);
+        start_sizing(exchange, slot, side, NULL, &(struct caller){.process = slot->filler}, RESERVE_PAGES,
+                     size, done, context);
 }
 
 /* Whether the handle's array is still the slot's, and is to be written. */
@@ -330,8 +437,8 @@ void array_reserve_write(struct exchange *exchange, struct handle *handle, size_
     if (!is_current(handle))
         done(context, -ESTALE);
     else
-        start_sizing(exchange, handle->slot, handle->side, RESERVE_GROW, (uint64_t)offset + size, done,
-                     context);
+        start_sizing(exchange, handle->slot, handle->side, NULL, &(struct caller){.process = handle->process},
+                     RESERVE_GROW, (uint64_t)offset + size, done, context);
 }
 
 bool array_may_write_unseen(struct exchange *exchange, struct segment *segment)

@@ -74,11 +74,15 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
     slot_destroy(exchange->slots, slot);
 }
 
-void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid)
+int exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid)
 {
     if (uid != slot->uid) {
+        /* The one thing that can fail; once the user has an account, bytes can be put on it. */
+        int result = quota_add_slot(exchange->quota, uid, UINT32_MAX);
+
+        if (result < 0)
+            return result;
         quota_drop_slot(exchange->quota, slot->uid);
-        quota_add_slot(exchange->quota, uid, UINT32_MAX);
         account_drop_slot(exchange, slot);
         account_add_slot(exchange, slot, uid);
         for (int side = 0; side < 2; side++) {
@@ -88,6 +92,7 @@ void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid
         }
     }
     slot_chown(slot, uid, gid);
+    return 0;
 }
 
 int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller)

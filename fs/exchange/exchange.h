@@ -34,7 +34,8 @@ int exchange_mkdir(struct exchange *exchange, const char *name, const struct cal
                    struct slot **slot);
 /* Ends waits with ECANCELED; followers that wait fail; open handles keep their pages. */
 void exchange_remove(struct exchange *exchange, struct slot *slot);
-void exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid);
+/* -ENOMEM. */
+int exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid);
 /* A reader has had the outcome of the round. */
 void exchange_outcome_read(struct exchange *exchange, struct slot *slot);
 /* unlink of data.bin, result.bin or metadata.bin. */

@@ -140,6 +140,18 @@ static uint64_t size_hint(const struct exchange *exchange, const struct slot *sl
     return exchange->last_size[side]; /* slots come and go, jobs stay alike */
 }
 
+int step_make_segment(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                      struct segment **segment)
+{
+    return segment_create(exchange->arena, size_hint(exchange, slot, side), segment);
+}
+
+void step_put_segment(struct slot *slot, enum record_side side, struct segment *segment)
+{
+    slot->segments[side] = segment;
+    slot->arrays[side].segment_id = segment->id;
+}
+
 int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment;
@@ -147,12 +159,10 @@ int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_
 
     if (slot->segments[side])
         return 0;
-    result = segment_create(exchange->arena, size_hint(exchange, slot, side), &segment);
-    if (result < 0)
-        return result;
-    slot->segments[side] = segment;
-    slot->arrays[side].segment_id = segment->id;
-    return 0;
+    result = step_make_segment(exchange, slot, side, &segment);
+    if (result == 0)
+        step_put_segment(slot, side, segment);
+    return result;
 }
 
 int step_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t *size,
@@ -182,8 +192,7 @@ void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side s
         return;
     segment_name(segment);
     slot->arrays[side].borrowed = 1;
-    slot->segments[side] = segment;
-    slot->arrays[side].segment_id = segment->id;
+    step_put_segment(slot, side, segment);
 }
 
 uint64_t step_outcome(const struct slot *slot)

@@ -49,7 +49,12 @@ void step_unshare(struct exchange *exchange, struct slot *slot);
 /* The array's size and allocated bytes; both 0 without a segment. */
 int step_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t *size,
                     uint64_t *allocated);
-/* Makes sure that the array has a segment, an empty one if it had none. -ENOSPC. */
+/* A segment that may become this array's; until then the caller has its name. -ENOSPC, -EMFILE, -ENOMEM. */
+int step_make_segment(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                      struct segment **segment);
+/* The array, which has none, gets it with its name. */
+void step_put_segment(struct slot *slot, enum record_side side, struct segment *segment);
+/* Makes sure that the array has a segment, an empty one if it had none. Errors as step_make_segment's. */
 int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side);
 /* Gives the array the segment of another one (one name more). */
 void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, struct slot *from,

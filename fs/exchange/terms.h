@@ -23,6 +23,11 @@ struct exchange_hooks {
     void (*slot_vanished)(void *context, const char *name);
     /* The slot is about to go, its handles are still in it. */
     void (*slot_removing)(void *context, struct slot *slot);
+    /*
+     * A client is about to open an array: whatever the kernel has to be told of the segment first. 0 or
+     * -errno, which refuses the open.
+     */
+    int (*array_opening)(void *context, struct segment *segment);
     /* The slot has lost its `source` because that is being removed: its directory has another time. */
     void (*source_removed)(void *context, struct slot *slot);
     void *context;

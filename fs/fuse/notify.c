@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/notify.h"
 
+#include "base/log.h"
 #include "exchange/step.h"
 #include "fuse/nodeid.h"
 #include <stdlib.h>
+#include <string.h>
 
 void notify_attributes(struct request_ops *ops, struct slot *slot)
 {
@@ -149,11 +151,29 @@ static void slot_removing(void *context, struct slot *slot)
     answer_polls(slot);
 }
 
+/* One backing id per segment for life: a second one would give EIO to who has it open under the first. */
+static int array_opening(void *context, struct segment *segment)
+{
+    const struct request_ops *ops = context;
+    int id;
+
+    if (exchange_data_path(ops->exchange) != DATA_PATH_PASSTHROUGH || segment->backing_id)
+        return 0;
+    id = transport_backing_open(ops->transport, segment->fd);
+    if (id < 0) {
+        log_error("cannot register a segment for passthrough: %s", strerror(-id));
+        return id;
+    }
+    segment->backing_id = id;
+    return 0;
+}
+
 const struct exchange_hooks notify_hooks = {
     .record_changed = record_changed,
     .array_replaced = array_replaced,
     .slot_vanished = slot_vanished,
     .slot_removing = slot_removing,
+    .array_opening = array_opening,
     .source_removed = source_removed,
 };
 

@@ -157,14 +157,17 @@ static int set_root(struct request_ops *ops, const struct stat *st, int mask)
     return 0;
 }
 
-static void set_owner_and_mode(struct request_ops *ops, const struct nodeid_target *inode,
-                               const struct stat *st, int mask)
+static int set_owner_and_mode(struct request_ops *ops, const struct nodeid_target *inode,
+                              const struct stat *st, int mask)
 {
     struct slot *slot = inode->slot;
+    int result = 0;
 
     if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-        exchange_chown(ops->exchange, slot, mask & FUSE_SET_ATTR_UID ? st->st_uid : slot->uid,
-                       mask & FUSE_SET_ATTR_GID ? st->st_gid : slot->gid);
+        result = exchange_chown(ops->exchange, slot, mask & FUSE_SET_ATTR_UID ? st->st_uid : slot->uid,
+                                mask & FUSE_SET_ATTR_GID ? st->st_gid : slot->gid);
+    if (result < 0)
+        return result;
     if (mask & FUSE_SET_ATTR_MODE) {
         if (inode->file == SLOT_DIRECTORY)
             slot_chmod(slot, st->st_mode);
@@ -178,6 +181,7 @@ static void set_owner_and_mode(struct request_ops *ops, const struct nodeid_targ
         step_unshare(ops->exchange, slot);
         notify_attributes(ops, slot);
     }
+    return 0;
 }
 
 static int set_small_size(struct request_ops *ops, const struct nodeid_target *inode, off_t size)
@@ -217,11 +221,12 @@ void ops_attr_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, in
         result = -EPERM;
     if (result == 0 && mask & FUSE_SET_ATTR_SIZE && slot_files_row(inode.file)->kind != SLOT_FILES_ARRAY)
         result = set_small_size(ops, &inode, st->st_size);
+    if (result == 0)
+        result = set_owner_and_mode(ops, &inode, st, mask);
     if (result < 0) {
         request_reply(request, result);
         return;
     }
-    set_owner_and_mode(ops, &inode, st, mask);
     if (mask & (SET_ACCESSED | SET_MODIFIED))
         set_times_of_file(&inode, st, mask);
     if (!(mask & FUSE_SET_ATTR_SIZE) || slot_files_row(inode.file)->kind != SLOT_FILES_ARRAY) {

@@ -47,26 +47,6 @@ static void handle_free(struct request_ops *ops, struct handle *handle)
     request_handle_free(ops, handle);
 }
 
-/* One backing id per segment for life: a second one would give EIO to who has it open under the first. */
-static int array_backing(struct request_ops *ops, struct handle *handle, int32_t *backing_id)
-{
-    struct segment *segment = handle->segment;
-
-    *backing_id = 0;
-    if (exchange_data_path(ops->exchange) != DATA_PATH_PASSTHROUGH)
-        return 0;
-    if (!segment->backing_id) {
-        int id = transport_backing_open(ops->transport, segment->fd);
-        if (id < 0) {
-            log_error("cannot register a segment for passthrough: %s", strerror(-id));
-            return id;
-        }
-        segment->backing_id = id;
-    }
-    *backing_id = segment->backing_id;
-    return 0;
-}
-
 /*
  * A record page's registration. The kernel may still be about to act on the answer to another open: it needs
  * the id until the last handle goes, and handles may outlive the slot.
@@ -160,14 +140,12 @@ static bool sees_writes(const struct parked *parked)
 /* The array is open: the last half of an open, at once or after waiting. */
 static void finish_open(struct parked *parked, int result)
 {
-    int32_t backing_id = 0;
-
-    if (result == 0)
-        result = array_backing(parked->ops, parked->handle, &backing_id);
     if (result < 0) {
         request_reply(parked->request, result);
         handle_free(parked->ops, parked->handle);
     } else {
+        int32_t backing_id = parked->handle->segment->backing_id; /* 0 on the page-cache path */
+
         /* Pages stay valid from open to open: all changes pass through this inode. Passthrough keeps none. */
         parked->fi.keep_cache = backing_id == 0;
         parked->fi.direct_io = backing_id != 0 && sees_writes(parked);

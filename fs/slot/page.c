@@ -72,6 +72,16 @@ static void wake(char *map)
     syscall(SYS_futex, map + offsetof(struct record, change), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+/* A file that was made for an open that is refused after all must go: nobody else knows of it. */
+static int give_up(struct arena *arena, const struct slot *slot, int fd, int result)
+{
+    if (fd >= 0)
+        close(fd);
+    if (!slot->page_exists)
+        arena_file_unlink(arena, name_of(slot).text);
+    return result;
+}
+
 int page_open(struct arena *arena, struct slot *slot)
 {
     if (slot->page_handles == 0) {
@@ -79,13 +89,10 @@ int page_open(struct arena *arena, struct slot *slot)
         void *map;
 
         if (fd < 0)
-            return fd;
+            return give_up(arena, slot, -1, fd);
         map = map_file(fd);
-        if (map == MAP_FAILED) {
-            int result = -errno;
-            close(fd);
-            return result;
-        }
+        if (map == MAP_FAILED)
+            return give_up(arena, slot, fd, -errno);
         if (!slot->page_exists) {
             store(fd, &slot->record);
             ledger_file_resized(arena, 0, RECORD_SIZE);

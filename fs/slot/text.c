@@ -74,6 +74,22 @@ ssize_t text_read(struct arena *arena, const struct slot *slot, enum slot_file f
     return got;
 }
 
+/* A text without bytes has no file: nobody would remove it. */
+static void remove_empty(struct arena *arena, const struct slot *slot, enum slot_file file)
+{
+    if (text_size(slot, file) == 0)
+        arena_file_unlink(arena, name_of(slot, file).text);
+}
+
+static int create(struct arena *arena, const struct slot *slot, enum slot_file file)
+{
+    int fd = arena_file_open(arena, name_of(slot, file).text, O_RDWR | O_CREAT);
+
+    if (fd < 0)
+        remove_empty(arena, slot, file);
+    return fd;
+}
+
 ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, const void *buffer,
                    size_t size, off_t offset)
 {
@@ -87,7 +103,7 @@ ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, 
         return 0;
     if (!ledger_has_text_room(arena, *current, (uint64_t)offset + size))
         return -ENOSPC;
-    fd = arena_file_open(arena, name_of(slot, file).text, O_RDWR | O_CREAT);
+    fd = create(arena, slot, file);
     if (fd < 0)
         return fd;
     put = pwrite(fd, buffer, size, offset);
@@ -100,6 +116,8 @@ ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, 
     close(fd);
     if (put > 0)
         slot_touch(slot, file);
+    else
+        remove_empty(arena, slot, file);
     return put;
 }
 
@@ -115,12 +133,15 @@ int text_resize(struct arena *arena, struct slot *slot, enum slot_file file, uin
         return 0;
     if (!ledger_has_text_room(arena, *current, size))
         return -ENOSPC;
-    slot_touch(slot, file);
     if (size == 0) {
+        result = arena_file_unlink(arena, name_of(slot, file).text);
+        if (result < 0 && result != -ENOENT)
+            return result;
         set_size(arena, current, 0);
-        return arena_file_unlink(arena, name_of(slot, file).text);
+        slot_touch(slot, file);
+        return 0;
     }
-    fd = arena_file_open(arena, name_of(slot, file).text, O_RDWR | O_CREAT);
+    fd = create(arena, slot, file);
     if (fd < 0)
         return fd;
     if (ftruncate(fd, (off_t)size) < 0)
@@ -128,5 +149,9 @@ int text_resize(struct arena *arena, struct slot *slot, enum slot_file file, uin
     else
         set_size(arena, current, (uint32_t)size);
     close(fd);
+    if (result == 0)
+        slot_touch(slot, file);
+    else
+        remove_empty(arena, slot, file);
     return result;
 }

@@ -255,3 +255,21 @@ def test_a_long_text_is_what_it_was_when_opened(path: str) -> None:
             assert b"".join(iter(lambda: file.read(4096), b"")) == text
         assert (daemon.path / ".pyrmap" / "graph").read_bytes() != text
         assert number(status(daemon.path)["slots"]) == 399
+
+
+def test_no_descriptor_left(path: str) -> None:
+    """The daemon has none for an open: that changes nothing, and the next one works."""
+    with mounted(path) as daemon:
+        slot = Slot.make(daemon.path, "job").bring("READY")
+        before = {key: slot.text[key] for key in ("flag", "state", "round", "input_length")}
+        limits = resource.prlimit(daemon.server, resource.RLIMIT_NOFILE)
+        resource.prlimit(daemon.server, resource.RLIMIT_NOFILE, (3, limits[1]))
+        with refused(errno.EMFILE):
+            os.open(slot / "result.bin", os.O_RDWR)
+        with refused(errno.EMFILE):
+            os.truncate(slot / "result.bin", 8)
+        resource.prlimit(daemon.server, resource.RLIMIT_NOFILE, limits)
+        assert {key: slot.text[key] for key in before} == before
+        assert "EMFILE" in slot.text["refused"] and "descriptor" in slot.text["refused"]
+        os.close(os.open(slot / "result.bin", os.O_RDWR))
+        assert slot.text["state"].startswith("COMPUTING")

@@ -42,6 +42,19 @@ static void slot_vanished(void *context, const char *name)
     strcpy(world->vanished[world->vanished_count++], name);
 }
 
+/* As the kernel registers a backing file: once for each. */
+static int array_opening(void *context, struct segment *segment)
+{
+    struct world *world = context;
+
+    if (world->exchange->data_path == DATA_PATH_PASSTHROUGH && !segment->backing_id) {
+        if (world->cannot_register)
+            return -world->cannot_register;
+        segment->backing_id = ++world->registered;
+    }
+    return 0;
+}
+
 static void source_removed(void *context, struct slot *slot)
 {
     struct world *world = context;
@@ -83,8 +96,8 @@ struct world_options world_defaults(void)
 
 static void begin(struct world *world, enum exchange_data_path data_path)
 {
-    const struct exchange_hooks hooks = {record_changed, array_replaced, slot_vanished,
-                                         slot_removing,  source_removed, world};
+    const struct exchange_hooks hooks = {record_changed, array_replaced, slot_vanished, slot_removing,
+                                         array_opening,  source_removed, world};
     char error[ARENA_ERROR_MAX];
 
     ck_assert_int_eq(loop_init(&world->loop), 0);

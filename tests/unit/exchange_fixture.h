@@ -41,6 +41,8 @@ struct world {
     char vanished[VANISHED_MAX][SLOT_NAME_MAX + 1];
     int vanished_count;
     int sources_removed;
+    int registered;      /* segments */
+    int cannot_register; /* an errno: what the next one is refused with; 0: it is not */
 };
 
 struct world_options {

@@ -143,6 +143,7 @@ START_TEST(test_reservation_under_way)
 
     begin(&world, ARENA_MEMFD, (enum exchange_data_path)_i, 64 * MIB);
     slot = world_slot(&world, "job");
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, 8), 0);
     array_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE, FAR, no_answer,
                  &answer);
     parked = world_park_working(&world, slot, RECORD_FLAG_INPUT);
