@@ -93,6 +93,17 @@ class Run:
         if verb == "rename":
             # A parked open that finds a new inode is looked up again, by the name under which it was made.
             return arguments[0] not in model.slots or not model.slots[arguments[0]].waiters
+        # In the middle of a chain a result can be gone, and the next round failed, before a parked open that finds a
+        # new inode was looked up again: what it gets then is nobody's to say.
+        if verb == "park" and arguments[2] == "result.bin" and arguments[1] in model.slots:
+            slot = model.slots[arguments[1]]
+            if slot.source and slot.followers_of("result.bin"):
+                return False
+        if verb == "symlink":
+            named = (arguments[0], arguments[1].removeprefix("../").partition("/")[0])
+            if any(waiter.file == "result.bin" for name in named if name in model.slots
+                   for waiter in model.slots[name].waiters.values()):
+                return False
         if verb in ("park", "park_record"):
             return isinstance(self.clients[client], RemoteClient) and not model.is_waiting(arguments[0])
         return True

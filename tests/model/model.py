@@ -244,7 +244,7 @@ class Model:
         described = source.record.input if slot.source_file == "data.bin" else source.record.result
         slot.input, slot.result, slot.taken, slot.has_input = segment, Segment(), segment, True
         slot.failure = None
-        slot.is_result = slot.source_file == "result.bin" and segment.was_opened
+        slot.is_result = slot.source_file == "result.bin"
         slot.record = replace(slot.record, input=described, result=Array(0))
         self.enter(slot, "READY")
 
@@ -273,7 +273,7 @@ class Model:
         segment = slot.segment(file)
         if segment.published and (segment.readers or self.names(segment) > 1):
             raise Refused("EBUSY")  # a result that was moved here: nobody's pages change under them
-        segment.published, segment.was_opened = False, True
+        segment.published = False
         self.enter(slot, state)
         return segment
 

@@ -13,7 +13,6 @@ class Segment:
     """The bytes behind an array in one round, and who has it open."""
     content: bytearray = field(default_factory=bytearray)
     published: bool = False
-    was_opened: bool = False  # for writing; of what never was, there are no pages
     readers: set[object] = field(default_factory=set)
     handles: dict[object, int] = field(default_factory=dict)   # writable handles: handle -> client
     mappings: dict[object, int] = field(default_factory=dict)  # writable mappings: mapping -> client
