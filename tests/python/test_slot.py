@@ -349,8 +349,8 @@ def test_garbage_in_cycles_does_not_fill_the_arena(data_path: str, written: str)
                     slot.produce(shape=size)[:] = number
                 slot.publish()
                 with Slot(slot.path) as worker:
-                    cycle = [worker.input()]
-                    assert cycle[0][-1] == number
+                    cycle: list[object] = [worker.input()]
+                    assert worker.input()[-1] == number
                     worker.publish([number])
                 assert slot.result().tolist() == [number]
                 cycle.append(cycle)

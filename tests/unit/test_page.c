@@ -214,7 +214,8 @@ START_TEST(test_sleepers_at_the_end)
     struct world world;
     struct slot *slot;
     pthread_t thread;
-    enum { REMOVED, ENDED, KILLED } how = _i / 4;
+    enum { REMOVED, ENDED, KILLED };
+    int how = _i / 4;
 
     options.kind = kinds[_i % 2];
     ck_assert(world_try_begin(&world, &options));
