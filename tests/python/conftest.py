@@ -18,7 +18,7 @@ if importlib.util.find_spec("pyrmap") is None:
     sys.path.insert(0, str(ROOT / "packaging" / "python" / "src"))
 
 from pyrmap import Slot  # noqa: E402
-from serving import Server  # noqa: E402
+from serving import Keeper, Server  # noqa: E402
 
 # Root tests both data paths; any other user has the page cache only, through fusermount3.
 PATHS = (PASSTHROUGH, PAGE_CACHE) if os.geteuid() == 0 else (PAGE_CACHE,)
@@ -70,4 +70,11 @@ def worker(job: Path) -> Iterator[Slot]:
 def server() -> Iterator[Server]:
     """A warm server of the test's own."""
     with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def keeper(job: Path) -> Iterator[Keeper]:
+    """The workers of the test's slot."""
+    with Keeper(job) as running:
         yield running

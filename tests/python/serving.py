@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The warm server and scripts, as R and a shell start them."""
+"""The warm server, workers and scripts, as R and a shell start them."""
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -48,14 +49,13 @@ def children(pid: int) -> list[int]:
         return []
 
 
-class Server:
-    """python3 -m pyrmap.server with its three pipes; output is collected as it arrives."""
+class Program:
+    """A program in Python; its output is collected as it arrives."""
 
-    def __init__(self, **variables: str) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "pyrmap.server"], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(**variables))
-        assert self.process.stdin and self.process.stdout and self.process.stderr
-        self.commands: IO[bytes] = self.process.stdin
+    def __init__(self, command: list[str], variables: dict[str, str], stdin: int = subprocess.DEVNULL) -> None:
+        self.process = subprocess.Popen([sys.executable, *command], stdin=stdin, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, env=environment(**variables))
+        assert self.process.stdout and self.process.stderr
         self._text = {1: b"", 2: b""}
         self._readers = [threading.Thread(target=self._collect, args=(number, stream), daemon=True)
                          for number, stream in ((1, self.process.stdout), (2, self.process.stderr))]
@@ -76,6 +76,25 @@ class Server:
         """What has arrived on standard error so far."""
         return self._text[2].decode()
 
+    def collected(self) -> int:
+        """The exit status, when it has ended and all of its output is there."""
+        status = self.process.wait(20)
+        for reader in self._readers:
+            reader.join()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        return status
+
+
+class Server(Program):
+    """python3 -m pyrmap.server with its three pipes."""
+
+    def __init__(self, **variables: str) -> None:
+        super().__init__(["-m", "pyrmap.server"], variables, subprocess.PIPE)
+        assert self.process.stdin
+        self.commands: IO[bytes] = self.process.stdin
+
     def send(self, **command: object) -> None:
         self.commands.write(json.dumps(command).encode() + b"\n")
         self.commands.flush()
@@ -88,13 +107,7 @@ class Server:
     def stop(self) -> int:
         """Ends it by the end of its input and returns its exit status."""
         self.commands.close()
-        status = self.process.wait(20)
-        for reader in self._readers:
-            reader.join()
-        for stream in (self.process.stdout, self.process.stderr):
-            assert stream is not None
-            stream.close()
-        return status
+        return self.collected()
 
     def __enter__(self) -> "Server":
         return self
@@ -102,3 +115,69 @@ class Server:
     def __exit__(self, *exc: object) -> None:
         if not self.commands.closed:
             self.stop()
+
+
+class Worker(Program):
+    """python3 -m pyrmap.worker for one slot. Its parent is this process."""
+
+    def __init__(self, job: Path, *options: str, **variables: str) -> None:
+        super().__init__(["-m", "pyrmap.worker", str(job), "--parent", str(os.getpid()), *options], variables)
+
+    def stop(self) -> int:
+        """Ends it and its group, and returns its exit status."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            # It is gone, or has no group yet.
+            self.process.kill()
+        return self.collected()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+class Keeper:
+    """Starts a worker when there is something to do and none is there, as R does; the tasks stand in `task`."""
+
+    def __init__(self, job: Path, *options: str, **variables: str) -> None:
+        self.job, self.options, self.variables = job, options, variables
+        self.workers: list[Worker] = []
+
+    @property
+    def worker(self) -> Worker:
+        """The one that is there now, or was last."""
+        return self.workers[-1]
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.worker.process.pid
+
+    @property
+    def output(self) -> str:
+        """What has arrived on their standard output so far."""
+        return "".join(worker.output for worker in self.workers)
+
+    @property
+    def complaints(self) -> str:
+        """What has arrived on their standard error so far."""
+        return "".join(worker.complaints for worker in self.workers)
+
+    def run(self, job: Path | None, script: Path | str | None, function: str | None = None, *args: object,
+            **more: object) -> None:
+        """As Server.run()."""
+        assert job is None or job == self.job
+        task: dict[str, object] = {"script": script and str(script), "function": function, "args": list(args), **more}
+        (self.job / "task").write_text(json.dumps({key: value for key, value in task.items() if value is not None}))
+        if not self.workers or self.worker.process.poll() is not None:
+            self.workers.append(Worker(self.job, *self.options, **self.variables))
+
+    def __enter__(self) -> "Keeper":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for worker in self.workers:
+            worker.stop()

@@ -7,17 +7,17 @@ import faulthandler
 import os
 import sys
 
-from pyrmap import worker
+from pyrmap import run
 from pyrmap.slot import SLOT_VARIABLE
 
 
 def main() -> int:
     """Exit status 0 if the round was published, 1 if it failed, 2 for a wrong command line."""
     parser = argparse.ArgumentParser(prog="python3 -m pyrmap", description=__doc__)
-    run = parser.add_subparsers(required=True).add_parser("run", help="compute one round of a slot")
-    run.add_argument("script", help="a Python script, or SCRIPT::FUNCTION to publish what the function returns")
-    run.add_argument("argument", nargs="*", help="sys.argv of the script, or further arguments (strings) of FUNCTION")
-    run.add_argument("--slot", default=os.environ.get(SLOT_VARIABLE),
+    command = parser.add_subparsers(required=True).add_parser("run", help="compute one round of a slot")
+    command.add_argument("script", help="a Python script, or SCRIPT::FUNCTION to publish what the function returns")
+    command.add_argument("argument", nargs="*", help="sys.argv of the script, or further arguments (strings) of FUNCTION")
+    command.add_argument("--slot", default=os.environ.get(SLOT_VARIABLE),
                      help=f"the slot's directory; {SLOT_VARIABLE} if not given")
     options = parser.parse_args()
     if not options.slot:
@@ -25,7 +25,7 @@ def main() -> int:
     faulthandler.enable()
     script, _, function = options.script.partition("::")
     task = {"script": script, "function": function or None, "args": options.argument}
-    text = worker.run(worker.Run(os.path.abspath(options.slot), task))
+    text = run.run(run.Run(os.path.abspath(options.slot), task))
     sys.stderr.write(text)
     return 1 if text else 0
 

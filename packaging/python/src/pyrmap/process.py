@@ -33,8 +33,10 @@ def use_slot(slot: Slot) -> None:
 
 
 def leave_slot() -> None:
-    """Undoes use_slot()."""
+    """Undoes use_slot(). What the run did not end of its round is given up, and not done by a thread that is left."""
     global _current, _run_by
+    if _current is not None:
+        _current.leave()
     _current = None
     _run_by = 0
 
@@ -45,9 +47,14 @@ def is_run() -> bool:
 
 
 def current_slot() -> Slot:
-    """The slot that this process works on: that of PYRMAP_SLOT, opened on first use. NotASlot if there is none."""
+    """The slot that this process works on: that of PYRMAP_SLOT, opened on first use. NotASlot if there is none.
+
+    RoundCancelled in a thread that an earlier run has left behind.
+    """
     global _current, _opened_by, turn
-    if _current is None or _opened_by != os.getpid():
+    if _current is not None and _opened_by == os.getpid():
+        _current.check_thread()
+    else:
         turn = threading.RLock()
         _current = Slot()
         _opened_by = os.getpid()

@@ -7,25 +7,25 @@ what a small run costs. Playing the whole path once takes these copies out of th
 from __future__ import annotations
 
 import json
-import marshal
 import os
 import sys
 
 import numpy as np
 
-from pyrmap import process, scripts, worker
+from pyrmap import process, run
 from pyrmap.layout import RECORD_FLOAT64, RECORD_SIZE
 from pyrmap.record import DTYPES, Extent, input_step, unpack
+from pyrmap.scripts import Scripts
 from pyrmap.slot import ROUND_VARIABLE, SLOT_VARIABLE, Handles, Slot, flush_output
 from pyrmap.waiting import RecordFile
 
 _PATH = "/rehearsal"
 _SCRIPT = os.path.join(os.path.dirname(__file__), "rehearsed.py")
 TASK = {"script": _SCRIPT, "args": []}
-_ORDER = json.dumps(worker.Run(_PATH, TASK, 1))
-_CODE = marshal.dumps(scripts.compile_script(_SCRIPT))
+_ORDER = json.dumps(run.Run(_PATH, TASK, 1))
+_SCRIPTS = Scripts()
 # The process goes on after a rehearsal.
-_HOOKS = worker.Hooks(finish=flush_output, bind=Slot.watched)
+_HOOKS = run.Hooks(finish=flush_output, bind=Slot.watched)
 _EXTENT = Extent(DTYPES[RECORD_FLOAT64], (), 10, "C")
 
 # How often the server itself plays it: the interpreter adapts a function's code to what it does in its first calls.
@@ -65,7 +65,7 @@ def rehearse() -> None:
     argv, path, main = sys.argv, list(sys.path), sys.modules["__main__"]
     variables = {name: os.environ.get(name) for name in (SLOT_VARIABLE, ROUND_VARIABLE)}
     stage = Stage()
-    text = worker.run(worker.Run(*json.loads(_ORDER)), marshal.loads(_CODE), stage, _HOOKS)
+    text = run.run(run.Run(*json.loads(_ORDER)), stage, _HOOKS, _SCRIPTS)
     assert not text, text
     process.leave_slot()
     stage.close()

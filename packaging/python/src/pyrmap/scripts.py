@@ -1,73 +1,155 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running a script as it is on disk now, in a fresh module."""
+"""Running a script as it is on disk now: whole, in a fresh __main__, or as a module that stays for as long as its file does."""
 from __future__ import annotations
 
-import marshal
+import importlib
+import importlib.machinery
 import os
 import sys
-import time
 from types import CodeType, ModuleType
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
-# A file that was written this shortly before it was compiled may change again without a new time stamp.
-_SETTLED_NS = 100_000_000
+from pyrmap.imports import SETTLED_NS, Version, now_ns, version_of
 
 
-def compile_script(path: str) -> CodeType:
+def compile_script(path: str, source: Optional[bytes] = None) -> CodeType:
     """The code of a script. FileNotFoundError, SyntaxError and others as Python itself raises them."""
-    try:
-        with open(path, "rb") as file:
-            source = file.read()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no such script: {path}") from None
+    if source is None:
+        source = _read(path)
     code: CodeType = compile(source, path, "exec", dont_inherit=True)
     return code
 
 
-class ScriptCache:
-    """Compiled scripts by path, valid while a file's inode, time stamp and size stay what they were."""
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such script: {path}") from None
+
+
+class _Script:
+    """One version of a file."""
+
+    __slots__ = ("code", "module", "path", "source", "version")
+
+    def __init__(self, path: str, version: Optional[Version]) -> None:
+        self.path = path
+        self.version = version
+        # Kept while the file may change without a new time stamp.
+        self.source: Optional[bytes] = _read(path)
+        self.code = compile_script(path, self.source)
+        self.module: Optional[ModuleType] = None
+        self.settle()
+
+    def settle(self) -> None:
+        if self.version is not None and now_ns() - self.version[0] > SETTLED_NS:
+            self.source = None
+
+    def is_current(self, version: Optional[Version]) -> bool:
+        """Whether the file is still this version."""
+        if version is None or version != self.version:
+            return False
+        if self.source is not None:
+            if self.source != _read(self.path):
+                return False
+            self.settle()
+        return True
+
+
+class Scripts:
+    """Scripts that were loaded in this process, by path. Each is loaded once for each version of its file."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[tuple[int, int, int], bytes]] = {}
+        self._known: dict[str, _Script] = {}
 
-    def load(self, path: str) -> bytes:
-        """The marshalled code of a script; errors as from compile_script()."""
-        status = os.stat(path)
-        version = (status.st_ino, status.st_mtime_ns, status.st_size)
-        known = self._known.get(path)
-        if known is not None and known[0] == version:
-            return known[1]
-        code = marshal.dumps(compile_script(path))
-        if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
-            self._known[path] = (version, code)
-        return code
+    def run_main(self, path: str, arguments: list[str]) -> None:
+        """Runs a script as `python3 path arguments...` would."""
+        code = self._load(path).code
+        sys.argv = [path, *arguments]
+        _enter(path)
+        module = _new_module("__main__", path)
+        sys.modules["__main__"] = module
+        exec(code, module.__dict__)
+
+    def function(self, path: str, name: str) -> Callable[..., Any]:
+        """A function of a script that is imported under the name of its file. AttributeError if it has none such."""
+        script = self._load(path)
+        sys.argv = [path]
+        _enter(path)
+        if script.module is None:
+            self._import(script)
+        assert script.module is not None
+        module_name = script.module.__name__
+        if self._is_ours(module_name):
+            sys.modules[module_name] = script.module
+        return _function_of(script.module, path, name)
+
+    def _load(self, path: str) -> _Script:
+        try:
+            version: Optional[Version] = version_of(os.stat(path))
+        except OSError:
+            version = None
+        script = self._known.get(path)
+        if script is None or not script.is_current(version):
+            script = self._known[path] = _Script(path, version)
+        return script
+
+    def _import(self, script: _Script) -> None:
+        name = os.path.splitext(os.path.basename(script.path))[0]
+        module = _new_module(name, script.path)
+        before = sys.modules.get(name)
+        ours = self._is_ours(name)
+        if ours:
+            sys.modules[name] = module
+        try:
+            exec(script.code, module.__dict__)
+        except BaseException:
+            if ours and before is not None:
+                sys.modules[name] = before
+            elif ours:
+                sys.modules.pop(name, None)
+            raise
+        script.module = module
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether that name in sys.modules is free, or a script's: another module is left to those who import it."""
+        module = sys.modules.get(name)
+        return module is None or getattr(module, "__pyrmap_script__", False)
 
 
-def _execute(code: CodeType, name: str, path: str) -> ModuleType:
+def module_function(module: str, name: str, directory: Optional[str]) -> Callable[..., Any]:
+    """A function of a module that can be imported, last of all from a directory."""
+    if directory is not None and directory not in sys.path:
+        sys.path.append(directory)
+    return _function_of(importlib.import_module(module), module, name)
+
+
+def _new_module(name: str, path: str) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = path
     module.__dict__["__builtins__"] = __builtins__
-    sys.path.insert(0, os.path.dirname(path))
-    if name == "__main__" or name not in sys.modules:
-        sys.modules[name] = module
-    exec(code, module.__dict__)
+    if name != "__main__":
+        module.__dict__["__pyrmap_script__"] = True
     return module
 
 
-def run_main(code: CodeType, path: str, arguments: list[str]) -> None:
-    """Runs a script as `python3 path arguments...` would."""
-    sys.argv = [path, *arguments]
-    _execute(code, "__main__", path)
+def _enter(path: str) -> None:
+    """Modules are found beside the script first, also those that have just been written."""
+    directory = os.path.dirname(path)
+    sys.path.insert(0, directory)
+    finder = sys.path_importer_cache.get(directory)
+    if finder is not None and isinstance(finder, importlib.machinery.FileFinder):
+        finder.invalidate_caches()
 
 
-def load_function(code: CodeType, path: str, name: str) -> Callable[..., Any]:
-    """A function of a script that is imported under the name of its file. AttributeError if it has none such."""
-    sys.argv = [path]
-    module = _execute(code, os.path.splitext(os.path.basename(path))[0], path)
-    function = getattr(module, name, None)
+def _function_of(module: ModuleType, where: str, name: str) -> Callable[..., Any]:
+    function: Any = module
+    for part in name.split("."):
+        function = getattr(function, part, None)
     if callable(function):
         return function  # type: ignore[no-any-return]
     names = sorted(key for key, value in vars(module).items()
                    if callable(value) and getattr(value, "__module__", None) == module.__name__)
     has = f"it has {', '.join(names)}" if names else "it has no functions"
-    raise AttributeError(f"{path} has no function {name!r}; {has}")
+    raise AttributeError(f"{where} has no function {name!r}; {has}")

@@ -41,7 +41,6 @@ import gc
 import importlib
 import io
 import json
-import marshal
 import select
 import signal
 import socket
@@ -51,7 +50,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 if TYPE_CHECKING:
     from pyrmap.slot import Handles
-    from pyrmap.worker import Run
+    from pyrmap.run import Run
 
 EXIT_NO_NUMPY = 3
 PRELOAD_VARIABLE = "PYRMAP_PRELOAD"
@@ -128,9 +127,8 @@ class Server:
     """The loop over commands and children."""
 
     def __init__(self) -> None:
-        from pyrmap import rehearsal, scripts
+        from pyrmap import rehearsal
 
-        self.cache = scripts.ScriptCache()
         self.kept: dict[str, Handles] = {}
         self.workers: dict[str, Child] = {}
         self.waiting: dict[str, list[Run]] = {}
@@ -292,14 +290,7 @@ class Server:
             self._keep(slot)
 
     def _message(self, order: Run, passthrough: bool) -> bytes:
-        return json.dumps([order, passthrough]).encode() + b"\n" + self._code(order.task)
-
-    def _code(self, task: Any) -> bytes:
-        """The compiled script of a task, if the command names one that compiles; else the worker sees to it."""
-        try:
-            return self.cache.load(os.path.abspath(task["script"]))
-        except Exception:
-            return b""
+        return json.dumps([order, passthrough]).encode()
 
     def _keep(self, slot: str) -> None:
         """Opens what later runs of a slot need; if that fails the worker meets the same, and reports it."""
@@ -406,35 +397,34 @@ def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
 
 def _work(message: bytes, fds: list[int], channel: socket.socket, news: int) -> int:
     """The life of a child from its command on. Returns its exit status."""
-    from pyrmap import slot, worker
+    from pyrmap import run, slot
 
-    header, _, code = message.partition(b"\n")
-    fields, passthrough = json.loads(header)
-    order = worker.Run(*fields)
+    fields, passthrough = json.loads(message)
+    order = run.Run(*fields)
     handles = slot.Handles.adopt(order.slot, fds, passthrough) if fds else None
     callbacks = atexit._ncallbacks()
     clean = False
 
     def settle() -> None:
         nonlocal clean
-        goes_on = worker.goes_on()
+        goes_on = run.goes_on()
         clean = not goes_on and atexit._ncallbacks() <= callbacks
         if goes_on:
             tell(news, {"goes on": order.slot, "round": order.round})
         channel.sendall(_CLEAN if clean else _SETTLED)
 
-    text = worker.run(order, marshal.loads(code) if code else None, handles, worker.Hooks(settle=settle, bind=slot.Slot.watched))
+    text = run.run(order, handles, run.Hooks(settle=settle, bind=slot.Slot.watched))
     if not clean:
         channel.sendall(_SETTLED)
         # What is left to do should not compete with the next run.
         os.nice(19)
-        worker.finish()
+        run.finish()
     return 1 if text else 0
 
 
 def order_of(command: Any) -> Run:
     """A run from its command; TypeError if a field is not what it should be."""
-    from pyrmap.worker import Run
+    from pyrmap.run import Run
 
     order = Run(command["run"], command.get("task"), command.get("round"), command.get("errors"))
     if (not isinstance(order.slot, str) or not isinstance(order.round, (int, type(None)))

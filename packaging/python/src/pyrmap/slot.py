@@ -26,7 +26,7 @@ from typing import Callable, NamedTuple, Optional, Union, overload
 
 import numpy as np
 
-from pyrmap import convert, mapping
+from pyrmap import convert, mapping, threads
 from pyrmap.collecting import with_room
 from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
 from pyrmap.layout import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
@@ -147,6 +147,7 @@ class Slot:
         # The only round that this object is about.
         self._only = _round_of_run(self._handles.path)
         self._single = False
+        self._left = False
         self._named = False
         self._kept = False
         # What a run starts may end before the round does, which is the worker's.
@@ -325,6 +326,25 @@ class Slot:
         elif self._only is None:
             os.environ.pop(ROUND_VARIABLE, None)
 
+    def owned(self) -> None:
+        """Instead of bind(): this process is the slot's worker already, and runs one round after another."""
+        # A failed round may be published again.
+        Slot.last_ended.pop(self.path, None)
+        self._inherited = False
+        self._bound = True
+
+    def leave(self) -> None:
+        """Gives up the round that this object is about, for good; the handles stay as they are."""
+        self._left = True
+        self._abandon(_RESULT)
+        self._forget_round()
+
+    def check_thread(self) -> None:
+        """RoundCancelled in a thread that was started in another round."""
+        own = threads.round_here()
+        if own is not None and self._only is not None and own != self._only:
+            raise RoundCancelled(f"round {own} in {self.path} is over")
+
     def empty_result(self, shape: Union[int, Shape], dtype: object = np.float64,
                      order: Optional[str] = None) -> Array:
         """A writable array of zeros mapped from result.bin; publishing it copies nothing.
@@ -480,7 +500,7 @@ class Slot:
     @property
     def over(self) -> bool:
         """Whether this process itself has ended the only round that this object is about."""
-        return self._only is not None and Slot.last_ended.get(self.path) == self._only
+        return self._left or self._only is not None and Slot.last_ended.get(self.path) == self._only
 
     def _check_published(self) -> None:
         """Nobody can answer an input that is not published: a program that waits then would wait for itself."""
@@ -720,7 +740,8 @@ def _round_of_run(path: str) -> Optional[int]:
     number = os.environ.get(ROUND_VARIABLE, "")
     if not number.isdecimal() or os.path.abspath(os.environ.get(SLOT_VARIABLE) or ".") != path:
         return None
-    return int(number)
+    own = threads.round_here()
+    return int(number) if own is None else own
 
 
 def _holds(fd: int, extent: Extent) -> bool:

@@ -1,256 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One round of one slot in this process: read the task, run it, publish or fail."""
+"""python3 -m pyrmap.worker SLOT [--isolation session|process] [--preload MODULE]... [--parent PID]: what R starts.
+
+It computes the rounds of a slot, each as the slot's `task` says, until the slot is gone or its parent is. `task` is JSON:
+
+    {"script": PATH}                            the whole script, as __main__, with "args" in sys.argv
+    {"script": PATH, "function": NAME}          NAME(x, *args, **kwargs) of a script
+    {"module": MODULE, "function": NAME}        the same of a module that can be imported
+    {"file": PATH}                              the task is in that file, being too long for `task`
+
+and in each of the first three, if need be, "args": [], "kwargs": {}, "arrays": (see pyrmap.arguments), "env": {NAME: value or
+null}, "cwd": PATH, "isolation": "session" or "process".
+"""
 from __future__ import annotations
 
-import atexit
-import json
 import os
 import sys
-import threading
-from types import CodeType
-from typing import Any, Callable, Mapping, NamedTuple, Optional
 
-import numpy as np
+# `python3 -m` puts the working directory first, and a json.py that lies there would be imported.
+if sys.path and sys.path[0] in ("", os.getcwd()):
+    del sys.path[0]
 
-from pyrmap import arguments, process, scripts
-from pyrmap.errors import GONE, RoundCancelled, failure_text
-from pyrmap.layout import RECORD_FLAG_FAILED, RECORD_FLAG_RESULT
-from pyrmap.slot import Handles, Slot, flush_output
-from pyrmap.texts import ERROR_MAX, encode, read_text, shorten
-
-_UNPUBLISHED = ("RuntimeError: the script ended without publishing a result: end it with "
-                "`if __name__ == \"__main__\": f()`, f being decorated with process_via_mmap, "
-                "or name a function: SCRIPT::FUNCTION\n")
+import argparse
 
 
-class Task(NamedTuple):
-    """What to run. function None: the whole script, as __main__, with the arguments in sys.argv."""
+def main() -> int:
+    """Exit status 0 when the slot is gone, 1 if it cannot be served, 2 for a wrong command line."""
+    parser = argparse.ArgumentParser(prog="python3 -m pyrmap.worker")
+    parser.add_argument("slot", help="the slot's directory")
+    parser.add_argument("--isolation", choices=("session", "process"), default="session",
+                        help="session: what a run loads stays for the next; process: each run has a process of its own")
+    parser.add_argument("--preload", action="append", default=[], metavar="MODULE", help="import this before the first run")
+    parser.add_argument("--parent", type=int, metavar="PID", help="end when the parent process, which is PID, ends")
+    options = parser.parse_args()
+    from pyrmap import leftovers
 
-    script: str
-    function: Optional[str]
-    args: list[Any]
-    kwargs: dict[str, Any]
-    env: dict[str, Optional[str]]
-    cwd: Optional[str]
-    arrays: object = None  # which of the arguments are arrays: pyrmap.arguments
+    if options.parent is not None:
+        # Ctrl-C in the parent's terminal is for the parent, which can end the whole group.
+        if os.getpgid(0) != os.getpid():
+            os.setpgid(0, 0)
+        leftovers.die_with_parent(options.parent)
+    from pyrmap import loop
 
-
-def parse_task(content: object) -> Task:
-    """A task from its JSON object; ValueError or TypeError that says what is wrong with it."""
-    if not isinstance(content, Mapping):
-        raise ValueError("the task is no JSON object")
-    unknown = set(content) - set(Task._fields)
-    if unknown:
-        raise ValueError(f"unknown keys in the task: {', '.join(sorted(map(str, unknown)))}")
-    script = content.get("script")
-    if not isinstance(script, str) or not script:
-        raise ValueError("the task names no script")
-    task = Task(os.path.abspath(script), content.get("function"), content.get("args") or [],
-                content.get("kwargs") or {}, content.get("env") or {}, content.get("cwd"),
-                content.get("arrays"))
-    if not isinstance(task.args, list) or not isinstance(task.kwargs, dict) or not isinstance(task.env, dict):
-        raise TypeError("the task's args are a list, its kwargs and env are objects")
-    if task.function is None and task.kwargs:
-        raise TypeError(f"named arguments need a function: {task.script}::FUNCTION")
-    return task
+    return loop.work(loop.Command(os.path.abspath(options.slot), "pyrmap.worker", sys.argv[1:], options.isolation,
+                                  tuple(options.preload)))
 
 
-def read_task(slot: str) -> object:
-    """The JSON value in the slot's `task`."""
-    text = read_text(os.path.join(slot, "task"))
-    if not text.strip():
-        raise ValueError(f"{slot}/task is empty: there is no script to run")
-    return json.loads(text)
-
-
-class Run(NamedTuple):
-    """One run of a slot, as a server is told about it."""
-
-    slot: str
-    task: object = None  # its JSON value; None: what the slot's `task` says
-    round: Optional[int] = None  # the round to take; None: the next one that is published
-    errors: Optional[str] = None  # failures are published as results that begin with this
-    failure: Optional[str] = None  # nothing is to be run: the round fails with this text
-
-
-def finish() -> None:
-    """What an ordinary end of the interpreter does for a script, without taking the interpreter apart."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    flush_output()
-
-
-def goes_on() -> bool:
-    """Whether code of a script may still run, in a thread or a child of this process, when its round is over."""
-    if threading.active_count() > 1:
-        return True
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
-class Hooks(NamedTuple):
-    """What is done around the outcome of a run. finish: when a whole script has come to its last line. settle: before
-    the outcome is told. bind: what lets the round fail when this process dies."""
-
-    finish: Callable[[], None] = finish
-    settle: Callable[[], None] = lambda: None
-    bind: Callable[[Slot], None] = Slot.bind
-
-
-def run(order: Run, code: Optional[CodeType] = None, handles: Optional[Handles] = None,
-        hooks: Hooks = Hooks()) -> str:
-    """Runs one round of a slot. Returns why it failed, which is in the slot's `error` then, or "".
-
-    code: of the task's script, if it is compiled. handles: of that slot, if they are open already.
-    Nothing is raised. A round that is cancelled before its input came is no failure. What goes wrong after the round
-    was published is only printed. A whole script's result is published when all of it has run, a function's when it
-    returns. In a child that a script forks and that comes back to here, the process ends.
-    """
-    try:
-        slot = Slot(order.slot, handles)
-        if order.round is not None:
-            record = slot.record
-            if (record.round, record.flag == RECORD_FLAG_RESULT) >= (order.round, True):
-                # Binding it would take the slot from the worker of the next round.
-                return ""
-        slot.run_one_round(order.round)
-        hooks.bind(slot)
-        first = order.round if order.round is not None else _coming(slot)
-    except OSError as error:
-        if error.errno not in GONE:
-            print(f"pyrmap: {error}", file=sys.stderr)
-        return str(error)
-    if order.failure is not None:
-        return _fail(slot, order.failure, order)
-    process.use_slot(slot)
-    try:
-        if order.errors is None or not _passed_on(slot, order.errors):
-            _execute(slot, parse_task(read_task(order.slot) if order.task is None else order.task), code, hooks)
-    except BaseException as error:
-        _end_if_forked(error)
-        if isinstance(error, RoundCancelled) and slot.finished:
-            return ""
-        if isinstance(error, KeyboardInterrupt) and slot.finished:
-            slot.unbind()
-            return failure_text(error, order.slot)
-        failed = not (isinstance(error, SystemExit) and error.code in (None, 0))
-        text = failure_text(error, order.slot) if failed else ""
-    else:
-        text = ""
-    flush_output()
-    if slot.over:
-        sys.stderr.write(text)
-        return ""
-    with process.turn:
-        hooks.settle()
-        if not text:
-            text = _publish_kept(slot, first)
-        return _fail(slot, text, order) if text else ""
-
-
-def _passed_on(slot: Slot, mark: str) -> bool:
-    """Whether the input is a failure of an earlier stage: it then is the result."""
-    value = slot.input()
-    head = f"{mark}\n".encode()
-    if value.dtype != np.uint8 or value[:len(head)].tobytes() != head:
-        return False
-    slot.publish(value)
-    return True
-
-
-def _end_if_forked(error: Optional[BaseException]) -> None:
-    """Ends a process that the script forked: it has come to the end of the script, and the round is its parent's."""
-    if process.is_run():
-        return
-    status = 0
-    if isinstance(error, SystemExit):
-        status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
-    elif error is not None:
-        sys.stderr.write(failure_text(error, ""))
-        status = 1
-    flush_output()
-    os._exit(status)
-
-
-def _publish_kept(slot: Slot, first: int) -> str:
-    """Publishes the result of the script's last decorated call. Why that is impossible, or ""."""
-    if not slot.keeps:
-        return "" if _over(slot, first) else _UNPUBLISHED
-    try:
-        slot.publish()
-    except RoundCancelled:
-        return ""
-    except OSError as error:
-        return failure_text(error, slot.path)
-    return ""
-
-
-def _execute(slot: Slot, task: Task, code: Optional[CodeType], hooks: Hooks) -> None:
-    for name, value in task.env.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    if task.cwd is not None:
-        os.chdir(task.cwd)
-    if code is None:
-        code = scripts.compile_script(task.script)
-    if task.function is None:
-        try:
-            scripts.run_main(code, task.script, [str(argument) for argument in task.args])
-        except SystemExit as end:
-            if end.code not in (None, 0):
-                raise
-        _end_if_forked(None)
-        hooks.finish()
-        return
-    function = scripts.load_function(code, task.script, task.function)
-    arguments.restore(task.args, task.kwargs, task.arrays)
-    # In a list, so that no variable of this frame holds an array that is mapped from result.bin.
-    values = [function(slot.input(), *task.args, **task.kwargs)]
-    _end_if_forked(None)
-    with process.turn:
-        hooks.settle()
-        slot.publish(values.pop())
-
-
-def _coming(slot: Slot) -> int:
-    """The round that is under way or will be next."""
-    record = slot.record
-    return record.round + (record.flag == RECORD_FLAG_RESULT)
-
-
-def _over(slot: Slot, round_: int) -> bool:
-    """Whether the round ended by other means than this package, by plain reads and writes of the slot's files."""
-    record = slot.record
-    ended = record.flag in (RECORD_FLAG_RESULT, RECORD_FLAG_FAILED)
-    return record.round > round_ or (record.round == round_ and ended)
-
-
-def _fail(slot: Slot, text: str, order: Run) -> str:
-    """Fails the round, which may not have been published yet: only then does it accept an error."""
-    try:
-        slot.wait()
-        if order.errors is not None and _publish_failure(slot, text, order):
-            return ""
-        slot.fail(text)
-    except RoundCancelled:
-        sys.stderr.write(text)
-        return ""
-    except OSError as error:
-        sys.stderr.write(f"{text}pyrmap: {error}\n")
-    return text
-
-
-def _publish_failure(slot: Slot, text: str, order: Run) -> bool:
-    """Publishes a failure as the result. False if that is refused."""
-    lines = f"{order.errors}\n{order.slot}\n{shorten(text, ERROR_MAX)}"
-    try:
-        slot.input()
-        slot.publish(np.frombuffer(encode(lines), np.uint8))
-    except OSError:
-        return False
-    return True
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that a run has left behind: they end before the next run begins."""
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+
+def adopt() -> None:
+    """From now on a process whose parent ends becomes a child of this one, if this one started it, directly or not."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def die_with_parent(parent: int) -> None:
+    """This process is killed when its parent ends; at once if that is no longer the one with this pid."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def end() -> None:
+    """Kills all children, and theirs, who become children of this process as their parents end."""
+    while _has_children():
+        spared = _trackers()
+        left = [pid for pid in _children() if pid not in spared]
+        if not left:
+            return
+        for pid in left:
+            _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        # A thread of the run may wait for it, too, and then the number may be another's: this asks whether it is ours.
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except (ChildProcessError, ProcessLookupError):
+        return
+    finally:
+        os.close(pidfd)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _children() -> list[int]:
+    pids: list[int] = []
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
+                pids += map(int, file.read().split())
+        except FileNotFoundError:
+            # That thread has ended; its children are another one's now, and found the next time.
+            continue
+    return pids
+
+
+def _trackers() -> set[int]:
+    """Python's own helpers, which run no code of a script and would be missed: they remove shared memory."""
+    trackers = (getattr(module, "_resource_tracker", None) for name, module in list(sys.modules.items())
+                if name.endswith("resource_tracker"))
+    return {tracker._pid for tracker in trackers if getattr(tracker, "_pid", None)}

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One round of one slot in this process: read the task, run it, publish or fail."""
+from __future__ import annotations
+
+import atexit
+import copy
+import json
+import os
+import sys
+import threading
+from typing import Any, Callable, Mapping, NamedTuple, Optional
+
+import numpy as np
+
+from pyrmap import arguments, process
+from pyrmap.errors import GONE, RoundCancelled, failure_text
+from pyrmap.layout import RECORD_FLAG_FAILED, RECORD_FLAG_RESULT
+from pyrmap.scripts import Scripts, module_function
+from pyrmap.slot import Handles, Slot, flush_output
+from pyrmap.texts import ERROR_MAX, encode, read_text, shorten
+
+_UNPUBLISHED = ("RuntimeError: the script ended without publishing a result: end it with "
+                "`if __name__ == \"__main__\": f()`, f being decorated with process_via_mmap, "
+                "or name a function: SCRIPT::FUNCTION\n")
+
+
+ISOLATIONS = ("session", "process")
+
+
+class Task(NamedTuple):
+    """What to run: a script, or a function of it, or of a module. function None: the whole script, as __main__, with the
+    arguments in sys.argv."""
+
+    script: Optional[str]
+    function: Optional[str]
+    args: list[Any]
+    kwargs: dict[str, Any]
+    env: dict[str, Optional[str]]
+    cwd: Optional[str]
+    arrays: object = None  # which of the arguments are arrays: pyrmap.arguments
+    module: Optional[str] = None
+    isolation: Optional[str] = None  # one of ISOLATIONS; None: what the worker was started with
+
+    @property
+    def directory(self) -> Optional[str]:
+        """Where modules are looked for first."""
+        return None if self.script is None else os.path.dirname(self.script)
+
+
+def parse_task(content: object) -> Task:
+    """A task from its JSON object; ValueError or TypeError that says what is wrong with it."""
+    if not isinstance(content, Mapping):
+        raise ValueError("the task is no JSON object")
+    unknown = set(content) - set(Task._fields)
+    if unknown:
+        raise ValueError(f"unknown keys in the task: {', '.join(sorted(map(str, unknown)))}")
+    script, module, function = content.get("script"), content.get("module"), content.get("function")
+    if not isinstance(module if script is None else script, str) or not (script or module):
+        raise ValueError("the task names no script")
+    if module is not None and (script is not None or not function):
+        raise ValueError("a task that names a module has a function, and no script")
+    task = Task(None if script is None else os.path.abspath(script), function, content.get("args") or [],
+                content.get("kwargs") or {}, content.get("env") or {}, content.get("cwd"), content.get("arrays"),
+                module, content.get("isolation"))
+    if task.isolation not in (None, *ISOLATIONS):
+        raise ValueError(f"the task's isolation is none of {', '.join(ISOLATIONS)}: {task.isolation!r}")
+    if not isinstance(task.args, list) or not isinstance(task.kwargs, dict) or not isinstance(task.env, dict):
+        raise TypeError("the task's args are a list, its kwargs and env are objects")
+    if task.function is None and task.kwargs:
+        raise TypeError(f"named arguments need a function: {task.script}::FUNCTION")
+    return task
+
+
+def task_of(text: str, slot: str) -> object:
+    """The JSON value that the slot's `task` stands for: its own, or that of the file that it names."""
+    if not text.strip():
+        raise ValueError(f"{slot}/task is empty: there is no script to run")
+    content = json.loads(text)
+    if isinstance(content, dict) and isinstance(content.get("file"), str) and len(content) == 1:
+        content = json.loads(read_text(content["file"]))
+    return content
+
+
+class Run(NamedTuple):
+    """One run of a slot."""
+
+    slot: str
+    task: object = None  # a Task, or its JSON value; None: what the slot's `task` says
+    round: Optional[int] = None  # the round to take; None: the next one that is published
+    errors: Optional[str] = None  # failures are published as results that begin with this
+    failure: Optional[str] = None  # nothing is to be run: the round fails with this text
+
+
+def complain(text: str) -> None:
+    """Writes to standard error, if the script has left one."""
+    try:
+        sys.stderr.write(text)
+    except (AttributeError, OSError, ValueError):
+        return
+
+
+def finish() -> None:
+    """What an ordinary end of the interpreter does for a script, without taking the interpreter apart."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    flush_output()
+
+
+def goes_on() -> bool:
+    """Whether code of a script may still run, in a thread or a child of this process, when its round is over."""
+    if threading.active_count() > 1:
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+class Hooks(NamedTuple):
+    """What is done around the outcome of a run. finish: when a whole script has come to its last line. settle: before
+    the outcome is told. bind: what lets the round fail when this process dies."""
+
+    finish: Callable[[], None] = finish
+    settle: Callable[[], None] = lambda: None
+    bind: Callable[[Slot], None] = Slot.bind
+
+
+def run(order: Run, handles: Optional[Handles] = None, hooks: Hooks = Hooks(), scripts: Optional[Scripts] = None) -> str:
+    """Runs one round of a slot. Returns why it failed, which is in the slot's `error` then, or "".
+
+    handles: of that slot, if they are open already. scripts: those that are loaded already.
+    Nothing is raised. A round that is cancelled before its input came is no failure. What goes wrong after the round
+    was published is only printed. A whole script's result is published when all of it has run, a function's when it
+    returns. In a child that a script forks and that comes back to here, the process ends.
+    """
+    try:
+        slot = Slot(order.slot, handles)
+        if order.round is not None:
+            record = slot.record
+            if (record.round, record.flag == RECORD_FLAG_RESULT) >= (order.round, True):
+                # Binding it would take the slot from the worker of the next round.
+                return ""
+        slot.run_one_round(order.round)
+        hooks.bind(slot)
+        first = order.round if order.round is not None else _coming(slot)
+    except OSError as error:
+        if error.errno not in GONE:
+            complain(f"pyrmap: {error}\n")
+        return str(error)
+    if order.failure is not None:
+        return _fail(slot, order.failure, order)
+    process.use_slot(slot)
+    try:
+        if order.errors is None or not _passed_on(slot, order.errors):
+            _execute(slot, _task(order), scripts or Scripts(), hooks)
+    except BaseException as error:
+        _end_if_forked(error)
+        if isinstance(error, RoundCancelled) and slot.finished:
+            return ""
+        if isinstance(error, KeyboardInterrupt) and slot.finished:
+            slot.unbind()
+            return failure_text(error, order.slot)
+        failed = not (isinstance(error, SystemExit) and error.code in (None, 0))
+        text = failure_text(error, order.slot) if failed else ""
+    else:
+        text = ""
+    flush_output()
+    if slot.over:
+        complain(text)
+        return ""
+    with process.turn:
+        hooks.settle()
+        if not text:
+            text = _publish_kept(slot, first)
+        return _fail(slot, text, order) if text else ""
+
+
+def _task(order: Run) -> Task:
+    if isinstance(order.task, Task):
+        return order.task
+    text = order.task if order.task is not None else task_of(read_text(os.path.join(order.slot, "task")), order.slot)
+    return parse_task(text)
+
+
+def _passed_on(slot: Slot, mark: str) -> bool:
+    """Whether the input is a failure of an earlier stage: it then is the result."""
+    value = slot.input()
+    head = f"{mark}\n".encode()
+    if value.dtype != np.uint8 or value[:len(head)].tobytes() != head:
+        return False
+    slot.publish(value)
+    return True
+
+
+def _end_if_forked(error: Optional[BaseException]) -> None:
+    """Ends a process that the script forked: it has come to the end of the script, and the round is its parent's."""
+    if process.is_run():
+        return
+    status = 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    elif error is not None:
+        complain(failure_text(error, ""))
+        status = 1
+    flush_output()
+    os._exit(status)
+
+
+def _publish_kept(slot: Slot, first: int) -> str:
+    """Publishes the result of the script's last decorated call. Why that is impossible, or ""."""
+    if not slot.keeps:
+        return "" if _over(slot, first) else _UNPUBLISHED
+    try:
+        slot.publish()
+    except RoundCancelled:
+        return ""
+    except OSError as error:
+        return failure_text(error, slot.path)
+    return ""
+
+
+def _execute(slot: Slot, task: Task, scripts: Scripts, hooks: Hooks) -> None:
+    for name, value in task.env.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if task.cwd is not None:
+        os.chdir(task.cwd)
+    if task.function is None:
+        assert task.script is not None
+        try:
+            scripts.run_main(task.script, [str(argument) for argument in task.args])
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise
+        _end_if_forked(None)
+        hooks.finish()
+        return
+    if task.script is not None:
+        function = scripts.function(task.script, task.function)
+    else:
+        assert task.module is not None
+        function = module_function(task.module, task.function, task.cwd)
+    # A task may be run again, and a function may change its arguments.
+    args, kwargs = copy.deepcopy((task.args, task.kwargs)) if task.args or task.kwargs else ([], {})
+    arguments.restore(args, kwargs, task.arrays)
+    # In a list, so that no variable of this frame holds an array that is mapped from result.bin.
+    values = [function(slot.input(), *args, **kwargs)]
+    _end_if_forked(None)
+    with process.turn:
+        hooks.settle()
+        slot.publish(values.pop())
+
+
+def _coming(slot: Slot) -> int:
+    """The round that is under way or will be next."""
+    record = slot.record
+    return record.round + (record.flag == RECORD_FLAG_RESULT)
+
+
+def _over(slot: Slot, round_: int) -> bool:
+    """Whether the round ended by other means than this package, by plain reads and writes of the slot's files."""
+    record = slot.record
+    ended = record.flag in (RECORD_FLAG_RESULT, RECORD_FLAG_FAILED)
+    return record.round > round_ or (record.round == round_ and ended)
+
+
+def _fail(slot: Slot, text: str, order: Run) -> str:
+    """Fails the round, which may not have been published yet: only then does it accept an error."""
+    try:
+        slot.wait()
+        if order.errors is not None and _publish_failure(slot, text, order):
+            return ""
+        slot.fail(text)
+    except RoundCancelled:
+        complain(text)
+        return ""
+    except OSError as error:
+        complain(f"{text}pyrmap: {error}\n")
+    return text
+
+
+def _publish_failure(slot: Slot, text: str, order: Run) -> bool:
+    """Publishes a failure as the result. False if that is refused."""
+    lines = f"{order.errors}\n{order.slot}\n{shorten(text, ERROR_MAX)}"
+    try:
+        slot.input()
+        slot.publish(np.frombuffer(encode(lines), np.uint8))
+    except OSError:
+        return False
+    return True
