@@ -25,7 +25,7 @@ R_LIBRARY  ?= $(PREFIX)/lib/R/site-library
 PYTHON_SITE ?= $(if $(filter /usr,$(PREFIX)),/usr/lib/python3,$(PREFIX)/lib/$(PYTHON_NAME))/dist-packages
 PYTHON_NAME  = $(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 
-# address,undefined or thread; use it together with a BUILD of its own.
+# address,undefined or thread; use it together with another BUILD.
 SANITIZE ?=
 
 # ---- Sources ---------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_SHARED)
 	$(call say,LINK)
 	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES) check)
 
-# The one part of the daemon's own folder that is tested without libfuse.
+# The only part of fs/daemon that the unit tests link.
 $(BUILD)/tests/test_sandbox: $(call object,fs/daemon/sandbox.c)
 
 $(CLIENTS): %: %.o
@@ -141,7 +141,7 @@ check: deps
 	$(remake) tests packages
 	@tests/run $(FS_SUITES) demo install $(PACKAGE_SUITES)
 
-# The same tests in builds of their own. What ThreadSanitizer can judge is the helper thread: the unit tests drive it.
+# The same tests in separate builds. What ThreadSanitizer can judge is the helper thread: the unit tests drive it.
 check-sanitize: deps
 	$(remake) tests BUILD=$(BUILD)/sanitize SANITIZE=address,undefined
 	$(remake) tests BUILD=$(BUILD)/thread SANITIZE=thread
@@ -294,7 +294,7 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	-rmdir $(DESTDIR)$(DOCDIR)
 
-# Both are built from a copy, so that nothing is left in the tree; objects that somebody has left there are not in it.
+# Both are built from a copy without stale objects, and leave nothing in the tree.
 install-python:
 	rm -rf $(BUILD)/package-python && mkdir -p $(BUILD) && cp -rL packaging/python $(BUILD)/package-python
 	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-build-isolation --break-system-packages \

@@ -54,8 +54,7 @@ void conf_init(struct conf *conf);
 
 /*
  * Reads the file over *conf. Returns 0, or -1 with one line "FILE:LINE: what is wrong" about the first
- * mistake; then do not use *conf. A missing file is an error: main asks first whether the default file
- * exists.
+ * mistake; then do not use *conf. A missing file is an error: main looks first.
  */
 int conf_read(struct conf *conf, const char *path, char error[CONF_ERROR_MAX]);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * generate.c - prints what other files have to say as the C code does; packaging/generate puts it there.
+ * generate.c - prints the parts of other files that repeat the C code; packaging/generate puts them there.
  *
  *   generate conf      the keys as conf/pyrmapfs.conf documents them
  *   generate conf.5    the keys as the manual page pyrmapfs.conf(5) does

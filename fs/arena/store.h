@@ -2,8 +2,7 @@
 /*
  * store.h - the place of an arena's files: a private tmpfs, a directory, or nothing but memfds.
  *
- * Between store_open and store_close only the named files of a store change, so the helper thread may read
- * it.
+ * Between store_open and store_close only its named files change, so the helper thread may read a store.
  */
 #ifndef PYRMAPFS_STORE_H
 #define PYRMAPFS_STORE_H

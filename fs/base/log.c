@@ -33,7 +33,7 @@ static void make_printable(char *line)
 }
 
 /*
- * A reader that stalls must not stop the filesystem: we drop lines for a full pipe and report how many later.
+ * A stalled reader must not stop the filesystem: we drop lines for a full pipe and report their number later.
  */
 static void print_line(const char *level, const char *line)
 {

@@ -115,10 +115,7 @@ static int mount_proc(void)
 
     if (context < 0)
         return -errno;
-    /*
-     * "off" in letters: before Linux 5.8 this option would change every mount of proc, but takes numbers
-     * only.
-     */
+    /* "off" in letters: Linux before 5.8 refuses these, and would change every mount of proc for a number. */
     if (fsconfig(context, FSCONFIG_SET_STRING, "hidepid", "off", 0) < 0 ||
         fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid", 0) < 0 ||
         fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)

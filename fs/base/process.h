@@ -47,8 +47,7 @@ void process_unbind(struct process_bond *bond);
 
 /*
  * Opens the /proc that the functions below read; without this call they read /proc itself. As root we mount
- * one that hides nothing (hidepid) and shows the daemon's pid namespace, so call this before giving up
- * CAP_SYS_ADMIN.
+ * one that hides nothing (hidepid) and shows the daemon's pid namespace: call this before CAP_SYS_ADMIN goes.
  */
 void process_open_proc(void);
 /* Its descriptor, -1 if it is not open. */

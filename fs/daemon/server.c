@@ -351,9 +351,7 @@ static void tear_down(struct request_ops *ops, int status)
     if (server.loop && server.completions.fd >= 0)
         loop_remove(server.loop, &server.completions);
     background_deinit(ops->background);
-    /*
-     * Keep the session: destroying it here would lose the mount point's name, and only unmounting frees that.
-     */
+    /* Keep the session: destroying it would lose the mount point's name, and only unmounting frees it. */
     transport_deinit(ops->transport);
     if (server.signals.fd >= 0)
         close(server.signals.fd);

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A measurement that went wrong is worth nothing: every failure ends the program. */
+/* Every failure ends the program: a wrong measurement is worth nothing. */
 static inline _Noreturn void fail(const char *what)
 {
     fprintf(stderr, "%s: %s\n", what, strerror(errno));

@@ -41,7 +41,7 @@ def run(*command: object) -> list[list[float]]:
 
 
 def speeds(kind: str, path: object, size: int) -> Speeds:
-    """GB/s in each column; what happens only once in a process, at its start, is not the median's business."""
+    """GB/s in each column; the median ignores what happens only once, at a process's start."""
     phases = run(PROGRAMS / "memory", kind, path, size, REPEATS[size])
     return {column: size / 1e9 / statistics.median(sum(line[phase] for phase in which) for line in phases)
             for column, which in COLUMNS.items()}

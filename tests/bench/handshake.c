@@ -156,7 +156,7 @@ static double produce_exchange(struct peer *peer)
     return end - start;
 }
 
-/* The consumer dies with the producer, whatever ends that one. */
+/* The consumer dies with the producer, however that one ends. */
 static pid_t fork_consumer(void)
 {
     pid_t child = fork();

@@ -69,7 +69,7 @@ static void *make_room(const struct target *target)
     return pages;
 }
 
-/* The second mapping, made after the first one is gone: publishing asks for that. */
+/* Maps the array again only after the first mapping is gone: publishing requires that. */
 static void *map_again(const struct target *target, void *pages)
 {
     if (target->kind == KIND_RAM)
@@ -182,7 +182,7 @@ int main(int argc, char **argv)
     if (target.kind == KIND_KEPT)
         munmap(make_room(&target), target.size);
     for (long repeats = positive(argv[4]), done = 0; done < repeats; done++) {
-        /* The first one is what the pool is filled with. */
+        /* The first one fills the pool. */
         if (target.kind == KIND_WARM && done > 0)
             await_warm(&target);
         measure(&target, source, expected);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The configuration: a file of any bytes, then -o overrides on top of it; what is accepted prints and reads
- * back the same.
+ * The configuration: a file of any bytes, then -o overrides; what is accepted prints and reads back the same.
  */
 #include "conf.h"
 
@@ -9,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* The file starts here; the overrides before it are parted by NUL bytes and end with an empty one. */
+/* The file starts here; the overrides before it are separated by NUL bytes and end with an empty one. */
 struct input {
     const char *overrides;
     size_t overrides_size;

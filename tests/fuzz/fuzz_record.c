@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint64_t offset = stream_byte(&stream), file_size;
         uint32_t touched = 0;
 
-        /* Half of the offsets are a field's, some are beyond all reason. */
+        /* Half of the offsets are a field's, some lie far beyond the record. */
         if (offset >= 0xf0)
             offset = UINT64_MAX - (0xff - offset);
         else if (offset >= RECORD_SIZE)

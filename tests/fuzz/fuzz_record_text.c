@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Writes of metadata.txt: texts parted by NUL bytes, each merged with what the last one left; and the text of
- * what comes out reads back to the same record.
+ * Writes of metadata.txt: texts separated by NUL bytes, each merged with what the last one left; and the text
+ * of the outcome reads back to the same record.
  */
 #include "protocol/record_text.h"
 
@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (size) {
         const char *end = memchr(text, '\0', size);
         size_t length = end ? (size_t)(end - text) : size;
-        /* A copy without room behind it, so that a read beyond the text is seen. */
+        /* A copy without room behind it, so that the sanitizer sees a read beyond the text. */
         char *copy = malloc(length ? length : 1);
 
         INVARIANT(copy != NULL);

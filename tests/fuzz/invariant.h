@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
         }                                                                                                    \
     } while (0)
 
-/* What is left of the fuzzer's bytes. */
+/* The rest of the fuzzer's bytes. */
 struct stream {
     const uint8_t *data;
     size_t size;
@@ -48,7 +48,7 @@ static inline uint8_t stream_byte(struct stream *stream)
     return byte;
 }
 
-/* A merge may propose anything but what a record must not be, and must say what it touches. */
+/* A merge proposes only a valid record, and reports what it touches. */
 static inline void check_merged(const struct record *before, const struct record *after, uint32_t touched)
 {
     struct record again = *after, sides = *before;

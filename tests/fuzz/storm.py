@@ -23,7 +23,7 @@ FILES = ("metadata.bin", "metadata.txt", "data.bin", "result.bin", "data.txt", "
 KEYS = ("flag", "dtype", "input_length", "input_shape", "input_order", "input_logical", "result_dtype", "result_length", "result_shape",
         "result_order", "result_logical", "state", "round", "change", "colour", "")
 NUMBERS = (-2**63, -2**31, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 127, 128, 2**31 - 1, 2**32, 2**40, 2**62, 2**63 - 1)
-# None that asks for a file's flags: the kernel opens the file to answer that, and such an open may wait.
+# Leave out those that ask for a file's flags: the kernel opens the file to answer, and such an open may wait.
 IOCTLS = (0x5401, 0xC0189436, 0x8008E500, 0x4004E500)
 FIELDS = ((0, "<i"), (4, "<i"), (8, "<q"), (16, "<i"), (20, "<i"), (24, "<q"), (32, "<q"), (40, "<i"), (44, "<i"),
           (48, "<q"), (56, "<q"), (80, "<q"), (112, "<I"), (116, "<I"), (120, "<q"))
@@ -55,7 +55,7 @@ class Storm:
         return f"{self.root}/{self.random.choice('abcdef')}"
 
     def name(self) -> str:
-        """A name that is one, or not."""
+        """The name of a slot or file, or any other."""
         draw = self.random.random()
         if draw < 0.8:
             return self.slot()
@@ -109,7 +109,7 @@ class Storm:
             os.close(descriptor)
 
     def record(self) -> None:
-        """A record that looks like one, but for a few fields."""
+        """A plausible record, but for a few fields."""
         path = f"{self.slot()}/metadata.bin"
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as stream:
             image = bytearray(stream.read(128))
@@ -234,7 +234,7 @@ class Storm:
             raise OSError(ctypes.get_errno(), "fallocate")
 
     def lock(self) -> None:
-        """No leases: whoever truncates then waits 45 seconds for their holder."""
+        """No leases: a client that truncates would wait 45 seconds for the holder."""
         fcntl.flock(self.handle(), self.random.choice((fcntl.LOCK_EX, fcntl.LOCK_SH)) | fcntl.LOCK_NB)
 
     def copy(self) -> None:

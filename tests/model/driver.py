@@ -73,7 +73,7 @@ class Run:
     # --- one step
 
     def applicable(self, operation: Operation) -> bool:
-        """Whether the operation makes sense here; what was shrunk away may have been its ground."""
+        """Whether the operation makes sense here; shrinking may have removed what it builds on."""
         client, verb, *arguments = operation
         model = self.model
         if verb == "open":
@@ -160,7 +160,7 @@ class Run:
                 self.check_inode(awaited.segment, seen[1])
 
     def await_parked(self, slot: Slot) -> None:
-        """Returns once the daemon has everyone parked whom the model has."""
+        """Returns once the daemon has parked every request that the model has."""
         deadline = time.monotonic() + self.patience
         while (count := self.text(slot.name).count("\nwaiting=")) != len(slot.waiters):
             if time.monotonic() > deadline:
@@ -188,7 +188,7 @@ class Run:
         if full:
             self.check_texts(slot, path, text)
             expect(f"{slot.name}: listing", self.model.listing(slot.name), set(os.listdir(path)))
-            # To look at an outcome takes it: at the end of a chain that is left to the clients, most of the time.
+            # Looking at an outcome takes it, so at the end of a chain we mostly leave that to the clients.
             is_owed = slot.source is not None and slot.state in ("DONE", "FAILED")
             for file in ARRAYS:
                 if file == "data.bin" or not is_owed:
@@ -246,7 +246,7 @@ class Run:
                 continue
             dtype = np.dtype(NAMES[array.dtype])
             values = np.frombuffer(bytes(segment.content), dtype)
-            # Not np.load: it takes no empty array of which the other extents are beyond all bounds.
+            # Not np.load: it refuses an empty array whose other extents are huge.
             stream = io.BytesIO(npy)
             expect(f"{slot.name}/{name}.npy: version", (1, 0), npy_format.read_magic(stream))
             shape, fortran = array.shape or (array.length,), array.fortran and len(array.shape) > 1

@@ -67,7 +67,7 @@ class Model:
         self.handles: dict[object, Handle] = {}
         self.mappings: dict[object, Handle] = {}
         self.mapped: dict[object, int] = {}  # mapping -> bytes
-        self.woken: list[Answer] = []    # what the last operation told those who waited
+        self.woken: list[Answer] = []    # the answers of the last operation to requests that waited
         self.touched: set[Slot] = set()  # slots that the last operation may have changed
 
     def apply(self, client: int, verb: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
@@ -211,7 +211,7 @@ class Model:
                 one.is_result = False  # names outside of a chain have inodes of their own
 
     def run(self) -> None:
-        """Lets everything happen that can: deliveries along the chains, and answers to those who wait."""
+        """Lets everything happen that can: deliveries along the chains, and answers to requests that wait."""
         # A request that waits for an outcome has it before the slot goes on.
         while any([self.settle(slot) for slot in self.slots.values()] + [self.pull(s) for s in self.slots.values()]):
             pass
@@ -367,7 +367,7 @@ class Model:
             slot.outcome_read = True
 
     def read_error(self, name: str) -> bytes:
-        """open, read all, close: who has read why it failed has had the failure."""
+        """open, read all, close: a reader of the error has taken the failure."""
         slot = self.find(name)
         if slot.state == "FAILED":
             slot.outcome_read = True

@@ -29,7 +29,7 @@ class Segment:
 @dataclass(eq=False)
 class Failure:
     """One failure of a slot; its followers take it as they would take an array."""
-    is_recalled: bool = False  # the same input was published again: who took it waits for that
+    is_recalled: bool = False  # the same input was published again: followers that took it wait for that
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Slot:
     is_result: bool = False      # on the page-cache path data.bin is the inode of the source's result.bin
     outcome_read: bool = False   # a reader has had the result, or the failure
     cause: str = ""              # of the last failure, as metadata.txt has it
-    failure: Failure | None = None  # of the last round; nobody's any more once a round has an input
+    failure: Failure | None = None  # of the last round; dropped once a round has an input
     waiters: dict[object, Waiter] = field(default_factory=dict)
 
     source: Slot | None = None

@@ -131,7 +131,7 @@ def test_source_must_be_readable(mount: Daemon, people: Callable[[str | None, st
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
 def test_source_becomes_unreadable(mount: Daemon, people: Callable[[str | None, str], Agent]) -> None:
-    """A link is no right for ever: the mode is asked at each delivery."""
+    """A link gives no lasting right: each delivery checks the mode."""
     ann, bob = people("30001", ""), people("30002", "")
     root = str(mount.path)
     ann.run("(os.umask(0o022), os.mkdir(f'{root}/a')) and None", root=root)
@@ -176,7 +176,7 @@ def test_removed_source(make: Callable[..., list[Slot]]) -> None:
 
 
 def test_one_step(make: Callable[..., list[Slot]]) -> None:
-    """When the publisher has its answer, everyone has the input, and who waited is awake."""
+    """When the publisher has its answer, every follower has the input, and every waiter is awake."""
     a, *followers = make("a", *"bcdef")
     for follower in followers:
         chain(follower, "a")
@@ -322,7 +322,7 @@ def test_wide_fan(mount: Daemon, early: bool) -> None:
 @pytest.mark.parametrize("early", [True, False], ids=["links-first", "data-first"])
 @pytest.mark.parametrize("seed", range(3))
 def test_trees(mount: Daemon, early: bool, seed: int) -> None:
-    """A random tree of both kinds of links: work through it from the root, and everyone gets what is theirs."""
+    """A random tree of both kinds of links: work through it from the root, and each slot gets its own values."""
     chance = random.Random(seed)
     sources = [(chance.randrange(number + 1), chance.choice(("data.bin", "result.bin"))) for number in range(200)]
     slots = grow(mount, sources, early, seed)
@@ -345,7 +345,7 @@ LOOKS = ["os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))", "os.chmod(path, 0o
 
 def test_waiting_publisher_locks_nobody_out(make: Callable[..., list[Slot]],
                                             people: Callable[[str | None, str], Agent]) -> None:
-    """The kernel holds the inode of metadata.bin while a write of it waits: that must not be everybody's inode."""
+    """The kernel locks metadata.bin's inode while a write of it waits: other clients must get another inode."""
     a, b = make("a", "b")
     publisher, other = people(None, ""), people(None, "")
     chain(b, "a")

@@ -57,7 +57,7 @@ class Pipeline:
             # In one read: the slot goes on as soon as the last result counts as taken.
             flag, now = struct.unpack("<i28xQ", os.pread(party.metadata, 40, 0))
             if flag == FAILED:
-                self.failures += bool(party.take_error())  # else the slot would wait for somebody to have it
+                self.failures += bool(party.take_error())  # else the slot would wait for a reader
             if flag != RESULT or now == seen:
                 party.changes.poll()
                 continue
@@ -130,7 +130,7 @@ def numbers_through(pipeline: Pipeline) -> list[int]:
 
 @pytest.mark.time_limit(60 + ROUNDS / 50)
 def test_every_value_once_and_in_order(mount: Daemon) -> None:
-    """Whoever dies is replaced, and whoever replaces him finds the input that was being worked on."""
+    """A killed stage is replaced, and its successor finds the input that it was working on."""
     rounds = ROUNDS if mount.data_path == PASSTHROUGH else ROUNDS // 10
     pipeline = Pipeline(mount.path, rounds, "compute")
     assert numbers_through(pipeline) == list(range(rounds))

@@ -223,7 +223,7 @@ HOLDERS: dict[str, list[Operation]] = {
 @pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize("file,state,after", [("data.bin", "FILLING", 0), ("result.bin", "COMPUTING", 1)])
 def test_publishing_what_is_held(mount: Daemon, holder: str, file: str, state: str, after: int) -> None:
-    """Nobody publishes what anybody can still write, be it the publisher; letting go is enough."""
+    """Nobody publishes what any client, the publisher included, can still write; letting go is enough."""
     hold = [(1, "open", "h", "s", file, "+"), *HOLDERS[holder]]
     with clients_of(mount) as clients, run_of(mount, clients) as run:
         do(run, PATHS[state] + hold)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * futex PATH FLAG... - maps a metadata.bin and waits for each of these flags in turn, sleeping on the word
- * `change`. Prints "waiting" before each and then "woken", or "seen" if no wake-up was needed. The flag
- * "gone" stands for a page that nobody will change any more.
+ * `change`. Prints "waiting" before each and then "woken", or "seen" if it did not have to sleep. The flag
+ * "gone" stands for a page that will not change any more.
  */
 #include "protocol/record.h"
 #include <errno.h>
@@ -18,9 +18,7 @@
 
 enum { PATIENCE_SECONDS = 20 };
 
-/*
- * Sleeps until *word is no longer `seen`. Returns 1 if a wake-up ended the sleep, 0 if *word differed, or -1.
- */
+/* Sleeps until *word is not `seen`. Returns 1 if a wake-up ended the sleep, 0 if it was not, or -1. */
 static int wait_for_change(const struct record *record, uint32_t seen)
 {
     const struct timespec patience = {.tv_sec = PATIENCE_SECONDS};
@@ -40,7 +38,7 @@ static int is_there(const struct record *record, const char *wanted)
     return !gone && __atomic_load_n(&record->flag, __ATOMIC_ACQUIRE) == (int32_t)strtol(wanted, NULL, 10);
 }
 
-/* `change` is loaded before the rest: a change in between then makes the sleep return at once. */
+/* Load `change` before the rest: then a later change makes the sleep return at once. */
 static int wait_for(const struct record *record, const char *wanted)
 {
     int woken = 0;

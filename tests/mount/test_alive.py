@@ -76,7 +76,7 @@ def test_another_users_process(slot: Slot, agents: Callable[..., Agent], role: s
 
 @pytest.mark.parametrize("state", ("READY", "COMPUTING"))
 def test_a_dead_worker_fails_the_round(slot: Slot, agents: Callable[[], Agent], state: str) -> None:
-    """At once, with a text that names it; everyone who waits learns it."""
+    """The round fails at once, with a text that names the worker; every waiter gets an error."""
     worker, waiter = agents(), agents()
     slot.publish()
     slot.answer()

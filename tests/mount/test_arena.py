@@ -144,7 +144,7 @@ def fill(path: Path, flags: int, error: int) -> int:
 
 @pytest.mark.parametrize("flags", (os.O_RDWR, os.O_WRONLY), ids=("rw", "w"))
 def test_write_stops_at_the_capacity(mount: Path, slot: Slot, flags: int) -> None:
-    """In each kind of arena, whoever writes: what was accepted has its pages, and counts."""
+    """In each kind of arena, bytes that a write accepted have their pages, and count."""
     written = fill(slot / "data.bin", flags, errno.ENOSPC)
     assert CAPACITY * 0.9 < written <= CAPACITY
     assert written == os.stat(slot / "data.bin").st_size <= usage(mount)["used"] <= CAPACITY
@@ -272,7 +272,7 @@ def test_pages_go_back(mount: Path) -> None:
 
 
 def test_warm_pages_are_no_loss(arena: Daemon, mount: Path) -> None:
-    """The warm pool is given up before anybody gets ENOSPC."""
+    """The warm pool is given up before a client gets ENOSPC."""
     for size in (MB, 3 * MB, 5 * MB):
         slot = Slot.make(mount, next(_names))
         sized(slot, size)
@@ -319,7 +319,7 @@ def test_freed_pages_are_kept_warm(arena: Daemon, mount: Path, slot: Slot) -> No
 
 
 def test_the_accounts_add_up(arena: Daemon, mount: Path) -> None:
-    """status, metrics, df and the kernel say the same, whoever made the files grow."""
+    """status, metrics, df and the kernel say the same, however the files grew."""
 
     def agree() -> bool:
         told, measured, df = usage(mount), metrics(mount), os.statvfs(mount)
@@ -372,7 +372,7 @@ def test_pages_that_are_mapped_are_not_reused(mount: Path, slot: Slot, agents: C
 
 
 def test_pages_that_are_mapped_for_writing_are_not_reused(mount: Path, slot: Slot, agents: Callable[[], Agent]) -> None:
-    """Who keeps a writable mapping of a round that is over writes into nobody's data."""
+    """A client that keeps a writable mapping of a past round writes into no other client's data."""
     agent = agents()
     agent.run("late = Pages(path, size)", path=slot / "data.bin", size=2 * MB)
     slot.remove()
@@ -388,7 +388,7 @@ def test_pages_that_are_mapped_for_writing_are_not_reused(mount: Path, slot: Slo
 
 @pytest.mark.skipif("passthrough" not in PATHS, reason="needs passthrough")
 def test_pages_outlive_the_mount(agents: Callable[[], Agent]) -> None:
-    """Who has opened or mapped a result through passthrough goes on reading it when the daemon is gone."""
+    """A client that has opened or mapped a result through passthrough goes on reading it when the daemon is gone."""
     agent = agents()
     with mounted("passthrough") as daemon:
         check_data_path(daemon, "passthrough")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever sleeps on a mapped record is woken before nobody is left to change it: the page's version is 0 then."""
+"""A client that sleeps on a mapped record is woken before the last process that changes it ends: version is 0 then."""
 from __future__ import annotations
 
 import os
@@ -75,7 +75,7 @@ def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
 
 
 def sleep_on(slot: Slot, program: Callable[[str], str]) -> subprocess.Popen[str]:
-    """A client that has the record mapped and nothing open, and waits for what never comes but at the end."""
+    """A client that has the record mapped and nothing open, and waits for a change that comes only at the end."""
     client = subprocess.Popen([program("futex"), str(slot / "metadata.bin"), "gone"], stdout=subprocess.PIPE, text=True)
     assert client.stdout is not None and client.stdout.readline() == "waiting\n"
     state = Path(f"/proc/{client.pid}/stat")

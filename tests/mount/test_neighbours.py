@@ -111,7 +111,7 @@ def sparse(slot: Slot, size: int) -> int:
 
 @pytest.mark.parametrize("meanwhile", ("nothing", "reopen", "stat", "ls -l", "find -size"))
 def test_a_hole_is_filled_before_anybody_can_map_it(small: Daemon, agents: Callable[[], Agent], meanwhile: str) -> None:
-    """Whoever asked for the size first: who maps it finds pages below, or does not get that size."""
+    """Whichever client asked for the size first: one that maps it finds pages below, or does not get that size."""
     slot, hungry = Slot.make(small.path, "sparse"), Slot.make(small.path, "hungry")
     size = 36 * MB
     agent = agents()
@@ -135,7 +135,7 @@ def test_a_hole_is_filled_before_anybody_can_map_it(small: Daemon, agents: Calla
 
 
 def test_an_onlooker_does_not_fail_a_publish(mount: Path, slot: Slot, agent: Agent) -> None:
-    """Filling a hole for whoever asked for the size is no use of the file by others."""
+    """Filling a hole for a client that asks for the size does not count as use by another client."""
     for count in range(8):
         os.close(sparse(slot, 64 * MB))
         agent.start("os.stat(path).st_size", path=slot / "data.bin")
@@ -163,7 +163,7 @@ def test_a_hole_is_paid_for_when_it_is_made(small: Daemon) -> None:
 
 
 def test_an_onlooker_does_not_cost_data(small: Daemon, agents: Callable[[], Agent], path: str) -> None:
-    """A hole that does not fit any more is refused to whoever could map it; what was written stays."""
+    """A hole that does not fit any more is refused to a client that could map it; what was written stays."""
     if path != PASSTHROUGH:
         pytest.skip("writes go past the daemon on the passthrough path only")
     slot, hungry = Slot.make(small.path, "growing"), Slot.make(small.path, "hungry")
@@ -251,7 +251,7 @@ def test_a_worker_that_dies_before_the_input_is_there(slot: Slot, agents: Callab
 
 
 def test_a_publish_that_waits_locks_nobody_out(slot: Slot, other: Slot, agents: Callable[[], Agent]) -> None:
-    """A follower has not taken its last input: who publishes waits, and others can still call the round off."""
+    """A follower has not taken its last input: the publisher waits, and others can still cancel the round."""
     os.symlink(f"../{slot.path.name}/result.bin", other / "source")
     slot.bring("DONE")
     assert other.state == "READY"

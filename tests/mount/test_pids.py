@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom the daemon can see: pid namespaces on either side of the mount, and a /proc that hides processes."""
+"""Which clients the daemon can see: pid namespaces on either side of the mount, and a /proc that hides processes."""
 from __future__ import annotations
 
 import errno
@@ -164,7 +164,7 @@ def fill():
     with open(path + "/data.bin", "r+b", buffering=0) as file:
         file.write(bytes(8))
 thread = threading.Thread(target=fill); thread.start(); thread.join()
-# Whoever fills may read, and that is the process.
+# The process that fills may read.
 os.close(os.open(path + "/data.bin", os.O_RDONLY | os.O_NONBLOCK))
 """
 

@@ -233,7 +233,7 @@ def test_allow_other(path: str, agents: Callable[..., Agent], allow: str) -> Non
 
 
 def test_root_mode(path: str, agents: Callable[..., Agent], server: Daemon) -> None:
-    """A stricter root: who may not write there makes no slots."""
+    """A stricter root: a user who may not write there makes no slots."""
     with mounted(path, mount_root_mode="0755") as daemon:
         stranger = agents(EVE)
         with refused(errno.EACCES):

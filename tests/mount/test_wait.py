@@ -29,7 +29,7 @@ def park(agent: Agent, slot: Slot, file: str) -> None:
 
 @pytest.mark.parametrize("file, content", [("data.bin", DATA), ("result.bin", ANSWER)])
 def test_an_open_waits_for_its_turn(slot: Slot, agents: Callable[[], Agent], file: str, content) -> None:
-    """From IDLE to the end: all who wait get it, and none earlier."""
+    """From IDLE to the end: all waiters get it, and none earlier."""
     waiting = [agents() for _ in range(3)]
     for agent in waiting:
         park(agent, slot, file)

@@ -74,7 +74,7 @@ int main(int argc, char **argv)
         free(waiters);
         return EXIT_FAILURE;
     }
-    /* The first one waits in the main thread, which is where the kernel delivers a signal to the process. */
+    /* The first one waits in the main thread, to which the kernel delivers a signal of the process. */
     for (size_t i = 0; i < count; i++) {
         waiters[i].path = argv[2 + (int)(i % (size_t)(argc - 2))];
         if (i > 0 && pthread_create(&waiters[i].thread, &attributes, wait_for, &waiters[i]) != 0) {

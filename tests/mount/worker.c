@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * worker SLOT ROUNDS - a whole consumer in C: waits for the input of each round, maps it, maps the result,
- * stores twice the input there, and publishes. float64 only.
+ * stores the doubled input there, and publishes. float64 only.
  */
 #include "protocol/record.h"
 #include <errno.h>
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
             compute(slot, (size_t)record.input_length) != 0) {
             return EXIT_FAILURE;
         }
-        /* Both files are closed and unmapped by now: publishing is refused while they could still change. */
+        /* Both files are closed and unmapped by now, or publishing would be refused. */
         if (pwrite(metadata, &done, sizeof done, 0) != sizeof done) {
             fail("publish");
             return EXIT_FAILURE;

@@ -43,7 +43,9 @@ static int try_start(struct bench *bench, char error[ARENA_ERROR_MAX])
     struct background_job job = {.run = run_nothing, .done = done_nothing};
 
     ck_assert_int_eq(background_init(&bench->background), 0);
-    /* A test that forks while a thread is starting takes the sanitizer's locks along, for ever. */
+    /*
+     * A test that forks while a thread is starting copies the sanitizer's locks, which nobody then unlocks.
+     */
     background_submit(bench->background, &job);
     background_drain(bench->background);
     bench->options.background = bench->background;
@@ -258,7 +260,7 @@ struct client client_start(int fd, int protection)
     ck_assert_int_ge(client.pid, 0);
     if (client.pid == 0) {
         int failed = mmap(NULL, 4096, protection, MAP_SHARED, fd, 0) == MAP_FAILED;
-        /* Every inherited descriptor goes: each would count as a use of its segment. */
+        /* Close every inherited descriptor: each would count as a use of its segment. */
         for (int other = 3; other < 256; other++) {
             if (other != bye[0] && other != hello[1])
                 close(other);

@@ -23,24 +23,22 @@ struct bench {
     uint64_t freed; /* the last segment that the arena says is gone */
 };
 
-/* A scratch arena. Whether this kind can be had here; says so if it cannot. */
+/* A scratch arena. Returns false, and says so, if this machine cannot have this kind. */
 bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, uint64_t warm);
 /* Closes the arena with everything in it. */
 void bench_close(struct bench *bench);
-/* Ends the server, so to speak, and starts another one on what is left. */
+/* Ends the server and starts another one on what is left. */
 void bench_stop(struct bench *bench);
 void bench_start(struct bench *bench);
 
 struct ledger_usage bench_usage(struct bench *bench);
-/* What the kernel says about it: ARENA_TMPFS only. */
+/* The bytes that the kernel counts: ARENA_TMPFS only. */
 uint64_t bench_kernel_used(const struct bench *bench);
-/* Waits until the helper thread has nothing to do; checks that the accounts agree with the kernel's. */
+/* Waits until the helper thread is idle; checks that the accounts agree with the kernel's. */
 void bench_settle_down(struct bench *bench);
 
 struct segment *bench_segment(struct bench *bench, uint64_t hint);
-/*
- * Creates and opens a segment of this size; *fd is a descriptor for reading and writing, as a client has it.
- */
+/* Creates and opens a segment of this size; *client gets a client's descriptor for reading and writing. */
 struct segment *bench_open_segment(struct bench *bench, uint64_t size, int *client);
 /* Closes and unnames it. */
 void bench_drop(struct bench *bench, struct segment *segment);
@@ -48,21 +46,21 @@ void bench_drop(struct bench *bench, struct segment *segment);
 /* These wait for done() and return its result. */
 int bench_reserve(struct bench *bench, struct segment *segment, enum reserve_mode mode, uint64_t size);
 int bench_settle(struct bench *bench, struct segment *segment);
-/* As the exchange does for a client: what needs pages first gets them. Returns bytes or -errno. */
+/* Writes as the exchange does for a client: gets pages first if need be. Returns bytes or -errno. */
 ssize_t bench_write(struct bench *bench, struct segment *segment, const void *buffer, size_t size,
                     uint64_t offset);
 
 uint64_t bench_size(struct bench *bench, struct segment *segment);
 uint64_t bench_allocated(struct bench *bench, struct segment *segment);
 
-/* A client's way in, as the kernel opens it for one. The segment must be open. */
+/* A descriptor as the kernel opens it for a client. The segment must be open. */
 int client_open(const struct segment *segment, int flags);
 /* Stores that byte into each page of a mapping, [from, to); touching a page without memory is SIGBUS. */
 void client_fill(int fd, uint64_t from, uint64_t to, int byte);
 /* The first byte in [0, size) that is not this one, or size. */
 uint64_t client_differs(int fd, uint64_t size, int byte);
 
-/* A process of its own that maps fd, closes it, and lives until client_end. */
+/* A process that maps fd, closes it, and lives until client_end. */
 struct client {
     pid_t pid;
     int end; /* closing it ends the process */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * descriptors.h - how many descriptors this process has, and what happens when there are no more.
+ * descriptors.h - how many descriptors this process has, and a limit on them.
  */
 #ifndef PYRMAPFS_DESCRIPTORS_H
 #define PYRMAPFS_DESCRIPTORS_H
@@ -23,7 +23,7 @@ static inline int descriptors_open(void)
     return count;
 }
 
-/* From here on only `left` more descriptors can be opened. */
+/* Lets the process open only `left` more descriptors. */
 static inline void descriptors_limit(int left)
 {
     struct rlimit limit;

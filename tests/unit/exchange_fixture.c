@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FEW_SLOTS = 200 }; /* beyond, what costs more than the slot at hand is left to the test */
+enum { FEW_SLOTS = 200 }; /* with more, we check only the slot at hand */
 
 /* --- hooks --- */
 

@@ -2,9 +2,9 @@
 /*
  * exchange_fixture.h - an exchange without a mount, and what clients do to it.
  *
- * What the kernel and the layers above do is done here: a path that is stale is looked up again, work for the
- * background is waited for, what has to wait is parked, hooks are written down. Functions that do not return
- * a result fail the test if the operation does.
+ * It does the part of the kernel and of the layers above: it looks a stale path up again, waits for work of
+ * the background, parks what has to wait, and records hooks. Functions without a result fail the test if the
+ * operation fails.
  */
 #ifndef PYRMAPFS_EXCHANGE_FIXTURE_H
 #define PYRMAPFS_EXCHANGE_FIXTURE_H
@@ -46,25 +46,25 @@ struct world {
 };
 
 struct world_options {
-    enum arena_kind kind; /* whether it can be had is for the test to find out, by world_try_begin */
+    enum arena_kind kind; /* the test finds out by world_try_begin whether the machine has it */
     uint64_t capacity;
     uint32_t slots_max;
     enum exchange_data_path data_path;
     struct exchange_limits limits;
 };
 
-/* A memfd arena of some size, no limits to speak of. */
+/* A memfd arena of a size that no test fills, and no limits. */
 struct world_options world_defaults(void);
-/* False if this kind of arena cannot be had here. */
+/* False if the machine cannot have this kind of arena. */
 bool world_try_begin(struct world *world, const struct world_options *options);
 void world_begin(struct world *world, enum exchange_data_path data_path);
-/* Checks it, removes all slots, and checks that nothing is left of them. */
+/* Checks it, removes all slots, and checks that the arena is empty. */
 void world_end(struct world *world);
 /* The server ends, and another one starts on what it left; handles must be closed. */
 void world_stop(struct world *world);
 void world_start(struct world *world);
 void world_restart(struct world *world);
-/* What always holds between two requests. */
+/* Checks the invariants that hold between two requests. */
 void world_check(struct world *world);
 /* Bytes that the quota has on that user's account. */
 uint64_t world_charged(struct world *world, uid_t uid);
@@ -92,7 +92,7 @@ void world_close(struct world *world, struct handle *handle);
 int world_resize(struct world *world, struct slot *slot, enum slot_file file, struct handle *handle,
                  enum reserve_mode mode, uint64_t size);
 uint64_t world_size(struct world *world, const struct slot *slot, enum slot_file file);
-/* write(2) as a client sees it: what needs room first gets it. Returns bytes or -errno. */
+/* write(2) as a client sees it: gets room first if need be. Returns bytes or -errno. */
 ssize_t world_write_array(struct world *world, struct handle *handle, const void *buffer, size_t size,
                           off_t offset);
 
@@ -131,19 +131,19 @@ struct parked {
     int result; /* once ends is 1 */
 };
 
-/* An open, or a flag, that has to wait. */
+/* Parks an open, or the write of a flag, that has to wait. */
 struct parked *world_park_open(struct world *world, struct slot *slot, enum slot_file file);
 struct parked *world_park_flag(struct world *world, struct slot *slot, int32_t flag);
-/* A flag that the background has to work for first. */
+/* Parks the write of a flag for which the background has to work first. */
 struct parked *world_park_working(struct world *world, struct slot *slot, int32_t flag);
 void expect_parked(const struct parked *parked);
-/* It has ended with this result; gives it back, with the handle it may have. */
+/* Expects that it ended with this result; frees it and closes the handle it may have. */
 void expect_ended(struct parked *parked, int result);
 
 /* --- chains --- */
 
 int world_link(struct world *world, struct slot *slot, struct slot *source, enum record_side side);
-/* A fresh slot that is chained from the beginning. */
+/* Creates a slot and chains it. */
 struct slot *world_follow(struct world *world, const char *name, struct slot *source, enum record_side side);
 
 #endif

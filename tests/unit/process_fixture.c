@@ -61,7 +61,7 @@ void loop_until(struct loop *loop, bool (*condition)(void *context), void *conte
     close(lookout.source.fd);
 }
 
-/* The test may hold a helper thread: a child does nothing but system calls. */
+/* The test may have a helper thread, so the child makes only system calls. */
 static void idle(void)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* after setuid, which forgets it */
@@ -108,7 +108,7 @@ void idler_kill(pid_t pid)
 {
     siginfo_t info;
 
-    ck_assert_int_gt(pid, 1); /* 0 and -1 are groups: the test's own, and everybody */
+    ck_assert_int_gt(pid, 1); /* 0 and -1 would signal the test's group, and all processes */
     ck_assert_int_eq(kill(pid, SIGKILL), 0);
     ck_assert_int_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
 }

@@ -12,14 +12,14 @@
 /* Runs the loop until the condition holds; fails the test if it does not within some seconds. */
 void loop_until(struct loop *loop, bool (*condition)(void *context), void *context);
 
-/* A process that does nothing until it is ended, of this user (uid 0: of the caller's own). */
+/* A process of this user (uid 0: the caller's) that does nothing until the test ends it. */
 pid_t idler_start(uid_t uid);
-/* One with this very pid, which must be free. 0 if that cannot be had here; says so. */
+/* One with this very pid, which must be free. Returns 0, and says so, if the machine does not allow it. */
 pid_t idler_start_as(pid_t pid);
 /* Ends it; it stays a zombie until idler_bury. */
 void idler_kill(pid_t pid);
 void idler_bury(pid_t pid);
-/* Both: its pid is free again. */
+/* Kills and buries it: its pid is free again. */
 void idler_end(pid_t pid);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * record_samples.h - records to start from and the judgements that the tests of both forms of a write share.
+ * record_samples.h - records to start from, and checks that the tests of both forms of a write share.
  */
 #ifndef PYRMAPFS_RECORD_SAMPLES_H
 #define PYRMAPFS_RECORD_SAMPLES_H
@@ -46,7 +46,7 @@ static inline void expect_same(const struct record *a, const struct record *b)
     ck_assert_mem_eq(a, b, sizeof *a);
 }
 
-/* What a merge's outputs hold before it, so that a refused one is seen to leave them alone. */
+/* Fills a merge's outputs, so that the test sees a refused merge change them. */
 static inline void spoil(struct record *proposed, uint32_t *touched)
 {
     memset(proposed, 0xA5, sizeof *proposed);
@@ -89,7 +89,9 @@ static inline uint64_t random_next(uint64_t *state)
     return *state * UINT64_C(2685821657736338717);
 }
 
-/* Whatever was written: refused, or a record that passes the check with the protected fields intact. */
+/*
+ * Whatever was written, expects a refusal, or a record that passes the check and keeps the protected fields.
+ */
 static inline unsigned expect_valid(int error, const struct record *current, const struct record *proposed,
                                     const uint32_t *touched)
 {

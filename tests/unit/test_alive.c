@@ -67,7 +67,7 @@ START_TEST(test_worker_dies_at_work)
     end_worker(&world, slot);
     expect_ended(parked, -EIO);
     expect_blamed(&world, slot, pid, 1);
-    /* The input can be tried again by another. */
+    /* Another worker can try the input again. */
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
     expect_state(slot, STATE_READY, 1);
     world_finish(&world, slot, COUNT, 3);
@@ -75,7 +75,7 @@ START_TEST(test_worker_dies_at_work)
 }
 END_TEST
 
-/* Before there is an input nothing is lost: the round can have another worker. */
+/* Before there is an input the round can have another worker. */
 START_TEST(test_worker_dies_too_early)
 {
     struct world world;
@@ -98,7 +98,7 @@ START_TEST(test_worker_dies_too_early)
 }
 END_TEST
 
-/* Where the input comes by itself, too. */
+/* The same where a chain brings the input. */
 START_TEST(test_worker_of_a_follower)
 {
     struct slot *slot, *source;
@@ -121,7 +121,7 @@ START_TEST(test_worker_of_a_follower)
 }
 END_TEST
 
-/* Its own account of the failure stands, and the input is there for another try. */
+/* The worker's text of the failure stays, and the input can be tried again. */
 START_TEST(test_worker_exits_after_failing)
 {
     char text[WORLD_TEXT_MAX];
@@ -162,7 +162,7 @@ START_TEST(test_worker_dies_when_done)
 }
 END_TEST
 
-/* A worker that stays is bound to a later round from its first open in it on. */
+/* A worker that stays is bound to each later round by its first open in it. */
 START_TEST(test_worker_of_many_rounds)
 {
     struct handle *handle;
@@ -191,7 +191,7 @@ START_TEST(test_worker_of_many_rounds)
 }
 END_TEST
 
-/* Named between two rounds it is the next one's, if it lives to see that. */
+/* A worker named between two rounds belongs to the next one, if it still lives then. */
 START_TEST(test_worker_of_the_next_round)
 {
     static const enum handshake_state between[] = {STATE_DONE, STATE_FAILED};
@@ -232,7 +232,7 @@ START_TEST(test_worker_is_replaced)
     ck_assert_int_eq(slot->worker, 0);
     idler_end(second);
     ck_assert_int_eq(bind_to(&world, other, ROLE_WORKER, pid = idler_start(0)), 0);
-    end_worker(&world, other); /* comes to the loop after the other's end */
+    end_worker(&world, other); /* the loop hears of it after the other's end */
     expect_state(slot, STATE_READY, 1);
     world_end(&world);
 }
@@ -335,7 +335,7 @@ START_TEST(test_who_can_be_named)
 }
 END_TEST
 
-/* A process needs nobody's leave to name itself, whatever its real user. */
+/* A process may always name itself, whatever its real user. */
 START_TEST(test_naming_oneself)
 {
     struct world world;
@@ -358,8 +358,8 @@ static bool slot_is_gone(void *context)
 }
 
 /*
- * The owner's pid is given to another process before the loop learns that the owner is gone: the other can be
- * bound, and the slot goes with its owner all the same, also as the last of many.
+ * Another process gets the owner's pid before the loop learns that the owner has ended: the test can bind to
+ * it, and still the slot goes with its owner, also as the last of many.
  */
 START_TEST(test_owner_with_a_reused_pid)
 {

@@ -79,7 +79,7 @@ START_TEST(test_named_files)
     ck_assert_int_eq(lseek(again, 0, SEEK_END), 0);
     close(again);
 
-    /* Neither out of the arena nor at a segment. */
+    /* A name leads neither out of the arena nor to a segment. */
     ck_assert_int_eq(arena_file_open(bench.arena, "../index", O_RDWR | O_CREAT), -EINVAL);
     ck_assert_int_eq(arena_file_open(bench.arena, "", O_RDWR | O_CREAT), -EINVAL);
     ck_assert_int_eq(arena_file_unlink(bench.arena, "a/b"), -EINVAL);
@@ -98,7 +98,7 @@ START_TEST(test_named_files)
 }
 END_TEST
 
-/* What the daemon's own files take is what their owners say, or on a tmpfs what the kernel does. */
+/* The daemon's own files take what their owners report, or on a tmpfs what the kernel counts. */
 START_TEST(test_named_files_count)
 {
     struct bench bench;
@@ -112,7 +112,7 @@ START_TEST(test_named_files_count)
     ck_assert_int_eq(fallocate(fd, 0, 0, (off_t)(2 * MIB - 5)), 0);
     ledger_file_resized(bench.arena, 0, 2 * MIB - 5);
     ck_assert_uint_eq(bench_usage(&bench).files, 2 * MIB);
-    /* On a tmpfs they have a place to themselves, so that full segments leave them room. */
+    /* On a tmpfs they have their own mount, so that full segments leave them room. */
     ck_assert_int_eq(bench_reserve(&bench, bench_segment(&bench, 0), RESERVE_RESIZE, 14 * MIB + 1),
                      _i == ARENA_TMPFS ? 0 : -ENOSPC);
     ck_assert_int_eq(ftruncate(fd, 3), 0);
@@ -232,7 +232,7 @@ START_TEST(test_memfds_do_not_come_back)
 }
 END_TEST
 
-/* A server that is killed leaves its files; the next one finds those that it asks for and sweeps the rest. */
+/* A killed server leaves its files; the next one finds those that it asks for and sweeps the rest. */
 START_TEST(test_server_dies)
 {
     struct bench bench, child;
@@ -263,7 +263,7 @@ START_TEST(test_server_dies)
     ck_assert_int_eq(segment_restore(bench.arena, id, &segment), 0);
     segment_sweep(bench.arena);
     expect(&bench, segment, "survives");
-    /* It may have pages beyond its end, of which the new server knows nothing. */
+    /* It may have pages beyond its end, and the new server does not know of them. */
     ck_assert(!reserve_settled(bench.arena, segment));
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
     ck_assert(reserve_settled(bench.arena, segment));

@@ -77,7 +77,7 @@ START_TEST(test_who_fills_may_read)
 }
 END_TEST
 
-/* A client in a pid namespace that the daemon cannot see: nothing tells it from others like it. */
+/* The daemon cannot tell apart two clients in a pid namespace that it cannot see. */
 START_TEST(test_invisible_client)
 {
     struct handle *writer, *reader;
@@ -105,7 +105,7 @@ START_TEST(test_invisible_client)
 }
 END_TEST
 
-/* A path that the kernel knows from an earlier round, where it is still open, has to be looked up again. */
+/* The kernel must look a path up again that it knows from an earlier round and that is still open. */
 START_TEST(test_known_by_an_old_identity)
 {
     struct handle handle = {.file = SLOT_DATA_BIN, .access = HANDLE_WRITES};
@@ -152,7 +152,7 @@ START_TEST(test_resize)
                      -ENOSPC);
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 8);
 
-    /* Dropped: the handle is of something that is no more. */
+    /* The round was cancelled, so the handle's array is gone. */
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
     old = handle;
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, old, RESERVE_RESIZE, 16), -EBUSY);
@@ -167,7 +167,7 @@ START_TEST(test_resize)
 }
 END_TEST
 
-/* Writes on and on. Returns what stops it. */
+/* Writes until a write fails, and returns its error. */
 static int fill_up(struct world *world, struct handle *handle)
 {
     static const char bytes[64 * KIB];
@@ -226,7 +226,7 @@ START_TEST(test_reserve_and_grow)
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_GROW, 2 * MIB), 0);
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 2 * MIB);
     ck_assert_uint_eq(handle->segment->charged, 2 * MIB);
-    /* What is there already is not less after it. */
+    /* Growing to less than the size changes nothing. */
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_GROW, 4 * KIB), 0);
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, handle, RESERVE_PAGES, 4 * KIB), 0);
     ck_assert_uint_eq(world_size(&world, slot, SLOT_DATA_BIN), 2 * MIB);
@@ -259,7 +259,7 @@ static int fill_holes(struct world *world, struct slot *slot)
     return answer.result;
 }
 
-/* What a client does to a passthrough file goes past the daemon. */
+/* A client changes a passthrough file without the daemon. */
 START_TEST(test_holes)
 {
     struct handle *handle;
@@ -280,7 +280,7 @@ START_TEST(test_holes)
     ck_assert(!array_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
     client_fill(fd, 0, 3 * MIB, 1);
 
-    /* What does not fit stays as it is, and whoever asks for pages is told. */
+    /* Pages that do not fit are not there, and the client that asks for them gets the error. */
     ck_assert_int_eq(pwrite(fd, "x", 1, 20 * (off_t)MIB), 1);
     ck_assert_int_eq(fill_holes(&world, slot), -ENOSPC);
     expect_refusal(slot, ENOSPC, "do not fit");
@@ -290,7 +290,7 @@ START_TEST(test_holes)
     world_close(&world, handle);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), -EINVAL); /* no whole number of elements */
 
-    /* Published bytes are nobody's to change, and have none. */
+    /* A published array has no holes. */
     ck_assert_int_eq(world_resize(&world, slot, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, 800), 0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
     ck_assert(!array_has_holes(world.exchange, slot, RECORD_SIDE_INPUT));
@@ -320,7 +320,7 @@ START_TEST(test_growth_that_nobody_saw)
 }
 END_TEST
 
-/* The answer comes once, whatever became of the slot meanwhile. */
+/* The answer comes once, whatever happened to the slot meanwhile. */
 START_TEST(test_resize_of_what_goes)
 {
     static const uint64_t sizes[] = {16 * MIB, 640 * MIB};
@@ -337,7 +337,7 @@ START_TEST(test_resize_of_what_goes)
                      answered, &two);
         exchange_remove(world.exchange, slot);
         ck_assert_int_eq(world_flag(&world, other, RECORD_FLAG_NONE), 0);
-        slot = world_slot(&world, "removed"); /* takes the place in the table */
+        slot = world_slot(&world, "removed"); /* takes its place in the table */
         background_drain(world.bench.background);
         ck_assert_int_eq(one.calls, 1);
         ck_assert_int_eq(two.calls, 1);
@@ -462,7 +462,7 @@ START_TEST(test_move)
         ck_assert_uint_eq(b->record.order, RECORD_ORDER_INPUT_F | RECORD_ORDER_INPUT_LOGICAL);
         ck_assert_int_eq(b->record.result_length, -1);
         ck_assert_uint_eq(text_size(b, SLOT_ERROR), 0);
-        reader = world_open(&world, b, SLOT_DATA_BIN, HANDLE_READS); /* who moved it fills */
+        reader = world_open(&world, b, SLOT_DATA_BIN, HANDLE_READS); /* the process that moved it fills it */
         world_close(&world, reader);
         ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), 0);
         world_expect(&world, b, SLOT_DATA_BIN, 6, 2);
@@ -492,7 +492,7 @@ START_TEST(test_move_within_a_slot)
 }
 END_TEST
 
-/* Pages that others still read are not written again, wherever they have gone. */
+/* A client may not write to pages that others still read, wherever they were moved. */
 START_TEST(test_moved_pages_that_are_read)
 {
     struct handle *reader, *writer;
@@ -525,7 +525,7 @@ START_TEST(test_moved_pages_that_are_read)
 }
 END_TEST
 
-/* An empty result has a segment from who opens it, and that one moves, too. */
+/* An open gives an empty result a segment, and rename moves that one, too. */
 START_TEST(test_moved_empty_result_that_is_read)
 {
     struct handle *reader, *writer;

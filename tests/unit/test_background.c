@@ -84,7 +84,7 @@ static void submit(struct probe *probe)
     background_submit(probe->bench->background, &probe->job);
 }
 
-/* As the loop does it: sleeps until there is a report, then dispatches. */
+/* Sleeps until there is a report, then dispatches, as the loop does. */
 static void dispatch_once(struct bench *bench)
 {
     struct pollfd ready = {.fd = background_fd(bench->background), .events = POLLIN};
@@ -147,7 +147,7 @@ START_TEST(test_urgent_first_then_in_order)
 }
 END_TEST
 
-/* Large work is cut into chunks so that this holds: nobody waits for more than one of them. */
+/* Large work is cut into chunks, so that an urgent job waits for at most one of them. */
 START_TEST(test_urgent_between_chunks)
 {
     struct bench bench = open_bench();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_caller.c - who makes a request, and what it costs to know: one look at /proc for a request from a
- * thread that is not its process's first, none for any other.
+ * test_caller.c - who makes a request, and the cost of finding out: one look at /proc if the thread is not
+ * its process's first, else none.
  */
 #include "base/caller.h"
 
@@ -18,7 +18,7 @@
 
 static int looks;
 
-/* In place of the C library's. */
+/* Replaces the C library's. */
 int openat(int directory, const char *path, int flags, ...)
 {
     va_list arguments;
@@ -54,7 +54,7 @@ static void expect(struct caller caller, pid_t thread, pid_t process)
     ck_assert_int_eq(caller.process, process);
 }
 
-/* All that an open, its refusal and a publish want to know of their caller. */
+/* An open, its refusal and a publish ask for all that they want to know of their caller. */
 static void ask_often(struct world *world, struct slot *slot)
 {
     world_put(world, slot, SLOT_DATA_BIN, 2, 1);
@@ -110,7 +110,7 @@ START_TEST(test_who)
     sem_post(&thread.end);
     pthread_join(handle, NULL);
     idler_end(other);
-    expect(caller_of(11, 12, other), other, other); /* gone: its own number is the best that there is */
+    expect(caller_of(11, 12, other), other, other); /* it is gone, and we have only its own number */
 }
 END_TEST
 

@@ -53,7 +53,7 @@ START_TEST(test_links)
     expect_refusal(a, ELOOP, "close on itself");
     ck_assert_uint_eq(a->source, 0);
     exchange_unchain(world.exchange, c);
-    exchange_unchain(world.exchange, c); /* has none: nothing */
+    exchange_unchain(world.exchange, c); /* it has no source: changes nothing */
     ck_assert_int_eq(world_link(&world, a, c, RECORD_SIDE_RESULT), 0);
     ck_assert_int_eq(world_link(&world, c, b, RECORD_SIDE_RESULT), -ELOOP);
     world_end(&world);
@@ -148,7 +148,7 @@ START_TEST(test_result_becomes_input)
     record.order = RECORD_ORDER_RESULT_F;
     replaced = world.replaced[RECORD_SIDE_INPUT];
     ck_assert_int_eq(world_write(&world, a, &record, sizeof(record), 0), 0);
-    /* When the publisher is answered, all has happened. */
+    /* Everything has happened when the publisher gets its answer. */
     expect_state(b, STATE_READY, 1);
     ck_assert_int_eq(b->record.input_length, 6);
     ck_assert_int_eq(b->record.dtype, RECORD_INT64);
@@ -163,7 +163,7 @@ START_TEST(test_result_becomes_input)
     expect_ended(parked, world.exchange->data_path == DATA_PATH_PASSTHROUGH ? 0 : -ESTALE);
     world_expect(&world, b, SLOT_DATA_BIN, 6, 2);
 
-    /* An intermediate result stays until the next round. */
+    /* A result in the middle stays until the next round. */
     world_finish(&world, b, 1, 3);
     world_expect(&world, a, SLOT_RESULT_BIN, 6, 2);
     world_expect(&world, b, SLOT_DATA_BIN, 6, 2);
@@ -263,7 +263,7 @@ START_TEST(test_nothing_else_feeds_it)
     world_publish(&world, a, 1, 1);
     world_finish(&world, a, 1, 2);
 
-    /* Its own failure can be tried again; a dropped input does not come back. */
+    /* The follower can retry after its own failure; a dropped input does not come back. */
     ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_FAILED), 0);
     ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), 0);
     expect_state(b, STATE_READY, 1);
@@ -301,9 +301,9 @@ START_TEST(test_failure_is_passed_on)
     expect_text(&world, c, "source b failed: source a failed: no luck\n");
     expect_ended(input, -EIO);
     expect_ended(result, -EIO);
-    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), -EBUSY); /* it has nothing to try again */
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_INPUT), -EBUSY); /* it has no input to try again */
 
-    /* Who shares the input has nothing to do with it. */
+    /* Slots that share the input are not affected. */
     expect_state(shares, STATE_READY, 1);
     world_finish(&world, shares, 1, 1);
     world_check(&world);
@@ -330,7 +330,7 @@ START_TEST(test_retry_brings_it_back)
     expect_state(b, STATE_READY, 1);
     world_expect(&world, c, SLOT_DATA_BIN, COUNT, 2);
 
-    /* A round later: the follower's own has begun and ends with the failure. */
+    /* The follower's round has begun; it ends with the source's failure one round later. */
     world_finish(&world, b, 1, 3);
     world_finish(&world, c, 1, 3);
     world_expect(&world, b, SLOT_RESULT_BIN, 1, 3);
@@ -386,7 +386,7 @@ START_TEST(test_failure_waits_for_its_turn)
     b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
     world_publish(&world, a, 1, 1);
     ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_FAILED), 0);
-    expect_state(b, STATE_READY, 1); /* is at work on the result before */
+    expect_state(b, STATE_READY, 1); /* it still works on the result before */
     world_finish(&world, b, 1, 3);
     expect_state(b, STATE_DONE, 1);
     world_expect(&world, b, SLOT_RESULT_BIN, 1, 3);
@@ -422,7 +422,7 @@ END_TEST
 
 /* --- the end of a chain --- */
 
-/* Who may read a source is asked at each delivery, and not only when the link is made. */
+/* Each delivery, not only the link, asks whether the follower's owner may read the source. */
 START_TEST(test_source_becomes_unreadable)
 {
     enum { ANN = 1000, BOB = 1001, CREW = 2000 };
@@ -500,7 +500,7 @@ START_TEST(test_unlink)
     expect_state(idle, STATE_IDLE, 1);
     world_expect(&world, b, SLOT_DATA_BIN, COUNT, 2);
     world_finish(&world, b, 1, 3);
-    world_publish(&world, b, 1, 4); /* a slot like any other */
+    world_publish(&world, b, 1, 4); /* a slot without a source again */
     world_publish(&world, idle, 1, 4);
     world_publish(&world, a, 1, 5);
     world_finish(&world, a, 1, 6);

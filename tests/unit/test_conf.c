@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_conf.c - the configuration: each type of value, each mistake with the place it is reported at, and the
- * documents, which say what the table says.
+ * test_conf.c - the configuration: each type of value, each mistake with its place, and that the documents
+ * say what the table says.
  */
 #include "conf.h"
 #include "suite.h"
@@ -34,7 +34,7 @@ static void expect_same(const struct conf *a, const struct conf *b)
     ck_assert_int_eq(a->log_level, b->log_level);
 }
 
-/* Reads bytes as a file over *conf. Of the error, what follows the file's name is left. */
+/* Reads bytes as a file over *conf. Cuts the file's name off the error. */
 static int read_bytes(struct conf *conf, const void *bytes, size_t size, char error[CONF_ERROR_MAX])
 {
     char path[64];
@@ -103,7 +103,7 @@ static char *printed(const struct conf *conf)
     return text;
 }
 
-/* What is printed reads back as *conf will be after conf_check. */
+/* Expects that what conf_print prints reads back as *conf will be after conf_check. */
 static void expect_round_trip(const struct conf *conf)
 {
     struct conf checked = *conf;
@@ -350,7 +350,7 @@ START_TEST(test_unreadable)
 }
 END_TEST
 
-/* What each kind of value refuses: the error is "-o section.key=value: " and this, with the value in it. */
+/* The values that each kind refuses: the error is "-o section.key=value: " and this text. */
 static const struct {
     const char *key; /* with the = */
     const char *error;
@@ -468,7 +468,7 @@ START_TEST(test_numbers)
 }
 END_TEST
 
-/* The outermost values of the other kinds, one on top of the other. */
+/* The least and the greatest values of the other kinds. */
 START_TEST(test_limits)
 {
     char longest[256];
@@ -569,7 +569,7 @@ START_TEST(test_check_path)
 }
 END_TEST
 
-/* Before conf_check the warm pool is not known yet, but what is printed is what will be. */
+/* Before conf_check the size of the warm pool is open, but conf_print prints what it will be. */
 START_TEST(test_print_unchecked)
 {
     struct conf conf;
@@ -627,7 +627,7 @@ START_TEST(test_file)
 }
 END_TEST
 
-/* The texts stand in a manual page as they are: nothing in them may be an order to mandoc. */
+/* mandoc must not take any line of the texts for a request. */
 START_TEST(test_manual)
 {
     const struct conf_doc *doc;

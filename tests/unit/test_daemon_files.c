@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_daemon_files.c - the files of .pyrmap: which there are, and what they say.
+ * test_daemon_files.c - the files of .pyrmap: their names, and what they say.
  */
 #include "files/daemon_files.h"
 
@@ -23,7 +23,7 @@ static struct daemon_files files_of(struct world *world, const struct conf *conf
                                  .request_kinds = 2};
 }
 
-/* Keeps what it gets. */
+/* Keeps the snapshot that it gets. */
 struct reader {
     struct drawing_wait wait;
     int result;
@@ -70,7 +70,7 @@ START_TEST(test_names)
 }
 END_TEST
 
-/* Each sample has a name and labels that no other has: Prometheus refuses the whole text otherwise. */
+/* No two samples have the same name and labels: Prometheus would refuse the whole text. */
 static void expect_distinct_samples(char *text)
 {
     enum { MOST = 200 };

@@ -78,7 +78,7 @@ START_TEST(test_deadlines_in_order)
     for (int i = 0; i < DEADLINES; i++) {
         ck_assert_int_eq(alarms[i].when, i + 1);
         ck_assert(alarms[i].late_enough);
-        deadline_clear(&alarms[i].base); /* is none any more: nothing happens */
+        deadline_clear(&alarms[i].base); /* it is not set any more: changes nothing */
     }
     close_bench(&bench);
 }
@@ -104,7 +104,7 @@ START_TEST(test_cleared_deadlines)
     for (int i = 0; i < DEADLINES - 1; i++)
         ck_assert_int_eq(alarms[i].when != 0, i % 5 == 0 && i != 0);
 
-    /* All cleared, then set again: the timer is not forgotten. */
+    /* After all were cleared, setting one arms the timer again. */
     last = set_alarms(&bench, alarms, &clock, 5);
     for (int i = 0; i < DEADLINES; i++)
         deadline_clear(&alarms[i].base);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_drawing.c - one text for all that look at the same state, drawn in turns, on the account of each user.
+ * test_drawing.c - all readers of one state share a text, drawn in turns, on the account of each user.
  */
 #include "files/drawing.h"
 
@@ -22,7 +22,7 @@ struct reader {
     struct snapshot *text; /* on the account of uid */
 };
 
-/* A table of many slots, and what draws it. */
+/* A table of many slots, and its drawing. */
 struct table {
     struct world world;
     struct turn_queue *turns;
@@ -142,7 +142,7 @@ START_TEST(test_shared)
     ck_assert_ptr_eq(first.text, second.text);
     ck_assert(says(&first, "label=\"s0\\n") && says(&first, "label=\"s383\\n"));
 
-    /* Nothing has changed since: the text is there, and so is its size. */
+    /* The state is the same, so the text is there, and so is its size. */
     ck_assert_uint_eq(drawing_size(&table.drawing), snapshot_size(first.text));
     reader_open(&third, &table, USER);
     ck_assert_ptr_eq(third.text, first.text);
@@ -150,7 +150,7 @@ START_TEST(test_shared)
     reader_close(&second);
     ck_assert_ptr_eq(table.drawing.last, third.text);
     reader_close(&third);
-    ck_assert_ptr_null(table.drawing.last); /* nobody has it: it is gone, and its size still true */
+    ck_assert_ptr_null(table.drawing.last); /* no reader has it: it is freed, and its size is still true */
     ck_assert_uint_gt(drawing_size(&table.drawing), 0);
     world_slot(&table.world, "fresh");
     ck_assert_uint_eq(drawing_size(&table.drawing), 0);
@@ -158,7 +158,7 @@ START_TEST(test_shared)
 }
 END_TEST
 
-/* What was done before an open is in the text that it gets. */
+/* An open gets a text that shows every change made before it. */
 START_TEST(test_changed_meanwhile)
 {
     struct reader before, after, again;
@@ -221,7 +221,7 @@ START_TEST(test_cancelled)
 }
 END_TEST
 
-/* A text is on the account of each user that has it, once; and nobody pays for what another one keeps. */
+/* Each user who has a text pays for it once, and no user pays for what another keeps. */
 START_TEST(test_accounts)
 {
     struct reader first, second, third, other, stranger;
@@ -241,7 +241,7 @@ START_TEST(test_accounts)
     reader_open(&third, &table, USER);
     finish(&table, &third);
     ck_assert_int_eq(third.result, -EDQUOT);
-    ck_assert_ptr_null(table.drawing.last); /* it was refused, so nobody has it */
+    ck_assert_ptr_null(table.drawing.last); /* the reader was refused, so no reader has it */
     reader_close(&first);
     reader_open(&third, &table, USER);
     finish(&table, &third);
@@ -255,7 +255,7 @@ START_TEST(test_accounts)
     reader_close(&stranger);
     reader_close(&third);
 
-    /* However large, one text can be had. */
+    /* A user can always have one text, however large. */
     table.limit = 1;
     reader_open(&first, &table, USER);
     finish(&table, &first);

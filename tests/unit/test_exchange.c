@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_exchange.c - rounds without a mount: what each operation does to record, arrays and inodes, and that a
- * refused one does nothing. Both data paths.
+ * test_exchange.c - rounds without a mount, on both data paths: what each operation does to record, arrays
+ * and inodes, and that a refused one changes nothing.
  */
 #include "exchange_fixture.h"
 #include "slot/text.h"
@@ -14,7 +14,7 @@
 
 enum { COUNT = WORLD_COUNT, SIZE = COUNT * 8 };
 
-/* What is written for the flag with other fields: the record up to that field. */
+/* How much of the record a test writes: up to and with this field. */
 enum { UP_TO_FLAG = 4, UP_TO_LENGTH = 16, UP_TO_DTYPE = 20, UP_TO_RESULT_LENGTH = 32 };
 
 /* The current record with a flag and what a test changes besides, written up to some field. */
@@ -64,7 +64,7 @@ START_TEST(test_round)
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), 0); /* stays */
     ck_assert_uint_eq(slot->record.change, 4);
 
-    /* The next one has arrays of its own, and an inode where somebody has the old one open, who keeps it. */
+    /* The next round has new arrays, and a new inode where a client still has the old one open. */
     old = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_READS);
     memcpy(before, slot->arrays, sizeof(before));
     memcpy(replaced, world.replaced, sizeof(replaced));
@@ -164,7 +164,7 @@ static int operate(struct world *world, struct slot *slot, enum handshake_event 
                                  &world->caller);
     case EVENT_LINK:
         return world_link(world, slot, world_slot(world, "source"), RECORD_SIDE_RESULT);
-    case EVENT_FOLLOW_INPUT: /* from here on no operations of a client */
+    case EVENT_FOLLOW_INPUT: /* from here on events, not operations of a client */
     case EVENT_FOLLOW_RESULT:
     case EVENT_DELIVER:
     case EVENT_SOURCE_FAILED:
@@ -187,7 +187,7 @@ static void try_operation(struct world *world, enum handshake_state state, enum 
     struct slot before = *slot;
     int result;
 
-    world->caller.thread = world->caller.process = stranger; /* not the process that has filled it */
+    world->caller.thread = world->caller.process = stranger; /* not the process that filled it */
     result = operate(world, slot, event);
     ck_assert_msg(result == (step.verdict == VERDICT_WAIT ? WAIT_FOR_PEER : -step.error), "%s, %s: %d",
                   handshake_state_name(state), handshake_event_name(event), result);
@@ -305,7 +305,7 @@ START_TEST(test_what_fits)
 }
 END_TEST
 
-/* First whose turn it is, then whether it was let go, then whether it fits. */
+/* The checks come in this order: whose turn it is, whether writers let go, whether the record fits. */
 START_TEST(test_order_of_checks)
 {
     struct world world;
@@ -358,7 +358,7 @@ START_TEST(test_mapped_for_writing)
         ck_assert_int_eq(world_flag(&world, slot, side), -EBUSY);
         expect_refusal(slot, EBUSY, "mapped for writing");
         client_end(&writer);
-        client_end(&reader); /* a shared mapping of what is open for writing can become writable */
+        client_end(&reader); /* mprotect could make its shared mapping writable */
         ck_assert_int_eq(world_flag(&world, slot, side), 0);
 
         /* Readers do not matter. */
@@ -409,9 +409,7 @@ START_TEST(test_edits)
     world_put(&world, slot, SLOT_DATA_BIN, COUNT, 1);
     ck_assert_int_eq(slot->record.input_length, 4);
 
-    /*
-     * Publishing the input takes no result fields along, and flag -1 no input fields of a round that is on.
-     */
+    /* Publishing the input keeps the result's fields, and flag -1 keeps the input's during a round. */
     record = with_flag(slot, RECORD_FLAG_INPUT);
     record.result_length = 77;
     record.result_dtype = RECORD_UINT8;
@@ -421,7 +419,7 @@ START_TEST(test_edits)
     ck_assert_int_eq(slot->record.result_dtype, RECORD_DTYPE_SAME);
     ck_assert_uint_eq(slot->record.order, RECORD_ORDER_INPUT_F);
 
-    /* The other side's bit alone is a change of the other side. */
+    /* A write of the other side's bit alone touches the other side. */
     order = RECORD_ORDER_RESULT_F;
     ck_assert_int_eq(world_write(&world, slot, &order, sizeof(order), offsetof(struct record, order)),
                      -EBUSY);
@@ -485,7 +483,7 @@ START_TEST(test_failures)
     ck_assert_str_eq(text, "no luck\n");
     world_expect(&world, slot, SLOT_DATA_BIN, COUNT, 1);
 
-    /* The same input again: the round goes on, half a result does not. */
+    /* A retry goes on with the same input and drops half a result. */
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
     expect_state(slot, STATE_READY, 1);
     ck_assert_uint_eq(text_size(slot, SLOT_ERROR), 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_graph.c - chains as pictures: what they say, and that no name and no chain is too much for them.
+ * test_graph.c - chains as pictures: what they say, for any name and any length of chain.
  */
 #include "files/graph.h"
 
@@ -87,7 +87,7 @@ START_TEST(test_forest)
 }
 END_TEST
 
-/* Names are any bytes; they end no string and begin no line. */
+/* Names may have any bytes; they must not end a string or begin a line. */
 START_TEST(test_names)
 {
     struct world world;
@@ -128,13 +128,13 @@ START_TEST(test_long_chain)
     for (const char *at = text; *at; at++)
         lines += *at == '\n';
     ck_assert_uint_eq(lines, LONG);
-    ck_assert_uint_lt(strlen(text), LONG * 200); /* grows with the chain and not with its square */
+    ck_assert_uint_lt(strlen(text), LONG * 200); /* linear in the length of the chain */
     free(text);
     world_end(&world);
 }
 END_TEST
 
-/* Chains change between two pieces in every way: the picture ends, and each line of it is one. */
+/* Chains change between two pieces in every way: the picture still ends, and every line is well-formed. */
 START_TEST(test_changes_while_it_is_drawn)
 {
     enum { CHAINS = 40, LENGTH = 6 };

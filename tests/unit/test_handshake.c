@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_handshake.c - every state x every event x every combination of facts against the table of the
- * handshake, written down a second time: by state, and with all that a step asks for and causes.
+ * test_handshake.c - every state x every event x every combination of facts against a second copy of the
+ * handshake's table, which is ordered by state and has all checks and effects of a step.
  */
 #include "protocol/handshake.h"
 #include "slot/slot.h"
@@ -12,7 +12,7 @@
 
 enum { SAME_STATE = HANDSHAKE_STATES, ALL_FACTS = HANDSHAKE_FACTS };
 
-/* What is expected of one cell, and what instead if a fact holds: the first that does decides. */
+/* The expected answer of one cell, and the exceptions: the first whose fact holds decides. */
 struct answer {
     enum handshake_verdict verdict;
     int error;
@@ -49,7 +49,7 @@ struct cell {
 #define ONLY_IF_EMPTY(next, checks) \
                        {.usual = NO(EPROTO), .instead = {IF(EMPTY_RESULT, GO(STATE_##next, checks, EFFECT_OUTCOME))}}
 
-/* Writing the input is the source's, if there is one; and nobody's while the inode has other names. */
+/* Only the source may write the input, if there is one; and nobody while the inode has other names. */
 #define OWN_INPUT(next, checks, effects) \
                        {.usual = GO(next, checks, effects), .instead = {IF(FED, NO(EBUSY)), IF(SHARED, NO(EBUSY))}}
 #define OWN_RESULT(next, ...) \
@@ -245,7 +245,7 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
 };
 /* clang-format on */
 
-/* None, each, each two of them, and all: no cell knows more than two. */
+/* No fact, each, each two of them, and all: no cell depends on more than two. */
 static bool is_worth_asking(uint32_t facts)
 {
     return __builtin_popcount(facts) <= 2 || facts == ALL_FACTS - 1;
@@ -301,7 +301,7 @@ START_TEST(test_table)
 }
 END_TEST
 
-/* Backwards and with other questions in between: the answers do not depend on what was asked before. */
+/* Asks backwards and with other questions in between: an answer does not depend on earlier questions. */
 START_TEST(test_purity)
 {
     for (int cell = HANDSHAKE_STATES * HANDSHAKE_EVENTS * ALL_FACTS - 1; cell >= 0; cell--) {
@@ -359,7 +359,7 @@ static void rounds_change_with_arrays(enum handshake_state state, enum handshake
         ck_assert_uint_eq(step->effects & FRESH, FRESH);
     if (step->next == STATE_IDLE && state != STATE_IDLE)
         ck_assert_uint_eq(step->effects & FRESH, FRESH);
-    if (!without && !from_source) /* an input that is published stays until its round is over */
+    if (!without && !from_source) /* a published input stays until its round has ended */
         ck_assert_uint_eq(step->effects & EFFECT_FRESH_INPUT, 0);
 }
 
@@ -373,18 +373,18 @@ static void publishing_is_checked(enum handshake_state state, enum handshake_eve
     (void)facts;
     ck_assert_int_eq((step->checks & CHECK_INPUT_FITS) != 0, publishes_input);
     ck_assert_int_eq((step->checks & CHECK_RESULT_FITS) != 0, publishes_result);
-    /* The input of a failed round was let go when it was published. */
+    /* The writers of a failed round's input let go when it was published. */
     ck_assert_int_eq((step->checks & CHECK_INPUT_RELEASED) != 0, publishes_input && state != STATE_FAILED);
     ck_assert_int_eq((step->checks & CHECK_RESULT_RELEASED) != 0, publishes_result);
     ck_assert_int_eq((step->effects & EFFECT_INPUT) != 0, gets_input);
-    /* Nothing reaches a follower that cannot take it. */
+    /* No input reaches a follower that cannot take it. */
     ck_assert_int_eq((step->checks & CHECK_INPUT_FOLLOWERS) != 0,
                      gets_input ||
                          ((event == EVENT_SOURCE_FAILED || event == EVENT_DELIVER) && step->effects));
     ck_assert_int_eq((step->checks & CHECK_RESULT_FOLLOWERS) != 0, publishes_result);
 }
 
-/* Each outcome is new and untaken, and what is untaken is overwritten by no source. */
+/* Each outcome is new and untaken, and no source overwrites an untaken one. */
 static void outcomes_are_taken(enum handshake_state state, enum handshake_event event, uint32_t facts,
                                const struct handshake_step *step)
 {
@@ -404,7 +404,7 @@ static void outcomes_are_taken(enum handshake_state state, enum handshake_event 
 static void waiters_learn_of_the_end(enum handshake_state state, enum handshake_event event, uint32_t facts,
                                      const struct handshake_step *step)
 {
-    bool is_empty = event == EVENT_TAKE_RESULT || event == EVENT_SOURCE_RETRIES; /* nobody waits in these */
+    bool is_empty = event == EVENT_TAKE_RESULT || event == EVENT_SOURCE_RETRIES; /* no request waits for it */
 
     (void)facts;
     ck_assert_int_eq((step->effects & EFFECT_CANCEL_WAITERS) != 0,

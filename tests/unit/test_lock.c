@@ -17,10 +17,10 @@ static char directory[128], lock[160];
 static struct arena *other;
 static struct arena_options options;
 
-/* What happens between the arena's open of the lock file and its flock, once. */
+/* Called once, between the arena's open of the lock file and its flock. */
 static void (*meanwhile)(void);
 
-/* The arena's calls end here instead of in the C library. */
+/* Replaces the C library's for the arena. */
 int flock(int fd, int operation)
 {
     void (*now)(void) = meanwhile;
@@ -69,7 +69,7 @@ static void begin(struct bench *bench)
     other = NULL;
 }
 
-/* Whatever another daemon removed, the lock that we end up with is the one that the next daemon meets. */
+/* Whatever another daemon removed, we end up with the lock that the next daemon meets. */
 START_TEST(test_removed_meanwhile)
 {
     void (*const events[])(void) = {NULL, remove_lock, remove_all};
@@ -83,7 +83,7 @@ START_TEST(test_removed_meanwhile)
     ck_assert_int_eq(access(lock, F_OK), 0);
     ck_assert_int_eq(try_open(&second), -EBUSY);
     arena_close(arena, ARENA_REMOVE);
-    /* It goes with the one that made it: after remove_lock it counts as another one's. */
+    /* The daemon that made the lock removes it: after remove_lock it counts as another's. */
     ck_assert_int_eq(rmdir(directory), events[_i] == remove_lock ? 0 : -1);
     bench_close(&bench);
 }
@@ -102,7 +102,7 @@ START_TEST(test_taken_meanwhile)
     arena_close(other, ARENA_KEEP);
     ck_assert_int_eq(try_open(&arena), 0);
     arena_close(arena, ARENA_REMOVE);
-    ck_assert_int_eq(rmdir(directory), 0); /* the one that made it was refused */
+    ck_assert_int_eq(rmdir(directory), 0); /* the daemon that made it was refused */
     bench_close(&bench);
 }
 END_TEST

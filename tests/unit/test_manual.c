@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_manual.c - pyrmapfs(8) has an entry for whatever the tables of the filesystem have.
+ * test_manual.c - pyrmapfs(8) has an entry for every row of the filesystem's tables.
  *
  * Tests run in the root of the source tree.
  */
@@ -103,7 +103,7 @@ START_TEST(test_keys)
 }
 END_TEST
 
-/* The form in the manual is one that is taken. */
+/* The record accepts each form that the manual shows. */
 START_TEST(test_example_keys)
 {
     char why[RECORD_TEXT_WHY_MAX];
@@ -113,7 +113,7 @@ START_TEST(test_example_keys)
 
     read_page();
     record_init(&record);
-    record.dtype = record.result_dtype = RECORD_INT32; /* logical is nothing else */
+    record.dtype = record.result_dtype = RECORD_INT32; /* only int32 can be logical */
     for (const char *at = strstr(page, "\n.It Li "); at; at = strstr(at + 1, "\n.It Li ")) {
         const char *line = at + strlen("\n.It Li ");
         size_t length = strcspn(line, "\n");
@@ -169,7 +169,7 @@ START_TEST(test_record)
 }
 END_TEST
 
-/* What never reaches a client: starting, mounting, ending. */
+/* Files whose errors never reach a client: starting, mounting, ending. */
 static bool is_for_clients(const char *path)
 {
     static const char *const others[] = {"main.c",    "mount.c",     "supervisor.c", "server.c",

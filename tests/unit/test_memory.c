@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_memory.c - an arena that is larger than the machine refuses what the machine has not.
+ * test_memory.c - an arena larger than the machine refuses what the machine does not have.
  */
 #include "base/memory.h"
 
@@ -27,7 +27,7 @@ START_TEST(test_spares)
 }
 END_TEST
 
-/* Found out before anything is allocated: the attempt must not cost the machine anything either. */
+/* We find out before we allocate: the attempt must not cost the machine anything either. */
 START_TEST(test_more_than_the_machine_has)
 {
     static const enum arena_kind kinds[] = {ARENA_TMPFS, ARENA_MEMFD};

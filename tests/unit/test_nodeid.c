@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_nodeid.c - nodeids: each stands for one name, and while anybody has it open for one array; shared
- * pages are one nodeid where pages belong to nodeids.
+ * test_nodeid.c - a nodeid stands for one name, and while a client has it open for one array; names of shared
+ * pages share one where pages belong to nodeids.
  */
 #include "fuse/nodeid.h"
 
@@ -138,7 +138,7 @@ START_TEST(test_root_and_daemon)
 }
 END_TEST
 
-/* Whether it is the second nodeid of the file that it decodes to. */
+/* Whether it decodes to a file as that file's second nodeid. */
 static bool is_aside(struct world *world, const struct nodeid_target *inode, uint64_t nodeid)
 {
     return inode->kind == NODEID_SLOT &&
@@ -146,7 +146,7 @@ static bool is_aside(struct world *world, const struct nodeid_target *inode, uin
            nodeid_aside(world->exchange, inode->slot, inode->file) == nodeid;
 }
 
-/* Whatever the kernel still asks about: it is stale, or it is the nodeid of what it decodes to. */
+/* Any nodeid is stale, or it is the nodeid of what it decodes to. */
 START_TEST(test_unknown_nodeids)
 {
     struct world world;
@@ -165,7 +165,7 @@ START_TEST(test_unknown_nodeids)
         uint64_t nodeid = random_next(&random);
         struct nodeid_target inode;
 
-        if (i % 2) /* near one that is */
+        if (i % 2) /* near a valid one */
             nodeid = base ^ (nodeid & nodeid >> 3 & 0xfffffff);
         if (nodeid_decode(world.exchange, nodeid, &inode) == 0 && !is_aside(&world, &inode, nodeid))
             ck_assert_uint_eq(nodeid_encode(world.exchange, &inode), nodeid);
@@ -198,7 +198,7 @@ START_TEST(test_stale_after_a_round)
     expect_names(&world, &first, lasting_names, slot);
     expect_names(&world, &second, input_names, slot);
 
-    /* A retry keeps the input and gives a fresh result. */
+    /* A retry keeps the input and gives a new result. */
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_FAILED), 0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
     expect_names(&world, &second, input_names, slot);
@@ -211,7 +211,7 @@ START_TEST(test_stale_after_a_round)
 }
 END_TEST
 
-/* What somebody has open stays what it is, and the name gets another nodeid. */
+/* An open file stays what it is, and the name gets another nodeid. */
 START_TEST(test_open_over_a_round)
 {
     struct handle *input, *result;
@@ -237,7 +237,7 @@ START_TEST(test_open_over_a_round)
 }
 END_TEST
 
-/* For the kernel an unlinked inode has no name, and none may come back under it. */
+/* The kernel knows that an unlinked inode has no name, so no name may get its nodeid again. */
 START_TEST(test_stale_after_unlink)
 {
     struct nodeids nodeids;
@@ -308,7 +308,7 @@ START_TEST(test_source)
     exchange_unchain(world.exchange, b);
     expect_stale(&world, nodeid);
     ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_INPUT), 0);
-    expect_stale(&world, nodeid); /* another symlink, and its text is another */
+    expect_stale(&world, nodeid); /* it is another symlink, with another text */
     expect_inode(&world, nodeid_of(world.exchange, b, SLOT_SOURCE), b, SLOT_SOURCE);
     world_end(&world);
 }
@@ -324,8 +324,8 @@ static uint64_t number_of(struct world *world, struct slot *slot, enum slot_file
 }
 
 /*
- * Both names show the same number. They are one nodeid for a result that is an input elsewhere, and where
- * pages belong to nodeids.
+ * Both names show the same number. They share a nodeid if a result is an input elsewhere, and pages belong to
+ * nodeids.
  */
 static void expect_shared(struct world *world, struct slot *a, enum slot_file a_file, struct slot *b)
 {
@@ -353,7 +353,7 @@ START_TEST(test_chained_result)
     expect_shared(&world, a, SLOT_RESULT_BIN, b);
     input = nodeid_of(world.exchange, b, SLOT_DATA_BIN);
 
-    /* The source goes on, and goes; what the follower has stays what it is. */
+    /* The source goes on, and is removed; the follower keeps what it has. */
     world_publish(&world, a, 2, 3);
     ck_assert_uint_eq(nodeid_of(world.exchange, b, SLOT_DATA_BIN), input);
     expect_inode(&world, input, b, SLOT_DATA_BIN);
@@ -361,7 +361,7 @@ START_TEST(test_chained_result)
     exchange_remove(world.exchange, a);
     a = world_slot(&world, "a");
     ck_assert_uint_ne(nodeid_of(world.exchange, a, SLOT_RESULT_BIN), input);
-    if (world.exchange->data_path == DATA_PATH_PAGE_CACHE) { /* unchained it has one of its own */
+    if (world.exchange->data_path == DATA_PATH_PAGE_CACHE) { /* unchained, it has its own */
         expect_stale(&world, input);
         input = nodeid_of(world.exchange, b, SLOT_DATA_BIN);
     }
@@ -394,7 +394,7 @@ START_TEST(test_shared_input)
     expect_shared(&world, b, SLOT_DATA_BIN, c);
     shared = nodeid_of(world.exchange, c, SLOT_DATA_BIN);
 
-    /* Where the pages come from goes, and another slot takes its place. */
+    /* The slot where the pages came to be is removed, and another one takes its place. */
     exchange_remove(world.exchange, a);
     expect_inode(&world, shared, c, SLOT_DATA_BIN);
     a = world_slot(&world, "a");

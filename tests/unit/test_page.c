@@ -81,7 +81,7 @@ START_TEST(test_page_is_the_record)
     page_close(slot);
     look_at_a_round(&world, slot, page);
     page_close(slot);
-    page_close(slot); /* has none: nothing */
+    page_close(slot); /* it has no page: changes nothing */
     ck_assert_uint_eq(slot->page_handles, 0);
     munmap(page, RECORD_SIZE);
     world_end(&world);
@@ -102,7 +102,7 @@ START_TEST(test_stores)
     ck_assert_int_eq(page_read(slot, &copy), 0);
     ck_assert_int_eq(copy.flag, RECORD_FLAG_RESULT);
     ck_assert_int_eq(copy.dtype, RECORD_INT32);
-    expect_state(slot, STATE_IDLE, 1); /* a request and no more */
+    expect_state(slot, STATE_IDLE, 1); /* a request only */
     page_update(world.bench.arena, slot);
     expect_current(page, slot);
     munmap(page, RECORD_SIZE);
@@ -149,7 +149,7 @@ static bool is_asleep(void *context)
     return number == SYS_futex;
 }
 
-/* Somebody sleeps on the page, and is seen to. */
+/* Starts a thread that sleeps on the page, and waits until it does. */
 static void start_sleeper(struct world *world, struct sleeper *sleeper, pthread_t *thread)
 {
     sleeper->seen = sleeper->page->change;
@@ -191,7 +191,7 @@ END_TEST
 
 /* --- the end --- */
 
-/* Its version says that nobody will change it any more, and change says that this is new. */
+/* Version 0 says that the page will not change any more, and `change` that this is new. */
 static struct record retired(const struct record *page)
 {
     struct record last = *page;
@@ -202,8 +202,8 @@ static struct record retired(const struct record *page)
 }
 
 /*
- * The slot goes, the server ends, or it has been killed and the supervisor looks after what it left: whoever
- * sleeps is woken, with or without a handle. The last two leave the slot.
+ * We wake sleepers, with or without a handle, when the slot goes, when the server ends, and when the
+ * supervisor finds a killed server's slots. The last two leave the slot.
  */
 START_TEST(test_sleepers_at_the_end)
 {
@@ -235,7 +235,7 @@ START_TEST(test_sleepers_at_the_end)
     expect_woken(&sleeper, thread);
     ck_assert_mem_eq(sleeper.page, &last, sizeof(last));
     if (how != REMOVED) {
-        page_retire(world.bench.arena, slot); /* once is enough */
+        page_retire(world.bench.arena, slot); /* a second call changes nothing */
         ck_assert_mem_eq(sleeper.page, &last, sizeof(last));
         ck_assert_int_eq(slot->record.version, RECORD_VERSION);
     }
@@ -279,7 +279,7 @@ START_TEST(test_removal)
     world_publish(&world, slot, 1, 1);
     last = retired(page);
     exchange_remove(world.exchange, slot);
-    ck_assert_mem_eq(page, &last, sizeof(last)); /* no signal, and nobody else's record */
+    ck_assert_mem_eq(page, &last, sizeof(last)); /* no signal, and no other slot's record */
     slot = open_page(&world);
     ck_assert_mem_eq(page, &last, sizeof(last));
     munmap(page, RECORD_SIZE);

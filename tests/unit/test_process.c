@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_process.c - who is told when a process exits, and whose process a thread is.
+ * test_process.c - bonds are told when a process exits, and threads belong to processes.
  */
 #include "base/process.h"
 
@@ -19,7 +19,7 @@
 
 enum { OTHER_UID = 4242, BONDS = 400 };
 
-/* What is bound to processes here. */
+/* Something bound to a process. */
 struct dependent {
     struct process_bond bond; /* first: exited() gets it back */
     int when;                 /* 0: not told yet */
@@ -112,7 +112,7 @@ START_TEST(test_exit)
 }
 END_TEST
 
-/* A zombie's pid is taken still, but who waits for it would wait for its parent. */
+/* A zombie still has its pid, but waiting for it would mean waiting for its parent. */
 START_TEST(test_zombie)
 {
     struct bench *bench = open_bench();
@@ -195,7 +195,7 @@ START_TEST(test_unbound_before_exit)
 }
 END_TEST
 
-/* A bond that cannot be made leaves the one that there was. */
+/* A bond that cannot be made leaves the old one in place. */
 START_TEST(test_refused_bond)
 {
     struct bench *bench = open_bench();
@@ -210,7 +210,7 @@ START_TEST(test_refused_bond)
 }
 END_TEST
 
-/* Whoever is told may undo the next bond of the same process, the last one included. */
+/* exited() may undo the next bond of the same process, the last one included. */
 START_TEST(test_undone_by_another)
 {
     struct bench *bench = open_bench();
@@ -242,7 +242,7 @@ static void take_turn(struct loop_source *source)
     ((struct turner *)source)->bench->turns++;
 }
 
-/* What hangs on one process is told in turns, and in each of them the loop serves others. */
+/* We tell the bonds of one process in turns, and the loop serves others in between. */
 START_TEST(test_turns)
 {
     struct turner turner = {.bench = open_bench()};
@@ -268,7 +268,7 @@ START_TEST(test_turns)
 }
 END_TEST
 
-/* The former bearer of a pid and its bonds are not the new one's. */
+/* A process does not inherit the bonds of an earlier one with its pid. */
 START_TEST(test_reused_pid)
 {
     struct bench *bench = open_bench();
@@ -375,7 +375,7 @@ START_TEST(test_whose_process)
     ck_assert_ptr_null(bench->dependents[0].bond.process);
     ck_assert_int_eq(bind_as(bench, 0, other, stranger), -EPERM);
     ck_assert_int_eq(bind_as(bench, 0, own, 0), 0);
-    /* A process to which something is bound already is no exception. */
+    /* This holds for a process with bonds as well. */
     ck_assert_int_eq(bind_as(bench, 1, own, stranger), -EPERM);
     if (root) {
         ck_assert_int_eq(bind_as(bench, 2, other, OTHER_UID), 0);
@@ -458,7 +458,7 @@ static pid_t start_below(void)
     return pid;
 }
 
-/* Whose numbers mean here what they mean there. */
+/* Whether a process counts pids as we do. */
 START_TEST(test_pid_namespaces)
 {
     pid_t pid = idler_start(0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_publish.c - arrays that the background has to make safe before they are published.
+ * test_publish.c - arrays whose pages the background has to reserve before they are published.
  */
 #include "exchange_fixture.h"
 #include "suite.h"
@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { FAR = 1 << 20 }; /* bytes; too much to be made safe at once */
+enum { FAR = 1 << 20 }; /* bytes; too much to be reserved at once */
 
 static void begin(struct world *world, enum arena_kind kind, enum exchange_data_path data_path,
                   uint64_t capacity)
@@ -21,7 +21,7 @@ static void begin(struct world *world, enum arena_kind kind, enum exchange_data_
     ck_assert(world_try_begin(world, &options));
 }
 
-/* One double at the end, and a hole before it that nobody has reserved. */
+/* One double at the end, behind a hole without pages. */
 static struct slot *sparse_slot(struct world *world, const char *name, double value)
 {
     struct slot *slot = world_slot(world, name);
@@ -78,7 +78,7 @@ static void remove_slot(struct world *world, struct slot *slot)
     world_slot(world, "in its place");
 }
 
-/* The work goes on, and its end is nobody's any more. */
+/* The job ends after the round, and its result does nothing. */
 START_TEST(test_round_ends_meanwhile)
 {
     static void (*const ends[])(struct world * world, struct slot * slot) = {drop, drop_and_fill,
@@ -107,7 +107,7 @@ START_TEST(test_round_ends_meanwhile)
 }
 END_TEST
 
-/* Somebody opens it for writing while it is made safe: then it is not published. */
+/* A client opens the array for writing during the job: then it is not published. */
 START_TEST(test_written_meanwhile)
 {
     struct parked *parked;
@@ -128,12 +128,12 @@ START_TEST(test_written_meanwhile)
 }
 END_TEST
 
-/* A flag right behind an ftruncate waits for that. */
 static void no_answer(void *context, int result)
 {
     *(int *)context = result + 1;
 }
 
+/* A flag that follows an ftruncate waits for it. */
 START_TEST(test_reservation_under_way)
 {
     struct parked *parked;
@@ -155,7 +155,7 @@ START_TEST(test_reservation_under_way)
 }
 END_TEST
 
-/* What has no room cannot be published; the data stays, and is published when there is room. */
+/* Without room for its holes an array is not published; the data stays, and can be published later. */
 START_TEST(test_no_room)
 {
     struct world world;

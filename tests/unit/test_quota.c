@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_quota.c - slots and bytes per user: the accounts, and who is refused when they are full.
+ * test_quota.c - slots and bytes per user: the accounts, and refusals when they are full.
  */
 #include "slot/quota.h"
 
@@ -34,7 +34,7 @@ START_TEST(test_slots)
     quota_drop_slot(quota, ANN);
     ck_assert_int_eq(quota_add_slot(quota, ANN, 3), 0);
     ck_assert_int_eq(quota_add_slot(quota, ANN, UINT32_MAX), 0);
-    quota_drop_slot(quota, BOB); /* has none: stays at none */
+    quota_drop_slot(quota, BOB); /* he has no slot: stays at 0 */
     ck_assert_int_eq(quota_add_slot(quota, BOB, 1), 0);
     ck_assert_int_eq(quota_add_slot(quota, 0, 1), 0); /* root has an account like others */
     ck_assert_int_eq(quota_add_slot(quota, 0, 1), -EDQUOT);
@@ -57,7 +57,7 @@ START_TEST(test_bytes)
     ck_assert_uint_eq(quota_bytes(quota, ANN), 100);
     ck_assert_uint_eq(quota_bytes(quota, BOB), 0);
 
-    /* Less is always possible, even where it is too much still. */
+    /* A user may always shrink, even if that is still over the limit. */
     ck_assert_int_eq(quota_charge(quota, &a, ANN, 61, 100), -EDQUOT);
     ck_assert_uint_eq(a.charged, 60);
     ck_assert_int_eq(quota_charge(quota, &a, ANN, 60, 10), 0);
@@ -152,10 +152,10 @@ START_TEST(test_slots_of_a_user)
     world.caller.uid = BOB;
     world_slot(&world, "d");
     ck_assert_int_eq(exchange_mkdir(world.exchange, "d", &world.caller, 0755, &slot), -EEXIST);
-    world_slot(&world, "e"); /* what failed was not counted */
+    world_slot(&world, "e"); /* the failed attempts were not counted */
     world_slot(&world, "f");
 
-    /* A slot goes to whom it is given. */
+    /* chown moves a slot to the new owner's account. */
     slot = slot_find(world.slots, "a");
     exchange_chown(world.exchange, slot, BOB, 0);
     ck_assert_uint_eq(slot->uid, BOB);
@@ -227,7 +227,7 @@ START_TEST(test_full_arena_is_not_charged)
 }
 END_TEST
 
-/* Pages are on somebody's account for as long as anybody can use them. */
+/* Pages stay on an account for as long as a client can use them. */
 START_TEST(test_open_handles_are_charged)
 {
     struct handle *handle;
@@ -252,7 +252,9 @@ START_TEST(test_open_handles_are_charged)
 }
 END_TEST
 
-/* A mapping outlives its round and its handle, on the account of the slot's owner and in what is used. */
+/*
+ * A mapping outlives its round and its handle: its pages stay used, and on the account of the slot's owner.
+ */
 START_TEST(test_mapped_rounds_are_charged)
 {
     struct handle *handle;
@@ -276,7 +278,7 @@ START_TEST(test_mapped_rounds_are_charged)
     exchange_remove(world.exchange, slot);
     slot = world_slot(&world, "b");
     ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, 600 * KIB), -EDQUOT);
-    /* The mapping ends, and nobody tells: a share that is too small is looked at again. */
+    /* The kernel does not tell when the mapping ends: we look again when a share is used up. */
     client_end(&client);
     ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, 600 * KIB), 0);
     ck_assert_uint_eq(world_charged(&world, ANN), 600 * KIB);
@@ -305,7 +307,7 @@ START_TEST(test_small_files_are_charged)
     ck_assert_int_eq(account_open_page(world.exchange, slot), 0);
     ck_assert_uint_eq(world_charged(&world, ANN), 8 * KIB);
     page_close(slot);
-    ck_assert_int_eq(account_open_page(world.exchange, slot), 0); /* it was there */
+    ck_assert_int_eq(account_open_page(world.exchange, slot), 0); /* it was open already */
     ck_assert_uint_eq(world_charged(&world, ANN), 8 * KIB);
     page_close(slot);
     ck_assert_int_eq(write_error(&world, slot, 5000), 5000);
@@ -320,7 +322,7 @@ START_TEST(test_small_files_are_charged)
     ck_assert_int_eq(account_resize_text(world.exchange, slot, SLOT_ERROR, 1), 0);
     ck_assert_uint_eq(world_charged(&world, ANN), 12 * KIB);
 
-    /* What is not the client's fault is told all the same, in brief. */
+    /* With the share full, the daemon still writes its own short text of a failure. */
     ck_assert_int_eq(resize(&world, slot, SLOT_DATA_BIN, MIB - 16 * KIB), 0);
     ck_assert_int_eq(write_error(&world, slot, 5000), 5000);
     ck_assert_int_eq(write_error(&world, slot, 9000), -EDQUOT);
@@ -343,7 +345,7 @@ START_TEST(test_small_files_are_charged)
 }
 END_TEST
 
-/* All texts together leave the index and the record pages room, and cannot fill what these are in. */
+/* Texts cannot fill the place of the index and the record pages. */
 START_TEST(test_texts_leave_room)
 {
     struct world_options options = world_defaults();
@@ -376,7 +378,7 @@ START_TEST(test_texts_leave_room)
 }
 END_TEST
 
-/* Where no kernel counts, they are a part of the capacity. */
+/* Where the kernel does not count, texts are a part of the capacity. */
 START_TEST(test_texts_take_room)
 {
     struct world_options options = world_defaults();
@@ -428,7 +430,7 @@ START_TEST(test_moves)
 }
 END_TEST
 
-/* A chain's pages are their source's, until only a follower has them. */
+/* A chain's pages are on the source's account, until only a follower has them. */
 START_TEST(test_chains)
 {
     struct world world;
@@ -468,7 +470,7 @@ START_TEST(test_opens)
     ck_assert_int_eq(quota_add_open(quota, ANN, 2), -EMFILE);
     quota_drop_open(quota, ANN);
     ck_assert_int_eq(quota_add_open(quota, ANN, 2), 0);
-    quota_drop_open(quota, BOB); /* has none: stays at none */
+    quota_drop_open(quota, BOB); /* he has no file open: stays at 0 */
     ck_assert_int_eq(quota_add_open(quota, BOB, 1), 0);
     quota_free(quota);
 }
@@ -478,7 +480,7 @@ START_TEST(test_held)
 {
     struct quota *quota = quota_new();
 
-    ck_assert_int_eq(quota_hold(quota, ANN, 1000, 100), 0); /* the first is given, however large */
+    ck_assert_int_eq(quota_hold(quota, ANN, 1000, 100), 0); /* the first text is allowed, however large */
     ck_assert_int_eq(quota_hold(quota, ANN, 1, 100), -EDQUOT);
     ck_assert_int_eq(quota_hold(quota, BOB, 60, 100), 0);
     ck_assert_int_eq(quota_hold(quota, BOB, 40, 100), 0);
@@ -496,7 +498,7 @@ START_TEST(test_held)
 }
 END_TEST
 
-/* An array stays on the account of the slot that made it, whatever becomes of those that share it. */
+/* An array stays on the account of the slot that made it, whatever happens to slots that share it. */
 START_TEST(test_chown_in_a_chain)
 {
     struct world world;

@@ -187,7 +187,7 @@ START_TEST(test_check_products)
 }
 END_TEST
 
-/* Both sides follow one rule; this puts the same description on either. */
+/* Puts one description on either side, since both sides follow one rule. */
 static void describe(struct record *record, enum record_side side, int32_t dtype, int64_t length,
                      int32_t ndim, const int64_t shape[RECORD_NDIM_MAX])
 {
@@ -416,7 +416,7 @@ START_TEST(test_merge_same_bytes)
 }
 END_TEST
 
-/* Every window of another valid record: the bytes outside stay, round and change stay, the rest is judged. */
+/* Writes every window of another valid record: bytes outside, round and change stay; the rest is judged. */
 START_TEST(test_merge_windows)
 {
     struct record current = full(), other = fresh(), proposed;
@@ -505,7 +505,7 @@ START_TEST(test_merge_touched)
 }
 END_TEST
 
-/* A byte that is often plausible, so that some of the random records are accepted. */
+/* A random byte that is often plausible, so that some of the records are accepted. */
 static uint8_t random_byte(uint64_t *state)
 {
     uint64_t draw = random_next(state);

@@ -75,7 +75,7 @@ START_TEST(test_text_format)
 }
 END_TEST
 
-/* The longest values, even ones that no check lets through, have room. */
+/* The buffer has room for the longest values, even for ones that the check refuses. */
 START_TEST(test_text_longest)
 {
     char text[RECORD_TEXT_MAX];

@@ -55,7 +55,7 @@ START_TEST(test_refused_growth_changes_nothing)
     segment = bench_open_segment(&bench, 3 * MIB, &client);
     client_fill(client, 0, 3 * MIB, 0x11);
     filler = bench_open_segment(&bench, 60 * MIB, NULL);
-    /* More than one chunk fits before it turns out that the rest does not. */
+    /* Several chunks fit before the job finds that the rest does not. */
     for (int mode = RESERVE_RESIZE; mode <= RESERVE_GROW; mode++) {
         ck_assert_int_eq(bench_reserve(&bench, segment, (enum reserve_mode)mode, 200 * MIB), -ENOSPC);
         ck_assert_uint_eq(bench_size(&bench, segment), 3 * MIB);
@@ -173,7 +173,7 @@ START_TEST(test_small_ones_overtake_large_ones)
 }
 END_TEST
 
-/* Each alone would fit, so the kernel finds out on the way: one of them gets all, the other one nothing. */
+/* Each alone would fit, so the kernel refuses half-way: one gets all, the other one nothing. */
 START_TEST(test_growth_that_fails_half_way)
 {
     struct bench bench;
@@ -200,7 +200,7 @@ START_TEST(test_growth_that_fails_half_way)
 }
 END_TEST
 
-/* For one segment they take effect in the order in which they were asked for. */
+/* Jobs on one segment take effect in the order of the requests. */
 START_TEST(test_one_segment_in_order)
 {
     struct bench bench;
@@ -297,7 +297,7 @@ START_TEST(test_pool_is_given_up)
 }
 END_TEST
 
-/* Even what the helper thread is zeroing at that moment. */
+/* Even the file that the helper thread is zeroing makes room. */
 START_TEST(test_work_in_hand_is_given_up)
 {
     struct bench bench;
@@ -344,7 +344,7 @@ START_TEST(test_all_wait_for_what_is_leaving)
     }
     bench_drop(&bench, bench_open_segment(&bench, 60 * MIB, NULL));
     bench_drop(&bench, bench_open_segment(&bench, 60 * MIB, NULL));
-    /* The first leaves and is almost all that there is to wait for: each of them needs it. */
+    /* The first file on its way out is almost all that they can get: each of them needs it. */
     for (int i = 0; i < 3; i++)
         reserve_pages(bench.arena, segments[i], RESERVE_RESIZE, sizes[i], log_done, &tracks[i]);
     background_drain(bench.background);
@@ -357,7 +357,7 @@ START_TEST(test_all_wait_for_what_is_leaving)
 }
 END_TEST
 
-/* Zeroing is idle work: while it waits its turn, files that are to go are removed all the same. */
+/* Zeroing is idle work, and the removal of files does not wait for it. */
 START_TEST(test_removal_does_not_wait_for_zeroing)
 {
     enum { FILES = 6 };
@@ -381,7 +381,7 @@ START_TEST(test_removal_does_not_wait_for_zeroing)
 }
 END_TEST
 
-/* What a client stored beyond the end, in the last page, is no data when the daemon makes the file longer. */
+/* Bytes that a client stored beyond the end must not become data when the daemon grows the file. */
 START_TEST(test_growth_is_zero)
 {
     static const enum reserve_mode modes[] = {RESERVE_RESIZE, RESERVE_GROW};
@@ -491,7 +491,7 @@ START_TEST(test_settle_trims)
 }
 END_TEST
 
-/* Reserved pages that were cut off and a hole of the same size must not pass for a whole file. */
+/* Reserved pages beyond the end and a hole of the same size must not pass for a whole file. */
 START_TEST(test_holes_hidden_by_reserved_pages)
 {
     struct bench bench;
@@ -509,7 +509,7 @@ START_TEST(test_holes_hidden_by_reserved_pages)
     ck_assert_int_eq(bench_settle(&bench, segment), 0);
     ck_assert_uint_eq(bench_allocated(&bench, segment), MIB);
     ck_assert(reserve_settled(bench.arena, segment));
-    /* With nothing left, only a page that is there can be stored into. */
+    /* With the arena full, a client can store only into pages that are there. */
     filler = bench_segment(&bench, 0);
     ck_assert_int_eq(bench_reserve(&bench, filler, RESERVE_RESIZE, 63 * MIB), 0);
     client = client_open(segment, O_RDWR);
@@ -565,7 +565,7 @@ START_TEST(test_settle_the_empty_and_the_small)
 }
 END_TEST
 
-/* What was synced is no longer once somebody may have written. */
+/* A segment counts as synced only until a client may have written again. */
 START_TEST(test_synced)
 {
     struct bench bench;

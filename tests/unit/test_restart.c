@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_restart.c - what a server finds that starts on the directory of another one.
+ * test_restart.c - what a server finds when it starts on the directory of another one.
  */
 #include "arena/store.h"
 #include "exchange_fixture.h"
@@ -61,7 +61,7 @@ START_TEST(test_states)
         ck_assert_str_eq(text, "do it");
         ck_assert_uint_eq(slot->modes[SLOT_DIRECTORY], 0710);
         if (all_states[i] == STATE_COMPUTING)
-            continue; /* whoever was at it had its file open through the mount that is gone */
+            continue; /* its client had the file open through the mount that is gone */
         expect_state(slot, all_states[i], 1);
         ck_assert_mem_eq(&slot->record, &before[i], sizeof(before[i]));
     }
@@ -110,7 +110,7 @@ END_TEST
 
 /* --- processes --- */
 
-/* A pid means nothing to another server: perhaps the machine was restarted. */
+/* A pid may mean another process to a new server: perhaps the machine was restarted. */
 START_TEST(test_processes)
 {
     static const enum handshake_state states[] = {STATE_IDLE, STATE_READY, STATE_DONE};
@@ -219,7 +219,7 @@ START_TEST(test_lost_data)
 }
 END_TEST
 
-/* Whatever files a slot had, they go with it, even if another server made them. */
+/* A slot takes all its files with it, even those that another server made. */
 START_TEST(test_no_file_is_left)
 {
     struct world world;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_sandbox.c - what the server cannot do once it serves: a child gives it up as the server does, and
- * tries.
+ * test_sandbox.c - what the server cannot do once it serves, tried by a child with the same sandbox.
  */
 #include "arena_fixture.h"
 #include "base/memory.h"
@@ -219,7 +218,7 @@ enum { REFUSALS = sizeof(refusals) / sizeof(refusals[0]), NO_LANDLOCK = 77 };
 
 /* --- the child --- */
 
-/* As the server does it, for a process with one thread. Returns 0, NO_LANDLOCK, or 1. */
+/* Enters the sandbox as the server does. Returns 0, NO_LANDLOCK, or 1. */
 static int give_up(void)
 {
     char error[CONF_ERROR_MAX];
@@ -301,7 +300,7 @@ START_TEST(test_refused)
 }
 END_TEST
 
-/* What the arena needs goes on, and what may be thought of its memory. */
+/* The arena still works, and so does the question about the machine's memory. */
 static int work(void)
 {
     struct segment *segment;
@@ -318,7 +317,7 @@ static int work(void)
         arena_file_unlink(bench.arena, "text") < 0)
         return 4;
     segment_unname(bench.arena, segment);
-    if (memory_spares(UINT64_C(1) << 60)) /* "yes" is its answer if it cannot read */
+    if (memory_spares(UINT64_C(1) << 60)) /* it also answers "yes" if it cannot read */
         return 5;
     memory = malloc(64 << 20);
     if (!memory || madvise(memory, 4096, MADV_NORMAL) == 12345)

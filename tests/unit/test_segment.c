@@ -39,7 +39,7 @@ START_TEST(test_names_and_handles)
     ck_assert(keeps_fd ? segment->fd >= 0 : segment->fd == -1);
     ck_assert_uint_eq(bench_size(&bench, segment), 0);
 
-    /* Without a name it lives on in its handle. */
+    /* An open handle keeps a segment without a name. */
     ck_assert_int_eq(segment_open(bench.arena, segment), 0);
     segment_unname(bench.arena, segment);
     ck_assert_uint_eq(bench_size(&bench, segment), 0);
@@ -138,7 +138,7 @@ START_TEST(test_writing_stops_at_the_capacity)
     ck_assert_uint_gt(written, 3 * MIB);
     ck_assert_uint_eq(bench_size(&bench, segment), written);
     ck_assert_uint_le(bench_usage(&bench).used, 4 * MIB);
-    /* What is there can be written over, and room that is made can be used. */
+    /* A client can overwrite what is there, and use room that was made. */
     ck_assert_int_eq(write_at(&bench, segment, 300 * KIB, MIB), (ssize_t)(300 * KIB));
     ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, MIB), 0);
     ck_assert_int_eq(write_at(&bench, segment, 2 * MIB, MIB), (ssize_t)(2 * MIB));
@@ -146,7 +146,7 @@ START_TEST(test_writing_stops_at_the_capacity)
 }
 END_TEST
 
-/* A write leaves no hole: what lies before it gets pages as well, or it is refused. */
+/* A write leaves no hole: the bytes before it get pages as well, or we refuse it. */
 START_TEST(test_sparse_writing)
 {
     struct bench bench;
@@ -246,7 +246,7 @@ START_TEST(test_writers_by_mapping)
     client_end(&reader);
     ck_assert(!segment_in_use(bench.arena, segment));
 
-    /* A mapping that cannot write but whose descriptor could: mprotect would make it a writer. */
+    /* mprotect can make a read-only mapping writable if its descriptor is. */
     ck_assert_int_eq(segment_open(bench.arena, segment), 0);
     fd = client_open(segment, O_RDWR);
     reader = client_start(fd, PROT_READ);
@@ -258,7 +258,7 @@ START_TEST(test_writers_by_mapping)
 }
 END_TEST
 
-/* The question takes a lease for a moment: that must neither fail an opener nor kill this process. */
+/* Asking takes a lease for a moment: that must neither fail an opener nor kill this process. */
 START_TEST(test_asking_disturbs_nobody)
 {
     struct bench bench;
@@ -322,7 +322,7 @@ END_TEST
 START_TEST(test_cycles_leave_nothing)
 {
     struct bench bench;
-    int descriptors, cycles = _i == ARENA_DIR ? 500 : 10000; /* a disk is not for small rounds */
+    int descriptors, cycles = _i == ARENA_DIR ? 500 : 10000; /* a disk is slow with small rounds */
     size_t heap;
 
     if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, MIB))
@@ -344,7 +344,7 @@ START_TEST(test_cycles_leave_nothing)
 }
 END_TEST
 
-/* What waits for its next round costs memory, but no descriptors. */
+/* Segments that wait for their next round cost memory, but no descriptors. */
 START_TEST(test_segments_at_rest)
 {
     struct bench bench;

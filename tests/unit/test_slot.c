@@ -31,7 +31,7 @@ static void open_index(struct table *table, uint32_t limit)
     char error[ARENA_ERROR_MAX];
 
     ck_assert_msg(try_open(table, limit, error) == 0, "%s", error);
-    ck_assert_uint_eq(slots_count(table->slots), 0); /* not before it begins */
+    ck_assert_uint_eq(slots_count(table->slots), 0); /* the table begins empty */
     ck_assert_int_eq(slots_begin(table->slots), 0);
 }
 
@@ -47,7 +47,7 @@ static void table_close(struct table *table)
     bench_close(&table->bench);
 }
 
-/* As a server does that is started on what another one left. */
+/* Opens the table as a server does that starts on what another one left. */
 static void table_reopen(struct table *table, uint32_t limit)
 {
     slots_close(table->slots);
@@ -122,7 +122,7 @@ START_TEST(test_fresh_slot)
     ck_assert_uint_eq(slots_count(table.slots), 1);
     ck_assert_uint_eq(slots_limit(table.slots), 10);
 
-    /* Nothing of it is left in the slot that takes its place. */
+    /* A slot in the same place inherits nothing. */
     slot->owner = slot->worker = 1;
     slot->record.round = 99;
     slot->task_size = 5;
@@ -245,8 +245,8 @@ START_TEST(test_growth_and_limit)
 END_TEST
 
 /*
- * The index takes its pages before it uses them: no signal, and what is there stays usable. A tmpfs has some
- * room for it besides its capacity, and an end to that.
+ * The index allocates its pages before it uses them: no signal, and what is there stays usable. A tmpfs has
+ * limited room for it besides its capacity.
  */
 START_TEST(test_full_arena)
 {
@@ -373,7 +373,7 @@ START_TEST(test_times)
     slot_touch_attributes(slot, SLOT_ERROR);
     ck_assert_mem_eq(&slot_times(slot, SLOT_ERROR)->modified, &long_ago, sizeof(long_ago));
     ck_assert(is_later(&slot_times(slot, SLOT_ERROR)->changed, &long_ago));
-    /* Files that show the same thing. */
+    /* Two files that show the same thing share its times. */
     ck_assert_ptr_eq(slot_times(slot, SLOT_METADATA_TXT), slot_times(slot, SLOT_METADATA_BIN));
     ck_assert_ptr_eq(slot_times(slot, SLOT_DATA_NPY), slot_times(slot, SLOT_DATA_BIN));
     ck_assert_ptr_eq(slot_times(slot, SLOT_RESULT_TXT), slot_times(slot, SLOT_RESULT_BIN));
@@ -450,7 +450,7 @@ START_TEST(test_index_survives)
 }
 END_TEST
 
-/* What a crash leaves of the growth of the file, and of a slot that was half made: nothing that counts. */
+/* A crash during growth, or with a slot half made, leaves nothing that counts. */
 START_TEST(test_index_after_a_crash)
 {
     struct table table;
@@ -472,7 +472,7 @@ START_TEST(test_index_after_a_crash)
 }
 END_TEST
 
-/* Changes a word of the index file while nobody has it mapped, and returns what it was. */
+/* Changes a word of the index file while nobody has it mapped. Returns the old word. */
 static uint32_t damage(struct table *table, off_t offset, uint32_t word)
 {
     int fd = arena_file_open(table->bench.arena, "index", O_RDWR);
@@ -563,7 +563,7 @@ START_TEST(test_serials_never_repeat)
         if (i % 100 == 50)
             table_reopen(&table, 10);
         slot = create(&table, "job");
-        /* All of them come from one counter, which only grows. */
+        /* All serials come from one counter, which only grows. */
         ck_assert_uint_gt(slot->arrays[RECORD_SIDE_INPUT].serial, last);
         ck_assert_uint_gt(slot->arrays[RECORD_SIDE_RESULT].serial, slot->arrays[RECORD_SIDE_INPUT].serial);
         ck_assert_uint_gt(slot->serial, slot->arrays[RECORD_SIDE_RESULT].serial);
@@ -596,7 +596,7 @@ START_TEST(test_many)
     }
     ck_assert_uint_eq(slots_count(table.slots), 0);
     ck_assert_ptr_null(slot_after(table.slots, 0));
-    ck_assert_uint_lt(bench_usage(&table.bench).files, MIB); /* the pages of many go back with the last */
+    ck_assert_uint_lt(bench_usage(&table.bench).files, MIB); /* shrink has given back the pages of the many */
     for (unsigned i = 0; i < MANY; i++) {
         slot = create_number(&table, i);
         ck_assert_uint_eq(slot_index(table.slots, slot), 1);
@@ -606,7 +606,7 @@ START_TEST(test_many)
 }
 END_TEST
 
-/* Few names, many steps: the table against a list of which names are taken. */
+/* Few names, many steps: compares the table with a list of the names that are taken. */
 START_TEST(test_against_a_list)
 {
     enum { NAMES = 40, STEPS = 50000 };

@@ -28,7 +28,7 @@ START_TEST(test_table)
         [SLOT_DIRECTORY] = {"", SLOT_FILES_DIRECTORY, false},
         [SLOT_METADATA_BIN] = {"metadata.bin", SLOT_FILES_RECORD, true},
         [SLOT_METADATA_TXT] = {"metadata.txt", SLOT_FILES_TEXT, true},
-        [SLOT_DATA_BIN] = {"data.bin", SLOT_FILES_ARRAY, false}, /* not through the table */
+        [SLOT_DATA_BIN] = {"data.bin", SLOT_FILES_ARRAY, false}, /* its writes bypass the table */
         [SLOT_RESULT_BIN] = {"result.bin", SLOT_FILES_ARRAY, false},
         [SLOT_DATA_TXT] = {"data.txt", SLOT_FILES_VIEW, false},
         [SLOT_RESULT_TXT] = {"result.txt", SLOT_FILES_VIEW, false},
@@ -61,7 +61,7 @@ START_TEST(test_table)
 }
 END_TEST
 
-/* Looking on, at everything and in every state, leaves no trace. */
+/* Reading every file in every state changes nothing. */
 START_TEST(test_reading_changes_nothing)
 {
     static char content[CONTENT_MAX];
@@ -135,7 +135,7 @@ END_TEST
 
 /* --- metadata.txt --- */
 
-/* Whether it has a line that begins so. */
+/* Whether it has a line that begins with this. */
 static bool has_line(const char *content, const char *line)
 {
     const char *at = content;
@@ -228,7 +228,7 @@ static size_t count_lines(const char *content, const char *begin)
     return count;
 }
 
-/* However many there are, nobody looks at the hundred and second: there is none where it should be. */
+/* The report looks at a hundred handles, however many there are. */
 START_TEST(test_report_is_bounded)
 {
     enum { MANY = 150, SHOWN = 100 };
@@ -255,7 +255,7 @@ START_TEST(test_report_is_bounded)
     after = LIST_NEXT(wait, link);
     handle->next = (struct handle *)8;
     wait->link.le_next = (struct wait *)8;
-    /* Read without a handle in the list: that would be one more. */
+    /* Read without a handle, which would be one more in the list. */
     say(&world, slot, content);
     handle->next = next;
     wait->link.le_next = after;
@@ -276,7 +276,7 @@ START_TEST(test_report_is_bounded)
 }
 END_TEST
 
-/* What was opened is what is read, whatever happens meanwhile. */
+/* A reader gets the text of the moment of its open, whatever happens meanwhile. */
 START_TEST(test_report_is_a_snapshot)
 {
     static char content[CONTENT_MAX];

@@ -20,7 +20,7 @@ static void take_result(struct world *world, struct slot *slot, double value)
     world_check(world);
 }
 
-/* The result of the next round is written and cannot be published yet. */
+/* Writes the next round's result, which cannot be published yet. */
 static struct parked *publisher_waits(struct world *world, struct slot *slot, double value)
 {
     world_publish(world, slot, 1, value);
@@ -47,7 +47,7 @@ START_TEST(test_publisher_waits)
     world_put(&world, b, SLOT_RESULT_BIN, 1, 10);
     expect_parked(parked);
     ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_RESULT), 0);
-    expect_parked(parked); /* b is done, but nobody has its result */
+    expect_parked(parked); /* b is done, but no reader has its result */
     world_expect(&world, b, SLOT_DATA_BIN, 1, 1);
     take_result(&world, b, 10);
     expect_state(a, STATE_DONE, 2);
@@ -58,7 +58,7 @@ START_TEST(test_publisher_waits)
 }
 END_TEST
 
-/* A result in the middle of a chain is taken by the next slot. */
+/* The next slot takes a result in the middle of a chain. */
 START_TEST(test_middle_of_a_chain)
 {
     struct parked *first, *second;
@@ -78,7 +78,7 @@ START_TEST(test_middle_of_a_chain)
     expect_state(b, STATE_READY, 2);
     world_expect(&world, c, SLOT_DATA_BIN, 1, 11);
 
-    /* Two publishers wait, one behind the other, and go on in one step. */
+    /* Two publishers wait, one for the other, and go on in one step. */
     world_put(&world, b, SLOT_RESULT_BIN, 1, 12);
     second = world_park_flag(&world, b, RECORD_FLAG_RESULT);
     first = publisher_waits(&world, a, 3);
@@ -165,7 +165,7 @@ static void remove_slot(struct world *world, struct slot *slot)
     exchange_remove(world->exchange, slot);
 }
 
-/* Whatever frees a follower lets its source's publisher go on. */
+/* Every event that frees a follower lets its source's publisher go on. */
 START_TEST(test_what_frees_a_follower)
 {
     static void (*const ends[])(struct world * world, struct slot * slot) = {
@@ -246,7 +246,7 @@ static void drop_it(struct world *world, struct slot *slot)
     ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_NONE), 0);
 }
 
-/* A failure waits to be taken as a result does: no input is without an outcome that somebody had. */
+/* A failure waits for its reader as a result does: each input has an outcome that a client got. */
 START_TEST(test_what_takes_a_failure)
 {
     static void (*const ends[])(struct world * world, struct slot * slot) = {world_take_failure, read_error,
@@ -269,7 +269,7 @@ START_TEST(test_what_takes_a_failure)
 }
 END_TEST
 
-/* A request that waits for the result and gets EIO has had the failure. */
+/* A request that waits for the result and gets EIO has taken the failure. */
 START_TEST(test_waiting_reader_takes_a_failure)
 {
     struct parked *reader;
@@ -291,7 +291,9 @@ START_TEST(test_waiting_reader_takes_a_failure)
 }
 END_TEST
 
-/* The follower is still busy when its source fails: it gets the failure later, before any other input. */
+/*
+ * The source fails while the follower is busy: the follower gets the failure later, before any other input.
+ */
 START_TEST(test_failure_is_owed)
 {
     static char text[WORLD_TEXT_MAX];
@@ -309,7 +311,7 @@ START_TEST(test_failure_is_owed)
     expect_state(b, STATE_READY, 1);
     world_put(&world, a, SLOT_DATA_BIN, 1, 3);
     late = world_follow(&world, "late", a, RECORD_SIDE_RESULT);
-    expect_state(late, STATE_IDLE, 1); /* what failed before it came is not its own */
+    expect_state(late, STATE_IDLE, 1); /* the failure is older than this follower */
     parked = world_park_flag(&world, a, RECORD_FLAG_INPUT);
     world_finish(&world, b, 1, 10);
     expect_parked(parked);
@@ -329,7 +331,7 @@ START_TEST(test_failure_is_owed)
 }
 END_TEST
 
-/* Values go through three slots, each working as soon as it can: all come out, once and in order. */
+/* Values pass three slots, each of which works as soon as it can: all come out, once and in order. */
 START_TEST(test_nothing_is_lost)
 {
     enum { STAGES = 3, VALUES = 200 };
@@ -431,7 +433,7 @@ START_TEST(test_fan_out)
 }
 END_TEST
 
-/* So little that a walk by recursion would end in a signal. */
+/* A stack so small that recursion along the chain would overflow it. */
 static rlim_t limit_stack(rlim_t size)
 {
     struct rlimit limit;
@@ -503,7 +505,7 @@ START_TEST(test_long_chain_fails)
     struct world_options options = world_defaults();
     struct world world;
 
-    options.kind = ARENA_TMPFS; /* ten thousand texts are as many files, and memfds would be descriptors */
+    options.kind = ARENA_TMPFS; /* ten thousand texts are as many files; memfds would be descriptors */
     options.slots_max = LONG;
     if (!world_try_begin(&world, &options)) {
         options.kind = ARENA_DIR;

@@ -71,7 +71,7 @@ START_TEST(test_views_of_nothing)
     expect_content(&world, slot, SLOT_DATA_TXT, "");
     expect_npy(&world, slot, SLOT_DATA_NPY, 0, 0);
 
-    /* A round that failed before it had an input. */
+    /* The round failed before it had an input. */
     slot = world_slot(&world, "follower");
     source = world_slot(&world, "source");
     ck_assert_int_eq(world_link(&world, slot, source, RECORD_SIDE_RESULT), 0);
@@ -83,7 +83,7 @@ START_TEST(test_views_of_nothing)
 }
 END_TEST
 
-/* Pinned when they are opened, like the arrays themselves. */
+/* An open view keeps its array, as an open array does. */
 START_TEST(test_views_are_pinned)
 {
     static char content[CONTENT_MAX];
@@ -128,7 +128,7 @@ START_TEST(test_views_are_no_use)
     world_finish(&world, b, 1, 2);
     view = open_file(&world, b, SLOT_RESULT_TXT, HANDLE_READS);
     close_file(&world, view);
-    ck_assert_uint_eq(b->outcome_taken, 0); /* who looks on has taken nothing */
+    ck_assert_uint_eq(b->outcome_taken, 0); /* reading the view does not take the outcome */
     world_end(&world);
 }
 END_TEST
@@ -232,7 +232,7 @@ START_TEST(test_long_errors)
 }
 END_TEST
 
-/* The failure counts, not the room for its text. */
+/* A full arena costs the text of the failure, but the round fails. */
 START_TEST(test_error_in_a_full_arena)
 {
     struct world_options options = world_defaults();

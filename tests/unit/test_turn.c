@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_turn.c - long work in turns: who comes when, and that the loop serves others in between.
+ * test_turn.c - long work in turns: their order, and that the loop serves others in between.
  */
 #include "base/turn.h"
 
@@ -12,7 +12,7 @@
 
 static struct loop *loop;
 static struct turn_queue *queue;
-static char order[64]; /* who had a turn */
+static char order[64]; /* the names of the jobs, in the order of their turns */
 
 struct job {
     struct turn turn;
@@ -71,7 +71,7 @@ static void end(void)
     loop_deinit(loop);
 }
 
-/* Until all that is in the queue had one turn. */
+/* Runs the loop until every job in the queue had one turn. */
 static void run(void)
 {
     struct turn last = {.take = stop};
@@ -128,7 +128,7 @@ static void other_ready(struct loop_source *source)
     eventfd_write(source->fd, 1);
 }
 
-/* A source of the loop that always has something to do gets its turn after each turn. */
+/* A source of the loop that is always ready gets its turn after each turn. */
 START_TEST(test_others_are_served)
 {
     struct loop_source other = {.fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), .ready = other_ready};

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A segment in memory that can be awkward to read. */
+/* A segment in memory whose reads can be short or fail. */
 struct segment {
     const char *bytes;
     size_t size;
@@ -278,7 +278,7 @@ START_TEST(test_number_shortest)
 }
 END_TEST
 
-/* A read of `wanted` bytes at offset gave the part of the whole that it should, and wrote nothing beyond. */
+/* Expects that a read gave this part of the whole, and wrote nothing beyond it. */
 static void expect_part(ssize_t count, const char *part, const char *whole, size_t size, size_t offset,
                         size_t wanted)
 {
@@ -303,7 +303,7 @@ static size_t read_text(const struct view_source *source, char *buffer, size_t s
     return (size_t)count;
 }
 
-/* Long and short lines by turns, over several chunks. */
+/* Long and short lines in alternation, over several chunks. */
 enum { MIXED = 5000, MIXED_TEXT = MIXED * NUMBER_TEXT_MAX };
 
 static const double *mixed(void)
@@ -568,7 +568,7 @@ START_TEST(test_npy_every_window)
 }
 END_TEST
 
-/* The segment may hold more than the record says, and must not hold less. */
+/* The segment may hold more than the record says, but not less. */
 START_TEST(test_npy_failures)
 {
     static const int32_t values[] = {1, 2, 3, 4};

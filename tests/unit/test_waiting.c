@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_waiting.c - parked requests: who is let in, and who is told why not.
+ * test_waiting.c - parked requests: when they are let in, and the errors that end others.
  */
 #include "exchange_fixture.h"
 #include "suite.h"
@@ -10,7 +10,7 @@
 
 enum { COUNT = 3 };
 
-/* Somebody else opens a file and has to wait. */
+/* Another process opens a file and has to wait. */
 static struct parked *stranger_waits(struct world *world, struct slot *slot, enum slot_file file)
 {
     struct caller caller = world->caller;
@@ -22,7 +22,7 @@ static struct parked *stranger_waits(struct world *world, struct slot *slot, enu
     return parked;
 }
 
-/* Of a request that was interrupted. */
+/* Frees a request that was interrupted. */
 static void forget(struct parked *parked)
 {
     ck_assert_int_eq(parked->ends, 0);
@@ -51,7 +51,7 @@ START_TEST(test_served_in_time)
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), -EPROTO);
     expect_parked(input);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_INPUT), 0);
-    /* The publisher comes back and they are in. */
+    /* The publisher publishes, and they are let in. */
     ck_assert_ptr_eq(input->handle->segment, slot->segments[RECORD_SIDE_INPUT]);
     expect_ended(input, 0);
     expect_ended(late, 0);
@@ -66,7 +66,7 @@ START_TEST(test_served_in_time)
     slot = unrelated->wait.slot;
     ck_assert_int_eq(exchange_unlink(world.exchange, slot, &world.caller), 0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
-    expect_parked(unrelated); /* there was nothing to cancel */
+    expect_parked(unrelated); /* its slot has no round to cancel */
     exchange_remove(world.exchange, slot);
     expect_ended(unrelated, -ECANCELED);
     world_end(&world);
@@ -95,7 +95,7 @@ START_TEST(test_who_fills_is_let_in)
 }
 END_TEST
 
-/* The inode that it wanted to open is no more; the kernel looks the name up again. */
+/* The inode that the client wanted to open is gone; the kernel looks the name up again. */
 START_TEST(test_another_inode)
 {
     struct parked *parked;
@@ -235,7 +235,6 @@ START_TEST(test_timeout)
 }
 END_TEST
 
-/* The client was killed: nobody is left to tell. */
 /* With wait = no every open that would wait is refused; a publish still waits for its followers. */
 START_TEST(test_no_waiting)
 {
@@ -328,7 +327,7 @@ START_TEST(test_interrupted)
 }
 END_TEST
 
-/* Who ends takes another along, be that one before or behind it in the list. */
+/* A request that ends unparks another one, before or behind it in the list. */
 static struct parked *victim;
 
 static void end_with_victim(struct wait *wait, int result)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_warm.c - files between two segments: always zero, never somebody's, and no more of them than agreed.
+ * test_warm.c - recycled files: always zero, never in use, and no more of them than agreed.
  */
 #include "arena_fixture.h"
 #include "descriptors.h"
@@ -12,7 +12,7 @@
 static const enum arena_kind kinds[] = {ARENA_TMPFS, ARENA_MEMFD};
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
-/* A round that leaves a segment of this size full of junk. */
+/* Leaves a segment of this size full of junk. */
 static uint64_t soil(struct bench *bench, uint64_t hint, uint64_t size)
 {
     struct segment *segment = bench_segment(bench, hint);
@@ -28,7 +28,7 @@ static uint64_t soil(struct bench *bench, uint64_t hint, uint64_t size)
     return id;
 }
 
-/* Bytes that the next segment of that hint starts with; puts them back. */
+/* Bytes that the next segment of that hint starts with; gives them back. */
 static uint64_t taken(struct bench *bench, uint64_t hint)
 {
     struct segment *segment = bench_segment(bench, hint);
@@ -63,7 +63,7 @@ START_TEST(test_nobody_sees_old_bytes)
 }
 END_TEST
 
-/* Also when the file comes back smaller, grows again, or was written past its end. */
+/* The same when the file comes back smaller, grows again, or was written past its end. */
 START_TEST(test_nobody_sees_old_bytes_beyond_the_end)
 {
     struct bench bench;
@@ -106,7 +106,7 @@ START_TEST(test_pages_are_there_before_the_size)
     ck_assert_uint_eq(bench_usage(&bench).warm, 0);
     ck_assert_uint_eq(bench_usage(&bench).used, 10 * MIB);
     ck_assert(!reserve_settled(bench.arena, segment));
-    /* open(O_TRUNC) of a new round must not throw the pages away. */
+    /* open(O_TRUNC) of a new round keeps the pages. */
     ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 0), 0);
     ck_assert_uint_eq(bench_allocated(&bench, segment), 10 * MIB);
     ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 9 * MIB), 0);
@@ -170,7 +170,7 @@ START_TEST(test_never_more_than_agreed)
     soil(&bench, 1, 21 * MIB);
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).warm, 18 * MIB);
-    /* Another size is served at the cost of the oldest. */
+    /* The oldest makes room for another size. */
     soil(&bench, 1, 15 * MIB);
     bench_settle_down(&bench);
     ck_assert_uint_eq(bench_usage(&bench).warm, 15 * MIB);
@@ -194,7 +194,7 @@ START_TEST(test_no_pool)
 }
 END_TEST
 
-/* Clients grow files through passthrough without asking, so the pool leaves them as much as it has. */
+/* Clients grow files through passthrough without asking, so the pool never exceeds their room. */
 START_TEST(test_the_pool_leaves_room)
 {
     struct bench bench;
@@ -248,7 +248,7 @@ START_TEST(test_mapped_files_wait)
 }
 END_TEST
 
-/* Files that are still mapped take nothing from the pool, for they are in use. */
+/* Files that are still mapped count as used, not as a part of the pool. */
 START_TEST(test_mapped_files_are_in_use)
 {
     struct bench bench;
@@ -281,7 +281,7 @@ START_TEST(test_mapped_files_are_in_use)
 }
 END_TEST
 
-/* A pool of memfds has a part of the descriptors, and gives them back when one is wanted. */
+/* A pool of memfds has a part of the descriptors, and gives them back when one is needed. */
 START_TEST(test_descriptors_are_shared)
 {
     enum { FILES = 64 };
