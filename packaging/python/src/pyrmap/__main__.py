@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python3 -m pyrmap run SCRIPT[::FUNCTION] [--slot SLOT] [ARGUMENT...]: one round of a slot, by hand."""
+"""Runs one round of a slot by hand, or serves one.
+
+    python3 -m pyrmap run SCRIPT[::FUNCTION] [--slot SLOT] [ARGUMENT...]
+    python3 -m pyrmap serve SCRIPT::FUNCTION SLOT
+"""
 from __future__ import annotations
 
 import argparse
@@ -7,19 +11,35 @@ import faulthandler
 import os
 import sys
 
-from pyrmap import run
-from pyrmap.slot import SLOT_VARIABLE
+# `python3 -m` puts the working directory first, but what a script imports is found beside the script.
+if sys.path and sys.path[0] in ("", os.getcwd()):
+    del sys.path[0]
+
+from pyrmap import loop, run
+from pyrmap.errors import SlotError
+from pyrmap.slot import SLOT_VARIABLE, Slot
 
 
 def main() -> int:
-    """Exit status 0 if the round was published, 1 if it failed, 2 for a wrong command line."""
-    parser = argparse.ArgumentParser(prog="python3 -m pyrmap", description=__doc__)
-    command = parser.add_subparsers(required=True).add_parser("run", help="compute one round of a slot")
-    command.add_argument("script", help="a Python script, or SCRIPT::FUNCTION to publish what the function returns")
-    command.add_argument("argument", nargs="*", help="sys.argv of the script, or further arguments (strings) of FUNCTION")
-    command.add_argument("--slot", default=os.environ.get(SLOT_VARIABLE),
-                     help=f"the slot's directory; {SLOT_VARIABLE} if not given")
+    """Exit status 0 if all went well, 1 if not (of run: the round failed), 2 for a wrong command line."""
+    parser = argparse.ArgumentParser(prog="python3 -m pyrmap", description="Runs one round of a slot by hand, or serves one.")
+    commands = parser.add_subparsers(required=True, dest="command")
+    once = commands.add_parser("run", help="compute one round of a slot")
+    once.add_argument("script", help="a Python script, or SCRIPT::FUNCTION to publish what the function returns")
+    once.add_argument("argument", nargs="*", help="sys.argv of the script, or further arguments (strings) of FUNCTION")
+    once.add_argument("--slot", default=os.environ.get(SLOT_VARIABLE),
+                      help=f"the slot's directory; {SLOT_VARIABLE} if not given")
+    serve = commands.add_parser("serve", help="compute each round of a slot, until Ctrl-C",
+                                description="Computes each round of a slot with one function, which is loaded once for each "
+                                            "version of its file, until Ctrl-C. A slot that is not there is made, and goes "
+                                            "when this program ends, however it ends.")
+    serve.add_argument("function", help="SCRIPT::FUNCTION, or MODULE::FUNCTION of a module that can be imported")
+    serve.add_argument("slot", help="the slot's directory")
+    serve.add_argument("--isolation", choices=run.ISOLATIONS, default="session",
+                       help="session: what a run loads stays for the next; process: each run has a process of its own")
     options = parser.parse_args()
+    if options.command == "serve":
+        return _serve(parser, options)
     if not options.slot:
         parser.error(f"no slot: give --slot or set {SLOT_VARIABLE}")
     faulthandler.enable()
@@ -28,6 +48,31 @@ def main() -> int:
     text = run.run(run.Run(os.path.abspath(options.slot), task))
     sys.stderr.write(text)
     return 1 if text else 0
+
+
+def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    source, _, function = options.function.rpartition("::")
+    if not source or not function:
+        parser.error(f"there is no function in {options.function!r}: it is SCRIPT::FUNCTION or MODULE::FUNCTION")
+    is_script = source.endswith(".py") or os.sep in source or os.path.exists(source)
+    task = run.parse_task({"script" if is_script else "module": source, "function": function, "cwd": os.getcwd()})
+    slot = os.path.abspath(options.slot)
+    try:
+        _make(slot)
+    except SlotError as error:
+        print(f"pyrmap: {error}", file=sys.stderr)
+        return 1
+    return loop.work(loop.Command(slot, "pyrmap", sys.argv[1:], options.isolation, task=task))
+
+
+def _make(path: str) -> None:
+    """Makes a slot that goes with this process, unless there is one."""
+    try:
+        slot = Slot.create(path)
+    except FileExistsError:
+        return
+    with slot:
+        slot.own()
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ _TRACE_MAX = 32768
 
 # `python3 -m` would put the working directory first, and import what lies there.
 _AGAIN = "import runpy, sys; sys.path[:] = filter(None, sys.path); runpy.run_module({!r}, run_name='__main__', alter_sys=True)"
+_AGAIN_VARIABLE = "PYRMAP_AGAIN"
 
 # How long a run's process may take to end before the next round's wait begins.
 _REAP_SECONDS = 0.05
@@ -86,6 +87,8 @@ class Loop:
         self.imports = Imports()
         os.environ[SLOT_VARIABLE] = self.handles.path
         os.environ.pop(ROUND_VARIABLE, None)
+        # Whether this process was a worker before.
+        self.again = os.environ.pop(_AGAIN_VARIABLE, None) is not None
         leftovers.adopt()
         for module in command.preload:
             _preload(module)
@@ -102,6 +105,18 @@ class Loop:
         """Returns when the slot is gone. KeyboardInterrupt while it waits, or in a run."""
         while (round_ := self._wait()) is not None:
             self._take(round_)
+
+    def load(self) -> str:
+        """Loads the function of a task that is always the same. Why that is impossible, or ""."""
+        assert self.task is not None
+        try:
+            run.load(self.task, self.scripts)
+        except Exception as error:
+            return failure_text(error, self.handles.path)
+        finally:
+            self.start.restore()
+            self.imports.note(self.begun)
+        return ""
 
     def _wait(self) -> Optional[int]:
         """Waits for a round with an input that was not taken yet. None: the slot is gone."""
@@ -185,6 +200,7 @@ class Loop:
         """Becomes a new process that has imported nothing, with the round still to be taken."""
         flush_output()
         os.environ.pop(ROUND_VARIABLE, None)
+        os.environ[_AGAIN_VARIABLE] = "1"
         os.execv(sys.executable, [sys.executable, "-c", _AGAIN.format(self.command.module), *self.command.arguments])
 
     # -- isolation "process" ------------------------------------------------------------------------------------
@@ -280,7 +296,15 @@ def work(command: Command) -> int:
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     faulthandler.enable()
     try:
-        Loop(command).serve()
+        loop = Loop(command)
+        if command.task is not None and command.isolation == "session" and not loop.again:
+            text = loop.load()
+            if text:
+                sys.stderr.write(text)
+                return 1
+        if command.task is not None and not loop.again:
+            print(f"pyrmap: {loop.handles.path} is served; Ctrl-C ends it", file=sys.stderr)
+        loop.serve()
     except KeyboardInterrupt:
         return 0
     except OSError as error:

@@ -221,14 +221,8 @@ def _publish_kept(slot: Slot, first: int) -> str:
 
 
 def _execute(slot: Slot, task: Task, scripts: Scripts, hooks: Hooks) -> None:
-    for name, value in task.env.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    if task.cwd is not None:
-        os.chdir(task.cwd)
     if task.function is None:
+        _enter(task)
         assert task.script is not None
         try:
             scripts.run_main(task.script, [str(argument) for argument in task.args])
@@ -238,11 +232,7 @@ def _execute(slot: Slot, task: Task, scripts: Scripts, hooks: Hooks) -> None:
         _end_if_forked(None)
         hooks.finish()
         return
-    if task.script is not None:
-        function = scripts.function(task.script, task.function)
-    else:
-        assert task.module is not None
-        function = module_function(task.module, task.function, task.cwd)
+    function = load(task, scripts)
     # A task may be run again, and a function may change its arguments.
     args, kwargs = copy.deepcopy((task.args, task.kwargs)) if task.args or task.kwargs else ([], {})
     arguments.restore(args, kwargs, task.arrays)
@@ -252,6 +242,26 @@ def _execute(slot: Slot, task: Task, scripts: Scripts, hooks: Hooks) -> None:
     with process.turn:
         hooks.settle()
         slot.publish(values.pop())
+
+
+def _enter(task: Task) -> None:
+    for name, value in task.env.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if task.cwd is not None:
+        os.chdir(task.cwd)
+
+
+def load(task: Task, scripts: Scripts) -> Callable[..., Any]:
+    """The function of a task, in the task's environment and directory. Raises whatever its script does."""
+    assert task.function is not None
+    _enter(task)
+    if task.script is not None:
+        return scripts.function(task.script, task.function)
+    assert task.module is not None
+    return module_function(task.module, task.function, task.cwd)
 
 
 def _coming(slot: Slot) -> int:

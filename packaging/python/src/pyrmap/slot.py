@@ -168,6 +168,13 @@ class Slot:
 
     # -- what the slot says -------------------------------------------------------------------------------------
 
+    def own(self) -> None:
+        """Names this process as the slot's owner: the slot is removed when the process ends. SlotError if it is refused."""
+        try:
+            write_text("self", "owner", self._handles.directory)
+        except OSError as error:
+            raise refused(error, "become the owner", self.path) from error
+
     @property
     def path(self) -> str:
         """The slot's directory."""
