@@ -277,7 +277,7 @@ $(foreach page,$(MANUALS),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(
 $(addprefix $(DOCDIR)/,LICENSE README.md pyrmapfs.conf)
 endef
 
-# A configuration that somebody edited is kept by install and by uninstall.
+# install and uninstall keep a configuration that a user has edited.
 CONFIG = $(DESTDIR)$(SYSCONFDIR)/pyrmapfs.conf
 
 install: all

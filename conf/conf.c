@@ -132,7 +132,7 @@ static const struct key KEYS[] = {
      .min = 1,
      .max = SLOTS_MOST,
      FIELD(slots_per_user)},
-    {{"limits", "bytes_per_user", "size", "0", "bytes of one user's slots; 0: no limit of its own",
+    {{"limits", "bytes_per_user", "size", "0", "bytes of one user's slots; 0: no limit",
       "How much the slots of one user may take; more is refused with EDQUOT.\n"
       "Arrays count, texts and record pages, and what is still mapped of rounds that are over.\n"
       "0 sets no limit but the capacity.\n"},
@@ -352,7 +352,7 @@ static int check_path(const struct key *key, const char *text, char error[CONF_E
         if (*c == ' ' && (c[1] == ';' || c[1] == '#' || c[1] == '\0'))
             return refuse(error, "a path must not %s",
                           c[1] == '\0' ? "end in a space"
-                                       : "have ' ;' or ' #' in it; comments go on a line of their own");
+                                       : "have ' ;' or ' #' in it; comments go on a separate line");
     }
     return 0;
 }

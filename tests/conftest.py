@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every Python suite shares: mounts of its own, and a time limit for each test."""
+"""What every Python suite shares: private mounts, and a time limit for each test."""
 from __future__ import annotations
 
 import signal

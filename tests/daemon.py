@@ -45,10 +45,10 @@ def as_user(user: str) -> list[str]:
 
 
 def private_mounts() -> None:
-    """Gives this process and its children a mount namespace of their own, if it may have one.
+    """Gives this process and its children a private mount namespace, if the kernel allows it.
 
     Whatever is still mounted vanishes with the last of them. Where /dev/fuse is for root only, a node that
-    everybody may open covers it in here, as on an ordinary Debian, so that fusermount3 works for users.
+    every user may open covers it in here, as on an ordinary Debian, so that fusermount3 works for users.
     """
     clone_newns = 0x00020000
     if os.geteuid() != 0 or ctypes.CDLL(None, use_errno=True).unshare(clone_newns) != 0:

@@ -95,7 +95,7 @@ uint64_t store_round_up(const struct store *store, uint64_t size);
 
 /* A new memfd; returns it or -errno. */
 int store_memfd(const char *name);
-/* Another descriptor of an open file, with access and offset of its own. Returns it or -errno. */
+/* Another descriptor of an open file, with its own access and offset. Returns it or -errno. */
 int store_reopen(int fd, int flags);
 
 #endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * daemon_files.h - the daemon's own files in .pyrmap, all read-only and made when they are opened.
+ * daemon_files.h - the daemon's own files in .pyrmap, all read-only and made when a client opens them.
  *
- * What is large, because it shows all slots, is drawn in turns and shared: see drawing.h.
+ * Those that show all slots are large: they are drawn in turns and shared, see drawing.h.
  */
 #ifndef PYRMAPFS_DAEMON_FILES_H
 #define PYRMAPFS_DAEMON_FILES_H
@@ -27,14 +27,14 @@ struct daemon_files {
     size_t config_size;
 };
 
-/* The numbers' places are filled in, the exchange is there. */
+/* Call it when the numbers' places are filled in and the exchange exists. */
 void daemon_files_init(struct daemon_files *files, struct turn_queue *turns);
 /* The turns are over. */
 void daemon_files_deinit(struct daemon_files *files);
 
 /* The name of the n-th file, from 1; NULL beyond the last. */
 const char *daemon_files_name(unsigned number);
-/* 0 if there is none of that name. */
+/* 0 if no file has that name. */
 unsigned daemon_files_find(const char *name);
 
 /* The file's text as it is now: wait->ready is called once, at once or later. -ESTALE: no such file. */
@@ -42,12 +42,12 @@ enum drawing_progress daemon_files_get(struct daemon_files *files, unsigned numb
                                        struct drawing_wait *wait);
 
 /*
- * The size of that text where it is known without making it, else 0, as of files in /proc: readers go on to
- * the end. status and metrics change with each look at them.
+ * The size of that text if it is known without making it, else 0, as of files in /proc: readers go on to the
+ * end. status and metrics change with each look.
  */
 size_t daemon_files_size(const struct daemon_files *files, unsigned number);
 
-/* Somebody closed one. */
+/* A client has closed one. */
 void daemon_files_closed(struct daemon_files *files);
 
 #endif

@@ -62,7 +62,7 @@ static void finish(struct drawing *drawing)
         forget_last(drawing);
 }
 
-/* Those that came too late for the last picture wait for this one. */
+/* Begins the next picture for those that came too late for the last one. */
 static enum turn_progress begin_next(struct drawing *drawing)
 {
     struct drawing_wait *wait;

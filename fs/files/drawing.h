@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * drawing.h - the text of .pyrmap/graph or .pyrmap/chains, drawn in turns and shared by all that open it.
+ * drawing.h - the text of .pyrmap/graph or .pyrmap/chains, drawn in turns and shared by all readers.
  *
- * Whoever opens the file sees the table as it was at that moment or later: an open that comes while a picture
- * is being drawn gets that one if nothing has changed since it was begun, and the next one otherwise. A
- * finished picture is kept while it is open somewhere and the table is what it shows.
+ * A client that opens the file gets the table as it was at that moment or later: an open during a drawing
+ * gets that picture if nothing has changed since it was begun, else the next one. We keep a finished picture
+ * while a client has it open and the table is what it shows.
  */
 #ifndef PYRMAPFS_DRAWING_H
 #define PYRMAPFS_DRAWING_H
@@ -14,7 +14,7 @@
 #include "files/snapshot.h"
 #include <sys/queue.h>
 
-/* Embedded in whatever waits for the text. */
+/* Embedded in the caller's structure. */
 struct drawing_wait {
     LIST_ENTRY(drawing_wait) link;
     /*
@@ -44,18 +44,18 @@ struct drawing {
 
 void drawing_init(struct drawing *drawing, enum graph_kind kind, struct slots *slots,
                   struct turn_queue *turns);
-/* The turns are over: those that wait get -ECANCELED. */
+/* Call it after the turns have ended: waiting callers get -ECANCELED. */
 void drawing_deinit(struct drawing *drawing);
 
 /* DRAWING_READY: wait->ready was called. */
 enum drawing_progress { DRAWING_READY, DRAWING_LATER };
 enum drawing_progress drawing_get(struct drawing *drawing, struct drawing_wait *wait);
-/* Before ready was called: it will not be. */
+/* Call it before ready, which then is not called. */
 void drawing_cancel(struct drawing_wait *wait);
 
 /* The size of the text, if it is known without drawing: 0 otherwise. */
 size_t drawing_size(const struct drawing *drawing);
-/* Somebody closed the file: a picture that nobody has open goes. */
+/* A client has closed the file: frees a picture that no client has open. */
 void drawing_closed(struct drawing *drawing);
 
 #endif

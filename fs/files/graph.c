@@ -43,7 +43,7 @@ static void print_node(const struct slot *slot, unsigned depth, FILE *out)
     for (unsigned i = 1; i < depth && i < DEEPEST; i++)
         fputs("    ", out);
     if (depth > DEEPEST)
-        fprintf(out, "[%u] ", depth); /* a long chain is no staircase without end */
+        fprintf(out, "[%u] ", depth); /* the indentation of a long chain is bounded */
     if (depth)
         fputs(slot->source_side == RECORD_SIDE_INPUT ? "`=> " : "`-> ", out);
     report_name(slot->name, out);
@@ -78,12 +78,12 @@ static bool look_further(struct graph *graph, struct slots *slots, FILE *out)
     return true;
 }
 
-/* One move in a tree, in preorder and by its links: chains may be longer than the stack is deep. */
+/* One move in a tree, in preorder and by its links: recursion could overflow the stack. */
 static void walk_on(struct graph *graph, struct slots *slots, FILE *out)
 {
     const struct slot *slot = slot_at(slots, graph->at);
 
-    /* It may have gone since the last piece, and our place in the tree with it. */
+    /* The slot may have gone since the last piece, and our place in the tree with it. */
     bool lost = !slot || slot->serial != graph->serial;
 
     if (!lost && !graph->is_below && slot->first_follower) {
@@ -102,7 +102,7 @@ static void walk_on(struct graph *graph, struct slots *slots, FILE *out)
 
 void graph_begin(struct graph *graph, enum graph_kind kind, struct slots *slots, FILE *out)
 {
-    /* Each entry is looked at, entered, and left again. */
+    /* Each entry costs at most three moves: look at it, enter it, leave it. */
     *graph = (struct graph){.kind = kind, .moves_left = 3 * (uint64_t)slots_end(slots) + 1};
     if (kind == GRAPH_DOT)
         fputs("digraph pyrmapfs {\n    rankdir=LR;\n    node [shape=box, style=\"rounded,filled\", "

@@ -3,8 +3,9 @@
  * graph.h - the chains as pictures: Graphviz DOT for .pyrmap/graph, a tree for the terminal in
  * .pyrmap/chains.
  *
- * A picture is drawn piece by piece. Slots may come, go and be chained anew between two pieces: what did not
- * change meanwhile is drawn right, and the picture ends after as many moves as a table of this size can take.
+ * A picture is drawn piece by piece. Between two pieces slots may come, go and change their chains: the
+ * picture shows the rest correctly, and it ends after a number of moves that is linear in the size of the
+ * table.
  */
 #ifndef PYRMAPFS_GRAPH_H
 #define PYRMAPFS_GRAPH_H

@@ -42,7 +42,7 @@ static void report_time(const char *key, const struct timespec *when, FILE *out)
     fprintf(out, "%s%s.%03ldZ", key, text, when->tv_nsec / 1000000);
 }
 
-/* Thousands may have a slot open; who reads wants to see a page of them. */
+/* Thousands may have a slot open; a reader wants to see a page of them. */
 enum { LINES_OF_A_KIND = 100 };
 
 static void report_more(const char *key, uint32_t count, FILE *out)

@@ -68,7 +68,7 @@ static int keep_text(struct handle *handle, char *text, size_t size)
     return handle->snapshot ? 0 : -ENOMEM;
 }
 
-/* Truncated at open, it has none. */
+/* A handle truncated at open has no text. */
 static ssize_t kept_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
                          off_t offset)
 {
@@ -135,7 +135,7 @@ static ssize_t view_fetch(void *context, void *buffer, size_t size, off_t offset
     return place->segment ? segment_read(place->arena, place->segment, buffer, size, offset) : 0;
 }
 
-/* Only what is published shows: whoever looks on must not see half an array. */
+/* Show only what is published: a reader of a view must not see half an array. */
 static bool is_shown(const struct slot *slot, enum record_side side)
 {
     enum handshake_state state = slot_state(slot);
@@ -177,7 +177,7 @@ static off_t view_size(struct exchange *exchange, struct slot *slot, enum slot_f
     view.context = &place;
     if (file == SLOT_DATA_NPY || file == SLOT_RESULT_NPY)
         return size_of_view(&view, file);
-    /* To know it, the text is rendered; what is published does not change. */
+    /* We render the text to find its size, and keep that: what is published does not change. */
     if (slot->text_serial[side] != slot->arrays[side].serial) {
         slot->text_size[side] = size_of_view(&view, file);
         slot->text_serial[side] = slot->arrays[side].serial;
@@ -266,7 +266,7 @@ static int task_write(struct exchange *exchange, struct handle *handle, const st
         account_write_text(exchange, handle->slot, SLOT_TASK, ACCOUNT_CLIENT, bytes, size, offset));
 }
 
-/* Reading it tells of the failure that was there at the open, and of no later one. */
+/* Reading takes the failure that the open found, and no later one. */
 static int error_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
 {
     (void)exchange;

@@ -55,7 +55,7 @@ off_t slot_files_view_size(const struct handle *handle);
 /* Gives back what open prepared. */
 void slot_files_close(struct exchange *exchange, struct handle *handle);
 
-/* The event that a write of this handle stands for: what a waiter of it waits with. */
+/* The event that a write of this handle stands for: a parked write waits with it. */
 enum handshake_event slot_files_write_event(const struct handle *handle, const char *bytes, size_t size,
                                             off_t offset);
 

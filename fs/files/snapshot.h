@@ -2,8 +2,8 @@
 /*
  * snapshot.h - a text as it was at one moment, for all that have it open.
  *
- * A text stays for as long as somebody has it, and it is on the account of each user that has: once, however
- * often that user has it open. Linear in the number of users that have the same text.
+ * A text stays while a client has it open, and is once on the account of each user that has, however often.
+ * Linear in the number of users that have the same text.
  */
 #ifndef PYRMAPFS_SNAPSHOT_H
 #define PYRMAPFS_SNAPSHOT_H

@@ -61,7 +61,7 @@ def huge_tmpfs() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def slot(data_path: str, warm: str) -> Iterator[Path]:
-    """A slot on a mount of its own that takes the data path it is asked for."""
+    """A slot on a private mount with the data path that the caller wants."""
     options = {"arena.capacity": "6G", "arena.warm": warm,
                "path.passthrough": "on" if data_path == PASSTHROUGH else "off"}
     with Daemon(options) as daemon:

@@ -32,7 +32,7 @@ class Measured(NamedTuple):
 
 
 def measure(mount: Path, method: str, elements: int, repeats: int, pause: float = 0) -> Measured:
-    """Median seconds of an exchange and growth of R's peak memory in bytes, from an R process of its own."""
+    """Median seconds of an exchange and growth of R's peak memory in bytes, from a new R process."""
     build = Path(BUILD).resolve()
     environment = {**os.environ, "PYRMAP_MOUNT": str(mount), "PYRMAPFS": str(PYRMAPFS), "PYTHON": sys.executable,
                    "PYRMAP_PYTHON": sys.executable, "R_LIBS": str(build / "r-library"),

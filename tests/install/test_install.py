@@ -113,7 +113,7 @@ def test_exchange(installed: Path, mount: Path, tmp_path: Path) -> None:
 @pytest.mark.time_limit(300)
 @pytest.mark.parametrize("edited", ["as installed", "edited"])
 def test_uninstall(tmp_path: Path, edited: str) -> None:
-    """Nothing is left, but a configuration that somebody edited."""
+    """Nothing is left, but a configuration that a user has edited."""
     for target in TARGETS:
         make_into(target, tmp_path)
     configuration = tmp_path / "etc/pyrmapfs.conf"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of the mount that does one operation at a time: inside the driver, or as a process of its own.
+"""A client of the mount that does one operation at a time: inside the driver, or in a separate process.
 
 The methods are named as those of the model and take the same arguments. They return what the client sees;
 an OSError is the refusal. As a program, `client.py FD ROOT` serves requests that come through a connection.
@@ -120,7 +120,7 @@ class Client:
         self.later(waiter, self.put, self.path(name, "metadata.bin"), os.O_WRONLY, 0, data)
 
     def later(self, waiter: object, call: Callable[..., Any], *arguments: Any) -> None:
-        """Makes a call that may wait in a thread of its own, and tells how it ended."""
+        """Makes a call that may wait in a new thread, and tells how it ended."""
         def run() -> None:
             try:
                 self.tell((waiter, "ok", call(*arguments)))
@@ -255,7 +255,7 @@ class LocalClient:
 
 
 class RemoteClient:
-    """A client in a process of its own."""
+    """A client in a separate process."""
 
     def __init__(self, root: str) -> None:
         self.connection, theirs = Pipe()

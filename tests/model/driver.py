@@ -94,7 +94,7 @@ class Run:
             # A parked open that finds a new inode is looked up again, by the name under which it was made.
             return arguments[0] not in model.slots or not model.slots[arguments[0]].waiters
         # In the middle of a chain a result can be gone, and the next round failed, before a parked open that finds a
-        # new inode was looked up again: what it gets then is nobody's to say.
+        # new inode was looked up again: the model cannot say what it gets then.
         if verb == "park" and arguments[2] == "result.bin" and arguments[1] in model.slots:
             slot = model.slots[arguments[1]]
             if slot.source and slot.followers_of("result.bin"):

@@ -208,7 +208,7 @@ class Model:
             slot.source.followers.remove(slot)
             slot.source, slot.taken, slot.failed_by_source = None, None, False
             for one in (slot, *slot.followers):
-                one.is_result = False  # names outside of a chain have inodes of their own
+                one.is_result = False  # names outside of a chain do not share inodes
 
     def run(self) -> None:
         """Lets everything happen that can: deliveries along the chains, and answers to requests that wait."""
@@ -272,7 +272,7 @@ class Model:
             self.next_round(slot)
         segment = slot.segment(file)
         if segment.published and (segment.readers or self.names(segment) > 1):
-            raise Refused("EBUSY")  # a result that was moved here: nobody's pages change under them
+            raise Refused("EBUSY")  # a result that was moved here: a reader's pages do not change
         segment.published = False
         self.enter(slot, state)
         return segment

@@ -35,7 +35,7 @@ class Failure:
 @dataclass(frozen=True)
 class Waiter:
     """A parked open of `file` for reading, or if there is a change, a parked write of the record."""
-    client: int | None  # None: a store, whose outcome nobody is told
+    client: int | None  # None: a store, which has no answer
     file: str
     change: Callable[[Record], tuple[Record, bool]] | None = None
 

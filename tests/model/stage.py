@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parties of a stream, each a process of its own that can be stopped and killed at any time.
+"""The parties of a stream, each a process that can be stopped and killed at any time.
 
 stage.py compute SLOT SEED: adds one to each input that comes, at a speed that the seed varies.
 stage.py bound SLOT SEED: the same, as the slot's worker: its death fails the round.

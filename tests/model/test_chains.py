@@ -234,7 +234,7 @@ def test_same_pages(make: Callable[..., list[Slot]], mount: Daemon) -> None:
     sums = {int(view.sum()) for view in views}
     assert len(sums) == 1
     if os.geteuid() == 0:
-        # On the page-cache path a shared input is an inode of its own; a result and what follows it are one.
+        # On the page-cache path a shared input has another inode; a result and what follows it have one.
         same = views if mount.data_path == PASSTHROUGH else views[:3]
         frames = {tuple(physical(view.ctypes.data + at) for at in range(0, BIG.nbytes, PAGE)) for view in same}
         assert len(frames) == 1

@@ -23,7 +23,7 @@ def path(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def server(path: str) -> Iterator[Daemon]:
-    """One daemon for all tests of a module that need no options of their own."""
+    """One daemon for all tests of a module that need no special options."""
     with mounted(path) as daemon:
         check_data_path(daemon, path)
         yield daemon
@@ -83,5 +83,5 @@ def program() -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def sanitized() -> bool:
-    """Whether the daemon carries a sanitizer, whose memory and speed are its own."""
+    """Whether the daemon carries a sanitizer, which changes its memory and speed."""
     return b"__asan_init" in PYRMAPFS.read_bytes() or b"__tsan_init" in PYRMAPFS.read_bytes()

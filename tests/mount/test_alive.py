@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""owner and worker: whose death ends a round or a slot."""
+"""owner and worker: their death ends a round or a slot."""
 from __future__ import annotations
 
 import errno

@@ -153,7 +153,7 @@ def test_write_stops_at_the_capacity(mount: Path, slot: Slot, flags: int) -> Non
 
 
 def test_a_hole_never_kills_a_client(mount: Path, slot: Slot, agent: Agent) -> None:
-    """The last byte is written, the file mapped without a look at its size, and then somebody fills the arena."""
+    """A client writes the last byte and maps the file without a look at its size; then another fills the arena."""
     agent.run("fd = os.open(path, os.O_RDWR); os.pwrite(fd, b'x', size - 1)\n"
               "hole = Pages.of(fd, size)\nos.close(fd)", path=slot / "data.bin", size=12 * MB)
     fill(Slot.make(mount, next(_names)) / "data.bin", os.O_RDWR, errno.ENOSPC)

@@ -307,7 +307,7 @@ def test_privileges_are_dropped(path: str, sanitized: bool) -> None:
         Slot.make(daemon.path, "some").bring("DONE")
         supervisor, server = daemon.supervisor, daemon.server
         assert state_of(server)["NoNewPrivs"] == "1"
-        assert state_of(server)["Seccomp"] == ("0" if sanitized else "2"), "sanitizers make system calls of their own"
+        assert state_of(server)["Seccomp"] == ("0" if sanitized else "2"), "sanitizers make other system calls"
         root = os.geteuid() == 0
         assert state_of(supervisor)["NoNewPrivs"] == ("1" if root else "0"), "fusermount3 is setuid"
         for kind in ("CapEff", "CapPrm"):

@@ -46,7 +46,7 @@ os.close(fd)
 
 
 def test_truncating_the_record_keeps_its_mappings(slot: Slot, agent: Agent) -> None:
-    """open(metadata.bin, "wb") beside somebody who has it mapped: no SIGBUS there, before and after the write."""
+    """open(metadata.bin, "wb") beside a client that has it mapped: no SIGBUS there, before and after the write."""
     agent.run(VIEW, path=slot / "metadata.bin")
     assert len(agent.run("bytes(view)")) == 128
     fd = os.open(slot / "metadata.bin", os.O_WRONLY | os.O_TRUNC)
@@ -90,7 +90,7 @@ def test_mappings_that_are_written_hold_nobody_up(slot: Slot, agent: Agent, moun
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_REMOVE"), reason="needs madvise")
 def test_holes_in_the_records_page(slot: Slot, agent: Agent) -> None:
-    """MADV_REMOVE on a mapping of the record takes the page from under everybody: the record is not there."""
+    """MADV_REMOVE on a mapping of the record takes the page from all its mappings: the record is not there."""
     agent.run("fd = os.open(path, os.O_RDWR)\nview = mmap.mmap(fd, 128)", path=slot / "metadata.bin")
     try:
         agent.run("view.madvise(mmap.MADV_REMOVE)")

@@ -30,7 +30,7 @@ def namespaces() -> None:
 
 
 class ApartDaemon(Daemon):
-    """In a pid namespace of its own, as in a sidecar container: it sees none of the tests' processes."""
+    """In a separate pid namespace, as in a sidecar container: it sees none of the tests' processes."""
 
     def command(self) -> list[str]:
         return [*NAMESPACE, *super().command()]

@@ -255,7 +255,7 @@ def test_a_slot_at_rest_is_small(mount: Path, server: Daemon, sanitized: bool) -
 
 
 def test_estale_stays_inside(slot: Slot, agent: Agent) -> None:
-    """Rounds that change under a client's paths show it a new inode, no error of their own.
+    """Rounds that change under a client's paths show it a new inode, and no error.
 
     The kernel looks a name up once more; a second new round within the same open(2) is rare, and seen.
     """

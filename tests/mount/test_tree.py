@@ -38,7 +38,7 @@ def umask() -> Iterator[None]:
 
 
 def test_root(mount: Path) -> None:
-    """Like /tmp: everybody makes slots, nobody removes another user's."""
+    """Like /tmp: every user makes slots, nobody removes another user's."""
     assert mode(mount) == 0o1777 and stat.S_ISDIR(os.stat(mount).st_mode)
     assert os.listdir(mount) == [".pyrmap"]
     assert {"status", "metrics", "config"} <= set(os.listdir(mount / ".pyrmap"))

@@ -208,7 +208,7 @@ def system_call(pid: int) -> str:
 
 @pytest.mark.parametrize("how", ("poll", "select", "epoll"))
 def test_poll_wakes(slot: Slot, agent: Agent, how: str) -> None:
-    """The change comes while somebody sleeps in the call."""
+    """The change comes while a client sleeps in the call."""
     agent.run("fd = os.open(path, os.O_RDONLY)", path=slot / "metadata.bin")
     agent.run(f"waiter = select.{how if how != 'select' else 'poll'}(); waiter.register(fd, select.POLLIN)")
     wait = "bool(select.select([fd], [], [], 20)[0])" if how == "select" else "bool(waiter.poll(20000))"

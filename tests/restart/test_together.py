@@ -113,8 +113,8 @@ def test_one_mount_point(stale: bool) -> None:
 
 def test_starts_while_another_removes_it(directory: Path) -> None:
     """
-    A lock on a file that was removed meanwhile is worth nothing: whoever is ready holds the lock that has the
-    name, however starts and removals meet.
+    A lock on a file that was removed meanwhile is worth nothing: the daemon that is ready holds the lock that
+    has the name, however starts and removals meet.
     """
     last = on_directory(arena=directory).start()
     for _ in range(40):
@@ -127,4 +127,4 @@ def test_starts_while_another_removes_it(directory: Path) -> None:
         last = winners[0] if winners else on_directory(arena=directory).start()
         assert lock_of(last) == str(directory / "lock")
     finish([last])
-    assert set(snapshot(directory)) <= {"."}, "whoever made the directory was perhaps refused"
+    assert set(snapshot(directory)) <= {"."}, "the daemon that made the directory was perhaps refused"

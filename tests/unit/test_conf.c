@@ -391,7 +391,7 @@ static const struct {
     {"arena.path=", "'%s' is not an absolute path", {"arrays", "\"/srv/arrays\"", " /srv", "./a"}},
     {"arena.path=", "a path must not end in a space", {"/srv ", "/ "}},
     {"arena.path=",
-     "a path must not have ' ;' or ' #' in it; comments go on a line of their own",
+     "a path must not have ' ;' or ' #' in it; comments go on a separate line",
      {"/srv ;x", "/srv # x"}},
     {"arena.path=", "a path must not have control characters", {"/srv\tx", "/srv\nwarm = 0", "/\x7f"}},
     {"arena.capacity=", "the value is empty", {""}},
