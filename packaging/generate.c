@@ -60,6 +60,8 @@ static void print_layout_py(void)
          "there.\"\"\"\n"
          "from __future__ import annotations\n");
     PRINT(RECORD_SIZE);
+    PRINT(RECORD_PAGE_SIZE);
+    PRINT(RECORD_INLINE_MAX);
     PRINT(RECORD_VERSION);
     PRINT(RECORD_VERSION_GONE);
     PRINT(RECORD_NDIM_MAX);
@@ -92,7 +94,9 @@ static void print_layout_py(void)
     PRINT_OFFSET(result_shape);
     PRINT_OFFSET(order);
     PRINT_OFFSET(change);
-    PRINT_OFFSET(reserved);
+    PRINT_OFFSET(input_inline);
+    PRINT_OFFSET(result_inline);
+    PRINT_OFFSET(task_change);
     puts("}\n\n# NumPy's name of each dtype.\nRECORD_NUMPY = {");
     RECORD_DTYPES(PRINT_NUMPY)
     puts("}");

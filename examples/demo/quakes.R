@@ -11,12 +11,12 @@ close(con)
 
 # The 128 bytes of metadata.bin as 32 little-endian words; a 64-bit number is its low word, then its high one.
 record <- c(
-  0, 1,                                # flag: input ready; version
+  0, 2,                                # flag: input ready; version
   length(x), 0, 2, 0, -1, -1, 0, 0,    # length, dtype float64, result_dtype, result_length, round
   2, 0,                                # dimensions of the input and of the result
   nrow(x), 0, ncol(x), 0, 0, 0, 0, 0,  # shape of the input
   rep(0, 8),                           # shape of the result
-  1, 0, 0, 0                           # order: the input is column-major; change; reserved
+  1, 0, 0, 0                           # order: the input is column-major; the rest is the filesystem's
 )
 cat("R: publishing", nrow(x), "x", ncol(x), "doubles\n")
 con <- file(path("metadata.bin"), "wb")

@@ -22,7 +22,8 @@ int account_charge(struct exchange *exchange, struct segment *segment, uid_t uid
 static uint64_t bytes_of(const struct slot *slot)
 {
     return text_bytes(slot->task_size) + text_bytes(slot->error_size) +
-           (slot->page_exists ? text_bytes(RECORD_SIZE) : 0);
+           (slot->pages[SLOT_PAGE_BIN].exists ? text_bytes(RECORD_SIZE) : 0) +
+           (slot->pages[SLOT_PAGE_MEM].exists ? text_bytes(RECORD_PAGE_SIZE) : 0);
 }
 
 static int add(struct exchange *exchange, uid_t uid, uint64_t bytes, uint64_t limit)
@@ -70,10 +71,10 @@ int account_resize_text(struct exchange *exchange, struct slot *slot, enum slot_
     return result;
 }
 
-int account_open_page(struct exchange *exchange, struct slot *slot)
+int account_open_page(struct exchange *exchange, struct slot *slot, enum slot_page_kind kind)
 {
     uint64_t before = bytes_of(slot);
-    int result = page_open(exchange->arena, slot);
+    int result = page_open(exchange->arena, slot, kind);
 
     settle(exchange, slot, before);
     return result;

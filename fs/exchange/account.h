@@ -22,9 +22,9 @@ ssize_t account_write_text(struct exchange *exchange, struct slot *slot, enum sl
 int account_resize_text(struct exchange *exchange, struct slot *slot, enum slot_file file, uint64_t size);
 
 /* As page_open. A page is charged and never refused: without it a slot could not even be emptied. */
-int account_open_page(struct exchange *exchange, struct slot *slot);
+int account_open_page(struct exchange *exchange, struct slot *slot, enum slot_page_kind kind);
 
-/* The texts and the page of a slot come to this user, and leave the account of its owner. */
+/* The texts and the pages of a slot come to this user, and leave the account of its owner. */
 void account_add_slot(struct exchange *exchange, const struct slot *slot, uid_t uid);
 void account_drop_slot(struct exchange *exchange, const struct slot *slot);
 

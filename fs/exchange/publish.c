@@ -233,6 +233,13 @@ int publish_failure(struct exchange *exchange, struct slot *slot, const struct c
     return 0;
 }
 
+void publish_task(struct exchange *exchange, struct slot *slot)
+{
+    slot->record.task_change++;
+    step_changed(exchange, slot);
+    run_all(exchange);
+}
+
 static int fail_by_flag(struct exchange *exchange, struct slot *slot, const struct caller *caller)
 {
     char text[64];

@@ -17,5 +17,7 @@ int publish_record(struct exchange *exchange, struct slot *slot, const struct ca
 /* The first text written into `error`. */
 int publish_failure(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                     const char *text, size_t size);
+/* The text in `task` changed. */
+void publish_task(struct exchange *exchange, struct slot *slot);
 
 #endif

@@ -33,7 +33,7 @@ bool step_array_is_shared(const struct exchange *exchange, const struct slot *sl
 
 void step_changed(struct exchange *exchange, struct slot *slot)
 {
-    slot->record.change++;
+    slot->record.change += 2; /* a page shows the odd one while it changes */
     slot_touch(slot, SLOT_METADATA_BIN);
     page_update(exchange->arena, slot);
     exchange->hooks.record_changed(exchange->hooks.context, slot);

@@ -10,6 +10,7 @@
 #include "files/report.h"
 #include "files/snapshot.h"
 #include "protocol/record_text.h"
+#include "slot/page.h"
 #include "slot/text.h"
 #include <errno.h>
 #include <stdio.h>
@@ -42,11 +43,37 @@ static ssize_t record_read(struct exchange *exchange, struct handle *handle, cha
     return (ssize_t)size;
 }
 
+/* --- metadata.mem --- */
+
+static off_t page_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
+{
+    (void)exchange;
+    (void)slot;
+    (void)file;
+    return RECORD_PAGE_SIZE;
+}
+
+static ssize_t page_file_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
+                              off_t offset)
+{
+    struct record_page page;
+
+    (void)exchange;
+    if (offset >= RECORD_PAGE_SIZE)
+        return 0;
+    if (size > (size_t)(RECORD_PAGE_SIZE - offset))
+        size = (size_t)(RECORD_PAGE_SIZE - offset);
+    page_show(handle->slot, &page);
+    memcpy(buffer, (const char *)&page + offset, size);
+    return (ssize_t)size;
+}
+
+/* --- writing the record --- */
+
 static int record_refused(struct exchange *exchange, struct slot *slot, const struct caller *caller)
 {
-    return refuse_operation(
-        exchange, slot, caller, "write the record", -EINVAL,
-        "it is no valid record: version, dtypes, lengths, shapes, order or reserved bytes");
+    return refuse_operation(exchange, slot, caller, "write the record", -EINVAL,
+                            "it is no valid record: version, flag, dtypes, lengths, shapes or order");
 }
 
 static int record_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
@@ -261,9 +288,12 @@ static int text_result(struct exchange *exchange, struct handle *handle, const s
 static int task_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                       const char *bytes, size_t size, off_t offset)
 {
-    return text_result(
-        exchange, handle, caller,
-        account_write_text(exchange, handle->slot, SLOT_TASK, ACCOUNT_CLIENT, bytes, size, offset));
+    ssize_t result =
+        account_write_text(exchange, handle->slot, SLOT_TASK, ACCOUNT_CLIENT, bytes, size, offset);
+
+    if (result > 0)
+        publish_task(exchange, handle->slot);
+    return text_result(exchange, handle, caller, result);
 }
 
 /* Reading takes the failure that the open found, and no later one. */
@@ -290,14 +320,19 @@ static int error_write(struct exchange *exchange, struct handle *handle, const s
 
 static int text_file_resize(struct exchange *exchange, struct slot *slot, enum slot_file file, uint64_t size)
 {
-    return account_resize_text(exchange, slot, file, size);
+    size_t before = text_size(slot, file);
+    int result = account_resize_text(exchange, slot, file, size);
+
+    if (file == SLOT_TASK && text_size(slot, file) != before)
+        publish_task(exchange, slot);
+    return result;
 }
 
 static int text_file_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,
                             const struct caller *caller)
 {
     (void)caller;
-    return account_resize_text(exchange, slot, file, 0);
+    return text_file_resize(exchange, slot, file, 0);
 }
 
 /* --- owner and worker --- */
@@ -430,6 +465,7 @@ static const struct slot_files_row rows[SLOT_FILES] = {
     /*                     kind                  size            open         read            write         resize            unlink */
     [SLOT_DIRECTORY]    = {SLOT_FILES_DIRECTORY, NULL,           NULL,        NULL,           NULL,         NULL,             NULL},
     [SLOT_METADATA_BIN] = {SLOT_FILES_RECORD,    record_size,    NULL,        record_read,    record_write, NULL,             round_unlink},
+    [SLOT_METADATA_MEM] = {SLOT_FILES_PAGE,      page_size,      NULL,        page_file_read, NULL,         NULL,             NULL},
     [SLOT_METADATA_TXT] = {SLOT_FILES_TEXT,      report_size,    report_open, kept_read,      report_write, NULL,             NULL},
     [SLOT_DATA_BIN]     = {SLOT_FILES_ARRAY,     array_size,     NULL,        NULL,           NULL,         NULL,             round_unlink},
     [SLOT_RESULT_BIN]   = {SLOT_FILES_ARRAY,     array_size,     NULL,        NULL,           NULL,         NULL,             round_unlink},

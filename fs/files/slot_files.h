@@ -12,6 +12,7 @@
 enum slot_files_kind {
     SLOT_FILES_DIRECTORY,
     SLOT_FILES_RECORD, /* metadata.bin: read and written as a record, mapped as a page */
+    SLOT_FILES_PAGE,   /* metadata.mem: read and mapped as a page */
     SLOT_FILES_ARRAY,  /* data.bin, result.bin: segments */
     SLOT_FILES_VIEW,   /* made on the fly from a segment */
     SLOT_FILES_TEXT,   /* small texts */

@@ -71,6 +71,9 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
     case SLOT_FILES_RECORD:
         st->st_size = RECORD_SIZE;
         return (struct attributes_timeouts){0, 1}; /* see nodeid_aside */
+    case SLOT_FILES_PAGE:
+        st->st_size = RECORD_PAGE_SIZE;
+        return rendered;
     case SLOT_FILES_TEXT:
         break;
     }

@@ -30,6 +30,7 @@ struct invalidation {
     struct request_ops *ops;
     uint64_t nodeid;
     uint64_t aside; /* the same file's other inode */
+    uint64_t page;  /* metadata.mem */
 };
 
 static enum background_progress invalidate(struct background_job *job)
@@ -38,6 +39,7 @@ static enum background_progress invalidate(struct background_job *job)
 
     fuse_lowlevel_notify_inval_inode(invalidation->ops->session, invalidation->nodeid, 0, 0);
     fuse_lowlevel_notify_inval_inode(invalidation->ops->session, invalidation->aside, 0, 0);
+    fuse_lowlevel_notify_inval_inode(invalidation->ops->session, invalidation->page, 0, 0);
     return BACKGROUND_DONE;
 }
 
@@ -59,7 +61,7 @@ static void invalidated(struct background_job *job)
     }
 }
 
-static void send_invalidation(struct request_ops *ops, uint64_t nodeid, uint64_t aside)
+static void send_invalidation(struct request_ops *ops, struct slot *slot)
 {
     struct invalidation *invalidation = calloc(1, sizeof(*invalidation));
 
@@ -69,8 +71,9 @@ static void send_invalidation(struct request_ops *ops, uint64_t nodeid, uint64_t
     }
     invalidation->job = (struct background_job){invalidate, invalidated, BACKGROUND_URGENT, NULL};
     invalidation->ops = ops;
-    invalidation->nodeid = nodeid;
-    invalidation->aside = aside;
+    invalidation->nodeid = nodeid_of(ops->exchange, slot, SLOT_METADATA_BIN);
+    invalidation->aside = nodeid_aside(ops->exchange, slot, SLOT_METADATA_BIN);
+    invalidation->page = nodeid_of(ops->exchange, slot, SLOT_METADATA_MEM);
     background_submit(ops->background, &invalidation->job);
 }
 
@@ -84,8 +87,7 @@ void notify_record(struct request_ops *ops, struct slot *slot)
         return;
     }
     slot->refreshing = REFRESH_UNDER_WAY;
-    send_invalidation(ops, nodeid_of(ops->exchange, slot, SLOT_METADATA_BIN),
-                      nodeid_aside(ops->exchange, slot, SLOT_METADATA_BIN));
+    send_invalidation(ops, slot);
 }
 
 static void answer_polls(struct slot *slot)

@@ -77,6 +77,9 @@ static int stale_attributes(struct request_ops *ops, uint64_t nodeid, struct sta
     case SLOT_FILES_RECORD:
         size = RECORD_SIZE;
         break;
+    case SLOT_FILES_PAGE:
+        size = RECORD_PAGE_SIZE;
+        break;
     case SLOT_FILES_TEXT:
     case SLOT_FILES_DIRECTORY:
     case SLOT_FILES_LINK:
@@ -171,7 +174,7 @@ static int set_owner_and_mode(struct request_ops *ops, const struct nodeid_targe
     if (mask & FUSE_SET_ATTR_MODE) {
         if (inode->file == SLOT_DIRECTORY)
             slot_chmod(slot, st->st_mode);
-        else if (slot_files_row(inode->file)->kind == SLOT_FILES_VIEW)
+        else if (!slot_files_row(inode->file)->write && slot_files_row(inode->file)->kind != SLOT_FILES_ARRAY)
             slot->modes[inode->file] = st->st_mode & 0444;
         else
             slot->modes[inode->file] = st->st_mode & 0777;

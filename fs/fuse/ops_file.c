@@ -34,6 +34,7 @@ static void handle_free(struct request_ops *ops, struct handle *handle)
         array_close(ops->exchange, handle);
         break;
     case SLOT_FILES_RECORD:
+    case SLOT_FILES_PAGE:
     case SLOT_FILES_VIEW:
     case SLOT_FILES_TEXT:
     case SLOT_FILES_DIRECTORY:
@@ -56,9 +57,15 @@ struct record_backing {
     uint32_t handles;
 };
 
+static enum slot_page_kind page_of(const struct handle *handle)
+{
+    return handle->file == SLOT_METADATA_MEM ? SLOT_PAGE_MEM : SLOT_PAGE_BIN;
+}
+
 static int record_backing_open(struct request_ops *ops, struct slot *slot, struct handle *handle)
 {
-    struct record_backing *backing = slot->page_backing;
+    struct slot_page *page = &slot->pages[page_of(handle)];
+    struct record_backing *backing = page->backing;
 
     if (!backing) {
         int id;
@@ -66,13 +73,13 @@ static int record_backing_open(struct request_ops *ops, struct slot *slot, struc
         backing = calloc(1, sizeof(*backing));
         if (!backing)
             return -ENOMEM;
-        id = transport_backing_open(ops->transport, slot->page_fd);
+        id = transport_backing_open(ops->transport, page->fd);
         if (id < 0) {
             free(backing);
             return id;
         }
         backing->id = id;
-        slot->page_backing = backing;
+        page->backing = backing;
     }
     backing->handles++;
     handle->backing = backing;
@@ -87,7 +94,7 @@ static void record_backing_close(struct request_ops *ops, struct handle *handle)
     if (--backing->handles > 0)
         return;
     if (handle->slot)
-        handle->slot->page_backing = NULL;
+        handle->slot->pages[page_of(handle)].backing = NULL;
     transport_backing_close(ops->transport, backing->id);
     free(backing);
 }
@@ -97,12 +104,10 @@ static void release_record(struct request_ops *ops, struct handle *handle, const
     struct slot *slot = handle->slot;
     struct record page;
 
-    if (!handle->backing)
-        return;
     if (slot && handle->access == HANDLE_WRITES && page_read(slot, &page) == 0)
         stored_take(ops, slot, caller, &page, &slot->record);
     if (slot)
-        page_close(slot);
+        page_close(slot, page_of(handle));
     record_backing_close(ops, handle);
 }
 
@@ -116,7 +121,7 @@ static void reply_open(struct request_ops *ops, fuse_req_t request, struct fuse_
     if (transport_reply_open(ops->transport, request, fi, backing_id) != -ENOENT)
         return;
     /* The opener was killed meanwhile: no RELEASE will come. */
-    if (request_file_kind(handle) == SLOT_FILES_RECORD)
+    if (handle->backing)
         release_record(ops, handle, &(struct caller){.thread = handle->process, .process = handle->process});
     handle_free(ops, handle);
 }
@@ -213,13 +218,13 @@ static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t n
 
 static int open_record_page(struct request_ops *ops, struct slot *slot, struct handle *handle)
 {
-    int result = account_open_page(ops->exchange, slot);
+    int result = account_open_page(ops->exchange, slot, page_of(handle));
 
     if (result < 0)
         return result;
     result = record_backing_open(ops, slot, handle);
     if (result < 0)
-        page_close(slot);
+        page_close(slot, page_of(handle));
     return result;
 }
 
@@ -254,12 +259,12 @@ static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_
     int result = 0;
 
     if (handle->access == HANDLE_WRITES && !row->write)
-        result = -EACCES; /* views; the kernel's own check lets root through */
+        result = -EACCES; /* read-only; the kernel's own check lets root through */
     if (result == 0 && row->open)
         result = row->open(ops->exchange, slot, handle);
     if (result == 0 && handle->snapshot)
         result = refuse_open(ops, slot, &caller, charge_text(ops, handle));
-    if (result == 0 && row->kind == SLOT_FILES_RECORD &&
+    if (result == 0 && (row->kind == SLOT_FILES_RECORD || row->kind == SLOT_FILES_PAGE) &&
         exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH)
         result = open_record_page(ops, slot, handle);
     if (result == 0 && fi->flags & O_TRUNC && row->resize) {
@@ -543,7 +548,7 @@ void ops_file_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_in
     if (slot && handle->access == HANDLE_WRITES && request_file_kind(handle) == SLOT_FILES_ARRAY &&
         slot->segments[handle->side] == handle->segment && !slot->dated[handle->side])
         slot_touch(slot, handle->file);
-    if (request_file_kind(handle) == SLOT_FILES_RECORD) {
+    if (handle->backing) {
         if (!caller.thread)
             caller.thread = caller.process = handle->process; /* RELEASE often comes from nobody */
         release_record(ops, handle, &caller);

@@ -33,13 +33,13 @@ static int refuse(struct request_ops *ops, struct slot *slot, const struct calle
     return refuse_operation(ops->exchange, slot, caller, "store into metadata.bin", result, reason);
 }
 
-/* Of round (two words) and change no store is a step. */
+/* Of round (two words), and of change and what follows it, no store is a step. */
 static uint32_t words_of_filesystem(void)
 {
     const size_t round = offsetof(struct record, round) / sizeof(uint32_t);
     const size_t change = offsetof(struct record, change) / sizeof(uint32_t);
 
-    return 3u << round | 1u << change;
+    return 3u << round | UINT32_MAX << change;
 }
 
 static int retry(struct wait *wait)
@@ -63,7 +63,8 @@ static int retry(struct wait *wait)
     wait->event = proposed.flag == RECORD_FLAG_INPUT ? EVENT_FLAG_INPUT : EVENT_FLAG_RESULT;
     result = publish_record(stored->ops->exchange, slot, &stored->caller, &proposed, touched);
     if (result == 0 && stored->changed & words_of_filesystem())
-        refuse(stored->ops, slot, &stored->caller, -EINVAL, "round and change are set by the filesystem");
+        refuse(stored->ops, slot, &stored->caller, -EINVAL,
+               "round, change and what follows it are set by the filesystem");
     return result;
 }
 

@@ -163,7 +163,6 @@ void record_init(struct record *record)
 
 int record_check(struct record *record)
 {
-    static const uint8_t zero[sizeof record->reserved];
     struct record_half input = side_get(record, RECORD_SIDE_INPUT);
     struct record_half result = side_get(record, RECORD_SIDE_RESULT);
 
@@ -174,7 +173,7 @@ int record_check(struct record *record)
         return -EINVAL;
     if (result.dtype != RECORD_DTYPE_SAME && !record_dtype_size(result.dtype))
         return -EINVAL;
-    if (record->order & ~(uint32_t)RECORD_ORDER_MASK || memcmp(record->reserved, zero, sizeof zero) != 0)
+    if (record->order & ~(uint32_t)RECORD_ORDER_MASK)
         return -EINVAL;
     if (side_check(&input, input.dtype) ||
         side_check(&result, result.dtype == RECORD_DTYPE_SAME ? input.dtype : result.dtype))
@@ -230,6 +229,13 @@ void record_result_to_input(struct record *to, const struct record *from)
     side_put(to, RECORD_SIDE_INPUT, &side);
 }
 
+/* PyRMap's metadata are the first 20 bytes, with version 1: those that write them alone speak of no more. */
+static bool is_header_of_old(const struct record *overlaid, size_t size, uint64_t offset)
+{
+    return offset == 0 && size <= offsetof(struct record, result_dtype) &&
+           overlaid->version == RECORD_VERSION_PYRMAP;
+}
+
 int record_merge(const struct record *current, const void *bytes, size_t size, uint64_t offset,
                  struct record *proposed, uint32_t *touched)
 {
@@ -240,10 +246,22 @@ int record_merge(const struct record *current, const void *bytes, size_t size, u
         return -EINVAL;
     if (size) {
         memcpy((uint8_t *)&overlaid + offset, bytes, size);
+        if (is_header_of_old(&overlaid, size, offset))
+            overlaid.version = RECORD_VERSION;
         if (offset < sizeof overlaid.flag)
             flag_touched = RECORD_TOUCHED_FLAG;
     }
     return record_merge_end(current, &overlaid, flag_touched, proposed, touched);
+}
+
+/* What a client writes there does not count. */
+static void keep_own_fields(struct record *merged, const struct record *current)
+{
+    merged->round = current->round;
+    merged->change = current->change;
+    merged->input_inline = current->input_inline;
+    merged->result_inline = current->result_inline;
+    merged->task_change = current->task_change;
 }
 
 int record_merge_end(const struct record *current, const struct record *overlaid, uint32_t flag_touched,
@@ -260,8 +278,7 @@ int record_merge_end(const struct record *current, const struct record *overlaid
     uint32_t found = flag_touched;
     int error;
 
-    merged.round = current->round;
-    merged.change = current->change;
+    keep_own_fields(&merged, current);
     error = record_check(&merged);
     if (error)
         return error;

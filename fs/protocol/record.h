@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * record.h - the 128-byte record of a slot, as clients see it in metadata.bin.
+ * record.h - the 128-byte record of a slot, as clients see it in metadata.bin, and the page of metadata.mem.
  *
  * The one definition of the layout: the R and Python packages take their constants from here (a test compares
  * them). All fields are little-endian; lengths count elements, sizes count bytes.
+ *
+ * A mapped page changes under those who read it. `change` is a sequence lock: the filesystem makes it odd,
+ * stores the rest, the flag last, and makes it even and larger. A client's copy is whole if `change` was even
+ * before the client made it and is the same afterwards: record_snapshot.
  */
 #ifndef PYRMAPFS_RECORD_H
 #define PYRMAPFS_RECORD_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the record is little-endian and mapped as it is: this machine needs a conversion layer"
@@ -18,7 +24,10 @@
 
 enum {
     RECORD_SIZE = 128,
-    RECORD_VERSION = 1,
+    RECORD_PAGE_SIZE = 4096,
+    RECORD_INLINE_MAX = 1984, /* bytes of an array that a page has room for */
+    RECORD_VERSION = 2,
+    RECORD_VERSION_PYRMAP = 1, /* taken from who writes the first 20 bytes, and no more */
     RECORD_VERSION_GONE =
         0, /* of a mapped page: nobody will change it any more, the slot or the daemon is gone */
     RECORD_NDIM_MAX = 4,
@@ -73,9 +82,18 @@ struct record {
     int32_t result_ndim; /* 0: a plain vector */
     int64_t input_shape[RECORD_NDIM_MAX];
     int64_t result_shape[RECORD_NDIM_MAX];
-    uint32_t order;  /* enum record_order bits */
-    uint32_t change; /* futex word; the filesystem bumps it at every change */
-    uint8_t reserved[8];
+    uint32_t order;         /* enum record_order bits */
+    uint32_t change;        /* sequence lock and futex word; what follows is the filesystem's as well */
+    uint16_t input_inline;  /* bytes of the input that stand in the page; 0: it does not */
+    uint16_t result_inline; /* the same for the result */
+    uint32_t task_change;   /* grows whenever the text in `task` changes */
+};
+
+/* metadata.mem. */
+struct record_page {
+    struct record record;
+    uint8_t input[RECORD_INLINE_MAX];
+    uint8_t result[RECORD_INLINE_MAX];
 };
 
 static_assert(sizeof(struct record) == RECORD_SIZE, "the record is 128 bytes");
@@ -92,7 +110,35 @@ static_assert(offsetof(struct record, input_shape) == 48, "input_shape");
 static_assert(offsetof(struct record, result_shape) == 80, "result_shape");
 static_assert(offsetof(struct record, order) == 112, "order");
 static_assert(offsetof(struct record, change) == 116, "change");
-static_assert(offsetof(struct record, reserved) == 120, "reserved");
+static_assert(offsetof(struct record, input_inline) == 120, "input_inline");
+static_assert(offsetof(struct record, result_inline) == 122, "result_inline");
+static_assert(offsetof(struct record, task_change) == 124, "task_change");
+static_assert(sizeof(struct record_page) == RECORD_PAGE_SIZE, "a page");
+static_assert(offsetof(struct record_page, input) == 128, "input");
+static_assert(offsetof(struct record_page, result) == 2112, "result");
+
+/*
+ * Whether the page is still the one that copy was made of: then what the client has read of it meanwhile, an
+ * inline array say, belongs to copy.
+ */
+static inline bool record_is_current(const struct record *page, const struct record *copy)
+{
+    /* The loads of the copy come before this one. */
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&page->change, __ATOMIC_RELAXED) == copy->change;
+}
+
+/* Copies the record from a mapped page. Returns whether the copy is whole; if not, try again. */
+static inline bool record_snapshot(const struct record *page, struct record *copy)
+{
+    uint32_t change = __atomic_load_n(&page->change, __ATOMIC_ACQUIRE);
+
+    if (change & 1)
+        return false;
+    memcpy(copy, page, sizeof(*copy));
+    copy->change = change;
+    return record_is_current(page, copy);
+}
 
 /* Bytes of one element; 0 for a dtype that is none of the five. */
 size_t record_dtype_size(int32_t dtype);
@@ -131,8 +177,8 @@ struct record_half record_half(const struct record *record, enum record_side whi
 
 /*
  * Checks what can be checked without the files: known version, flag, dtypes and order bits, logical only with
- * int32, lengths of -1 or more, shapes whose product can be a length, zero in the reserved bytes. Shape
- * entries beyond ndim become 0. Returns 0, or -EINVAL with the record unchanged.
+ * int32, lengths of -1 or more, shapes whose product can be a length. Shape entries beyond ndim become 0.
+ * Returns 0, or -EINVAL with the record unchanged.
  */
 int record_check(struct record *record);
 
@@ -162,8 +208,9 @@ enum record_touched {
 };
 
 /*
- * Overlays current with size bytes at offset. round and change stay the current ones whatever was written.
- * Returns 0, or -EINVAL if the write leaves the record or the merged record fails record_check; then
+ * Overlays current with size bytes at offset. What is the filesystem's (round, change and all behind it)
+ * stays as it is whatever was written. A write of the first 20 bytes, and no more, may be of PyRMap's
+ * version. Returns 0, or -EINVAL if the write leaves the record or the merged record fails record_check; then
  * *proposed and *touched are unchanged. proposed may be current.
  */
 int record_merge(const struct record *current, const void *bytes, size_t size, uint64_t offset,

@@ -40,6 +40,9 @@ static const struct {
     {"meaning", KEY_READ_ONLY},
     {"round", KEY_READ_ONLY},
     {"change", KEY_READ_ONLY},
+    {"task_change", KEY_READ_ONLY},
+    {"input_inline", KEY_READ_ONLY},
+    {"result_inline", KEY_READ_ONLY},
     {"data_size", KEY_READ_ONLY},
     {"result_size", KEY_READ_ONLY},
     {"owner", KEY_READ_ONLY},
@@ -100,16 +103,19 @@ size_t record_text_format(const struct record *record, char *buffer, size_t capa
     length =
         snprintf(buffer, capacity,
                  "flag=%" PRId32 "\nmeaning=%s\nround=%" PRIu64 "\nchange=%" PRIu32 "\n"
-                 "dtype=%s\ninput_length=%" PRId64 "\ninput_shape=%s\ninput_order=%c\ninput_logical=%s\n"
+                 "task_change=%" PRIu32 "\n"
+                 "dtype=%s\ninput_length=%" PRId64
+                 "\ninput_shape=%s\ninput_order=%c\ninput_logical=%s\ninput_inline=%u\n"
                  "result_dtype=%s\nresult_length=%" PRId64 "\nresult_shape=%s\nresult_order=%c\n"
-                 "result_logical=%s\n",
-                 record->flag, flag_meaning(record->flag), record->round, record->change,
+                 "result_logical=%s\nresult_inline=%u\n",
+                 record->flag, flag_meaning(record->flag), record->round, record->change, record->task_change,
                  record_dtype_name(record->dtype), record->input_length,
                  shape_format(input_shape, record->input_ndim, record->input_shape),
                  order_letter(record, RECORD_ORDER_INPUT_F), yes_or_no(record, RECORD_ORDER_INPUT_LOGICAL),
-                 record_dtype_name(record->result_dtype), record->result_length,
+                 record->input_inline, record_dtype_name(record->result_dtype), record->result_length,
                  shape_format(result_shape, record->result_ndim, record->result_shape),
-                 order_letter(record, RECORD_ORDER_RESULT_F), yes_or_no(record, RECORD_ORDER_RESULT_LOGICAL));
+                 order_letter(record, RECORD_ORDER_RESULT_F), yes_or_no(record, RECORD_ORDER_RESULT_LOGICAL),
+                 record->result_inline);
     return length > 0 ? (size_t)length : 0;
 }
 

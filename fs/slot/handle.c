@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "slot/handle.h"
 
+/* Of these files mappings show the record. */
+static bool shows_record(const struct handle *handle)
+{
+    return handle->file == SLOT_METADATA_BIN || handle->file == SLOT_METADATA_MEM;
+}
+
 void handle_enlist(struct handle *handle, struct slot *slot)
 {
     handle->slot = slot;
@@ -10,7 +16,7 @@ void handle_enlist(struct handle *handle, struct slot *slot)
         slot->handles->previous = handle;
     slot->handles = handle;
     slot->handle_count++;
-    slot->record_handles += handle->file == SLOT_METADATA_BIN;
+    slot->record_handles += shows_record(handle);
 }
 
 void handle_delist(struct handle *handle)
@@ -24,7 +30,7 @@ void handle_delist(struct handle *handle)
     if (handle->next)
         handle->next->previous = handle->previous;
     handle->slot->handle_count--;
-    handle->slot->record_handles -= handle->file == SLOT_METADATA_BIN;
+    handle->slot->record_handles -= shows_record(handle);
     handle->next = handle->previous = NULL;
     handle->slot = NULL;
 }

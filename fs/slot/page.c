@@ -12,35 +12,40 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* No other file of the arena has a name that begins so. */
-static const char page_prefix = 'm';
+static const struct {
+    char prefix; /* no other file of the arena has a name that begins so */
+    size_t size;
+} kinds[SLOT_PAGES] = {
+    [SLOT_PAGE_BIN] = {'m', RECORD_SIZE},
+    [SLOT_PAGE_MEM] = {'p', RECORD_PAGE_SIZE},
+};
 
 struct page_name {
     char text[24];
 };
 
-static struct page_name name_of(const struct slot *slot)
+static struct page_name name_of(const struct slot *slot, enum slot_page_kind kind)
 {
     struct page_name name;
 
-    snprintf(name.text, sizeof(name.text), "%c%llx", page_prefix, (unsigned long long)slot->serial);
+    snprintf(name.text, sizeof(name.text), "%c%llx", kinds[kind].prefix, (unsigned long long)slot->serial);
     return name;
 }
 
 /*
- * A client's mapping is a mapping of this file, and may have holes punched into it: a load or store here
- * could end in SIGBUS when memory is short. So the bytes are read and written by system calls; the mapping is
- * an address for the futex.
+ * A client's mapping is a mapping of this file, and that of metadata.bin may have holes punched into it: a
+ * load or store here could end in SIGBUS when memory is short. So the bytes are read and written by system
+ * calls; the mapping is an address for the futex.
  */
-static int open_file(struct arena *arena, const struct slot *slot, int flags)
+static int open_file(struct arena *arena, const struct slot *slot, enum slot_page_kind kind, int flags)
 {
-    int fd = arena_file_open(arena, name_of(slot).text, O_RDWR | flags);
+    int fd = arena_file_open(arena, name_of(slot, kind).text, O_RDWR | flags);
+    off_t size = (off_t)kinds[kind].size;
     int result = 0;
 
     if (fd < 0)
         return fd;
-    if (flags & O_CREAT && fallocate(fd, 0, 0, RECORD_SIZE) < 0 &&
-        (errno != EOPNOTSUPP || ftruncate(fd, RECORD_SIZE) < 0))
+    if (flags & O_CREAT && fallocate(fd, 0, 0, size) < 0 && (errno != EOPNOTSUPP || ftruncate(fd, size) < 0))
         result = -errno;
     if (result < 0)
         close(fd);
@@ -52,19 +57,37 @@ static void *map_file(int fd)
     return mmap(NULL, RECORD_SIZE, PROT_READ, MAP_SHARED, fd, 0);
 }
 
-static void put(int fd, const struct record *record, size_t from, size_t to)
+static void put(int fd, const struct record_page *page, size_t from, size_t to)
 {
-    if (pwrite(fd, (const char *)record + from, to - from, (off_t)from) < 0)
-        log_warning("a page of metadata.bin could not be written: %s", strerror(errno));
+    if (pwrite(fd, (const char *)page + from, to - from, (off_t)from) < 0)
+        log_warning("a page of a record could not be written: %s", strerror(errno));
 }
 
-static void store(int fd, const struct record *record)
+static void put_change(int fd, struct record_page *page, uint32_t change)
 {
-    /* Who polls the flag must find the lengths that belong to it; who waits on change finds all. */
-    put(fd, record, offsetof(struct record, version), offsetof(struct record, change));
-    put(fd, record, offsetof(struct record, reserved), sizeof(*record));
-    put(fd, record, offsetof(struct record, flag), offsetof(struct record, version));
-    put(fd, record, offsetof(struct record, change), offsetof(struct record, reserved));
+    page->record.change = change;
+    put(fd, page, offsetof(struct record, change), offsetof(struct record, input_inline));
+}
+
+void page_show(const struct slot *slot, struct record_page *page)
+{
+    *page = (struct record_page){.record = slot->record};
+}
+
+/*
+ * The sequence lock's writer. Each write takes and leaves the file's lock, so that no processor sees them in
+ * another order. Who looks at the flag alone must find the lengths that belong to it: it comes after them.
+ */
+static void store(int fd, const struct slot *slot, enum slot_page_kind kind)
+{
+    uint32_t change = slot->record.change;
+    struct record_page page;
+
+    page_show(slot, &page);
+    put_change(fd, &page, change - 1);
+    put(fd, &page, offsetof(struct record, version), kinds[kind].size);
+    put(fd, &page, offsetof(struct record, flag), offsetof(struct record, version));
+    put_change(fd, &page, change);
 }
 
 static void wake(char *map)
@@ -73,69 +96,74 @@ static void wake(char *map)
 }
 
 /* A file that was made for an open that is refused after all must go: nobody else knows of it. */
-static int give_up(struct arena *arena, const struct slot *slot, int fd, int result)
+static int give_up(struct arena *arena, const struct slot *slot, enum slot_page_kind kind, int fd, int result)
 {
     if (fd >= 0)
         close(fd);
-    if (!slot->page_exists)
-        arena_file_unlink(arena, name_of(slot).text);
+    if (!slot->pages[kind].exists)
+        arena_file_unlink(arena, name_of(slot, kind).text);
     return result;
 }
 
-int page_open(struct arena *arena, struct slot *slot)
+int page_open(struct arena *arena, struct slot *slot, enum slot_page_kind kind)
 {
-    if (slot->page_handles == 0) {
-        int fd = open_file(arena, slot, slot->page_exists ? 0 : O_CREAT);
+    struct slot_page *page = &slot->pages[kind];
+
+    if (page->handles == 0) {
+        int fd = open_file(arena, slot, kind, page->exists ? 0 : O_CREAT);
         void *map;
 
         if (fd < 0)
-            return give_up(arena, slot, -1, fd);
+            return give_up(arena, slot, kind, -1, fd);
         map = map_file(fd);
         if (map == MAP_FAILED)
-            return give_up(arena, slot, fd, -errno);
-        if (!slot->page_exists) {
-            store(fd, &slot->record);
-            ledger_file_resized(arena, 0, RECORD_SIZE);
+            return give_up(arena, slot, kind, fd, -errno);
+        if (!page->exists) {
+            store(fd, slot, kind);
+            ledger_file_resized(arena, 0, kinds[kind].size);
         }
-        slot->page_exists = 1;
-        slot->page = map;
-        slot->page_fd = fd;
+        page->exists = 1;
+        page->map = map;
+        page->fd = fd;
     }
-    slot->page_handles++;
+    page->handles++;
     return 0;
 }
 
-static void unmap(struct slot *slot)
+static void unmap(struct slot_page *page)
 {
-    munmap(slot->page, RECORD_SIZE);
-    close(slot->page_fd);
-    slot->page = NULL;
-    slot->page_handles = 0;
+    munmap(page->map, RECORD_SIZE);
+    close(page->fd);
+    page->map = NULL;
+    page->handles = 0;
 }
 
-void page_close(struct slot *slot)
+void page_close(struct slot *slot, enum slot_page_kind kind)
 {
-    if (slot->page_handles > 0 && --slot->page_handles == 0)
-        unmap(slot);
+    struct slot_page *page = &slot->pages[kind];
+
+    if (page->handles > 0 && --page->handles == 0)
+        unmap(page);
 }
 
-void page_update(struct arena *arena, struct slot *slot)
+static void update(struct arena *arena, struct slot *slot, enum slot_page_kind kind)
 {
+    const struct slot_page *page = &slot->pages[kind];
     int fd;
     void *map;
 
-    if (!slot->page_exists)
+    if (!page->exists)
         return;
-    if (slot->page_handles > 0) {
-        store(slot->page_fd, &slot->record);
-        wake(slot->page);
+    if (page->handles > 0) {
+        store(page->fd, slot, kind);
+        wake(page->map);
         return;
     }
     /* A mapping may outlive the handle that it was made with. */
-    fd = open_file(arena, slot, 0);
+    fd = open_file(arena, slot, kind, 0);
     if (fd < 0)
         return;
-    store(fd, &slot->record);
+    store(fd, slot, kind);
     map = map_file(fd);
     if (map != MAP_FAILED) {
         wake(map);
@@ -144,30 +172,37 @@ void page_update(struct arena *arena, struct slot *slot)
     close(fd);
 }
 
+void page_update(struct arena *arena, struct slot *slot)
+{
+    for (int kind = 0; kind < SLOT_PAGES; kind++)
+        update(arena, slot, (enum slot_page_kind)kind);
+}
+
 int page_read(const struct slot *slot, struct record *copy)
 {
-    ssize_t got = pread(slot->page_fd, copy, sizeof(*copy), 0);
+    ssize_t got = pread(slot->pages[SLOT_PAGE_BIN].fd, copy, sizeof(*copy), 0);
 
     return got == sizeof(*copy) ? 0 : got < 0 ? -errno : -EIO;
 }
 
 void page_discard(struct arena *arena, const struct slot *slot)
 {
-    arena_file_unlink(arena, name_of(slot).text);
+    for (int kind = 0; kind < SLOT_PAGES; kind++)
+        arena_file_unlink(arena, name_of(slot, (enum slot_page_kind)kind).text);
 }
 
-/* What clients have stored there stays, but for version and change. */
+/* What stands there stays, but for version and change. A server that was killed may have left that odd. */
 static void retire(int fd)
 {
-    struct record page;
+    struct record_page page;
     void *map;
 
-    if (pread(fd, &page, sizeof(page), 0) != sizeof(page) || page.version == RECORD_VERSION_GONE)
+    if (pread(fd, &page, RECORD_SIZE, 0) != RECORD_SIZE || page.record.version == RECORD_VERSION_GONE)
         return;
-    page.version = RECORD_VERSION_GONE;
-    page.change++;
+    put_change(fd, &page, page.record.change | 1);
+    page.record.version = RECORD_VERSION_GONE;
     put(fd, &page, offsetof(struct record, version), offsetof(struct record, input_length));
-    put(fd, &page, offsetof(struct record, change), offsetof(struct record, reserved));
+    put_change(fd, &page, page.record.change + 1);
     map = map_file(fd);
     if (map == MAP_FAILED)
         return;
@@ -177,23 +212,28 @@ static void retire(int fd)
 
 void page_retire(struct arena *arena, struct slot *slot)
 {
-    int fd;
+    for (int kind = 0; kind < SLOT_PAGES; kind++) {
+        const struct slot_page *page = &slot->pages[kind];
+        int fd;
 
-    if (!slot->page_exists)
-        return;
-    fd = slot->page_handles > 0 ? slot->page_fd : open_file(arena, slot, 0);
-    if (fd < 0)
-        return;
-    retire(fd);
-    if (slot->page_handles == 0)
-        close(fd);
+        if (!page->exists)
+            continue;
+        fd = page->handles > 0 ? page->fd : open_file(arena, slot, (enum slot_page_kind)kind, 0);
+        if (fd < 0)
+            continue;
+        retire(fd);
+        if (page->handles == 0)
+            close(fd);
+    }
 }
 
 static void visit(void *context, const char *name, int fd)
 {
     (void)context;
-    if (name[0] == page_prefix)
-        retire(fd);
+    for (int kind = 0; kind < SLOT_PAGES; kind++) {
+        if (name[0] == kinds[kind].prefix)
+            retire(fd);
+    }
 }
 
 void page_retire_all(int directory)
@@ -201,15 +241,19 @@ void page_retire_all(int directory)
     int result = arena_files_visit(directory, visit, NULL);
 
     if (result < 0)
-        log_warning("clients that wait on a mapped metadata.bin could not be woken: %s", strerror(-result));
+        log_warning("clients that wait on a mapped record could not be woken: %s", strerror(-result));
 }
 
 void page_remove(struct arena *arena, struct slot *slot)
 {
     page_retire(arena, slot);
-    if (slot->page_handles > 0)
-        unmap(slot);
-    if (slot->page_exists && arena_file_unlink(arena, name_of(slot).text) == 0)
-        ledger_file_resized(arena, RECORD_SIZE, 0);
-    slot->page_exists = 0;
+    for (int kind = 0; kind < SLOT_PAGES; kind++) {
+        struct slot_page *page = &slot->pages[kind];
+
+        if (page->handles > 0)
+            unmap(page);
+        if (page->exists && arena_file_unlink(arena, name_of(slot, (enum slot_page_kind)kind).text) == 0)
+            ledger_file_resized(arena, kinds[kind].size, 0);
+        page->exists = 0;
+    }
 }

@@ -14,12 +14,13 @@
 enum {
     INDEX_HEADER = 4096,
     INDEX_STEP = 128, /* entries by which the file grows */
-    INDEX_VERSION = 1,
+    INDEX_VERSION = 2,
 };
 
 static const char *const file_names[SLOT_FILES] = {
     [SLOT_DIRECTORY] = "",
     [SLOT_METADATA_BIN] = "metadata.bin",
+    [SLOT_METADATA_MEM] = "metadata.mem",
     [SLOT_METADATA_TXT] = "metadata.txt",
     [SLOT_DATA_BIN] = "data.bin",
     [SLOT_RESULT_BIN] = "result.bin",
@@ -577,6 +578,7 @@ void slot_chmod(struct slot *slot, mode_t mode)
         case SLOT_DIRECTORY:
             derived = mode & 07777;
             break;
+        case SLOT_METADATA_MEM:
         case SLOT_DATA_TXT:
         case SLOT_RESULT_TXT:
         case SLOT_DATA_NPY:
@@ -614,7 +616,7 @@ struct slot_times *slot_times(struct slot *slot, enum slot_file file)
 {
     if (slot_file_has_side(file))
         return &slot->arrays[slot_file_side(file)].times;
-    return &slot->times[file == SLOT_METADATA_TXT ? SLOT_METADATA_BIN : file];
+    return &slot->times[file == SLOT_METADATA_TXT || file == SLOT_METADATA_MEM ? SLOT_METADATA_BIN : file];
 }
 
 struct slot_times *slots_times(struct slots *slots)

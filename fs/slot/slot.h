@@ -29,6 +29,7 @@ enum {
 enum slot_file {
     SLOT_DIRECTORY,
     SLOT_METADATA_BIN,
+    SLOT_METADATA_MEM,
     SLOT_METADATA_TXT,
     SLOT_DATA_BIN,
     SLOT_RESULT_BIN,
@@ -91,6 +92,17 @@ struct slot_failure {
 /* Page-cache path: whether mappings of metadata.bin are being made to read it again. */
 enum slot_refresh { REFRESH_NOT, REFRESH_UNDER_WAY, REFRESH_UNDER_WAY_AND_AGAIN };
 
+/* The pages that clients map, and the files behind them: see page.h. */
+enum slot_page_kind { SLOT_PAGE_BIN, SLOT_PAGE_MEM, SLOT_PAGES };
+
+struct slot_page {
+    void *map; /* the daemon's mapping while handles are open */
+    int fd;    /* and its descriptor */
+    uint32_t handles;
+    uint32_t exists;                /* the file is there: clients may have it mapped */
+    struct record_backing *backing; /* passthrough: its registration, the layer above's */
+};
+
 struct handle;
 struct record_backing;
 struct wait;
@@ -136,17 +148,13 @@ struct slot {
     uint32_t next_queued;
     struct segment *segments[2]; /* by enum record_side */
     struct handle *handles;
-    uint32_t handle_count, record_handles; /* all of them; those of metadata.bin */
+    uint32_t handle_count, record_handles; /* all of them; those of metadata.bin and metadata.mem */
     LIST_HEAD(slot_polls, handle) polls;   /* those that want to be told of a change */
     LIST_HEAD(slot_waits, wait) waiters;
     uint32_t wait_count;
     struct process_bond owner_bond;
     struct process_bond worker_bond;
-    void *page;  /* the daemon's mapping of metadata.bin's backing file while handles are open */
-    int page_fd; /* and its descriptor */
-    uint32_t page_handles;
-    uint32_t page_exists;                /* the backing file is there: clients may have it mapped */
-    struct record_backing *page_backing; /* passthrough: the page's registration, the layer above's */
+    struct slot_page pages[SLOT_PAGES]; /* by enum slot_page_kind */
     uint32_t dated[2]; /* by enum record_side: utimensat set the time of the last change that we know of */
     uint64_t text_serial[2]; /* by enum record_side: of the array whose text has this size */
     off_t text_size[2];

@@ -18,7 +18,7 @@ import sys
 from contextlib import suppress
 from typing import Callable
 
-FILES = ("metadata.bin", "metadata.txt", "data.bin", "result.bin", "data.txt", "result.txt", "data.npy", "result.npy",
+FILES = ("metadata.bin", "metadata.mem", "metadata.txt", "data.bin", "result.bin", "data.txt", "result.txt", "data.npy", "result.npy",
          "task", "error", "owner", "worker", "source")
 KEYS = ("flag", "dtype", "input_length", "input_shape", "input_order", "input_logical", "result_dtype", "result_length", "result_shape",
         "result_order", "result_logical", "state", "round", "change", "colour", "")

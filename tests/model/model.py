@@ -27,7 +27,7 @@ FAILED      FILLING     FAILED      EBUSY         EIO          READY    EPROTO  
 # [c] EBUSY while another client has result.bin open for writing
 
 FLAG = {"IDLE": -1, "FILLING": -1, "READY": 0, "COMPUTING": 0, "DONE": 1, "FAILED": 2}
-FILES = {"metadata.bin", "metadata.txt", "data.bin", "result.bin", "data.txt", "result.txt", "data.npy",
+FILES = {"metadata.bin", "metadata.mem", "metadata.txt", "data.bin", "result.bin", "data.txt", "result.txt", "data.npy",
          "result.npy", "task", "error", "owner", "worker"}
 VIEWS = {"metadata.txt", "data.txt", "result.txt", "data.npy", "result.npy"}
 ARRAYS = ("data.bin", "result.bin")
@@ -151,8 +151,10 @@ class Model:
         if file in ("data.bin", "result.bin", "metadata.bin"):
             if slot.state != "IDLE":
                 self.abandon(slot)
-        elif file in ("task", "error"):
-            setattr(slot, file, b"")
+        elif file == "task":
+            self.set_task(slot, b"")
+        elif file == "error":
+            slot.error = b""
         elif file == "source":
             self.unchain(slot)
 
@@ -471,9 +473,13 @@ class Model:
 
     def write_task(self, name: str, text: bytes) -> None:
         slot = self.find(name)
-        slot.task = b""  # by the open, whatever comes of the write
+        self.set_task(slot, b"")  # by the open, whatever comes of the write
         if len(text) > TASK_MAX:
             raise Refused("EFBIG")
+        self.set_task(slot, text)
+
+    def set_task(self, slot: Slot, text: bytes) -> None:
+        slot.task_change += text != slot.task
         slot.task = text
 
     def write_error(self, name: str, text: bytes) -> None:

@@ -7,19 +7,20 @@ import struct
 from dataclasses import dataclass, field, replace
 from typing import Callable
 
-LAYOUT = struct.Struct("<iiqiiqQii4q4qII8s")
+LAYOUT = struct.Struct("<iiqiiqQii4q4qIIHHI")
 SIZE = 128
-CHANGE_OFFSET = 116
+CHANGE_OFFSET = 116  # from here on the filesystem's
 assert LAYOUT.size == SIZE
 
-VERSION = 1
+VERSION = 2
+PYRMAP_SIZE, PYRMAP_VERSION = 20, struct.pack("<i", 1)  # what a write of no more than the header may say
 DTYPES = {"same": 0, "float32": 1, "float64": 2, "int32": 3, "int64": 4, "uint8": 5}
 NAMES = {code: name for name, code in DTYPES.items()}
 ELEMENT = {1: 4, 2: 8, 3: 4, 4: 8, 5: 1}
 NDIM_MAX = 4
 INT64_MAX = 2**63 - 1
 TEXT_LINE_MAX = 1024
-READ_ONLY = {"state", "meaning", "round", "change", "data_size", "result_size", "owner", "worker", "source",
+READ_ONLY = {"state", "meaning", "round", "change", "task_change", "input_inline", "result_inline", "data_size", "result_size", "owner", "worker", "source",
              "failure", "holders", "open", "waiting", "refused", "refusals"}
 
 
@@ -71,7 +72,7 @@ class Record:
             self.flag, VERSION, self.input.length, self.input.dtype, self.result.dtype, self.result.length,
             self.round, len(self.input.shape), len(self.result.shape),
             *(self.input.shape + padding)[:NDIM_MAX], *(self.result.shape + padding)[:NDIM_MAX],
-            self.input.fortran | self.result.fortran << 1 | self.input.logical << 2 | self.result.logical << 3, 0, b"")
+            self.input.fortran | self.result.fortran << 1 | self.input.logical << 2 | self.result.logical << 3, 0, 0, 0, 0)
 
     def fitted_result(self, size: int) -> Array:
         """The result side made final: a dtype of 0 is the input's."""
@@ -82,9 +83,9 @@ def unpack(image: bytes) -> Record:
     """The record that these bytes are, if they are one."""
     (flag, version, input_length, dtype, result_dtype, result_length, round_number, input_ndim, result_ndim,
      *rest) = LAYOUT.unpack(image)
-    shapes, (order, _, reserved) = rest[:8], rest[8:]
+    shapes, order = rest[:8], rest[8]
     if (version != VERSION or flag not in (-1, 0, 1, 2) or dtype not in ELEMENT or result_dtype not in NAMES
-            or order & ~15 or reserved != bytes(8)
+            or order & ~15
             or not 0 <= input_ndim <= NDIM_MAX or not 0 <= result_ndim <= NDIM_MAX):
         raise Refused("EINVAL")
     record = Record(flag, Array(dtype, input_length, tuple(shapes[:input_ndim]), bool(order & 1), bool(order & 4)),
@@ -101,6 +102,8 @@ def merge(current: Record, offset: int, written: bytes) -> tuple[Record, bool]:
         raise Refused("EINVAL")
     image = bytearray(current.pack())
     image[offset:offset + len(written)] = written
+    if offset == 0 and len(written) <= PYRMAP_SIZE and image[4:8] == PYRMAP_VERSION:
+        image[4:8] = struct.pack("<i", VERSION)
     proposed = unpack(bytes(image))
     return replace(proposed, round=current.round), offset < 4 and len(written) > 0
 
@@ -109,7 +112,7 @@ def difference(current: Record, offset: int, stored: bytes) -> Callable[[Record]
     """What a store into the page changes, word by word, as a change of whatever record there is then."""
     before = current.pack()
     after = before[:offset] + stored + before[offset + len(stored):]
-    words = [at for at in range(0, SIZE, 4) if after[at:at + 4] != before[at:at + 4] and at != CHANGE_OFFSET]
+    words = [at for at in range(0, SIZE, 4) if after[at:at + 4] != before[at:at + 4] and at < CHANGE_OFFSET]
 
     def change(record: Record) -> tuple[Record, bool]:
         image = bytearray(record.pack())

@@ -48,6 +48,7 @@ class Slot:
     input: Segment = field(default_factory=Segment)
     result: Segment = field(default_factory=Segment)
     task: bytes = b""
+    task_change: int = 0
     error: bytes = b""
     filler: int | None = None    # the client that data.bin belongs to while it is being written
     has_input: bool = False      # an input was published, or taken from the source, in this round

@@ -13,9 +13,10 @@ from typing import Any, Callable, Iterator, NamedTuple
 import numpy as np
 
 STATES = ("IDLE", "FILLING", "READY", "COMPUTING", "DONE", "FAILED")
-FILES = ("metadata.bin", "metadata.txt", "data.bin", "result.bin", "data.txt", "result.txt", "data.npy",
+FILES = ("metadata.bin", "metadata.mem", "metadata.txt", "data.bin", "result.bin", "data.txt", "result.txt", "data.npy",
          "result.npy", "task", "error", "owner", "worker")
 VIEWS = ("data.txt", "result.txt", "data.npy", "result.npy")
+READ_ONLY = ("metadata.mem", *VIEWS)
 
 NONE, INPUT, RESULT, FAILED = -1, 0, 1, 2
 FLOAT32, FLOAT64, INT32, INT64, UINT8 = 1, 2, 3, 4, 5
@@ -31,7 +32,7 @@ Fields = NamedTuple("Fields", [
     ("flag", int), ("version", int), ("input_length", int), ("dtype", int), ("result_dtype", int),
     ("result_length", int), ("round", int), ("input_ndim", int), ("result_ndim", int),
     ("input_shape", tuple[int, ...]), ("result_shape", tuple[int, ...]), ("order", int), ("change", int),
-    ("reserved", bytes)])
+    ("input_inline", int), ("result_inline", int), ("task_change", int)])
 
 
 class Record(Fields):
@@ -49,10 +50,10 @@ class Record(Fields):
         return cls._make((*flat[:9], flat[9:13], flat[13:17], *flat[17:]))
 
 
-LAYOUT = struct.Struct("<iiqiiqQii4q4qII8s")
+LAYOUT = struct.Struct("<iiqiiqQii4q4qIIHHI")
 OFFSETS = {"flag": 0, "version": 4, "input_length": 8, "dtype": 16, "result_dtype": 20, "result_length": 24,
            "round": 32, "input_ndim": 40, "result_ndim": 44, "input_shape": 48, "result_shape": 80, "order": 112,
-           "change": 116, "reserved": 120}
+           "change": 116, "input_inline": 120, "result_inline": 122, "task_change": 124}
 
 
 def eventually(condition: Callable[[], Any], what: str = "", seconds: float = 10) -> Any:

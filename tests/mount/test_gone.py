@@ -74,9 +74,9 @@ def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
         started.stop()
 
 
-def sleep_on(slot: Slot, program: Callable[[str], str]) -> subprocess.Popen[str]:
+def sleep_on(slot: Slot, program: Callable[[str], str], page: str = "metadata.mem") -> subprocess.Popen[str]:
     """A client that has the record mapped and nothing open, and waits for a change that comes only at the end."""
-    client = subprocess.Popen([program("futex"), str(slot / "metadata.bin"), "gone"], stdout=subprocess.PIPE, text=True)
+    client = subprocess.Popen([program("futex"), str(slot / page), "gone"], stdout=subprocess.PIPE, text=True)
     assert client.stdout is not None and client.stdout.readline() == "waiting\n"
     state = Path(f"/proc/{client.pid}/stat")
     eventually(lambda: state.read_text().rsplit(")", 1)[1].split()[0] == "S", "the client sleeps")
@@ -94,11 +94,12 @@ def test_sleepers_are_woken(daemon: Daemon, program: Callable[[str], str], end: 
     if end in (kill_the_server, kill_the_server_and_the_keeper, kill_both) and daemon.options["arena.kind"] == "memfd":
         pytest.skip("the pages of a memfd arena are gone with the server that was killed")
     slot = Slot.make(daemon.path, "job")
-    client = sleep_on(slot, program)
-    with open(slot / "metadata.bin", "rb"):  # or somebody else has it open
+    clients = [sleep_on(slot, program), sleep_on(slot, program, "metadata.bin")]
+    with open(slot / "metadata.bin", "rb"), open(slot / "metadata.mem", "rb"):  # or somebody else has it open
         other = sleep_on(Slot.make(daemon.path, "other"), program) if end is not remove_the_slot else None
         end(daemon, slot)
-        expect_woken(client)
+        for client in clients:
+            expect_woken(client)
         if other is not None:
             expect_woken(other)
 

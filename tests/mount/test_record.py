@@ -30,7 +30,7 @@ def test_layout() -> None:
 
 
 def test_fresh_record(slot: Slot) -> None:
-    assert slot.record == Record(NONE, 1, -1, FLOAT64, 0, -1, 1, 0, 0, (0,) * 4, (0,) * 4, 0, 0, bytes(8))
+    assert slot.record == Record(NONE, 2, -1, FLOAT64, 0, -1, 1, 0, 0, (0,) * 4, (0,) * 4, 0, 0, 0, 0, 0)
 
 
 def test_reads_of_any_part(slot: Slot) -> None:
@@ -133,9 +133,9 @@ def test_fields_of_the_last_round_are_gone(slot: Slot) -> None:
 
 # The file holds five float64. Each of these does not fit it, or is no record at all.
 BAD_INPUTS: dict[str, dict[str, Any]] = {
-    "version 0": {"version": 0}, "version 2": {"version": 2}, "negative version": {"version": -1},
+    "version 0": {"version": 0}, "version 1": {"version": 1}, "version 3": {"version": 3}, "negative version": {"version": -1},
     "unknown flag": {"flag": 3}, "flag -2": {"flag": -2}, "largest flag": {"flag": 2**31 - 1},
-    "reserved": {"reserved": b"\0\0\0\0\0\0\0\1"}, "order bits": {"order": 16}, "all order bits": {"order": 2**32 - 1},
+    "order bits": {"order": 16}, "all order bits": {"order": 2**32 - 1},
     "logical float64": {"order": 4}, "logical result of uint8": {"order": 8, "result_dtype": 5},
     "dtype 0": {"dtype": 0}, "dtype 6": {"dtype": 6}, "negative dtype": {"dtype": -2},
     "smaller dtype": {"dtype": FLOAT32},
@@ -195,10 +195,12 @@ def test_writes_beyond_the_record(slot: Slot, content: bytes, offset: int) -> No
     assert slot.raw == before
 
 
-def test_round_and_change_are_the_daemons(slot: Slot) -> None:
+def test_some_fields_are_the_daemons(slot: Slot) -> None:
     slot.fill()
-    slot.write(flag=INPUT, round=77, change=1 << 31)
-    assert slot.record.round == 1 and slot.record.change < 100
+    slot.write(flag=INPUT, round=77, change=1 << 31, input_inline=16, result_inline=1984, task_change=9)
+    record = slot.record
+    assert record.round == 1 and record.change < 100
+    assert (record.input_inline, record.result_inline, record.task_change) == (0, 0, 0)
 
 
 def test_change_counts_changes_only(slot: Slot) -> None:
@@ -278,7 +280,7 @@ def test_random_writes(slot: Slot) -> None:
         else:
             accepted += 1
         record = Record.unpack(os.pread(fd, 200, 0))
-        assert record.version == 1 and record.reserved == bytes(8) and record.order < 16
+        assert record.version == 2 and record.change % 2 == 0 and record.order < 16
         assert record.flag in (NONE, INPUT, RESULT, FAILED) and 0 <= record.result_dtype <= 5
         if record.flag != NONE:
             assert record.input_length * DTYPES[record.dtype].itemsize == os.stat(slot / "data.bin").st_size

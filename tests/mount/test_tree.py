@@ -13,7 +13,7 @@ from typing import Iterator
 
 import pytest
 from daemon import Daemon
-from slots import ANSWER, DATA, FILES, VIEWS, Slot, metrics, pairs, refused, status, usage, write_once
+from slots import ANSWER, DATA, FILES, READ_ONLY, Slot, metrics, pairs, refused, status, usage, write_once
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 
@@ -124,7 +124,7 @@ def test_umask(mount: Path, umask: None, mask: int, directory: int, file: int, v
     slot = Slot.make(mount, f"mask-{mask:o}")
     assert mode(slot.path) == directory
     for name in FILES:
-        assert mode(slot / name) == (view if name in VIEWS else file), name
+        assert mode(slot / name) == (view if name in READ_ONLY else file), name
     slot.remove()
 
 

@@ -238,11 +238,12 @@ def test_edge_triggered_epoll_wakes(slot: Slot) -> None:
     os.close(fd)
 
 
-def test_futex_on_change(slot: Slot, path: str, program: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("page", ("metadata.mem", "metadata.bin"))
+def test_futex_on_change(slot: Slot, path: str, program: Callable[[str], str], page: str) -> None:
     """A C program maps the record and sleeps on `change`: the daemon's wake reaches it."""
     if path != "passthrough":
         pytest.skip("on the page-cache path clients fall back to poll")
-    waiter = subprocess.Popen([program("futex"), str(slot / "metadata.bin"), "0", "1", "0", "1"],
+    waiter = subprocess.Popen([program("futex"), str(slot / page), "0", "1", "0", "1"],
                               stdout=subprocess.PIPE, text=True)
     assert waiter.stdout is not None
     for step in (slot.publish, slot.answer, slot.publish, slot.answer):

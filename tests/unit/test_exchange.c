@@ -59,10 +59,10 @@ START_TEST(test_round)
     ck_assert_int_eq(slot->record.result_dtype, RECORD_FLOAT64);
     ck_assert_uint_eq(world.exchange->counts.rounds, 1);
     ck_assert_int_eq(world.changes, 4);
-    ck_assert_uint_eq(slot->record.change, 4);
+    ck_assert_uint_eq(slot->record.change, 8);
     world_expect(&world, slot, SLOT_RESULT_BIN, COUNT + 1, 2.5);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), 0); /* stays */
-    ck_assert_uint_eq(slot->record.change, 4);
+    ck_assert_uint_eq(slot->record.change, 8);
 
     /* The next round has new arrays, and a new inode where a client still has the old one open. */
     old = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_READS);
@@ -402,10 +402,10 @@ START_TEST(test_edits)
     slot = world_slot(&world, "job");
     ck_assert_int_eq(
         world_write(&world, slot, &length, sizeof(length), offsetof(struct record, input_length)), 0);
-    ck_assert_uint_eq(slot->record.change, 1);
+    ck_assert_uint_eq(slot->record.change, 2);
     ck_assert_int_eq(
         world_write(&world, slot, &length, sizeof(length), offsetof(struct record, input_length)), 0);
-    ck_assert_uint_eq(slot->record.change, 1); /* nothing has changed */
+    ck_assert_uint_eq(slot->record.change, 2); /* nothing has changed */
     world_put(&world, slot, SLOT_DATA_BIN, COUNT, 1);
     ck_assert_int_eq(slot->record.input_length, 4);
 

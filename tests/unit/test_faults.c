@@ -433,7 +433,7 @@ static int move_to_itself(struct trial *trial)
 
 static int open_page(struct trial *trial)
 {
-    return account_open_page(trial->world.exchange, trial->slot);
+    return account_open_page(trial->world.exchange, trial->slot, SLOT_PAGE_MEM);
 }
 
 static int open_small(struct trial *trial, enum slot_file file)

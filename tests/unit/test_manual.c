@@ -146,7 +146,9 @@ static const struct {
     {"result_shape", "i64[4]", offsetof(struct record, result_shape)},
     {"order", "u32", offsetof(struct record, order)},
     {"change", "u32", offsetof(struct record, change)},
-    {"reserved", "u8[8]", offsetof(struct record, reserved)},
+    {"input_inline", "u16", offsetof(struct record, input_inline)},
+    {"result_inline", "u16", offsetof(struct record, result_inline)},
+    {"task_change", "u32", offsetof(struct record, task_change)},
 };
 
 START_TEST(test_record)

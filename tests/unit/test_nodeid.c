@@ -13,9 +13,9 @@
 
 static const enum slot_file input_names[] = {SLOT_DATA_BIN, SLOT_DATA_TXT, SLOT_DATA_NPY, SLOT_FILES};
 static const enum slot_file result_names[] = {SLOT_RESULT_BIN, SLOT_RESULT_TXT, SLOT_RESULT_NPY, SLOT_FILES};
-static const enum slot_file lasting_names[] = {SLOT_DIRECTORY, SLOT_METADATA_BIN, SLOT_METADATA_TXT,
-                                               SLOT_TASK,      SLOT_ERROR,        SLOT_OWNER,
-                                               SLOT_WORKER,    SLOT_FILES};
+static const enum slot_file lasting_names[] = {SLOT_DIRECTORY,    SLOT_METADATA_BIN, SLOT_METADATA_MEM,
+                                               SLOT_METADATA_TXT, SLOT_TASK,         SLOT_ERROR,
+                                               SLOT_OWNER,        SLOT_WORKER,       SLOT_FILES};
 
 /* The nodeids of a slot at one moment. */
 struct nodeids {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_page.c - the page of metadata.bin as clients map it: it always shows the record and wakes sleepers.
+ * test_page.c - the pages of metadata.bin and metadata.mem as clients have them mapped: always the record,
+ * and they wake who waits.
  */
 #include "exchange/account.h"
 #include "slot/page.h"
@@ -18,13 +19,13 @@
 #include <unistd.h>
 
 /* A client's mapping of the open page. */
-static struct record *map_page(const struct slot *slot, int flags, int protection)
+static struct record *map_page(const struct slot *slot, enum slot_page_kind kind, int flags, int protection)
 {
     char link[32];
     void *map;
     int fd;
 
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", slot->page_fd);
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", slot->pages[kind].fd);
     fd = open(link, flags | O_CLOEXEC);
     ck_assert_int_ge(fd, 0);
     map = mmap(NULL, RECORD_SIZE, protection, MAP_SHARED, fd, 0);
@@ -33,11 +34,11 @@ static struct record *map_page(const struct slot *slot, int flags, int protectio
     return map;
 }
 
-static struct slot *open_page(struct world *world)
+static struct slot *open_page(struct world *world, enum slot_page_kind kind)
 {
     struct slot *slot = world_slot(world, "job");
 
-    ck_assert_int_eq(account_open_page(world->exchange, slot), 0);
+    ck_assert_int_eq(account_open_page(world->exchange, slot, kind), 0);
     return slot;
 }
 
@@ -63,26 +64,27 @@ static void look_at_a_round(struct world *world, struct slot *slot, const struct
 
 START_TEST(test_page_is_the_record)
 {
+    const enum slot_page_kind kind = (enum slot_page_kind)(_i % SLOT_PAGES);
     struct record *page;
     struct world world;
     struct slot *slot;
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
-    slot = open_page(&world);
-    page = map_page(slot, O_RDONLY, PROT_READ);
+    slot = open_page(&world, kind);
+    page = map_page(slot, kind, O_RDONLY, PROT_READ);
     look_at_a_round(&world, slot, page);
 
     /* The mapping needs no handle. */
-    page_close(slot);
-    ck_assert_uint_eq(slot->page_handles, 0);
+    page_close(slot, kind);
+    ck_assert_uint_eq(slot->pages[kind].handles, 0);
     look_at_a_round(&world, slot, page);
-    ck_assert_int_eq(account_open_page(world.exchange, slot), 0);
-    ck_assert_int_eq(account_open_page(world.exchange, slot), 0);
-    page_close(slot);
+    ck_assert_int_eq(account_open_page(world.exchange, slot, kind), 0);
+    ck_assert_int_eq(account_open_page(world.exchange, slot, kind), 0);
+    page_close(slot, kind);
     look_at_a_round(&world, slot, page);
-    page_close(slot);
-    page_close(slot); /* it has no page: changes nothing */
-    ck_assert_uint_eq(slot->page_handles, 0);
+    page_close(slot, kind);
+    page_close(slot, kind); /* it has no page: changes nothing */
+    ck_assert_uint_eq(slot->pages[kind].handles, 0);
     munmap(page, RECORD_SIZE);
     world_end(&world);
 }
@@ -90,13 +92,14 @@ END_TEST
 
 START_TEST(test_stores)
 {
+    const enum slot_page_kind kind = SLOT_PAGE_BIN;
     struct record *page, copy;
     struct world world;
     struct slot *slot;
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
-    slot = open_page(&world);
-    page = map_page(slot, O_RDWR, PROT_READ | PROT_WRITE);
+    slot = open_page(&world, kind);
+    page = map_page(slot, kind, O_RDWR, PROT_READ | PROT_WRITE);
     page->flag = RECORD_FLAG_RESULT;
     page->dtype = RECORD_INT32;
     ck_assert_int_eq(page_read(slot, &copy), 0);
@@ -106,7 +109,87 @@ START_TEST(test_stores)
     page_update(world.bench.arena, slot);
     expect_current(page, slot);
     munmap(page, RECORD_SIZE);
-    page_close(slot);
+    page_close(slot, kind);
+    world_end(&world);
+}
+END_TEST
+
+/* --- the sequence lock --- */
+
+/* Looks at the page for as long as it is told to; no copy may be of two records. */
+struct reader {
+    const struct record *page;
+    uint32_t stop;
+    uint64_t whole, torn, mixed;
+};
+
+static void *read_all_the_time(void *argument)
+{
+    struct reader *reader = argument;
+    struct record copy;
+
+    while (!__atomic_load_n(&reader->stop, __ATOMIC_ACQUIRE)) {
+        if (!record_snapshot(reader->page, &copy)) {
+            reader->torn++;
+            continue;
+        }
+        reader->whole++;
+        /* Every record of this test has the same number in its first field and its last. */
+        reader->mixed += (uint32_t)copy.input_length != copy.task_change || copy.change & 1;
+    }
+    return NULL;
+}
+
+START_TEST(test_copies_are_whole)
+{
+    const enum slot_page_kind kind = (enum slot_page_kind)_i;
+    struct reader reader = {0};
+    struct world world;
+    struct slot *slot;
+    pthread_t thread;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = open_page(&world, kind);
+    slot->record.input_length = 0;
+    page_update(world.bench.arena, slot);
+    reader.page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    ck_assert_int_eq(pthread_create(&thread, NULL, read_all_the_time, &reader), 0);
+    for (uint32_t i = 1; i <= 100000; i++) {
+        slot->record.input_length = i;
+        slot->record.task_change = i;
+        slot->record.change += 2;
+        page_update(world.bench.arena, slot);
+    }
+    __atomic_store_n(&reader.stop, 1, __ATOMIC_RELEASE);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_uint_gt(reader.whole, 0);
+    ck_assert_uint_eq(reader.mixed, 0);
+    munmap((void *)(uintptr_t)reader.page, RECORD_SIZE);
+    page_close(slot, kind);
+    world_end(&world);
+}
+END_TEST
+
+/* A server was killed while it changed the page: what the supervisor leaves is even, and larger. */
+START_TEST(test_retiring_a_page_that_is_being_changed)
+{
+    const enum slot_page_kind kind = (enum slot_page_kind)_i;
+    const uint32_t odd = 7;
+    struct record *page, copy;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = open_page(&world, kind);
+    page = map_page(slot, kind, O_RDWR, PROT_READ | PROT_WRITE);
+    page->change = odd;
+    ck_assert(!record_snapshot(page, &copy));
+    page_retire(world.bench.arena, slot);
+    ck_assert(record_snapshot(page, &copy));
+    ck_assert_int_eq(copy.version, RECORD_VERSION_GONE);
+    ck_assert_uint_eq(copy.change, odd + 1);
+    munmap(page, RECORD_SIZE);
+    page_close(slot, kind);
     world_end(&world);
 }
 END_TEST
@@ -166,16 +249,17 @@ static void expect_woken(const struct sleeper *sleeper, pthread_t thread)
 
 START_TEST(test_waking)
 {
+    const enum slot_page_kind kind = (enum slot_page_kind)(_i % SLOT_PAGES);
     struct sleeper sleeper = {0};
     struct world world;
     struct slot *slot;
     pthread_t thread;
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
-    slot = open_page(&world);
-    sleeper.page = map_page(slot, O_RDONLY, PROT_READ);
-    if (_i)
-        page_close(slot);
+    slot = open_page(&world, kind);
+    sleeper.page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    if (_i / SLOT_PAGES)
+        page_close(slot, kind);
     for (int round = 0; round < 3; round++) {
         start_sleeper(&world, &sleeper, &thread);
         world_publish(&world, slot, 1, 1);
@@ -183,8 +267,8 @@ START_TEST(test_waking)
         ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
     }
     munmap(sleeper.page, RECORD_SIZE);
-    if (!_i)
-        page_close(slot);
+    if (!(_i / SLOT_PAGES))
+        page_close(slot, kind);
     world_end(&world);
 }
 END_TEST
@@ -197,7 +281,7 @@ static struct record retired(const struct record *page)
     struct record last = *page;
 
     last.version = RECORD_VERSION_GONE;
-    last.change++;
+    last.change += 2; /* even again */
     return last;
 }
 
@@ -207,6 +291,7 @@ static struct record retired(const struct record *page)
  */
 START_TEST(test_sleepers_at_the_end)
 {
+    const enum slot_page_kind kind = (enum slot_page_kind)(_i % SLOT_PAGES);
     static const enum arena_kind kinds[] = {ARENA_MEMFD, ARENA_DIR};
     struct world_options options = world_defaults();
     struct sleeper sleeper = {0};
@@ -215,15 +300,15 @@ START_TEST(test_sleepers_at_the_end)
     struct slot *slot;
     pthread_t thread;
     enum { REMOVED, ENDED, KILLED };
-    int how = _i / 4;
+    int how = _i / SLOT_PAGES / 4;
 
-    options.kind = kinds[_i % 2];
+    options.kind = kinds[_i / SLOT_PAGES % 2];
     ck_assert(world_try_begin(&world, &options));
-    slot = open_page(&world);
+    slot = open_page(&world, kind);
     world_publish(&world, slot, 1, 1);
-    sleeper.page = map_page(slot, O_RDONLY, PROT_READ);
-    if (_i / 2 % 2)
-        page_close(slot);
+    sleeper.page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    if (_i / SLOT_PAGES / 2 % 2)
+        page_close(slot, kind);
     last = retired(sleeper.page);
     start_sleeper(&world, &sleeper, &thread);
     if (how == REMOVED)
@@ -247,6 +332,7 @@ END_TEST
 /* An orderly end of the server. */
 START_TEST(test_sleeper_when_the_exchange_ends)
 {
+    const enum slot_page_kind kind = (enum slot_page_kind)(_i % SLOT_PAGES);
     struct sleeper sleeper = {0};
     struct record last;
     struct world world;
@@ -254,8 +340,8 @@ START_TEST(test_sleeper_when_the_exchange_ends)
     pthread_t thread;
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
-    slot = open_page(&world);
-    sleeper.page = map_page(slot, O_RDONLY, PROT_READ);
+    slot = open_page(&world, kind);
+    sleeper.page = map_page(slot, kind, O_RDONLY, PROT_READ);
     last = retired(sleeper.page);
     start_sleeper(&world, &sleeper, &thread);
     world_end(&world);
@@ -267,6 +353,7 @@ END_TEST
 
 START_TEST(test_removal)
 {
+    const enum slot_page_kind kind = (enum slot_page_kind)(_i % SLOT_PAGES);
     struct record *page, last;
     struct world world;
     struct slot *slot;
@@ -274,20 +361,20 @@ START_TEST(test_removal)
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     descriptors = descriptors_open();
-    slot = open_page(&world);
-    page = map_page(slot, O_RDONLY, PROT_READ);
+    slot = open_page(&world, kind);
+    page = map_page(slot, kind, O_RDONLY, PROT_READ);
     world_publish(&world, slot, 1, 1);
     last = retired(page);
     exchange_remove(world.exchange, slot);
     ck_assert_mem_eq(page, &last, sizeof(last)); /* no signal, and no other slot's record */
-    slot = open_page(&world);
+    slot = open_page(&world, kind);
     ck_assert_mem_eq(page, &last, sizeof(last));
     munmap(page, RECORD_SIZE);
-    page = map_page(slot, O_RDONLY, PROT_READ);
+    page = map_page(slot, kind, O_RDONLY, PROT_READ);
     expect_current(page, slot);
     munmap(page, RECORD_SIZE);
     exchange_remove(world.exchange, slot);
-    ck_assert_uint_eq(slot->page_handles, 0);
+    ck_assert_uint_eq(slot->pages[kind].handles, 0);
     page_remove(world.bench.arena, slot);                  /* there is none any more */
     ck_assert_int_le(descriptors_open(), descriptors + 1); /* the index of a memfd arena */
     world_end(&world);
@@ -296,17 +383,18 @@ END_TEST
 
 START_TEST(test_no_descriptors)
 {
+    const enum slot_page_kind kind = (enum slot_page_kind)(_i % SLOT_PAGES);
     struct world world;
     struct slot *slot;
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     slot = world_slot(&world, "job");
     descriptors_limit(0);
-    ck_assert_int_eq(account_open_page(world.exchange, slot), -EMFILE);
-    ck_assert_uint_eq(slot->page_handles, 0);
+    ck_assert_int_eq(account_open_page(world.exchange, slot, kind), -EMFILE);
+    ck_assert_uint_eq(slot->pages[kind].handles, 0);
     descriptors_unlimit();
-    ck_assert_int_eq(account_open_page(world.exchange, slot), 0);
-    page_close(slot);
+    ck_assert_int_eq(account_open_page(world.exchange, slot, kind), 0);
+    page_close(slot, kind);
     world_end(&world);
 }
 END_TEST
@@ -317,13 +405,15 @@ int main(void)
     TCase *tests = tcase_create("page");
 
     tcase_set_timeout(tests, 60);
-    tcase_add_test(tests, test_page_is_the_record);
+    tcase_add_loop_test(tests, test_page_is_the_record, 0, SLOT_PAGES);
     tcase_add_test(tests, test_stores);
-    tcase_add_loop_test(tests, test_waking, 0, 2);
-    tcase_add_loop_test(tests, test_sleepers_at_the_end, 0, 12);
-    tcase_add_test(tests, test_sleeper_when_the_exchange_ends);
-    tcase_add_test(tests, test_removal);
-    tcase_add_test(tests, test_no_descriptors);
+    tcase_add_loop_test(tests, test_copies_are_whole, 0, SLOT_PAGES);
+    tcase_add_loop_test(tests, test_retiring_a_page_that_is_being_changed, 0, SLOT_PAGES);
+    tcase_add_loop_test(tests, test_waking, 0, 2 * SLOT_PAGES);
+    tcase_add_loop_test(tests, test_sleepers_at_the_end, 0, 12 * SLOT_PAGES);
+    tcase_add_loop_test(tests, test_sleeper_when_the_exchange_ends, 0, SLOT_PAGES);
+    tcase_add_loop_test(tests, test_removal, 0, SLOT_PAGES);
+    tcase_add_loop_test(tests, test_no_descriptors, 0, SLOT_PAGES);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

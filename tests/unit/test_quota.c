@@ -304,12 +304,13 @@ START_TEST(test_small_files_are_charged)
     ck_assert_uint_eq(world_charged(&world, ANN), 0);
     ck_assert_int_eq(account_write_text(world.exchange, slot, SLOT_TASK, ACCOUNT_CLIENT, "fit", 3, 0), 3);
     ck_assert_uint_eq(world_charged(&world, ANN), 4 * KIB);
-    ck_assert_int_eq(account_open_page(world.exchange, slot), 0);
+    ck_assert_int_eq(account_open_page(world.exchange, slot, (enum slot_page_kind)_i), 0);
     ck_assert_uint_eq(world_charged(&world, ANN), 8 * KIB);
-    page_close(slot);
-    ck_assert_int_eq(account_open_page(world.exchange, slot), 0); /* it was open already */
+    page_close(slot, (enum slot_page_kind)_i);
+    ck_assert_int_eq(account_open_page(world.exchange, slot, (enum slot_page_kind)_i),
+                     0); /* it was open already */
     ck_assert_uint_eq(world_charged(&world, ANN), 8 * KIB);
-    page_close(slot);
+    page_close(slot, (enum slot_page_kind)_i);
     ck_assert_int_eq(write_error(&world, slot, 5000), 5000);
     ck_assert_uint_eq(world_charged(&world, ANN), 16 * KIB);
     ck_assert_int_eq(write_error(&world, slot, 100), 100);
@@ -368,8 +369,8 @@ START_TEST(test_texts_leave_room)
     ck_assert_int_eq(put, -ENOSPC);
     ck_assert_int_eq(count - 1, (int)((64 * MIB + 32 * MIB) / TEXT_ERROR_MAX));
     ck_assert_uint_eq(text_size(last, SLOT_ERROR), 0);
-    ck_assert_int_eq(account_open_page(world.exchange, last), 0);
-    page_close(last);
+    ck_assert_int_eq(account_open_page(world.exchange, last, SLOT_PAGE_BIN), 0);
+    page_close(last, SLOT_PAGE_BIN);
     world_publish(&world, last, 10, 1);
     slot = slot_find(world.slots, "s0");
     ck_assert_int_eq(account_resize_text(world.exchange, slot, SLOT_ERROR, 0), 0);

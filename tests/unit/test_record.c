@@ -48,7 +48,7 @@ START_TEST(test_init)
 {
     struct record record = full();
     struct record expected = {
-        .flag = -1, .version = 1, .input_length = -1, .dtype = 2, .result_length = -1, .round = 1};
+        .flag = -1, .version = 2, .input_length = -1, .dtype = 2, .result_length = -1, .round = 1};
 
     record_init(&record);
     expect_same(&record, &expected);
@@ -77,7 +77,7 @@ static const struct field_case field_cases[] = {FIELD(flag, -1, 0),
                                                 FIELD(flag, 3, -EINVAL),
                                                 FIELD(flag, INT32_MIN, -EINVAL),
                                                 FIELD(version, 0, -EINVAL),
-                                                FIELD(version, 2, -EINVAL),
+                                                FIELD(version, 1, -EINVAL),
                                                 FIELD(version, -1, -EINVAL),
                                                 FIELD(input_length, -1, 0),
                                                 FIELD(input_length, 0, 0),
@@ -121,8 +121,9 @@ static const struct field_case field_cases[] = {FIELD(flag, -1, 0),
                                                 FIELD(order, 8, -EINVAL),
                                                 FIELD(order, 16, -EINVAL),
                                                 FIELD(order, 0x80000000, -EINVAL),
-                                                FIELD(reserved[0], 1, -EINVAL),
-                                                FIELD(reserved[7], -128, -EINVAL)};
+                                                FIELD(input_inline, 5, 0),
+                                                FIELD(result_inline, UINT16_MAX, 0),
+                                                FIELD(task_change, 5, 0)};
 
 START_TEST(test_check_field)
 {
@@ -432,6 +433,9 @@ START_TEST(test_merge_windows)
     other.order = RECORD_ORDER_INPUT_F;
     other.round = 1234567;
     other.change = 7654321;
+    other.input_inline = 80;
+    other.result_inline = 1984;
+    other.task_change = 3;
     for (size_t offset = 0; offset < RECORD_SIZE; offset++) {
         for (size_t size = 1; size <= RECORD_SIZE - offset; size++) {
             struct record expected = current;
@@ -440,6 +444,9 @@ START_TEST(test_merge_windows)
             memcpy((uint8_t *)&expected + offset, (const uint8_t *)&other + offset, size);
             expected.round = current.round;
             expected.change = current.change;
+            expected.input_inline = current.input_inline;
+            expected.result_inline = current.result_inline;
+            expected.task_change = current.task_change;
             error = record_check(&expected);
             if (error) {
                 expect_refused(
@@ -470,7 +477,7 @@ START_TEST(test_merge_touched)
         {offsetof(struct record, flag), 4, RECORD_FLAG_INPUT, RECORD_TOUCHED_FLAG},
         {offsetof(struct record, flag), 1, 2, RECORD_TOUCHED_FLAG},
         {offsetof(struct record, flag) + 3, 1, 0, RECORD_TOUCHED_FLAG},
-        {offsetof(struct record, version), 4, 1, TOUCHED_NOTHING},
+        {offsetof(struct record, version), 4, 2, TOUCHED_NOTHING},
         {offsetof(struct record, input_length), 8, 3, RECORD_TOUCHED_INPUT},
         {offsetof(struct record, input_length), 8, 24, TOUCHED_NOTHING},
         {offsetof(struct record, dtype), 4, RECORD_UINT8, RECORD_TOUCHED_INPUT},
@@ -479,6 +486,8 @@ START_TEST(test_merge_touched)
         {offsetof(struct record, result_length), 8, -1, RECORD_TOUCHED_RESULT},
         {offsetof(struct record, round), 8, 12, TOUCHED_NOTHING},
         {offsetof(struct record, change), 4, 12, TOUCHED_NOTHING},
+        {offsetof(struct record, input_inline), 4, 12, TOUCHED_NOTHING},
+        {offsetof(struct record, task_change), 4, 12, TOUCHED_NOTHING},
         {offsetof(struct record, input_ndim), 4, 3, RECORD_TOUCHED_INPUT},
         {offsetof(struct record, result_ndim), 4, 0, RECORD_TOUCHED_RESULT},
         {offsetof(struct record, input_shape[3]), 8, 5, RECORD_TOUCHED_INPUT},
@@ -499,9 +508,32 @@ START_TEST(test_merge_touched)
         ck_assert_uint_eq(touched, rows[i].touched);
         ck_assert_uint_eq(proposed.round, current.round);
         ck_assert_uint_eq(proposed.change, current.change);
+        ck_assert_uint_eq(proposed.input_inline, current.input_inline);
+        ck_assert_uint_eq(proposed.task_change, current.task_change);
     }
     ck_assert_int_eq(record_merge(&current, &rows[4].value, 8, rows[4].offset, &current, &touched), 0);
     ck_assert_int_eq(current.input_length, 3);
+}
+END_TEST
+
+/* A client of PyRMap's writes its 20 bytes, of version 1. Who says more has to know this version. */
+START_TEST(test_merge_pyrmap_header)
+{
+    struct record current = full(), proposed, other = full();
+    uint32_t touched;
+
+    other.version = RECORD_VERSION_PYRMAP;
+    for (size_t size = 8; size <= RECORD_SIZE; size++) {
+        int result = merge(&current, &other, size, 0, &proposed, &touched);
+
+        if (size > 20) {
+            expect_refused(result, &proposed, &touched);
+        } else {
+            ck_assert_int_eq(result, 0);
+            ck_assert_int_eq(proposed.version, RECORD_VERSION);
+        }
+    }
+    expect_refused(merge(&current, &other.version, 4, 4, &proposed, &touched), &proposed, &touched);
 }
 END_TEST
 
@@ -562,6 +594,7 @@ static TCase *record_cases(void)
     tcase_add_test(tcase, test_merge_same_bytes);
     tcase_add_test(tcase, test_merge_windows);
     tcase_add_test(tcase, test_merge_touched);
+    tcase_add_test(tcase, test_merge_pyrmap_header);
     tcase_add_test(tcase, test_merge_random);
     return tcase;
 }

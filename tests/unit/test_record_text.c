@@ -57,18 +57,24 @@ START_TEST(test_text_format)
     char text[RECORD_TEXT_MAX];
 
     record.order |= RECORD_ORDER_INPUT_LOGICAL;
+    record.task_change = 5;
+    record.input_inline = 96;
+    record.result_inline = 48;
     ck_assert_uint_eq(record_text_format(&record, text, sizeof text), strlen(text));
     ck_assert_str_eq(
-        text, "flag=1\nmeaning=result ready, for the producer\nround=7\nchange=99\ndtype=int32\n"
-              "input_length=24\ninput_shape=1x2x3x4\ninput_order=C\ninput_logical=yes\nresult_dtype=float32\n"
-              "result_length=12\nresult_shape=3x4\nresult_order=F\nresult_logical=no\n");
+        text,
+        "flag=1\nmeaning=result ready, for the producer\nround=7\nchange=99\ntask_change=5\ndtype=int32\n"
+        "input_length=24\ninput_shape=1x2x3x4\ninput_order=C\ninput_logical=yes\ninput_inline=96\nresult_"
+        "dtype=float32\n"
+        "result_length=12\nresult_shape=3x4\nresult_order=F\nresult_logical=no\nresult_inline=48\n");
     record = fresh();
     record_text_format(&record, text, sizeof text);
     ck_assert_str_eq(
         text,
-        "flag=-1\nmeaning=no input yet\nround=1\nchange=0\ndtype=float64\ninput_length=-1\n"
-        "input_shape=\ninput_order=C\ninput_logical=no\nresult_dtype=same\nresult_length=-1\nresult_shape=\n"
-        "result_order=C\nresult_logical=no\n");
+        "flag=-1\nmeaning=no input yet\nround=1\nchange=0\ntask_change=0\ndtype=float64\ninput_length=-1\n"
+        "input_shape=\ninput_order=C\ninput_logical=no\ninput_inline=0\nresult_dtype=same\nresult_length=-"
+        "1\nresult_shape=\n"
+        "result_order=C\nresult_logical=no\nresult_inline=0\n");
     ck_assert_uint_eq(record_text_format(&record, NULL, 0), strlen(text));
     ck_assert_uint_eq(record_text_format(&record, text, 10), record_text_format(&record, NULL, 0));
     ck_assert_str_eq(text, "flag=-1\nm");
@@ -85,7 +91,7 @@ START_TEST(test_text_longest)
     record.input_ndim = record.result_ndim = INT32_MAX;
     record.input_length = record.result_length = INT64_MIN;
     record.round = UINT64_MAX;
-    record.change = UINT32_MAX;
+    record.change = record.task_change = UINT32_MAX;
     for (int i = 0; i < RECORD_NDIM_MAX; i++)
         record.input_shape[i] = record.result_shape[i] = INT64_MIN;
     ck_assert_uint_lt(record_text_format(&record, text, sizeof text), sizeof text);

@@ -233,8 +233,10 @@ START_TEST(test_no_file_is_left)
     files = files_in(&world);
     slot = world_slot_in(&world, "job", STATE_FAILED);
     ck_assert_int_eq(text_write(world.bench.arena, slot, SLOT_TASK, "do it", 5, 0), 5);
-    ck_assert_int_eq(page_open(world.bench.arena, slot), 0);
-    page_close(slot);
+    for (int kind = 0; kind < SLOT_PAGES; kind++) {
+        ck_assert_int_eq(page_open(world.bench.arena, slot, (enum slot_page_kind)kind), 0);
+        page_close(slot, (enum slot_page_kind)kind);
+    }
     ck_assert_int_gt(files_in(&world), files);
     world_restart(&world);
     exchange_remove(world.exchange, find(&world, "job"));

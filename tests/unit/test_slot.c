@@ -314,6 +314,7 @@ START_TEST(test_modes)
     } rows[] = {
         {SLOT_DIRECTORY, 01777, 0700, 0},
         {SLOT_METADATA_BIN, 0666, 0600, 0},
+        {SLOT_METADATA_MEM, 0444, 0400, 0},
         {SLOT_METADATA_TXT, 0666, 0600, 0},
         {SLOT_DATA_BIN, 0666, 0600, RECORD_SIDE_INPUT},
         {SLOT_RESULT_BIN, 0666, 0600, RECORD_SIDE_RESULT},
@@ -420,7 +421,7 @@ START_TEST(test_index_survives)
     slot->owner = 17;
     slot->waiters.lh_first = (struct wait *)slot;
     slot->segments[0] = (struct segment *)slot;
-    slot->queued = slot->page_handles = slot->page_exists = 1;
+    slot->queued = slot->pages[0].handles = slot->pages[1].exists = 1;
     slot->filler = 3;
     serial = slot->serial;
     last = slots_serial(table.slots);
@@ -439,7 +440,7 @@ START_TEST(test_index_survives)
     ck_assert_int_eq(slot->owner, 17);
     ck_assert(LIST_EMPTY(&slot->waiters));
     ck_assert_ptr_null(slot->segments[0]);
-    ck_assert_uint_eq(slot->queued | slot->page_handles | slot->page_exists, 0);
+    ck_assert_uint_eq(slot->queued | slot->pages[0].handles | slot->pages[1].exists, 0);
     ck_assert_int_eq(slot->filler, 0);
     ck_assert_uint_gt(slots_serial(table.slots), last);
     create(&table, "slot-7");
@@ -504,7 +505,7 @@ START_TEST(test_foreign_index)
     } rows[] = {
         {0, 0x21212121, "damaged"}, /* magic */
         {4, 0, "damaged"},
-        {8, 2, "another version"}, /* version */
+        {8, 1, "another version"}, /* version */
         {8, 0, "another version"},
         {12, sizeof(struct slot) + 8, "another version"}, /* size of an entry */
         {24, 100000, "cut short"},                        /* entries */

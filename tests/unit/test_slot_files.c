@@ -27,6 +27,7 @@ START_TEST(test_table)
     } rows[SLOT_FILES] = {
         [SLOT_DIRECTORY] = {"", SLOT_FILES_DIRECTORY, false},
         [SLOT_METADATA_BIN] = {"metadata.bin", SLOT_FILES_RECORD, true},
+        [SLOT_METADATA_MEM] = {"metadata.mem", SLOT_FILES_PAGE, false},
         [SLOT_METADATA_TXT] = {"metadata.txt", SLOT_FILES_TEXT, true},
         [SLOT_DATA_BIN] = {"data.bin", SLOT_FILES_ARRAY, false}, /* its writes bypass the table */
         [SLOT_RESULT_BIN] = {"result.bin", SLOT_FILES_ARRAY, false},
@@ -95,6 +96,58 @@ START_TEST(test_reading_changes_nothing)
 }
 END_TEST
 
+/* --- metadata.mem --- */
+
+START_TEST(test_page)
+{
+    static char content[CONTENT_MAX];
+    struct handle *handle;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot_in(&world, "job", STATE_READY);
+    handle = open_file(&world, slot, SLOT_METADATA_MEM, HANDLE_READS);
+    ck_assert_uint_eq(read_open(&world, handle, 1000, content), RECORD_PAGE_SIZE);
+    ck_assert_mem_eq(content, &slot->record, RECORD_SIZE);
+    ck_assert(!handle->has_read); /* it tells poll on metadata.bin nothing */
+    close_file(&world, handle);
+    ck_assert_int_eq(slot_files_row(SLOT_METADATA_MEM)->size(world.exchange, slot, SLOT_METADATA_MEM),
+                     RECORD_PAGE_SIZE);
+    world_end(&world);
+}
+END_TEST
+
+/* Each change of the text is one of the record; what changes nothing is none. */
+START_TEST(test_task_change)
+{
+    static const struct {
+        const char *text; /* NULL: it is removed; "": made empty */
+        uint32_t changes;
+    } rows[] = {{NULL, 0}, {"f(x)", 1}, {"f(x)", 2}, {"", 3}, {"", 3}, {"g", 4}, {NULL, 5}, {NULL, 5}};
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const char *text = rows[i].text;
+
+        if (!text)
+            ck_assert_int_eq(remove_file(&world, slot, SLOT_TASK), 0);
+        else if (!*text)
+            ck_assert_int_eq(slot_files_row(SLOT_TASK)->resize(world.exchange, slot, SLOT_TASK, 0), 0);
+        else
+            ck_assert_int_eq(write_at(&world, slot, SLOT_TASK, text, strlen(text), 0), 0);
+        ck_assert_uint_eq(slot->record.task_change, rows[i].changes);
+        ck_assert_uint_eq(slot->record.change, 2 * rows[i].changes);
+    }
+    ck_assert_int_eq(write_at(&world, slot, SLOT_TASK, "x", 1, TEXT_TASK_MAX), -EFBIG);
+    ck_assert_uint_eq(slot->record.task_change, 5);
+    world_end(&world);
+}
+END_TEST
+
 /* --- metadata.bin --- */
 
 START_TEST(test_record)
@@ -103,7 +156,7 @@ START_TEST(test_record)
     struct handle *handle;
     struct world world;
     struct slot *slot;
-    const int32_t flag = 0, version = 2;
+    const int32_t flag = 0, version = 1;
     char bytes[RECORD_SIZE + 1] = {0};
 
     world_begin(&world, (enum exchange_data_path)_i);
@@ -123,7 +176,6 @@ START_TEST(test_record)
     expect_refusal(slot, EINVAL, "no valid record");
     ck_assert_int_eq(write_at(&world, slot, SLOT_METADATA_BIN, bytes, sizeof(bytes), 0), -EINVAL);
     ck_assert_int_eq(write_at(&world, slot, SLOT_METADATA_BIN, bytes, 1, RECORD_SIZE), -EINVAL);
-    ck_assert_int_eq(write_at(&world, slot, SLOT_METADATA_BIN, "\1", 1, 120), -EINVAL);
     expect_state(slot, STATE_FILLING, 1);
     ck_assert_int_eq(write_at(&world, slot, SLOT_METADATA_BIN, &flag, sizeof(flag), 0), 0);
     expect_state(slot, STATE_READY, 1);
@@ -321,16 +373,16 @@ START_TEST(test_twins)
         {"input_length=-2\n", {.input_length = -2}, 8, 8},
         {"flag=3\n", {.flag = 3}, 0, 4},
         {"input_length=4\ndtype=float64\nflag=0\n",
-         {.flag = 0, .version = 1, .input_length = 4, .dtype = RECORD_FLOAT64},
+         {.flag = 0, .version = RECORD_VERSION, .input_length = 4, .dtype = RECORD_FLOAT64},
          0,
          20},
         {"flag=0\ndtype=float32\ninput_length=9\n",
-         {.flag = 0, .version = 1, .input_length = 9, .dtype = RECORD_FLOAT32},
+         {.flag = 0, .version = RECORD_VERSION, .input_length = 9, .dtype = RECORD_FLOAT32},
          0,
          20},
         {"flag=1\ninput_length=4\ndtype=float64\nresult_dtype=int64\nresult_length=4\n",
          {.flag = 1,
-          .version = 1,
+          .version = RECORD_VERSION,
           .input_length = 4,
           .dtype = RECORD_FLOAT64,
           .result_dtype = RECORD_INT64,
@@ -391,6 +443,8 @@ int main(void)
     tcase_add_test(tests, test_table);
     tcase_add_loop_test(tests, test_reading_changes_nothing, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_record, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_page, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_task_change, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_report, 0, DATA_PATHS);
     tcase_add_test(tests, test_report_is_a_snapshot);
     tcase_add_test(tests, test_report_is_bounded);

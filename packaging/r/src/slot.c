@@ -7,6 +7,7 @@
 #include "collect.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,26 +101,24 @@ static int write_record(const struct slot *slot, const void *bytes, size_t size)
     return 0;
 }
 
+void slot_look(const struct slot *slot, struct record *record)
+{
+    while (!record_snapshot(slot->page, record))
+        sched_yield();
+}
+
 int slot_outcome(const struct slot *slot, struct record *record)
 {
-    /* A round that this session did not publish may be followed by the next one while the page is read. */
-    if (!slot->live || !slot->running)
+    if (!slot->live)
         return slot_read_record(slot, record);
-    /* The filesystem changes the flag after the fields that it speaks of. */
-    int32_t flag = __atomic_load_n(&slot->page->flag, __ATOMIC_ACQUIRE);
-    *record = *slot->page;
-    record->flag = flag;
+    slot_look(slot, record);
     return 0;
 }
 
 int slot_round(const struct slot *slot, uint64_t *round)
 {
     struct record record;
-    if (slot->live) {
-        *round = __atomic_load_n(&slot->page->round, __ATOMIC_ACQUIRE);
-        return 0;
-    }
-    int error = slot_read_record(slot, &record);
+    int error = slot_outcome(slot, &record);
     *round = error ? 0 : record.round;
     return error;
 }

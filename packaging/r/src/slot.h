@@ -57,7 +57,10 @@ int slot_open_file(const struct slot *slot, const char *name, int flags);
 /* The record as the filesystem has it now. Re-arms poll. 0 or -errno. */
 int slot_read_record(const struct slot *slot, struct record *record);
 
-/* The record of a slot that was seen in DONE or FAILED; no request where the page is live. 0 or -errno. */
+/* The record as a live page shows it, whole. */
+void slot_look(const struct slot *slot, struct record *record);
+
+/* The record; no request where the page is live. 0 or -errno. */
 int slot_outcome(const struct slot *slot, struct record *record);
 
 /* The round that the slot is in. 0 or -errno. */

@@ -58,16 +58,16 @@ static enum outcome wait_futex(struct waiting *waiting)
     const struct timespec step = {.tv_nsec = FUTEX_STEP_NS};
     double end = now() + FUTEX_S;
     for (;;) {
-        uint32_t change = __atomic_load_n(&slot->page->change, __ATOMIC_ACQUIRE);
-        int32_t flag = __atomic_load_n(&slot->page->flag, __ATOMIC_ACQUIRE);
         struct record record;
-        if (judge(slot, flag, slot->page->round) == SETTLED && slot_outcome(slot, &record) == 0 &&
-            judge(slot, record.flag, record.round) == SETTLED)
-            return SETTLED;
+        slot_look(slot, &record);
         /* Of a page that nobody changes any more poll tells what became of it. */
-        if (now() > end || __atomic_load_n(&slot->page->version, __ATOMIC_ACQUIRE) == RECORD_VERSION_GONE)
+        if (record.version == RECORD_VERSION_GONE)
             return PENDING;
-        syscall(SYS_futex, &slot->page->change, FUTEX_WAIT, change, &step, NULL, 0);
+        if (judge(slot, record.flag, record.round) == SETTLED)
+            return SETTLED;
+        if (now() > end)
+            return PENDING;
+        syscall(SYS_futex, &slot->page->change, FUTEX_WAIT, record.change, &step, NULL, 0);
         if (waiting->server)
             child_relay(waiting->server);
     }

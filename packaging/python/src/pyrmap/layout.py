@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 RECORD_SIZE = 128
-RECORD_VERSION = 1
+RECORD_PAGE_SIZE = 4096
+RECORD_INLINE_MAX = 1984
+RECORD_VERSION = 2
 RECORD_VERSION_GONE = 0
 RECORD_NDIM_MAX = 4
 
@@ -41,7 +43,9 @@ RECORD_OFFSETS = {
     "result_shape": 80,
     "order": 112,
     "change": 116,
-    "reserved": 120,
+    "input_inline": 120,
+    "result_inline": 122,
+    "task_change": 124,
 }
 
 # NumPy's name of each dtype.

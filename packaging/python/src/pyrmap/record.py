@@ -25,8 +25,7 @@ CODES: dict[np.dtype[Any], int] = {dtype: code for code, dtype in DTYPES.items()
 
 _FLAG = struct.Struct("<i")
 _CHANGE = struct.Struct("<I")
-_ROUND = struct.Struct("<Q")
-_LAYOUT = struct.Struct("<iiqiiqQii4q4qII8x")
+_LAYOUT = struct.Struct("<iiqiiqQii4q4qIIHHI")
 assert _LAYOUT.size == RECORD_SIZE
 
 
@@ -44,6 +43,9 @@ class Record(NamedTuple):
     result_shape: Shape
     order: int
     change: int
+    input_inline: int
+    result_inline: int
+    task_change: int
 
 
 class Extent(NamedTuple):
@@ -69,33 +71,16 @@ class Extent(NamedTuple):
 def unpack(buffer: Buffer) -> Record:
     """The record in the first 128 bytes of buffer."""
     (flag, version, input_length, dtype, result_dtype, result_length, round_, input_ndim, result_ndim,
-     *shapes, order, change) = _LAYOUT.unpack_from(buffer)
+     *shapes, order, change, input_inline, result_inline, task_change) = _LAYOUT.unpack_from(buffer)
     return Record(flag, version, input_length, dtype, result_dtype, result_length, round_,
-                  tuple(shapes[:input_ndim]), tuple(shapes[4:4 + result_ndim]), order, change)
-
-
-def unpack_flag(buffer: Buffer) -> int:
-    """The flag alone."""
-    flag: int = _FLAG.unpack_from(buffer)[0]
-    return flag
-
-
-def unpack_version(buffer: Buffer) -> int:
-    """The version alone."""
-    version: int = _FLAG.unpack_from(buffer, RECORD_OFFSETS["version"])[0]
-    return version
+                  tuple(shapes[:input_ndim]), tuple(shapes[4:4 + result_ndim]), order, change, input_inline, result_inline,
+                  task_change)
 
 
 def unpack_change(buffer: Buffer) -> int:
     """The futex word alone."""
     change: int = _CHANGE.unpack_from(buffer, RECORD_OFFSETS["change"])[0]
     return change
-
-
-def unpack_round(buffer: Buffer) -> int:
-    """The round alone."""
-    round_: int = _ROUND.unpack_from(buffer, RECORD_OFFSETS["round"])[0]
-    return round_
 
 
 def pack(record: Record) -> bytes:
@@ -106,7 +91,8 @@ def pack(record: Record) -> bytes:
               for extent in shape + (0,) * (RECORD_NDIM_MAX - len(shape))]
     return _LAYOUT.pack(record.flag, record.version, record.input_length, record.dtype, record.result_dtype,
                         record.result_length, record.round, len(record.input_shape), len(record.result_shape),
-                        *shapes, record.order, record.change)
+                        *shapes, record.order, record.change, record.input_inline, record.result_inline,
+                        record.task_change)
 
 
 def pack_flag(flag: int) -> bytes:

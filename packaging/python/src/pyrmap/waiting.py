@@ -12,7 +12,7 @@ from typing import Callable, Optional
 
 from pyrmap import mapping
 from pyrmap.layout import RECORD_OFFSETS, RECORD_SIZE, RECORD_VERSION_GONE
-from pyrmap.record import Record, unpack, unpack_change, unpack_flag, unpack_round, unpack_version
+from pyrmap.record import Record, unpack, unpack_change
 from pyrmap.texts import read_text
 
 _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98, "ppc64le": 221}
@@ -94,8 +94,16 @@ class RecordFile:
         self.fd = -1
 
     def read(self) -> Record:
-        """The record now. It is whole only if the daemon has answered a request of ours since it last changed."""
-        return unpack(self._page if self._page is not None else os.pread(self.fd, RECORD_SIZE, 0))
+        """The record at one moment."""
+        if self._page is None:
+            return unpack(os.pread(self.fd, RECORD_SIZE, 0))
+        while True:
+            # A sequence lock, as fs/protocol/record.h says: odd while the filesystem changes the page.
+            change = unpack_change(self._page)
+            copy = bytes(self._page)
+            if not change & 1 and change == unpack_change(self._page):
+                return unpack(copy)
+            os.sched_yield()
 
     def write(self, step: bytes) -> None:
         """One step of the handshake. OSError if it is refused."""
@@ -103,30 +111,28 @@ class RecordFile:
 
     def read_round(self) -> int:
         """The round now."""
-        return unpack_round(self._page if self._page is not None else os.pread(self.fd, RECORD_SIZE, 0))
+        return self.read().round
 
     def read_state(self) -> tuple[int, int]:
         """Flag and round at one moment, asked of the daemon. OSError if the slot is gone."""
-        page = os.pread(self.fd, RECORD_SIZE, 0)
-        return unpack_flag(page), unpack_round(page)
+        record = unpack(os.pread(self.fd, RECORD_SIZE, 0))
+        return record.flag, record.round
 
     def wait(self, ready: Callable[[int, int], bool], deadline: Deadline) -> tuple[int, int]:
         """Waits until ready(flag, round) and returns both. TimeoutError; OSError if the slot is gone; Ctrl-C works."""
         while True:
-            page = self._page if self._page is not None else os.pread(self.fd, RECORD_SIZE, 0)
-            # Before the rest: a change that comes after this read ends the wait.
-            change = unpack_change(page)
-            if unpack_version(page) == RECORD_VERSION_GONE:
+            # A change that comes after this read ends the wait.
+            record = self.read()
+            if record.version == RECORD_VERSION_GONE:
                 # Nobody changes this page any more. The read fails, and says why.
                 os.pread(self.fd, RECORD_SIZE, 0)
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-            flag, round_ = unpack_flag(page), unpack_round(page)
-            if ready(flag, round_):
-                return flag, round_
+            if ready(record.flag, record.round):
+                return record.flag, record.round
             left = deadline.left()
             if self._poll is not None:
                 self._poll.poll(left * 1000)
-            elif not self._futex_wait(change, left):
+            elif not self._futex_wait(record.change, left):
                 # Nothing came for a while: does the slot still exist?
                 os.pread(self.fd, RECORD_SIZE, 0)
 
