@@ -42,14 +42,6 @@ static bool is_read_elsewhere(struct exchange *exchange, struct segment *segment
     return segment->names > 1 || segment->handles > 0 || segment_in_use(exchange->arena, segment);
 }
 
-/* The process that holds the worker's post is at work in this round. */
-static void confirm_worker(struct slot *slot, const struct caller *caller)
-{
-    if (slot->worker && slot->worker_round < slot->record.round && slot->worker == caller->process &&
-        (slot->state == STATE_READY || slot->state == STATE_COMPUTING))
-        slot->worker_round = slot->record.round;
-}
-
 /*
  * A step that was judged, and the segment that the array has once it is taken. A refused call changes
  * nothing: all that can fail is done in between, and the step comes last.
@@ -117,12 +109,11 @@ static void abandon(struct exchange *exchange, const struct prepared *prepared)
 
 /* Takes the step; the caller runs the queue. */
 static void take(struct exchange *exchange, struct slot *slot, enum record_side side,
-                 const struct caller *caller, const struct prepared *prepared)
+                 const struct prepared *prepared)
 {
     const struct handshake_step *step = &prepared->step;
     bool is_change = step_is_change(slot, step);
 
-    confirm_worker(slot, caller);
     if (step->checks & CHECK_INPUT_UNREAD && prepared->segment->published) {
         prepared->segment->published = false;
         prepared->segment->synced = false;
@@ -155,7 +146,7 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
         abandon(exchange, &prepared);
         return refuse_event(exchange, slot, caller, event, result, what_is_lacking(result));
     }
-    take(exchange, slot, side, caller, &prepared);
+    take(exchange, slot, side, &prepared);
     if (step_array_identity(exchange, slot, side) != identity) {
         segment_close(exchange->arena, prepared.segment);
         run_all(exchange);
@@ -271,7 +262,7 @@ static void take_sized(struct sizing *sizing, struct slot *slot)
                      sizing->context);
         sizing->done = told_already;
     } else {
-        take(exchange, slot, side, &sizing->caller, &now);
+        take(exchange, slot, side, &now);
         slot_touch(slot, slot_file_of_side(side));
         sizing->fresh = NULL;
         slot->sizing[side]++; /* which the end takes back */
@@ -367,7 +358,7 @@ void array_resize(struct exchange *exchange, struct slot *slot, enum record_side
         return;
     }
     if (!prepared.is_fresh) {
-        take(exchange, slot, side, caller, &prepared);
+        take(exchange, slot, side, &prepared);
         run_all(exchange);
     }
     start_sizing(exchange, slot, side, prepared.is_fresh ? prepared.segment : NULL, caller, mode, size, done,

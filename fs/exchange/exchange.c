@@ -134,15 +134,7 @@ void exchange_unchain(struct exchange *exchange, struct slot *slot)
 
 /* --- owner and worker --- */
 
-/* The round that is under way, or between two rounds the next one. */
-static uint64_t first_open_round(const struct slot *slot)
-{
-    bool between = slot_state(slot) == STATE_DONE || slot_state(slot) == STATE_FAILED;
-
-    return slot->record.round + between;
-}
-
-/* Ends its rounds; one that waits for an input, or that it never began, can have another worker. */
+/* Fails the round that it had to compute; one that waits for an input can have another worker. */
 static void worker_exited(void *context, struct process_bond *bond)
 {
     struct exchange *exchange = context;
@@ -152,8 +144,7 @@ static void worker_exited(void *context, struct process_bond *bond)
     char text[128];
     int size;
 
-    slot->worker = 0;
-    slot_touch(slot, SLOT_WORKER);
+    step_clear_worker(slot);
     if (!step_is_change(slot, &step))
         return;
     size = snprintf(text, sizeof(text), "worker %d exited before it published the result of round %llu\n",
@@ -196,7 +187,7 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
         return 0;
     }
     slot->worker = pid;
-    slot->worker_round = first_open_round(slot);
+    slot->worker_once = role == ROLE_WORKER_ONCE ? step_open_round(slot) : 0;
     slot_touch(slot, SLOT_WORKER);
     return 0;
 }
@@ -311,7 +302,7 @@ int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
         step = step_judge(exchange, slot, EVENT_RESTART, 0);
         if (step_is_change(slot, &step))
             step_fail(exchange, slot, &step, &failed, restarted, sizeof(restarted) - 1);
-        slot->worker = 0;
+        step_clear_worker(slot);
     }
     segment_sweep(exchange->arena);
     run_all(exchange);

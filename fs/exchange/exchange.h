@@ -47,7 +47,11 @@ int exchange_chain(struct exchange *exchange, struct slot *slot, struct slot *so
 /* What the slot has taken stays. Does nothing if it has no source. */
 void exchange_unchain(struct exchange *exchange, struct slot *slot);
 
-enum exchange_role { ROLE_OWNER, ROLE_WORKER };
+enum exchange_role {
+    ROLE_OWNER,
+    ROLE_WORKER,      /* of this round and those to come */
+    ROLE_WORKER_ONCE, /* of one round: cleared when that ends */
+};
 
 /* pid 0 clears it. -ESRCH, -EPERM as process_bind. */
 int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_role role, pid_t pid,

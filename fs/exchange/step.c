@@ -256,8 +256,6 @@ struct handshake_step step_judge(const struct exchange *exchange, const struct s
         facts |= outcome_was_taken(exchange, slot) ? FACT_TAKEN : 0;
         break;
     case EVENT_WORKER_DIED:
-        facts |= slot->worker_round >= slot->record.round ? FACT_BOUND : 0;
-        break;
     case EVENT_RESTART:
         facts |= slot->worker ? FACT_BOUND : 0;
         break;
@@ -287,6 +285,21 @@ struct handshake_step step_judge(const struct exchange *exchange, const struct s
 bool step_is_change(const struct slot *slot, const struct handshake_step *step)
 {
     return step->next != slot_state(slot) || step->effects;
+}
+
+uint64_t step_open_round(const struct slot *slot)
+{
+    bool between = slot_state(slot) == STATE_DONE || slot_state(slot) == STATE_FAILED;
+
+    return slot->record.round + between;
+}
+
+void step_clear_worker(struct slot *slot)
+{
+    process_unbind(&slot->worker_bond);
+    slot->worker = 0;
+    slot->worker_once = 0;
+    slot_touch(slot, SLOT_WORKER);
 }
 
 void step_take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
@@ -324,6 +337,8 @@ void step_take(struct exchange *exchange, struct slot *slot, const struct handsh
     slot->record.flag = handshake_flag(step->next);
     if (step->next != STATE_FILLING)
         slot->filler = 0;
+    if (slot->worker_once && slot->worker_once < step_open_round(slot))
+        step_clear_worker(slot);
     if (before != step->next) {
         clock_gettime(CLOCK_REALTIME, &slot->entered);
         log_debug("%s: %s -> %s, round %llu", slot->name, handshake_state_name(before),

@@ -32,6 +32,10 @@ void step_fail(struct exchange *exchange, struct slot *slot, const struct handsh
 uint64_t step_outcome(const struct slot *slot);
 /* A reader has had the outcome of the round. */
 void step_outcome_read(struct exchange *exchange, struct slot *slot);
+/* The round that is under way, or between two rounds the next one. */
+uint64_t step_open_round(const struct slot *slot);
+/* The slot's rounds depend on no process any more. */
+void step_clear_worker(struct slot *slot);
 /* The record or state changed: bumps change, updates the mapped page, queues the slot. */
 void step_changed(struct exchange *exchange, struct slot *slot);
 

@@ -337,21 +337,27 @@ static int text_file_unlink(struct exchange *exchange, struct slot *slot, enum s
 
 /* --- owner and worker --- */
 
+enum { PID_TEXT_MAX = 24 };
+
+/* Behind a pid in `worker`: for one round. */
+static const char once[] = " once";
+
 static enum exchange_role role_of(enum slot_file file)
 {
     return file == SLOT_OWNER ? ROLE_OWNER : ROLE_WORKER;
 }
 
-static int pid_text(const struct slot *slot, enum slot_file file, char text[16])
+static int pid_text(const struct slot *slot, enum slot_file file, char text[PID_TEXT_MAX])
 {
     pid_t pid = file == SLOT_OWNER ? slot->owner : slot->worker;
+    const char *how_long = file == SLOT_WORKER && slot->worker_once ? once : "";
 
-    return pid ? snprintf(text, 16, "%d\n", pid) : 0;
+    return pid ? snprintf(text, PID_TEXT_MAX, "%d%s\n", pid, how_long) : 0;
 }
 
 static off_t pid_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
-    char text[16];
+    char text[PID_TEXT_MAX];
 
     (void)exchange;
     return pid_text(slot, file, text);
@@ -359,21 +365,29 @@ static off_t pid_size(struct exchange *exchange, struct slot *slot, enum slot_fi
 
 static int pid_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
 {
-    char *text = malloc(16);
+    char *text = malloc(PID_TEXT_MAX);
 
     (void)exchange;
     return keep_text(handle, text, text ? (size_t)pid_text(slot, handle->file, text) : 0);
 }
 
-/* A decimal pid or "self", with or without a newline. Returns it, 0 for self, or -EINVAL. */
-static pid_t parse_pid(const char *bytes, size_t size)
+/*
+ * A decimal pid or "self", with or without a newline, and in `worker` with or without " once" behind it, which
+ * makes *role the one of one round. Returns the pid, 0 for self, or -EINVAL.
+ */
+static pid_t parse_pid(const char *bytes, size_t size, enum exchange_role *role)
 {
+    const size_t suffix = sizeof(once) - 1;
     char text[16];
     char *end;
     long pid;
 
     while (size > 0 && (bytes[size - 1] == '\n' || bytes[size - 1] == ' '))
         size--;
+    if (*role == ROLE_WORKER && size > suffix && memcmp(bytes + size - suffix, once, suffix) == 0) {
+        *role = ROLE_WORKER_ONCE;
+        size -= suffix;
+    }
     if (size == 0 || size >= sizeof(text))
         return -EINVAL;
     memcpy(text, bytes, size);
@@ -394,12 +408,15 @@ static const char *pid_operation(const struct handle *handle)
 static int pid_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                      const char *bytes, size_t size, off_t offset)
 {
-    pid_t pid = parse_pid(bytes, size);
+    enum exchange_role role = role_of(handle->file);
+    pid_t pid = parse_pid(bytes, size, &role);
 
     (void)offset;
     if (pid < 0)
         return refuse_operation(exchange, handle->slot, caller, pid_operation(handle), -EINVAL,
-                                "neither a pid nor the word self");
+                                handle->file == SLOT_OWNER
+                                    ? "neither a pid nor the word self"
+                                    : "neither a pid nor the word self, nor one of them and the word once");
     if (pid == 0 && caller->process == 0)
         return refuse_operation(exchange, handle->slot, caller, pid_operation(handle), -ESRCH,
                                 "the client lives in a pid namespace that the daemon cannot see");
@@ -409,7 +426,7 @@ static int pid_write(struct exchange *exchange, struct handle *handle, const str
                                 "else: write self");
     if (pid == 0)
         pid = caller->process;
-    return exchange_bind(exchange, handle->slot, role_of(handle->file), pid, caller);
+    return exchange_bind(exchange, handle->slot, role, pid, caller);
 }
 
 static int pid_unlink(struct exchange *exchange, struct slot *slot, enum slot_file file,

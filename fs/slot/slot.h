@@ -120,9 +120,9 @@ struct slot {
     struct slot_array arrays[2]; /* by enum record_side */
     uint32_t task_size;          /* bytes of the texts, which are files of the arena while not empty */
     uint32_t error_size;
-    pid_t owner;           /* 0: none */
-    pid_t worker;          /* 0: none */
-    uint64_t worker_round; /* the latest round that worker is bound to */
+    pid_t owner;          /* 0: none */
+    pid_t worker;         /* 0: none */
+    uint64_t worker_once; /* the one round that worker is bound to; 0: this one and those to come */
     uint64_t refusals;
     struct slot_refusal refusal;
 

@@ -10,9 +10,10 @@ from typing import Callable
 
 import pytest
 from agent import Agent
-from slots import ANSWER, DATA, FAILED, INPUT, Slot, eventually, refused, write_once
+from slots import ANSWER, DATA, FAILED, INPUT, NONE, Slot, eventually, refused, write_once
 
 SELF = "fd = os.open(path, os.O_WRONLY); os.write(fd, b'self'); os.close(fd)"
+ONCE = SELF.replace("self", "self once")
 
 ROLES = ("owner", "worker")
 
@@ -121,15 +122,59 @@ def test_failures_in_words_for_programs(mount: Path, slot: Slot, agents: Callabl
     follower.remove()
 
 
-def test_a_worker_that_ends_well_is_no_failure(slot: Slot, agent: Agent) -> None:
+def test_a_worker_of_one_round_may_go_after_it(slot: Slot, agent: Agent) -> None:
     slot.bring("READY")
-    agent.run(SELF, path=slot / "worker")
+    agent.run(ONCE, path=slot / "worker")
+    assert (slot / "worker").read_text() == f"{agent.pid} once\n"
     slot.answer()
+    assert (slot / "worker").read_text() == ""
     agent.kill()
     slot.publish()
     assert slot.state == "READY"
     slot.answer()
     assert slot.state == "DONE" and slot.error == ""
+
+
+@pytest.mark.parametrize("round_is", ("cancelled", "failed", "dropped"))
+def test_a_worker_of_one_round_is_cleared_when_that_ends(slot: Slot, agent: Agent, round_is: str) -> None:
+    slot.bring("IDLE" if round_is == "dropped" else "READY")
+    agent.run(ONCE, path=slot / "worker")
+    if round_is == "dropped":
+        # An input that was never published leaves the round as it was, and the worker in it.
+        slot.fill()
+        slot.flag(NONE)
+        assert (slot / "worker").read_text() == f"{agent.pid} once\n"
+        slot.publish()
+    slot.flag(NONE if round_is != "failed" else FAILED)
+    assert (slot / "worker").read_text() == ""
+
+
+def test_a_worker_stays_for_rounds_to_come(slot: Slot, agent: Agent) -> None:
+    """Rounds that it never touched: nobody waits for a process that is gone."""
+    agent.run(SELF, path=slot / "worker")
+    for _ in range(2):
+        slot.publish()
+        slot.answer()
+    assert (slot / "worker").read_text() == f"{agent.pid}\n"
+    slot.publish()
+    agent.kill()
+    eventually(lambda: slot.state == "FAILED")
+    assert slot.error == f"worker {agent.pid} exited before it published the result of round 3\n"
+
+
+def test_a_worker_that_ends_between_rounds_is_no_failure(slot: Slot, agent: Agent) -> None:
+    slot.bring("READY")
+    agent.run(SELF, path=slot / "worker")
+    slot.answer()
+    agent.kill()
+    eventually(lambda: (slot / "worker").read_text() == "")
+    slot.publish()
+    assert slot.state == "READY"
+
+
+def test_an_owner_is_for_good(slot: Slot) -> None:
+    with refused(errno.EINVAL):
+        write_once(slot / "owner", b"self once")
 
 
 def test_a_worker_that_holds_files_open(slot: Slot, agent: Agent) -> None:

@@ -439,12 +439,13 @@ def test_a_slot_that_is_removed_ends_the_wait_for_its_input(producer: Slot, job:
 
 def test_a_worker_that_leaves_before_there_is_an_input(producer: Slot, worker: Slot, job: Path) -> None:
     worker.bind()
-    assert (job / "worker").read_text() == f"{os.getpid()}\n"
+    assert (job / "worker").read_text() == f"{os.getpid()} once\n"
     worker.unbind()
     assert (job / "worker").read_text() == ""
     begin(producer, worker)
-    assert (job / "worker").read_text() == f"{os.getpid()}\n"
+    assert (job / "worker").read_text() == f"{os.getpid()} once\n"
     worker.publish(1)
+    assert (job / "worker").read_text() == ""
 
 
 def test_bool_travels_both_ways(producer: Slot, worker: Slot) -> None:

@@ -92,10 +92,10 @@ class Handles:
         """Opens a file of the slot; a removed slot is ENOENT even if there is a new one of the same name."""
         return with_room(lambda: os.open(name, flags | os.O_CLOEXEC, dir_fd=self.directory))
 
-    def bind_worker(self) -> None:
+    def bind_worker(self, who: bytes = b"self") -> None:
         """Names this process as the one that computes: should it die, the round fails and nobody waits for it."""
         self.open_worker()
-        os.pwrite(self.worker, b"self", 0)
+        os.pwrite(self.worker, who, 0)
 
     def open_worker(self) -> None:
         """Opens `worker`, for bind_worker(). Idempotent."""
@@ -285,13 +285,13 @@ class Slot:
         """
         try:
             try:
-                self._handles.bind_worker()
+                self._handles.bind_worker(b"self once")
             except OSError as error:
                 if error.errno not in GONE or not self._inherited:
                     raise
                 # There may be a new slot of the same name.
                 self._handles = Handles(self.path)
-                self._handles.bind_worker()
+                self._handles.bind_worker(b"self once")
         except OSError as error:
             raise refused(error, "become the worker", self.path) from error
         self._inherited = False
