@@ -21,8 +21,8 @@ _register, _unregister = atexit.register, atexit.unregister
 
 def watch() -> None:
     """From now on a script's functions are told from those of modules. Called once, before the first run."""
-    atexit.register = _register_in_run  # type: ignore[assignment]
-    atexit.unregister = _unregister_in_run
+    setattr(atexit, "register", _register_in_run)
+    setattr(atexit, "unregister", _unregister_in_run)
 
 
 def finish(round_: int) -> None:

@@ -75,4 +75,4 @@ def _trackers() -> set[int]:
     """Python's own helpers, which run no code of a script and would be missed: they remove shared memory."""
     trackers = (getattr(module, "_resource_tracker", None) for name, module in list(sys.modules.items())
                 if name.endswith("resource_tracker"))
-    return {tracker._pid for tracker in trackers if getattr(tracker, "_pid", None)}
+    return {pid for tracker in trackers if (pid := getattr(tracker, "_pid", None))}

@@ -24,7 +24,7 @@ from pyrmap import ending, leftovers, process, run, threads
 from pyrmap.errors import death_text, failure_text, refused
 from pyrmap.imports import Imports, now_ns
 from pyrmap.layout import RECORD_FLAG_INPUT
-from pyrmap.restoring import Start, seed
+from pyrmap.restoring import Start
 from pyrmap.scripts import Scripts
 from pyrmap.slot import ROUND_VARIABLE, SLOT_VARIABLE, Handles, Slot, flush_output
 from pyrmap.texts import ERROR_MAX, TASK_MAX, encode, shorten
@@ -212,7 +212,7 @@ class Loop:
         os.ftruncate(self.trace, 0)
         flush_output()
         # Every child would draw the same numbers.
-        seed()
+        self.start.generators.seed()
         parent = os.getpid()
         ended, told = os.pipe()
         pid = os.fork()

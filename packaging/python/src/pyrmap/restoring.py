@@ -2,16 +2,23 @@
 """What a run may change of its process, and how the next one finds it as it was at the start."""
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import signal
 import sys
 import warnings
+from _random import Random
+# signal's own makes an enumeration of each answer: it takes twenty times as long.
+from _signal import getsignal
 from typing import Any
 
 import numpy as np
 
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
+# numpy.random's own generator: 624 words and a position.
+_MT19937_SIZE = 625 * 4
 
 
 class Start:
@@ -20,17 +27,22 @@ class Start:
     def __init__(self) -> None:
         self.argv = list(sys.argv)
         self.path = list(sys.path)
-        self.environment = dict(os.environ)
+        self.environment = dict(_variables())
         self.directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.handlers = [(number, signal.getsignal(number)) for number in _SIGNALS]
+        self.handlers = [(number, getsignal(number)) for number in _SIGNALS]
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.filters = list(warnings.filters)
-        self.errors: dict[str, Any] = {**np.geterr(), "call": np.geterrcall()}
+        self.errors: dict[str, Any] = dict(np.geterr())
+        self.on_error = np.geterrcall()
         self.main = sys.modules["__main__"]
         self.streams = (sys.stdin, sys.stdout, sys.stderr)
+        self.generators = Generators()
 
     def restore(self, kept: tuple[str, ...] = ()) -> None:
-        """Brings all of it back, and seeds the generators afresh. kept: names of the environment that stay as they are."""
+        """Brings all of it back, and seeds the generators afresh. kept: names of the environment that stay as they are.
+
+        It stands between two runs, so it only looks where nothing has changed.
+        """
         sys.argv[:] = self.argv
         if sys.path != self.path:
             sys.path[:] = self.path
@@ -39,31 +51,65 @@ class Start:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self.handlers:
             # None: not installed by Python, which cannot bring it back.
-            if handler is not None and signal.getsignal(number) is not handler:
+            if handler is not None and getsignal(number) is not handler:
                 signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         if warnings.filters != self.filters:
             warnings.filters[:] = self.filters  # type: ignore[index]
         # What has warned once warns again, as in a new process.
         warnings._filters_mutated()  # type: ignore[attr-defined]
-        np.seterr(**{kind: how for kind, how in self.errors.items() if kind != "call"})
-        np.seterrcall(self.errors["call"])
+        np.seterr(**self.errors)
+        np.seterrcall(self.on_error)
         sys.modules["__main__"] = self.main
         sys.stdin, sys.stdout, sys.stderr = self.streams
-        seed()
+        self.generators.renew()
 
     def _restore_environment(self, kept: tuple[str, ...]) -> None:
-        now = dict(os.environ)
+        now = _variables()
+        for name in map(os.fsencode, kept):
+            if name in now:
+                self.environment[name] = now[name]
         if now == self.environment:
             return
-        for name in now.keys() - self.environment.keys() - set(kept):
-            del os.environ[name]
+        for name in now.keys() - self.environment.keys():
+            del os.environb[name]
         for name, value in self.environment.items():
-            if now.get(name) != value and name not in kept:
-                os.environ[name] = value
+            if now.get(name) != value:
+                os.environb[name] = value
 
 
-def seed() -> None:
-    """Seeds the generators of random and numpy.random, as a new process does."""
-    random.seed()
-    np.random.seed()
+def _variables() -> dict[bytes, bytes]:
+    # A copy would decode each of them.
+    return os.environ._data  # type: ignore[attr-defined, no-any-return]
+
+
+class Generators:
+    """Those of random and numpy.random, seeded as in a new process when this is made."""
+
+    def __init__(self) -> None:
+        self._states: tuple[object, ...] = ()
+        self.seed()
+
+    def seed(self) -> None:
+        """Seeds both afresh."""
+        random.seed()
+        try:
+            np.random.seed()
+        except TypeError:
+            # A run has put a bit generator of another kind there, which cannot be seeded.
+            np.random.set_bit_generator(np.random.MT19937())
+        self._states = _states()
+
+    def renew(self) -> None:
+        """Seeds both afresh if either was used: seeding takes longer than a small run."""
+        if _states() != self._states:
+            self.seed()
+
+
+def _states() -> tuple[object, ...]:
+    """What changes when a number is drawn. Asked for in the ordinary way the states take as long as seeding."""
+    python = random._inst  # type: ignore[attr-defined]
+    # All that the object has in memory beyond its header.
+    state = ctypes.string_at(id(python) + object.__basicsize__, Random.__basicsize__ - object.__basicsize__)
+    generator = np.random.mtrand._rand._bit_generator  # type: ignore[attr-defined]
+    return (state, python.gauss_next, generator, ctypes.string_at(generator.ctypes.state_address, _MT19937_SIZE))
