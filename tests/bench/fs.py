@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from daemon import BUILD, PAGE_CACHE, PASSTHROUGH, Daemon, private_mounts  # noqa: E402
 from table import machine, size_name, table  # noqa: E402
+from warm import exchanges  # noqa: E402
 
 PROGRAMS = Path(BUILD).resolve() / "tests" / "bench"
 LIMIT = 300
@@ -152,6 +153,17 @@ def write_table(root: bool) -> None:
            for name, row in rows.items()))
 
 
+def warm_table(root: bool) -> None:
+    rows = []
+    for data_path in (PASSTHROUGH, PAGE_CACHE) if root else (PAGE_CACHE,):
+        for isolation in ("session", "process"):
+            with slot(data_path, "64M") as path:
+                loop, paused, count = exchanges(path, isolation, lambda: sum(requests(path.parent).values()))
+            rows.append([f"{data_path}, isolation {isolation}", f"{loop * 1e6:.0f}", f"{paused * 1e6:.0f}", f"{count:.1f}"])
+    table("10 doubles from Python to python3 -m pyrmap.worker and back: microseconds, requests per exchange",
+          ["how", "in a loop", "now and then", "requests"], rows)
+
+
 def main() -> None:
     private_mounts()
     root = os.geteuid() == 0
@@ -166,6 +178,7 @@ def main() -> None:
         memory_table(size, root)
     write_table(root)
     handshake_table(root)
+    warm_table(root)
 
 
 if __name__ == "__main__":

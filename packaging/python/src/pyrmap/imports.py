@@ -27,10 +27,11 @@ class _Module(NamedTuple):
 
 
 class Imports:
-    """The user's modules in this process: not the interpreter's, not those of site-packages, not this package's."""
+    """The user's modules among those that are imported from now on: not the interpreter's, not those of site-packages, not this
+    package's."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._known = set(sys.modules)
         self._own: dict[str, _Module] = {}
         paths = sysconfig.get_paths()
         self._others = {os.path.realpath(path) + os.sep for path in

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from typing import Collection
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -24,11 +25,11 @@ def die_with_parent(parent: int) -> None:
         os._exit(0)
 
 
-def end() -> None:
-    """Kills all children, and theirs, who become children of this process as their parents end."""
+def end(spared: Collection[int] = ()) -> None:
+    """Kills all children, and theirs, who become children of this process as their parents end. spared: not these."""
     while _has_children():
-        spared = _trackers()
-        left = [pid for pid in _children() if pid not in spared]
+        trackers = _trackers()
+        left = [pid for pid in _children() if pid not in trackers and pid not in spared]
         if not left:
             return
         for pid in left:

@@ -8,6 +8,7 @@ place in `worker`, and the round is still there to be taken.
 """
 from __future__ import annotations
 
+import atexit
 import errno
 import faulthandler
 import gc
@@ -44,6 +45,8 @@ _REAP_SECONDS = 0.05
 
 # What a child says when its run is over.
 _ENDED, _UNENDED = b"e", b"u"
+# And that no code of the script is left to run.
+_CLEAN = b"c"
 
 
 class Command(NamedTuple):
@@ -81,6 +84,8 @@ class Loop:
         self.task = command.task
         self.unended: Optional[int] = None
         self.child: Optional[_Child] = None
+        self.clean = False
+        self.ending: list[_Child] = []
         self.has_run = False
         self.trace = -1
         self.scripts = Scripts()
@@ -150,15 +155,25 @@ class Loop:
             isolation = task.isolation or isolation
         except Exception as error:
             order = order._replace(failure=failure_text(error, self.handles.path))
-        # Nothing of an earlier run may see this one.
-        if self.child is not None:
-            signal.pidfd_send_signal(self.child.pidfd, signal.SIGKILL)
-            self._reap(0)
-        leftovers.end()
+        self._end_leftovers()
         if self.imports.stale(directory) or isolation == "process" and self.has_run:
             self._begin_again()
         ended = self._fork(order) if isolation == "process" else self._run_here(order)
         self.unended = None if ended else round_
+
+    def _end_leftovers(self) -> None:
+        """Nothing of an earlier run may see the next one."""
+        clean = self.child is not None and self.clean
+        if self.child is not None and clean:
+            # It is on its way out, and runs no code of a script any more.
+            self.ending.append(self.child)
+            self.child = None
+        elif self.child is not None:
+            signal.pidfd_send_signal(self.child.pidfd, signal.SIGKILL)
+            self._reap(0)
+        self.ending = [child for child in self.ending if not _has_ended(child, os.WNOHANG)]
+        if not clean:
+            leftovers.end({child.pid for child in self.ending})
 
     def _read_task(self) -> run.Task:
         """The task as `task` says it now. ValueError, TypeError, OSError."""
@@ -191,9 +206,9 @@ class Loop:
             self.imports.note(self.begun)
         if text.startswith("KeyboardInterrupt"):
             raise KeyboardInterrupt
-        return self._has_ended(round_)
+        return self._ended_by_us(round_)
 
-    def _has_ended(self, round_: int) -> bool:
+    def _ended_by_us(self, round_: int) -> bool:
         return Slot.last_ended.get(self.handles.path) == round_
 
     def _begin_again(self) -> NoReturn:
@@ -224,7 +239,9 @@ class Loop:
         poll.register(ended, select.POLLIN)
         poll.register(self.child.pidfd, select.POLLIN)
         if dict(poll.poll()).get(ended, 0) & select.POLLIN:
-            return os.read(ended, 1) == _ENDED
+            said = os.read(ended, 2)
+            self.clean = _CLEAN in said
+            return _ENDED in said
         self._tell_death(order)
         return True
 
@@ -237,17 +254,19 @@ class Loop:
             os.lseek(self.trace, 0, os.SEEK_SET)
             faulthandler.enable(self.trace)
             threads.begin(round_)
+            callbacks = atexit._ncallbacks()
 
             def finish() -> None:
                 ending.finish(round_)
                 run.finish()
 
             text = run.run(order, self.handles, run.Hooks(finish=finish, bind=Slot.owned), self.scripts)
-            os.write(told, _ENDED if self._has_ended(round_) else _UNENDED)
-            if run.goes_on():
+            clean = not run.goes_on() and atexit._ncallbacks() <= callbacks
+            os.write(told, (_ENDED if self._ended_by_us(round_) else _UNENDED) + (_CLEAN if clean else b""))
+            if not clean:
                 # What is left to do should not compete with the next run.
                 os.nice(19)
-            finish()
+                finish()
             status = 1 if text else 0
         except BaseException:
             traceback.print_exc()
@@ -273,12 +292,20 @@ class Loop:
     def _reap(self, options: int) -> int:
         """Waits for the child's end, as waitpid(2) does. Its status."""
         assert self.child is not None
-        pid, status = os.waitpid(self.child.pid, options)
-        if pid:
-            os.close(self.child.pidfd)
-            os.close(self.child.ended)
+        status = _has_ended(self.child, options)
+        if status:
             self.child = None
-        return status
+        return status[0] if status else 0
+
+
+def _has_ended(child: _Child, options: int) -> Optional[tuple[int]]:
+    """Its status as from waitpid(2), and its descriptors are closed then; None if it has not."""
+    pid, status = os.waitpid(child.pid, options)
+    if not pid:
+        return None
+    os.close(child.pidfd)
+    os.close(child.ended)
+    return (status,)
 
 
 def _preload(module: str) -> None:
