@@ -280,14 +280,14 @@ static const char *line_apply(struct record *record, char *line, uint32_t *seen)
     return key_apply(record, key, trim(value)) ? "the key has no such value" : NULL;
 }
 
-/* Quotes what fits of the line; it goes into a log, so it must not bring control characters along. */
+/* Quotes what fits of the line. It goes into logs and UTF-8 texts, so that only printable ASCII stays in it. */
 static void quote(char why[RECORD_TEXT_WHY_MAX], unsigned number, const char *line, size_t length,
                   const char *reason)
 {
     snprintf(why, RECORD_TEXT_WHY_MAX, "line %u, '%.*s': %s", number, (int)(length < 48 ? length : 48), line,
              reason);
     for (; *why; why++) {
-        if ((unsigned char)*why < ' ' || *why == '\x7f')
+        if (*why < ' ' || *why > '~')
             *why = '?';
     }
 }

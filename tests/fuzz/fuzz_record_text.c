@@ -33,7 +33,7 @@ static void merge(struct record *current, const char *text, size_t length)
     if (record_text_merge(current, text, length, &proposed, &touched, why) != 0) {
         INVARIANT(why[0] && memchr(why, '\0', sizeof(why)));
         for (const char *c = why; *c; c++)
-            INVARIANT((unsigned char)*c >= ' ');
+            INVARIANT(*c >= ' ' && *c <= '~');
         INVARIANT(memcmp(&proposed, current, sizeof(proposed)) == 0);
         return;
     }

@@ -33,6 +33,7 @@ START_TEST(test_text_says_why)
         {"# a\n\nflag=0\nflag=0", "line 4, 'flag=0': the key is given twice"},
         {"dtype=int16", "line 1, 'dtype=int16': the key has no such value"},
         {"dtype=\x1b[2J", "line 1, 'dtype=?[2J': the key has no such value"},
+        {"\xff=\xc3\xa4", "line 1, '?=?\?': metadata.txt has no such key"},
         {"input_shape=2x3\ninput_length=5\ndtype=float64\ninput_logical=yes",
          "the lines together are no record: see dtype, lengths, shapes, order"},
     };
