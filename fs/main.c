@@ -33,6 +33,7 @@
  * exchange/    whose turn it is, and pipelines
  *   exchange       slots: how they come, change hands and go
  *   publish        judges writes of the record and of error
+ *   put            publishes an array that comes along with the record
  *   array          opens, sizes and moves data.bin and result.bin
  *   run            retries what a step made possible
  *   chain          links between slots, and what goes along them

@@ -123,9 +123,10 @@ static bool all_ready(struct exchange *exchange, const struct slot *slot, enum r
     return ready;
 }
 
-bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side)
+bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                           uint64_t number)
 {
-    return all_ready(exchange, slot, side, slot->arrays[side].number);
+    return all_ready(exchange, slot, side, number);
 }
 
 bool chain_failure_taken(struct exchange *exchange, const struct slot *slot)
@@ -167,7 +168,7 @@ static bool can_take(struct exchange *exchange, const struct slot *slot, const s
     if (step->verdict != VERDICT_PROCEED)
         return false;
     return !(step->checks & CHECK_INPUT_FOLLOWERS) || slot->ready_stamp == exchange->ready_stamp ||
-           chain_followers_ready(exchange, slot, RECORD_SIDE_INPUT);
+           chain_followers_ready(exchange, slot, RECORD_SIDE_INPUT, slot->arrays[RECORD_SIDE_INPUT].number);
 }
 
 /* The source tries again what this slot has failed with. */

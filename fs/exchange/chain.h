@@ -24,7 +24,8 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
 void chain_unlink(struct exchange *exchange, struct slot *slot);
 
 /* Whether every follower of this array could take a new one now: else its publisher waits. */
-bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side);
+bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                           uint64_t number);
 /* Whether every follower of the result has the last round's failure: else the next input has to wait. */
 bool chain_failure_taken(struct exchange *exchange, const struct slot *slot);
 /* Which follower made one of these two false. */

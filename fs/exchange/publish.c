@@ -14,8 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether somebody could still change the array under those who read it. */
-static bool still_written(struct exchange *exchange, const struct slot *slot, enum record_side side)
+bool publish_is_written(struct exchange *exchange, const struct slot *slot, enum record_side side)
 {
     struct segment *segment = slot->segments[side];
 
@@ -26,12 +25,12 @@ static bool still_written(struct exchange *exchange, const struct slot *slot, en
     return exchange->data_path == DATA_PATH_PASSTHROUGH && segment_has_writers(exchange->arena, segment);
 }
 
-static void explain_misfit(const struct record *record, enum record_side side, uint64_t size, char *reason,
-                           size_t capacity)
+void publish_explain_misfit(const struct record *record, enum record_side side, uint64_t size,
+                            char reason[SLOT_REASON_MAX])
 {
     struct record_half half = record_half(record, side);
 
-    snprintf(reason, capacity, "%s has %llu bytes, the record says %lld x %s",
+    snprintf(reason, SLOT_REASON_MAX, "%s has %llu bytes, the record says %lld x %s",
              slot_file_name(slot_file_of_side(side)), (unsigned long long)size, (long long)half.length,
              record_dtype_name(half.dtype));
 }
@@ -96,6 +95,19 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
     return WAIT_FOR_WORK;
 }
 
+int publish_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                            uint64_t number, uint32_t checks)
+{
+    char reason[SLOT_REASON_MAX];
+
+    if ((!(checks & CHECK_FAILURE_TAKEN) || chain_failure_taken(exchange, slot)) &&
+        (!(checks & (CHECK_INPUT_FOLLOWERS | CHECK_RESULT_FOLLOWERS)) ||
+         chain_followers_ready(exchange, slot, side, number)))
+        return 0;
+    chain_explain_wait(exchange, reason);
+    return wait_because(exchange, WAIT_FOR_PEER, reason);
+}
+
 /*
  * The checks of a step that publishes one side, in their order; candidate's side is made final. Returns 0,
  * WAIT_FOR_PEER, WAIT_FOR_WORK or a refusal.
@@ -115,13 +127,13 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
      */
     if (slot->sizing[side] > 0)
         return wait_because(exchange, WAIT_FOR_WORK, "its pages are being reserved");
-    if (released && still_written(exchange, slot, side))
+    if (released && publish_is_written(exchange, slot, side))
         return refuse_event(exchange, slot, caller, event, -EBUSY, handshake_check_reason(released));
     result = step_array_stat(exchange, slot, side, &size, &allocated);
     if (result < 0)
         return result;
     if (record_fit(candidate, side, size) < 0) {
-        explain_misfit(candidate, side, size, reason, sizeof(reason));
+        publish_explain_misfit(candidate, side, size, reason);
         return refuse_event(exchange, slot, caller, event, -EINVAL, reason);
     }
     if (slot->segments[side]) {
@@ -136,13 +148,9 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
                             "the data could not be made safe in the arena");
     if (result == WAIT_FOR_WORK)
         return wait_because(exchange, result, "the data is being made safe in the arena");
-    if ((checks & CHECK_FAILURE_TAKEN && !chain_failure_taken(exchange, slot)) ||
-        (checks & (CHECK_INPUT_FOLLOWERS | CHECK_RESULT_FOLLOWERS) &&
-         !chain_followers_ready(exchange, slot, side))) {
-        chain_explain_wait(exchange, reason);
-        return wait_because(exchange, WAIT_FOR_PEER, reason);
-    }
-    slot->last_size[side] = exchange->last_size[side] = size;
+    result = publish_followers_ready(exchange, slot, side, slot->arrays[side].number, checks);
+    if (result == 0)
+        slot->last_size[side] = exchange->last_size[side] = size;
     return result;
 }
 

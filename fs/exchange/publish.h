@@ -17,6 +17,20 @@ int publish_record(struct exchange *exchange, struct slot *slot, const struct ca
 /* The first text written into `error`. */
 int publish_failure(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                     const char *text, size_t size);
+/* What is checked before anything is published, however it comes. */
+
+/* Whether somebody could still change the array under those who read it. */
+bool publish_is_written(struct exchange *exchange, const struct slot *slot, enum record_side side);
+/* Why the record does not fit an array of that size. */
+void publish_explain_misfit(const struct record *record, enum record_side side, uint64_t size,
+                            char reason[SLOT_REASON_MAX]);
+/*
+ * 0, or WAIT_FOR_PEER if a follower is not ready for the array of that number; checks as the handshake asks for
+ * them.
+ */
+int publish_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                            uint64_t number, uint32_t checks);
+
 /* The text in `task` changed. */
 void publish_task(struct exchange *exchange, struct slot *slot);
 

@@ -12,6 +12,7 @@
  *     run       works off the queue: lets everything happen that can
  *     array     opens, sizes and moves data.bin and result.bin
  *     publish   judges writes of the record and of `error`
+ *     put       publishes an array that comes along with the record
  *     exchange  slots: how they come, change hands and go
  */
 #ifndef PYRMAPFS_SHARED_H

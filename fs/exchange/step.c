@@ -265,6 +265,8 @@ struct handshake_step step_judge(const struct exchange *exchange, const struct s
     case EVENT_FLAG_RESULT:
     case EVENT_FLAG_FAILED:
     case EVENT_FLAG_NONE:
+    case EVENT_PUT_INPUT:
+    case EVENT_PUT_RESULT:
     case EVENT_EDIT_INPUT:
     case EVENT_EDIT_RESULT:
     case EVENT_UNLINK:

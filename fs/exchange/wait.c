@@ -109,7 +109,8 @@ bool wait_has_step(const struct slot *slot)
     const struct wait *wait;
 
     LIST_FOREACH (wait, &slot->waiters, link) {
-        if (wait->event == EVENT_FLAG_INPUT || wait->event == EVENT_FLAG_RESULT)
+        if (wait->event == EVENT_FLAG_INPUT || wait->event == EVENT_FLAG_RESULT ||
+            wait->event == EVENT_PUT_INPUT || wait->event == EVENT_PUT_RESULT)
             return true;
     }
     return false;

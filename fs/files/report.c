@@ -79,6 +79,8 @@ static enum slot_file file_of_event(enum handshake_event event)
     case EVENT_FLAG_RESULT:
     case EVENT_FLAG_FAILED:
     case EVENT_FLAG_NONE:
+    case EVENT_PUT_INPUT:
+    case EVENT_PUT_RESULT:
     case EVENT_EDIT_INPUT:
     case EVENT_EDIT_RESULT:
     case EVENT_UNLINK:

@@ -4,6 +4,7 @@
 #include "exchange/account.h"
 #include "exchange/chain.h"
 #include "exchange/publish.h"
+#include "exchange/put.h"
 #include "exchange/refuse.h"
 #include "exchange/step.h"
 #include "exchange/wait.h"
@@ -79,11 +80,14 @@ static int record_refused(struct exchange *exchange, struct slot *slot, const st
 static int record_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                         const char *bytes, size_t size, off_t offset)
 {
+    size_t array = record_array_size(size, (uint64_t)offset);
     struct record proposed;
     uint32_t touched;
 
-    if (record_merge(&handle->slot->record, bytes, size, (uint64_t)offset, &proposed, &touched) < 0)
+    if (record_merge(&handle->slot->record, bytes, size - array, (uint64_t)offset, &proposed, &touched) < 0)
         return record_refused(exchange, handle->slot, caller);
+    if (array)
+        return put_array(exchange, handle->slot, caller, &proposed, bytes + RECORD_SIZE, array, &handle->put);
     return publish_record(exchange, handle->slot, caller, &proposed, touched);
 }
 
@@ -522,6 +526,7 @@ void slot_files_close(struct exchange *exchange, struct handle *handle)
 enum handshake_event slot_files_write_event(const struct handle *handle, const char *bytes, size_t size,
                                             off_t offset)
 {
+    size_t array = handle->file == SLOT_METADATA_BIN ? record_array_size(size, (uint64_t)offset) : 0;
     struct record proposed = handle->slot->record;
     char why[RECORD_TEXT_WHY_MAX];
     uint32_t touched;
@@ -530,6 +535,9 @@ enum handshake_event slot_files_write_event(const struct handle *handle, const c
     if (handle->file == SLOT_METADATA_TXT)
         result = record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched, why);
     else
-        result = record_merge(&handle->slot->record, bytes, size, (uint64_t)offset, &proposed, &touched);
+        result =
+            record_merge(&handle->slot->record, bytes, size - array, (uint64_t)offset, &proposed, &touched);
+    if (array)
+        return put_event(proposed.flag);
     return result == 0 && proposed.flag == RECORD_FLAG_INPUT ? EVENT_FLAG_INPUT : EVENT_FLAG_RESULT;
 }

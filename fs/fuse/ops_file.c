@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "exchange/account.h"
 #include "exchange/array.h"
+#include "exchange/put.h"
 #include "exchange/refuse.h"
 #include "exchange/step.h"
 #include "exchange/wait.h"
@@ -399,19 +400,31 @@ static void reply_write(fuse_req_t request, int result, size_t size)
         fuse_reply_write(request, size);
 }
 
+/* What a write has done so far is in the handle only while it is judged: others may come through it. */
+static void keep_put(struct parked *parked)
+{
+    parked->put = parked->handle->put;
+    parked->handle->put = NULL;
+}
+
 static int retry_write(struct wait *wait)
 {
     struct parked *parked = container_of(wait, struct parked, wait);
     const struct slot_files_row *row = slot_files_row(parked->handle->file);
+    int result;
 
-    return row->write(parked->ops->exchange, parked->handle, &parked->caller, parked->bytes, parked->size,
-                      parked->offset);
+    parked->handle->put = parked->put;
+    result = row->write(parked->ops->exchange, parked->handle, &parked->caller, parked->bytes, parked->size,
+                        parked->offset);
+    keep_put(parked);
+    return result;
 }
 
 static void end_write(struct wait *wait, int result)
 {
     struct parked *parked = container_of(wait, struct parked, wait);
 
+    put_drop(&parked->put);
     reply_write(parked->request, result, parked->size);
     request_let_go(parked->ops, &parked->caller, parked->size);
     free(parked);
@@ -452,8 +465,11 @@ static void park_write(struct request_ops *ops, fuse_req_t request, const struct
     struct handle *handle = request_handle(fi);
     struct parked *parked = copy_write(ops, request, fi, bytes, size, offset);
 
-    if (!parked)
+    if (!parked) {
+        put_drop(&handle->put);
         return;
+    }
+    keep_put(parked);
     parked->wait.event = slot_files_write_event(handle, bytes, size, offset);
     parked->wait.retry = retry_write;
     parked->wait.end = end_write;

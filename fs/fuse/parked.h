@@ -17,7 +17,8 @@ struct parked {
     fuse_ino_t nodeid;
     struct fuse_file_info fi;
     struct handle *handle;
-    size_t size; /* of bytes, in a write */
+    struct put *put; /* what a write has done so far: see put.h */
+    size_t size;     /* of bytes, in a write */
     off_t offset;
     struct deadline patience; /* the kernel's: see request_ops */
     void (*end)(struct wait *wait, int result);

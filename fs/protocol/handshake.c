@@ -6,37 +6,42 @@
 
 /* Names that keep the table below as wide as a page. */
 enum answer {
-    OK,         /* proceed, same state */
-    WAIT,       /* park */
-    WAIT_IF,    /* park, unless the caller is the one that fills */
-    BUSY,       /* not your turn */
-    PROTO,      /* no such transition */
-    FAILED_EIO, /* the round failed */
-    SOLE,       /* proceed, unless another process writes the result: then not your turn */
-    FILL,       /* -> FILLING, the round goes on */
-    FILL_ON,    /* stay FILLING, if nobody reads what was moved here */
-    REFILL,     /* -> FILLING, next round */
-    PUBLISH,    /* -> READY, if data.bin was let go and the record fits it; not if a source feeds the slot */
-    RETRY,      /* -> READY with the same input, if the round had one */
-    COMPUTE,    /* -> COMPUTING */
-    FINISH,     /* -> DONE, if the record fits result.bin and that was let go */
-    FINISH_0,   /* the same with an empty result, else no such transition */
-    FAIL,       /* -> FAILED */
-    DIE,        /* -> FAILED, if the round is the worker's */
-    DROP,       /* -> IDLE, data dropped, the round number stays */
-    CANCEL,     /* -> IDLE, round over */
-    MOVED,      /* -> IDLE, its result has gone elsewhere */
-    RECEIVE,    /* -> FILLING with somebody's result as input, the round goes on */
-    RECEIVE_ON, /* the same in the next round */
-    HELD,       /* not a slot that could be chained now */
-    OWED,       /* what the last round failed with, if it did, else park */
-    GIVEN,      /* proceed if the round had an input, else its failure */
-    TAKE,       /* -> READY with the source's array, the round goes on; -> FAILED if it may not be read */
-    TAKE_ON,    /* the same in the next round, if the outcome of this one was taken, else park */
-    INHERIT,    /* -> FAILED as the source did, the round goes on */
-    INHERIT_ON, /* the same in the next round, if the outcome of this one was taken, else park */
-    RECALL,     /* -> IDLE, if the failure is the source's: it has another try */
-    READ,       /* same state, the outcome was taken */
+    OK,          /* proceed, same state */
+    WAIT,        /* park */
+    WAIT_IF,     /* park, unless the caller is the one that fills */
+    BUSY,        /* not your turn */
+    PROTO,       /* no such transition */
+    FAILED_EIO,  /* the round failed */
+    SOLE,        /* proceed, unless another process writes the result: then not your turn */
+    FILL,        /* -> FILLING, the round goes on */
+    FILL_ON,     /* stay FILLING, if nobody reads what was moved here */
+    REFILL,      /* -> FILLING, next round */
+    PUBLISH,     /* -> READY, if data.bin was let go and the record fits it; not if a source feeds the slot */
+    RETRY,       /* -> READY with the same input, if the round had one */
+    COMPUTE,     /* -> COMPUTING */
+    FINISH,      /* -> DONE, if the record fits result.bin and that was let go */
+    FINISH_0,    /* the same with an empty result, else no such transition */
+    PUT,         /* -> READY with the array at hand, as PUBLISH */
+    PUT_OVER,    /* the same in place of what was written */
+    PUT_ON,      /* the same in the next round */
+    ANSWER,      /* -> DONE with the array at hand, as FINISH */
+    ANSWER_OVER, /* the same in place of what was written */
+    FAIL,        /* -> FAILED */
+    DIE,         /* -> FAILED, if the round is the worker's */
+    DROP,        /* -> IDLE, data dropped, the round number stays */
+    CANCEL,      /* -> IDLE, round over */
+    MOVED,       /* -> IDLE, its result has gone elsewhere */
+    RECEIVE,     /* -> FILLING with somebody's result as input, the round goes on */
+    RECEIVE_ON,  /* the same in the next round */
+    HELD,        /* not a slot that could be chained now */
+    OWED,        /* what the last round failed with, if it did, else park */
+    GIVEN,       /* proceed if the round had an input, else its failure */
+    TAKE,        /* -> READY with the source's array, the round goes on; -> FAILED if it may not be read */
+    TAKE_ON,     /* the same in the next round, if the outcome of this one was taken, else park */
+    INHERIT,     /* -> FAILED as the source did, the round goes on */
+    INHERIT_ON,  /* the same in the next round, if the outcome of this one was taken, else park */
+    RECALL,      /* -> IDLE, if the failure is the source's: it has another try */
+    READ,        /* same state, the outcome was taken */
 };
 
 /* clang-format off */
@@ -50,6 +55,8 @@ static const unsigned char table[HANDSHAKE_EVENTS][HANDSHAKE_STATES] = {
     [EVENT_FLAG_RESULT]       = { PROTO,   PROTO,      FINISH_0, FINISH,    OK,         PROTO },
     [EVENT_FLAG_FAILED]       = { PROTO,   PROTO,      FAIL,     FAIL,      PROTO,      OK },
     [EVENT_FLAG_NONE]         = { OK,      DROP,       CANCEL,   BUSY,      CANCEL,     CANCEL },
+    [EVENT_PUT_INPUT]         = { PUT,     PUT_OVER,   BUSY,     BUSY,      PUT_ON,     PUT_ON },
+    [EVENT_PUT_RESULT]        = { BUSY,    BUSY,       ANSWER,   ANSWER_OVER, BUSY,     BUSY },
     [EVENT_EDIT_INPUT]        = { OK,      OK,         BUSY,     BUSY,      BUSY,       BUSY },
     [EVENT_EDIT_RESULT]       = { BUSY,    BUSY,       OK,       OK,        BUSY,       BUSY },
     [EVENT_RESIZE_INPUT]      = { FILL,    FILL_ON,    BUSY,     BUSY,      REFILL,     REFILL },
@@ -82,6 +89,7 @@ static const struct {
     {EVENT_OPEN_INPUT_WRITE, FACT_FED, EBUSY, fed},
     {EVENT_RESIZE_INPUT, FACT_FED, EBUSY, fed},
     {EVENT_GIVE_INPUT, FACT_FED, EBUSY, fed},
+    {EVENT_PUT_INPUT, FACT_FED, EBUSY, fed},
     {EVENT_OPEN_INPUT_WRITE, FACT_SHARED, EBUSY, "a chained slot has the same pages"},
     {EVENT_RESIZE_INPUT, FACT_SHARED, EBUSY, "a chained slot has the same pages"},
     {EVENT_OPEN_RESULT_WRITE, FACT_SHARED, EBUSY, "a chained slot has the same pages"},
@@ -139,6 +147,8 @@ static struct handshake_step park_untaken(enum handshake_state state)
 
 struct handshake_step handshake_judge(enum handshake_state state, enum handshake_event event, uint32_t facts)
 {
+    const uint32_t input_checks =
+        CHECK_INPUT_RELEASED | CHECK_INPUT_FITS | CHECK_FAILURE_TAKEN | CHECK_INPUT_FOLLOWERS;
     const uint32_t result_checks = CHECK_RESULT_RELEASED | CHECK_RESULT_FITS | CHECK_RESULT_FOLLOWERS;
     const char *busy = states[state].busy;
 
@@ -170,9 +180,7 @@ struct handshake_step handshake_judge(enum handshake_state state, enum handshake
     case PUBLISH:
         if (facts & FACT_FED)
             return refuse(state, EBUSY, fed);
-        return proceed(STATE_READY,
-                       CHECK_INPUT_RELEASED | CHECK_INPUT_FITS | CHECK_FAILURE_TAKEN | CHECK_INPUT_FOLLOWERS,
-                       EFFECT_INPUT);
+        return proceed(STATE_READY, input_checks, EFFECT_INPUT);
     case RETRY:
         if (facts & FACT_HAS_INPUT)
             return proceed(STATE_READY, CHECK_INPUT_FITS | CHECK_INPUT_FOLLOWERS,
@@ -188,6 +196,16 @@ struct handshake_step handshake_judge(enum handshake_state state, enum handshake
         return proceed(STATE_DONE, result_checks, EFFECT_OUTCOME);
     case FINISH:
         return proceed(STATE_DONE, result_checks, EFFECT_OUTCOME);
+    case PUT:
+        return proceed(STATE_READY, input_checks, EFFECT_INPUT);
+    case PUT_OVER:
+        return proceed(STATE_READY, input_checks, EFFECT_FRESH_INPUT | EFFECT_INPUT);
+    case PUT_ON:
+        return proceed(STATE_READY, input_checks, FRESH | EFFECT_NEW_ROUND | EFFECT_INPUT);
+    case ANSWER:
+        return proceed(STATE_DONE, result_checks, EFFECT_OUTCOME);
+    case ANSWER_OVER:
+        return proceed(STATE_DONE, result_checks, EFFECT_FRESH_RESULT | EFFECT_OUTCOME);
     case FAIL:
         return fail(0, 0);
     case DIE:
@@ -272,6 +290,8 @@ const char *handshake_event_name(enum handshake_event event)
         [EVENT_FLAG_RESULT] = "write flag 1",
         [EVENT_FLAG_FAILED] = "fail the round",
         [EVENT_FLAG_NONE] = "write flag -1",
+        [EVENT_PUT_INPUT] = "write flag 0 and the input",
+        [EVENT_PUT_RESULT] = "write flag 1 and the result",
         [EVENT_EDIT_INPUT] = "change input fields",
         [EVENT_EDIT_RESULT] = "change result fields",
         [EVENT_RESIZE_INPUT] = "resize data.bin",

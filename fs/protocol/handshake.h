@@ -30,6 +30,8 @@ enum handshake_event {
     EVENT_FLAG_RESULT,       /* flag 1: the result is complete */
     EVENT_FLAG_FAILED,       /* flag 2, or text written into error */
     EVENT_FLAG_NONE,         /* flag -1: drop it all */
+    EVENT_PUT_INPUT,         /* flag 0 with the array behind the record */
+    EVENT_PUT_RESULT,        /* flag 1 with the array behind it */
     EVENT_EDIT_INPUT,        /* change input fields of the record, leave the flag */
     EVENT_EDIT_RESULT,       /* change result fields of the record, leave the flag */
     EVENT_RESIZE_INPUT,      /* ftruncate, fallocate on data.bin */

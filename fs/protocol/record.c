@@ -229,6 +229,11 @@ void record_result_to_input(struct record *to, const struct record *from)
     side_put(to, RECORD_SIDE_INPUT, &side);
 }
 
+size_t record_array_size(size_t size, uint64_t offset)
+{
+    return offset == 0 && size > RECORD_SIZE ? size - RECORD_SIZE : 0;
+}
+
 /* PyRMap's metadata are the first 20 bytes, with version 1: those that write them alone speak of no more. */
 static bool is_header_of_old(const struct record *overlaid, size_t size, uint64_t offset)
 {

@@ -207,6 +207,9 @@ enum record_touched {
     RECORD_TOUCHED_RESULT = 1u << 2, /* the result side does */
 };
 
+/* Of a write to metadata.bin: how many bytes behind the record are an array's. 0: it is the record alone. */
+size_t record_array_size(size_t size, uint64_t offset);
+
 /*
  * Overlays current with size bytes at offset. What is the filesystem's (round, change and all behind it)
  * stays as it is whatever was written. A write of the first 20 bytes, and no more, may be of PyRMap's

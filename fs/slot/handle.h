@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 
+struct put;
 struct record_backing;
 struct snapshot;
 
@@ -32,6 +33,7 @@ struct handle {
     uint32_t seen_change;           /* what its last read showed */
     bool has_read;                  /* before its first read a handle has seen nothing new */
     struct record_backing *backing; /* passthrough: the page's */
+    struct put *put;                /* what the write that is judged now has done so far: see put.h */
 
     struct slot_times times; /* as at open: what stat shows when the slot has gone on without it */
 

@@ -115,19 +115,23 @@ def handshake(wait: str, what: str, path: Path) -> tuple[float, dict[str, float]
 
 def handshake_table(root: bool) -> None:
     pipe = statistics.median(line[0] for line in run(PROGRAMS / "handshake", "pipe", "turn", "-", ROUNDS))
-    rows = [["pipe ping-pong", f"{pipe * 1e6:.0f} (1.0)", "", "", ""]]
+    rows = [["pipe ping-pong", f"{pipe * 1e6:.0f} (1.0)", "", "", "", "", ""]]
     ways = [(PASSTHROUGH, "futex"), (PASSTHROUGH, "poll")] if root else []
     for data_path, wait in [*ways, (PAGE_CACHE, "poll")]:
         with slot(data_path, "64M") as path:
             turn, turn_requests = handshake(wait, "turn", path)
             exchange, exchange_requests = handshake(wait, "exchange", path)
+            sent, sent_requests = handshake(wait, "send", path)
         rows.append([f"{data_path}, {wait}", f"{turn * 1e6:.0f} ({turn / pipe:.1f})",
                      f"{exchange * 1e6:.0f} ({exchange / pipe:.1f})",
+                     f"{sent * 1e6:.0f} ({sent / pipe:.1f})",
                      f"{sum(turn_requests.values()):.1f}",
                      f"{sum(exchange_requests.values()):.1f}: "
-                     + ", ".join(f"{op} {count:.1f}" for op, count in exchange_requests.items())])
+                     + ", ".join(f"{op} {count:.1f}" for op, count in exchange_requests.items()),
+                     f"{sum(sent_requests.values()):.1f}"])
     table("Taking turns: microseconds (times a pipe ping-pong), and requests that the daemon answers",
-          ["two processes", "a turn and back", "10 doubles and back", "requests per turn", "per exchange"], rows)
+          ["two processes", "a turn and back", "10 doubles and back", "in one write each", "requests per turn", "per exchange",
+           "in one write each"], rows)
 
 
 PIECES = {"64 KB pieces": 64 << 10, "1 MB pieces": 1 << 20}

@@ -7,6 +7,7 @@
  *       pipe      no slot at all: a byte through a pair of pipes, the price of two wake-ups
  * WHAT: turn      flag 0 there, flag 1 back, empty arrays
  *       exchange  ten doubles there and ten back, opens included
+ *       send      the same, each published in one write of metadata.bin
  *
  * Prints the seconds of each round.
  */
@@ -23,6 +24,9 @@
 enum { ELEMENTS = 10, PATIENCE_S = 20 };
 
 enum wait_by { WAIT_FUTEX, WAIT_POLL };
+enum what { TURN, EXCHANGE, SEND, WHATS };
+
+static const char *const names[WHATS] = {"turn", "exchange", "send"};
 
 struct peer {
     const char *slot;
@@ -39,6 +43,8 @@ static void peer_init(struct peer *peer, const char *slot, enum wait_by wait_by)
         peer->record = calloc(1, sizeof(*peer->record));
         if (peer->record == NULL)
             fail("calloc");
+        if (pread(peer->metadata, peer->record, sizeof(*peer->record), 0) != (ssize_t)sizeof(*peer->record))
+            fail("metadata.bin");
         return;
     }
     peer->record = mmap(NULL, sizeof(*peer->record), PROT_READ, MAP_SHARED, peer->metadata, 0);
@@ -104,6 +110,22 @@ static void get(struct peer *peer, const char *name, double values[ELEMENTS])
     close_fd(fd);
 }
 
+static void send_array(struct peer *peer, enum record_flag flag, const double values[ELEMENTS])
+{
+    struct {
+        struct record record;
+        double values[ELEMENTS];
+    } image = {.record = *peer->record};
+
+    image.record.flag = flag;
+    if (flag == RECORD_FLAG_INPUT)
+        image.record.input_length = ELEMENTS;
+    else
+        image.record.result_length = ELEMENTS;
+    memcpy(image.values, values, sizeof(image.values));
+    publish(peer->metadata, &image, sizeof(image));
+}
+
 static void consume_turn(struct peer *peer)
 {
     await_flag(peer, RECORD_FLAG_INPUT);
@@ -125,6 +147,17 @@ static void consume_exchange(struct peer *peer)
     publish_flag(peer->metadata, RECORD_FLAG_RESULT);
 }
 
+static void consume_sent(struct peer *peer)
+{
+    double values[ELEMENTS];
+
+    await_flag(peer, RECORD_FLAG_INPUT);
+    get(peer, "data.bin", values);
+    for (size_t i = 0; i < ELEMENTS; i++)
+        values[i] += 1;
+    send_array(peer, RECORD_FLAG_RESULT, values);
+}
+
 static double produce_turn(struct peer *peer)
 {
     close_fd(open_in(peer->slot, "data.bin", O_WRONLY | O_CREAT));
@@ -135,14 +168,23 @@ static double produce_turn(struct peer *peer)
     return seconds() - start;
 }
 
-static double produce_exchange(struct peer *peer)
+static void publish_input(struct peer *peer, enum what what, const double values[ELEMENTS])
+{
+    if (what == SEND) {
+        send_array(peer, RECORD_FLAG_INPUT, values);
+        return;
+    }
+    put(peer, "data.bin", values);
+    publish_flag(peer->metadata, RECORD_FLAG_INPUT);
+}
+
+static double produce_exchange(struct peer *peer, enum what what)
 {
     double values[ELEMENTS] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
     double results[ELEMENTS];
 
     double start = seconds();
-    put(peer, "data.bin", values);
-    publish_flag(peer->metadata, RECORD_FLAG_INPUT);
+    publish_input(peer, what, values);
     await_flag(peer, RECORD_FLAG_RESULT);
     get(peer, "result.bin", results);
     double end = seconds();
@@ -167,17 +209,18 @@ static pid_t fork_consumer(void)
     return child;
 }
 
-static int slot_rounds(const char *slot, enum wait_by wait_by, bool exchange, long rounds)
+static int slot_rounds(const char *slot, enum wait_by wait_by, enum what what, long rounds)
 {
+    static void (*const consumers[WHATS])(struct peer *) = {consume_turn, consume_exchange, consume_sent};
     struct peer peer;
 
     pid_t child = fork_consumer();
     peer_init(&peer, slot, wait_by);
     for (long round = 0; round < rounds; round++) {
         if (child == 0)
-            (exchange ? consume_exchange : consume_turn)(&peer);
+            consumers[what](&peer);
         else
-            printf("%.9f\n", (exchange ? produce_exchange : produce_turn)(&peer));
+            printf("%.9f\n", what == TURN ? produce_turn(&peer) : produce_exchange(&peer, what));
     }
     return child == 0 ? 0 : waitpid(child, NULL, 0) != child;
 }
@@ -207,13 +250,15 @@ static int pipe_rounds(long rounds)
 
 int main(int argc, char **argv)
 {
+    enum what what = TURN;
+
     if (argc == 5 && strcmp(argv[1], "pipe") == 0)
         return pipe_rounds(positive(argv[4]));
-    if (argc != 5 || (strcmp(argv[1], "futex") != 0 && strcmp(argv[1], "poll") != 0) ||
-        (strcmp(argv[2], "turn") != 0 && strcmp(argv[2], "exchange") != 0)) {
-        fprintf(stderr, "usage: handshake futex|poll|pipe turn|exchange SLOT ROUNDS\n");
+    while (argc == 5 && what < WHATS && strcmp(argv[2], names[what]) != 0)
+        what++;
+    if (argc != 5 || (strcmp(argv[1], "futex") != 0 && strcmp(argv[1], "poll") != 0) || what == WHATS) {
+        fprintf(stderr, "usage: handshake futex|poll|pipe turn|exchange|send SLOT ROUNDS\n");
         return 2;
     }
-    return slot_rounds(argv[3], argv[1][0] == 'f' ? WAIT_FUTEX : WAIT_POLL, argv[2][0] == 'e',
-                       positive(argv[4]));
+    return slot_rounds(argv[3], argv[1][0] == 'f' ? WAIT_FUTEX : WAIT_POLL, what, positive(argv[4]));
 }

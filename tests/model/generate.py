@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from typing import Any, Callable
 
@@ -291,7 +292,21 @@ class Generator:
             begin, end = self.random.choice(((8, 20), (20, 32), (40, 116), (40, 44), (112, 116), (128, 129)))
             image += b"\0"
         written = bytes(image[begin:end])
+        if begin == 0 and end == SIZE and self.random.random() < 0.4:
+            return self.put(slot, flag)
         return (self.client(), "write_record", slot.name, begin, written or b"\xff")
+
+    def put(self, slot: Slot, flag: int) -> Operation:
+        """The record and an array behind it, which it mostly describes."""
+        record, size = self.proposal(slot, flag), self.random.choice((1, 8, 40, 80, 4096, 5000))
+        side = "result" if flag == 1 else "input"
+        if self.random.random() < 0.9:
+            dtype = self.random.choice((2, 5, 5))
+            size -= size % ELEMENT[dtype] if size >= ELEMENT[dtype] else size - ELEMENT[dtype]
+            length = size // ELEMENT[dtype]
+            described = Array(dtype, self.random.choice((-1, length, length, length)), self.shape(length), False, False)
+            record = replace(record, **{side: described})
+        return (self.client(), "write_record", slot.name, 0, record.pack() + self.letters(size))
 
     def store_record(self, slot: Slot) -> Operation:
         client, _, name, begin, written = self.record(slot)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
-from record_model import Array, Record, Refused, difference, merge, merge_text
+from record_model import SIZE, Array, Record, Refused, difference, merge, merge_text
 from slot_model import Failure, Handle, Segment, Slot, Waiter
 
 # The handshake. A cell is the state afterwards, or an errno, or "wait". The notes below name the conditions.
@@ -388,8 +388,12 @@ class Model:
     # --- the record
 
     def write_record(self, name: str, offset: int, data: bytes) -> None:
+        """One that carries an array as well publishes that in the same step."""
         slot = self.find(name)
-        self.propose(slot, *merge(slot.record, offset, data))
+        if offset == 0 and len(data) > SIZE:
+            self.put(slot, merge(slot.record, 0, data[:SIZE])[0], data[SIZE:])
+        else:
+            self.propose(slot, *merge(slot.record, offset, data))
 
     def truncate_record(self, name: str) -> None:
         self.find(name)
@@ -458,6 +462,38 @@ class Model:
             slot.result = Segment()
         slot.failure = None
         self.enter(slot, "READY")
+
+    def put(self, slot: Slot, proposed: Record, content: bytes) -> None:
+        """Legal where the file could be opened for writing, by somebody who finds it let go."""
+        if proposed.flag not in (0, 1):
+            raise Refused("EINVAL")
+        file = "data.bin" if proposed.flag == 0 else "result.bin"
+        states = ("IDLE", "FILLING", "DONE", "FAILED") if file == "data.bin" else ("READY", "COMPUTING")
+        current = slot.segment(file)
+        if slot.state not in states or (file == "data.bin" and slot.source) or (
+                slot.state in ("FILLING", "COMPUTING") and (current.handles or current.mappings)):
+            raise Refused("EBUSY")
+        fresh = Segment() if slot.state in ("FILLING", "COMPUTING", "DONE", "FAILED") else current
+        if file == "data.bin":
+            fitted = proposed.input.fitted(len(content))
+            if not slot.has_passed_failure_on():
+                raise Refused("EAGAIN")
+        else:
+            fitted = replace(proposed, input=slot.record.input).fitted_result(len(content))
+        if not slot.can_deliver(file, fresh):
+            raise Refused("EAGAIN")
+        if slot.state in ("DONE", "FAILED"):
+            self.next_round(slot)
+        fresh.content[:] = content
+        fresh.published = True
+        if file == "data.bin":
+            slot.input, slot.has_input, slot.failure = fresh, True, None
+            slot.record = replace(slot.record, input=fitted, result=Array(0))
+            self.enter(slot, "READY")
+        else:
+            slot.result, slot.outcome_read = fresh, False
+            slot.record = replace(slot.record, result=fitted)
+            self.enter(slot, "DONE")
 
     def publish_result(self, slot: Slot, proposed: Record) -> None:
         if slot.result.handles or slot.result.mappings:

@@ -36,6 +36,9 @@ PATHS["FAILED"] = PATHS["READY"] + [flag(2)]
 
 OPENED: Operation = (1, "open", "h", "s", "data.bin", "+")
 EMPTY_RESULT = Record(1, Array(2, 5), Array(2, 0)).pack()
+PUT_INPUT = Record(0, Array(2, 2)).pack() + MORE
+PUT_RESULT = Record(1, Array(2, 5), Array(2, 2)).pack() + MORE
+PUT_MISFIT = Record(0, Array(2, 3)).pack() + MORE
 OTHER_INPUT = Record(0, Array(5, 40)).pack()
 TOO_LONG = Record(0, Array(2, 6)).pack()
 LENGTH_ONLY = struct.pack("<q", 5)
@@ -75,6 +78,16 @@ EVENTS: dict[str, tuple[list[Operation], Cells]] = {
         ("EINVAL", "READY", "EPROTO", "EPROTO", "EPROTO", "READY")),
     "flag 0 with a length that does not fit": ([(0, "write_record", "s", 0, TOO_LONG)],
         ("EINVAL", "EINVAL", "EPROTO", "EPROTO", "EPROTO", "EINVAL")),
+    "flag 0 and an input": ([(2, "write_record", "s", 0, PUT_INPUT)],
+        ("READY", "READY", "EBUSY", "EBUSY", "READY", "READY")),
+    "flag 1 and a result": ([(2, "write_record", "s", 0, PUT_RESULT)],
+        ("EBUSY", "EBUSY", "DONE", "DONE", "EBUSY", "EBUSY")),
+    "flag 0 and an input that does not fit": ([(2, "write_record", "s", 0, PUT_MISFIT)],
+        ("EINVAL", "EINVAL", "EBUSY", "EBUSY", "EINVAL", "EINVAL")),
+    "flag 2 and an array": ([(2, "write_record", "s", 0, Record(2).pack() + MORE)], ("EINVAL",) * 6),
+    "flag 0 and an input of a chained slot": (
+        [(2, "symlink", "s", "../t/result.bin"), (2, "write_record", "s", 0, PUT_INPUT)],
+        ("EBUSY", "READY", "EBUSY", "EBUSY", "EBUSY", "EBUSY")),
     "flag 0 in a text": ([(0, "write_text", "s", "# go\ndtype=float64\nflag=0\n")],
         ("READY", "READY", "EPROTO", "EPROTO", "EPROTO", "READY")),
     "input fields": ([(0, "write_record", "s", 8, struct.pack("<q", 4))],

@@ -449,6 +449,33 @@ int world_write(struct world *world, struct slot *slot, const void *bytes, size_
     return result;
 }
 
+int world_send(struct world *world, struct slot *slot, int32_t flag, uint64_t count, double value,
+               int64_t length)
+{
+    struct record proposed = slot->record;
+    double *values = calloc(count, sizeof(*values));
+    struct put *put = NULL;
+    int result;
+
+    ck_assert_ptr_nonnull(values);
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = value;
+    proposed.flag = flag;
+    if (flag == RECORD_FLAG_INPUT) {
+        proposed.input_length = length;
+        proposed.dtype = RECORD_FLOAT64;
+    } else {
+        proposed.result_length = length;
+        proposed.result_dtype = RECORD_FLOAT64;
+    }
+    while ((result = put_array(world->exchange, slot, &world->caller, &proposed, values,
+                               count * sizeof(*values), &put)) == WAIT_FOR_WORK)
+        background_drain(world->bench.background);
+    put_drop(&put);
+    free(values);
+    return result;
+}
+
 int world_flag(struct world *world, struct slot *slot, int32_t flag)
 {
     return world_write(world, slot, &flag, sizeof(flag), 0);

@@ -15,6 +15,7 @@
 #include "exchange/chain.h"
 #include "exchange/exchange.h"
 #include "exchange/publish.h"
+#include "exchange/put.h"
 #include "exchange/refuse.h"
 #include "exchange/run.h"
 #include "exchange/shared.h"
@@ -109,6 +110,13 @@ int world_flag(struct world *world, struct slot *slot, int32_t flag);
 /* put and flag 0; put and flag 1. */
 void world_publish(struct world *world, struct slot *slot, uint64_t count, double value);
 void world_finish(struct world *world, struct slot *slot, uint64_t count, double value);
+
+/*
+ * Flag 0 or 1 and that many doubles in one write, whose record says `length`. What the background has to do is
+ * waited for. 0, WAIT_FOR_PEER (then it is given up) or -errno.
+ */
+int world_send(struct world *world, struct slot *slot, int32_t flag, uint64_t count, double value,
+               int64_t length);
 
 /* A reader of result.bin gets its EIO. */
 void world_take_failure(struct world *world, struct slot *slot);

@@ -147,6 +147,10 @@ static int operate(struct world *world, struct slot *slot, enum handshake_event 
     case EVENT_FLAG_FAILED:
     case EVENT_FLAG_NONE:
         return world_flag(world, slot, flags[event - EVENT_FLAG_INPUT]);
+    case EVENT_PUT_INPUT:
+        return world_send(world, slot, RECORD_FLAG_INPUT, COUNT, 1, COUNT);
+    case EVENT_PUT_RESULT:
+        return world_send(world, slot, RECORD_FLAG_RESULT, COUNT, 1, COUNT);
     case EVENT_EDIT_INPUT:
         return world_write(world, slot, &dtype, sizeof(dtype), offsetof(struct record, dtype));
     case EVENT_EDIT_RESULT:

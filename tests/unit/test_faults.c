@@ -431,6 +431,16 @@ static int move_to_itself(struct trial *trial)
     return array_move_result(trial->world.exchange, trial->slot, trial->slot, &trial->world.caller);
 }
 
+static int send_input(struct trial *trial)
+{
+    return world_send(&trial->world, trial->slot, RECORD_FLAG_INPUT, 1000, 7, 1000);
+}
+
+static int send_result(struct trial *trial)
+{
+    return world_send(&trial->world, trial->slot, RECORD_FLAG_RESULT, 1000, 7, 1000);
+}
+
 static int open_page(struct trial *trial)
 {
     return account_open_page(trial->world.exchange, trial->slot, SLOT_PAGE_MEM);
@@ -502,6 +512,8 @@ static const struct operation {
     {"symlink source", follow},
     {"rename other/result.bin job/data.bin", move_here},
     {"rename result.bin data.bin", move_to_itself},
+    {"flag 0 and an array", send_input},
+    {"flag 1 and an array", send_result},
     {"open metadata.bin", open_page},
     {"open metadata.txt", open_report},
     {"open data.txt", open_text},

@@ -86,6 +86,8 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
         [EVENT_FLAG_RESULT]       = IS_EPROTO,
         [EVENT_FLAG_FAILED]       = IS_EPROTO,
         [EVENT_FLAG_NONE]         = OK,
+        [EVENT_PUT_INPUT]         = NOT_IF_FED(READY, INPUT_DONE, EFFECT_INPUT),
+        [EVENT_PUT_RESULT]        = IS_EBUSY,
         [EVENT_EDIT_INPUT]        = OK,
         [EVENT_EDIT_RESULT]       = IS_EBUSY,
         [EVENT_RESIZE_INPUT]      = OWN_INPUT(STATE_FILLING, 0, 0),
@@ -114,6 +116,8 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
         [EVENT_FLAG_RESULT]       = IS_EPROTO,
         [EVENT_FLAG_FAILED]       = IS_EPROTO,
         [EVENT_FLAG_NONE]         = TO_IF(IDLE, 0, DROPPED),
+        [EVENT_PUT_INPUT]         = NOT_IF_FED(READY, INPUT_DONE, EFFECT_FRESH_INPUT | EFFECT_INPUT),
+        [EVENT_PUT_RESULT]        = IS_EBUSY,
         [EVENT_EDIT_INPUT]        = OK,
         [EVENT_EDIT_RESULT]       = IS_EBUSY,
         [EVENT_RESIZE_INPUT]      = OWN_INPUT(SAME_STATE, CHECK_INPUT_UNREAD, 0),
@@ -141,6 +145,8 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
         [EVENT_FLAG_RESULT]       = ONLY_IF_EMPTY(DONE, RESULT_DONE),
         [EVENT_FLAG_FAILED]       = TO_IF(FAILED, 0, FAILURE),
         [EVENT_FLAG_NONE]         = TO_IF(IDLE, 0, CANCELLED),
+        [EVENT_PUT_INPUT]         = IS_EBUSY,
+        [EVENT_PUT_RESULT]        = TO_IF(DONE, RESULT_DONE, EFFECT_OUTCOME),
         [EVENT_EDIT_INPUT]        = IS_EBUSY,
         [EVENT_EDIT_RESULT]       = OK,
         [EVENT_RESIZE_INPUT]      = IS_EBUSY,
@@ -168,6 +174,8 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
         [EVENT_FLAG_RESULT]       = TO_IF(DONE, RESULT_DONE, EFFECT_OUTCOME),
         [EVENT_FLAG_FAILED]       = TO_IF(FAILED, 0, FAILURE),
         [EVENT_FLAG_NONE]         = IS_EBUSY,
+        [EVENT_PUT_INPUT]         = IS_EBUSY,
+        [EVENT_PUT_RESULT]        = TO_IF(DONE, RESULT_DONE, EFFECT_FRESH_RESULT | EFFECT_OUTCOME),
         [EVENT_EDIT_INPUT]        = IS_EBUSY,
         [EVENT_EDIT_RESULT]       = OK,
         [EVENT_RESIZE_INPUT]      = IS_EBUSY,
@@ -195,6 +203,8 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
         [EVENT_FLAG_RESULT]       = OK,
         [EVENT_FLAG_FAILED]       = IS_EPROTO,
         [EVENT_FLAG_NONE]         = TO_IF(IDLE, 0, CANCELLED),
+        [EVENT_PUT_INPUT]         = NOT_IF_FED(READY, INPUT_DONE, NEXT_ROUND | EFFECT_INPUT),
+        [EVENT_PUT_RESULT]        = IS_EBUSY,
         [EVENT_EDIT_INPUT]        = IS_EBUSY,
         [EVENT_EDIT_RESULT]       = IS_EBUSY,
         [EVENT_RESIZE_INPUT]      = OWN_INPUT(STATE_FILLING, 0, NEXT_ROUND),
@@ -224,6 +234,8 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
         [EVENT_FLAG_RESULT]       = IS_EPROTO,
         [EVENT_FLAG_FAILED]       = OK,
         [EVENT_FLAG_NONE]         = TO_IF(IDLE, 0, CANCELLED),
+        [EVENT_PUT_INPUT]         = NOT_IF_FED(READY, INPUT_DONE, NEXT_ROUND | EFFECT_INPUT),
+        [EVENT_PUT_RESULT]        = IS_EBUSY,
         [EVENT_EDIT_INPUT]        = IS_EBUSY,
         [EVENT_EDIT_RESULT]       = IS_EBUSY,
         [EVENT_RESIZE_INPUT]      = OWN_INPUT(STATE_FILLING, 0, NEXT_ROUND),
@@ -348,18 +360,19 @@ static void rounds_change_with_arrays(enum handshake_state state, enum handshake
     bool had_input = state != STATE_IDLE && state != STATE_FILLING;
     bool without = step->next == STATE_IDLE || step->next == STATE_FILLING;
     bool from_source = event == EVENT_DELIVER || event == EVENT_SOURCE_FAILED;
+    bool is_put = event == EVENT_PUT_INPUT;
     bool proceeds = step->verdict == VERDICT_PROCEED;
     bool is_over = state == STATE_DONE || state == STATE_FAILED;
 
     (void)facts;
     if (event != EVENT_SOURCE_RETRIES) /* the same round, as the source's */
         ck_assert_int_eq((step->effects & EFFECT_NEW_ROUND) != 0,
-                         (had_input && without) || (proceeds && from_source && is_over));
+                         (had_input && without) || (proceeds && (from_source || is_put) && is_over));
     if (step->effects & EFFECT_NEW_ROUND && step->next != STATE_READY)
         ck_assert_uint_eq(step->effects & FRESH, FRESH);
     if (step->next == STATE_IDLE && state != STATE_IDLE)
         ck_assert_uint_eq(step->effects & FRESH, FRESH);
-    if (!without && !from_source) /* a published input stays until its round has ended */
+    if (!without && !from_source && !is_put) /* a published input stays until its round has ended */
         ck_assert_uint_eq(step->effects & EFFECT_FRESH_INPUT, 0);
 }
 
@@ -374,7 +387,8 @@ static void publishing_is_checked(enum handshake_state state, enum handshake_eve
     ck_assert_int_eq((step->checks & CHECK_INPUT_FITS) != 0, publishes_input);
     ck_assert_int_eq((step->checks & CHECK_RESULT_FITS) != 0, publishes_result);
     /* The writers of a failed round's input let go when it was published. */
-    ck_assert_int_eq((step->checks & CHECK_INPUT_RELEASED) != 0, publishes_input && state != STATE_FAILED);
+    ck_assert_int_eq((step->checks & CHECK_INPUT_RELEASED) != 0,
+                     publishes_input && (state != STATE_FAILED || event == EVENT_PUT_INPUT));
     ck_assert_int_eq((step->checks & CHECK_RESULT_RELEASED) != 0, publishes_result);
     ck_assert_int_eq((step->effects & EFFECT_INPUT) != 0, gets_input);
     /* No input reaches a follower that cannot take it. */
