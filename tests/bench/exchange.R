@@ -90,7 +90,7 @@ warm_bytes <- function() {
   as.numeric(sub("^warm: *([0-9]+).*", "\\1", grep("^warm:", status, value = TRUE)))
 }
 
-# What only a first call costs (starting the server, importing NumPy) is not measured, but for the method that
+# What only a first call costs (starting the worker, importing NumPy) is not measured, but for the method that
 # pays it every time.
 if (method != "files") invisible(exchange())
 discard()

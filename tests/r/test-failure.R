@@ -121,28 +121,32 @@ test_that("slots that vanish between two calls are made again", {
     works()
 })
 
-test_that("a server that is killed is started again", {
-    works()
-    children <- as.integer(system2("pgrep", c("-P", Sys.getpid()), stdout = TRUE))
-    name_of <- function(pid) tryCatch(suppressWarnings(readLines(file.path("/proc", pid, "comm"))), error = function(e) "")
-    server <- children[grepl("python", vapply(children, name_of, ""))]
-    expect_length(server, 1)
-    tools::pskill(server, tools::SIGKILL)
-    expect_true(eventually(function() !process_exists(server)))
+test_that("a worker that is killed between two calls is replaced", {
+    pid <- function() run_python(1, answer("evaluated"), args = list("os.getpid()"))
+    before <- pid()
+    expect_identical(pid(), before)
+    tools::pskill(before, tools::SIGKILL)
+    expect_true(eventually(function() !process_exists(before)))
+    expect_false(pid() == before)
     works()
 })
 
-test_that("a server that is killed in the middle is named", {
-    pid_file <- tempfile()
-    session <- start_session(c(
-        sprintf("outcome <- tryCatch(run_python(1, '%s', args = list('%s')), error = function(e) class(e)[1])",
-                answer("sleep_and_tell"), pid_file),
-        sprintf("writeLines(c(outcome, run_python(1, '%s')))", answer("plus_one"))))
-    expect_true(eventually(function() file.exists(pid_file)))
-    worker <- as.integer(readLines(pid_file, warn = FALSE))
-    server <- as.integer(system2("ps", c("-o", "ppid=", "-p", worker), stdout = TRUE))
-    tools::pskill(server, tools::SIGKILL)
-    expect_true(eventually(function() !process_exists(session)))
-    expect_identical(readLines(attr(session, "log")), c("pyrmap_worker_died", "2"))
-    expect_true(eventually(function() !process_exists(worker)))
+test_that("a Python that can't start a worker is named with what it wrote", {
+    broken <- tempfile()
+    writeLines(c("#!/bin/sh", "echo 'no licence today' >&2", "exit 9"), broken)
+    Sys.chmod(broken, "755")
+    expect_error(run_python(1, answer("same"), python = broken), "no licence today", class = "pyrmap_missing_python")
+    # It has what is looked for first, and fails then.
+    lame <- tempfile()
+    writeLines(c("#!/bin/sh", "code=\"$2", "\"; shift 2",
+                 "exec /usr/bin/python3 -c \"${code%import runpy*}sys.exit('numpy is broken')\" \"$@\""), lame)
+    Sys.chmod(lame, "755")
+    expect_error(run_python(1, answer("same"), python = lame), "ended before it took the round.*exit status 1.*numpy is broken",
+                 class = "pyrmap_worker_died")
+    expect_error(run_python_pipeline(1, rep(answer("same"), 2), python = lame), "numpy is broken", class = "pyrmap_worker_died")
+    stream <- pyrmap_pipeline(rep(answer("same"), 2), python = lame)
+    stream$push(1)
+    expect_error(stream$pull(), "numpy is broken", class = "pyrmap_worker_died")
+    stream$close()
+    works()
 })

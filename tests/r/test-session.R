@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# Slots, servers and mounts go when R goes, however it goes.
+# Slots, workers and mounts go when R goes, however it goes.
 
 test_that("calls reuse their slots", {
     for (i in 1:30)
         run_python(i, answer("plus_one"))
-    expect_lte(length(slots_of(Sys.getpid())), 17)
+    expect_lte(length(slots_of(Sys.getpid())), 4)
     slots <- pyrmap_slots()
     own <- slots[slots$owner %in% Sys.getpid(), ]
     expect_true(all(own$state %in% c("DONE", "IDLE", "FAILED")))
@@ -49,7 +49,7 @@ test_that("no slot, no process is left when R ends", {
     }
 })
 
-test_that("forked children of R have slots and servers of their own", {
+test_that("forked children of R have slots and workers of their own", {
     run_python(1, answer("plus_one"))
     x <- run_python(as.numeric(1:1000), answer("same"))
     sums <- parallel::mclapply(1:4, function(i) sum(run_python(x, answer("plus_one"))) + i, mc.cores = 2)

@@ -188,3 +188,39 @@ test_that("a stream that is forgotten leaves nothing", {
     invisible(gc())
     expect_length(slots_of(Sys.getpid()), 0)
 })
+
+test_that("a stream whose mount was lost says so, and goes on when there is one again", {
+    place <- tempfile("mount-")
+    dir.create(place)
+    passthrough <- any(grepl("^data path: passthrough", readLines(file.path(mount, ".pyrmap", "status"))))
+    start <- function() {
+        stopifnot(system2(Sys.getenv("PYRMAPFS"), c("-o", paste0("path.passthrough=", if (passthrough) "on" else "off"), place)) == 0)
+    }
+    start()
+    on.exit(system2("umount", c("-l", place)))
+    go <- tempfile()
+    pipeline <- pyrmap_pipeline(c(answer("wait_for"), answer("plus_one")), args = list(list(go), NULL), mount = place, timeout = 60)
+    pipeline$push(1)
+    pipeline$push(2)
+    # By force: its connection ends, whoever has something open.
+    system2("umount", c("-f", "-l", place))
+    expect_error(pipeline$pull(), class = "pyrmap_missing_mount")
+    expect_error(pipeline$push(3), class = "pyrmap_missing_mount")
+    expect_identical(pipeline$pending(), 2L)
+    start()
+    file.create(go)
+    expect_message(first <- pipeline$pull(), "gone with their mount.*2 inputs that were under way run again")
+    expect_identical(first, 2)
+    expect_identical(pipeline$pull(), 3)
+    expect_silent(pipeline$push(7))
+    expect_identical(pipeline$pull(), 8)
+    # Somebody removes a slot.
+    unlink(pipeline$slots()[2], recursive = TRUE)
+    expect_message({
+        pipeline$push(8)
+        last <- pipeline$pull()
+    }, "or were removed")
+    expect_identical(last, 9)
+    pipeline$close()
+    expect_identical(run_python(1, answer("plus_one"), mount = place), 2)
+})

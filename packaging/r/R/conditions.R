@@ -16,6 +16,12 @@ check_text <- function(value, name, what) {
         stop_argument(name, " must be ", what)
 }
 
+check_choice <- function(value, name, choices) {
+    if (!is.character(value) || length(value) != 1L || !value %in% choices)
+        stop_argument(name, " must be ", paste0("\"", choices, "\"", collapse = " or "))
+    value
+}
+
 check_flag <- function(value, name) {
     if (!is.logical(value) || length(value) != 1L || is.na(value))
         stop_argument(name, " must be TRUE or FALSE")
@@ -127,11 +133,51 @@ stop_timeout <- function(job, timeout) {
                 script = job$script, timeout = timeout)
 }
 
-stop_server_ended <- function(job) {
+# Nobody failed a round for it: it was never bound, or nothing was to be done.
+stop_worker_ended <- function(slot, job) {
+    ended <- .Call(C_child_end, slot$worker)
     stop_with("pyrmap_worker_died",
-                paste0("the Python server ended while ", job$label, " was running; the next call starts a new one. ",
-                       "What it wrote last is above"),
-                script = job$script)
+              paste0("the Python worker of ", job$label, " ended before it took the round: ", ended_in_words(ended),
+                     if (nzchar(ended$text)) paste0(":\n", ended$text)),
+              script = job$script, pid = NA_integer_, signal = ended$signal, status = ended$status, text = ended$text,
+              traceback = "")
+}
+
+ended_in_words <- function(ended) {
+    if (is.na(ended$signal))
+        return(paste0("it ended with exit status ", ended$status))
+    paste0("it was killed by SIG", ended$signal, " (", if (ended$signal == "KILL")
+        "by a user, or by the kernel because memory was short: see `dmesg`" else ended$meaning, ")")
+}
+
+# text: of the slot's error file. How a worker ended its parent knows: this process, or (isolation = "process") another worker,
+# which has said so there.
+stop_died <- function(text, pid, job, slot) {
+    text <- sub("\n+$", "", text)
+    for (worker in c(slot$worker, slot$former)) {
+        if (!identical(.Call(C_child_pid, worker), pid))
+            next
+        ended <- .Call(C_child_end, worker)
+        text <- paste0(text, ": ", ended_in_words(ended),
+                       if (is.na(ended$signal)) ", without sys.exit(): os._exit() leaves before the result is published",
+                       crash_of(ended$text))
+    }
+    first <- sub("\n.*", "", text)
+    found <- function(pattern) regmatches(first, regexec(pattern, first))[[1L]][2L]
+    stop_with("pyrmap_worker_died", paste0("the Python worker of ", job$label, " died: ", text),
+              script = job$script, pid = pid, signal = found("killed by (SIG[A-Z0-9]+)"),
+              status = as.integer(found("exit status ([0-9]+)")), text = text,
+              traceback = substring(text, nchar(first) + 2L))
+}
+
+# faulthandler's report at the end of standard error, without the frames of the interpreter and of the package.
+crash_of <- function(text) {
+    lines <- strsplit(text, "\n", fixed = TRUE)[[1L]]
+    first <- utils::tail(grep("^Fatal Python error: ", lines), 1L)
+    if (!length(first))
+        return("")
+    lines <- lines[seq(first, length(lines))]
+    paste0("\n", lines[!grepl("^  File \"(<frozen |<string>|[^\"]*/pyrmap/[a-z]+\\.py\")", lines)], collapse = "")
 }
 
 stop_cancelled <- function(job) {
@@ -147,17 +193,11 @@ missing_space <- function(text) {
 }
 
 # A failed round: the text of the slot's error file says why. Its first line is "Type: message" for a Python exception.
-stop_failed <- function(text, job) {
+stop_failed <- function(text, job, slot) {
     first <- sub("\n.*", "", text)
     worker <- regmatches(first, regexec("^worker ([0-9]+) exited", first))[[1L]]
-    if (length(worker)) {
-        found <- function(pattern) regmatches(first, regexec(pattern, first))[[1L]][2L]
-        stop_with("pyrmap_worker_died",
-                    paste0("the Python worker of ", job$label, " died: ", sub("\n+$", "", text)),
-                    script = job$script, pid = as.integer(worker[2L]), signal = found("killed by (SIG[A-Z0-9]+)"),
-                    status = as.integer(found("exit status ([0-9]+)")), text = text,
-                    traceback = substring(text, nchar(first) + 2L))
-    }
+    if (length(worker))
+        stop_died(text, as.integer(worker[2L]), job, slot)
     parts <- regmatches(first, regexec("^([A-Za-z_][A-Za-z0-9_.]*)(: (.*))?$", first))[[1L]]
     known <- length(parts) > 0L
     class <- "pyrmap_python_error"
@@ -170,7 +210,7 @@ stop_failed <- function(text, job) {
         class <- c("pyrmap_system_error", class)
         remedy <- paste0("\n", space_remedy(space, sub("^SlotError: (.*): cannot .*", "\\1", first)))
     }
-    if (known && parts[2L] %in% c("ModuleNotFoundError", "ImportError")) {
+    if (known && !is.null(job$python) && parts[2L] %in% c("ModuleNotFoundError", "ImportError")) {
         module <- regmatches(first, regexec("No module named '([^']+)'", first))[[1L]][2L]
         if (!is.na(module))
             class <- c("pyrmap_missing_module", class)

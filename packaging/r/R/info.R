@@ -12,7 +12,7 @@ session_info <- function() {
     })
     structure(list(mount = mount, mounted = mounted, private = private,
                    data_path = if (mounted) data_path(mount) else NA_character_, python = python$path,
-                   why = python$why, running = python$path %in% names(session$servers),
+                   why = python$why, workers = length(session$pool),
                    package = python_path()), class = "pyrmap_session")
 }
 
@@ -29,7 +29,7 @@ print.pyrmap_session <- function(x, ...) {
         " (nothing is mounted there: the first call starts a private one)"
     }
     cat("mount: ", x$mount, state, "\n", if (x$mounted) paste0("data path: ", x$data_path, "\n"),
-        "python: ", if (is.na(x$python)) "none" else x$python, " (", x$why, ")", if (x$running) ", running",
+        "python: ", if (is.na(x$python)) "none" else x$python, " (", x$why, ")", if (x$workers) paste0(", ", x$workers, " workers kept"),
         "\nPYTHONPATH: ", x$package, "\n", sep = "")
     invisible(x)
 }

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # A job: which script, which function in it, with what. It travels as JSON.
 
-# "script.py" or "script.py::fun". The text is made once for the same script, arguments and directory: it costs as much
-# as a small exchange. That the script exists is looked at each time.
-# python: what will run it, for messages.
-job_of <- function(script, args, env, python) {
+module_pattern <- "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*$"
+
+# "script.py", "script.py::fun" or "module::fun". The text is made once for the same script, arguments and directory: it costs
+# as much as a small exchange. That the script exists is looked at each time.
+# python: what will run it. at_once: how many of the same call may run at the same time. Jobs with the same key share workers.
+job_of <- function(script, args, env, python, isolation, preload, at_once = 1L) {
     if (!is.character(script) || length(script) != 1L || is.na(script))
-        stop_argument("a script must be one path, \"script.py\" or \"script.py::function\"")
-    key <- list(args, env, getwd(), python)
+        stop_argument("a script must be one path, \"script.py\" or \"script.py::function\", or \"module::function\"")
+    key <- list(args, env, getwd(), python, isolation, preload, at_once)
     known <- session$jobs[[script]]
-    if (!is.null(known) && file.exists(known$job$script) && identical(known$key, key))
+    if (!is.null(known) && identical(known$key, key) && (known$job$module || file.exists(known$job$script)))
         return(known$job)
     path <- script
     fun <- NULL
@@ -20,18 +22,26 @@ job_of <- function(script, args, env, python) {
             stop_argument("there is no function name after the :: of ", script)
     }
     full <- normalizePath(path, mustWork = FALSE)
-    if (!file.exists(full) || dir.exists(full)) {
+    found <- file.exists(full) && !dir.exists(full)
+    module <- !found && !is.null(fun) && grepl(module_pattern, path) && !endsWith(path, ".py")
+    if (!found && !module) {
         stop_with("pyrmap_missing_script",
                     paste0("there is no Python script ", path, ": paths are relative to getwd(), which is ", getwd()),
                     script = path)
     }
+    if (module)
+        full <- path
     args <- check_args(args, fun, script)
-    task <- list(script = full, "function" = fun, args = args$positional, kwargs = args$named, cwd = getwd())
+    task <- list(full, "function" = fun, args = args$positional, kwargs = args$named, cwd = getwd())
+    names(task)[1L] <- if (module) "module" else "script"
     if (!is.null(fun))
         task$arrays <- c(array_args(args$positional, "\"args\""), array_args(args$named, "\"kwargs\""))
-    task$env <- check_env(env)
-    job <- list(script = full, fun = fun, label = paste0(basename(path), if (!is.null(fun)) paste0("::", fun)),
-                task = to_json(task), python = python)
+    if (isolation != "session")
+        task$isolation <- isolation
+    job <- list(script = full, module = module, fun = fun,
+                label = paste0(basename(path), if (!is.null(fun)) paste0("::", fun)), task = to_json(task),
+                env = check_env(env), python = python, isolation = isolation, preload = preload, at_once = at_once,
+                key = paste(c(python$path, isolation, full, preload), collapse = "\n"))
     session$jobs[[script]] <- list(key = key, job = job)
     job
 }
@@ -56,12 +66,12 @@ check_args <- function(args, fun, script) {
 }
 
 # args of several scripts: a list with one element for each (a list of arguments, or NULL).
-jobs_of <- function(scripts, args, env, python) {
+jobs_of <- function(scripts, args, env, ..., at_once = 1L) {
     if (!is.character(scripts) || length(scripts) == 0L)
         stop_argument("script_paths must be a character vector with at least one path")
     if (!is.null(args) && (!is.list(args) || length(args) != length(scripts)))
         stop_argument("args must be a list with one list of arguments (or NULL) for each script")
-    jobs <- lapply(seq_along(scripts), function(i) job_of(scripts[[i]], args[[i]], env, python))
+    jobs <- lapply(seq_along(scripts), function(i) job_of(scripts[[i]], args[[i]], env, ..., at_once = at_once))
     labels <- sub("\\.py(::|$)", "\\1", vapply(jobs, `[[`, "", "label"))
     given <- names(scripts)
     if (!is.null(given))

@@ -22,7 +22,10 @@ remember_root <- function(path) {
 
 forget_root <- function(root) {
     session$roots <- Filter(function(known) known$path != root, session$roots)
-    session$pools[[root]] <- NULL
+    gone <- vapply(session$pool, function(slot) slot$root == root, NA)
+    for (slot in session$pool[gone])
+        discard(slot)
+    session$pool <- session$pool[!gone]
     if (!is.null(session$private) && identical(session$private$path, root) &&
         !.Call(C_child_alive, session$private$child))
         private_end()
@@ -80,9 +83,8 @@ find_pyrmapfs <- function(place) {
 }
 
 environment_strings <- function(set = NULL) {
-    now <- Sys.getenv()
-    now[names(set)] <- set
-    paste0(names(now), "=", now)
+    now <- .Call(C_environment)
+    c(now[!sub("=.*", "", now) %in% names(set)], if (length(set)) paste0(names(set), "=", set))
 }
 
 # A pyrmapfs of this session's own. It ends with R, however R ends: the kernel sends it SIGTERM.
@@ -97,8 +99,8 @@ private_root <- function(place) {
     log <- tempfile("pyrmapfs-", fileext = ".log")
     dir.create(path, mode = "0700")
     child <- .Call(C_child_start, c(program, "-f", path), environment_strings(), log, signal_term)
-    answer <- .Call(C_child_ready, child, 30)
-    if (!answer$ready) {
+    if (!.Call(C_child_ready, child, 30)) {
+        .Call(C_child_end, child)
         said <- if (file.exists(log)) paste(readLines(log, warn = FALSE), collapse = "\n") else ""
         unlink(c(path, log), recursive = TRUE)
         stop_with("pyrmap_missing_mount",
@@ -116,8 +118,7 @@ private_end <- function() {
     if (is.null(private))
         return(invisible())
     session$private <- NULL
-    session$pools[[private$path]] <- NULL
-    .Call(C_child_stop, private$child, signal_term)
+    .Call(C_child_end, private$child)
     # Not recursive: should it still be mounted, nothing in it is touched.
     unlink(private$log)
     invisible(suppressWarnings(file.remove(private$path)))
@@ -131,8 +132,9 @@ pyrmap_mount <- function(mount = NULL) {
 pyrmap_available <- function(python = NULL, mount = NULL) {
     session_check()
     tryCatch({
-        root_for(mount)
-        server_for(interpreter(python))
+        root <- root_for(mount)
+        worker <- start_worker(list(python = interpreter(python), isolation = "session", at_once = 1L), root$path)
+        .Call(C_child_end, worker)
         TRUE
     }, pyrmap_error = function(condition) if (inherits(condition, "pyrmap_argument_error")) stop(condition) else FALSE)
 }

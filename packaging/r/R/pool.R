@@ -1,91 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-# Slots that are kept between calls: making one costs several requests, another round in it none of them.
+# Slots that are kept between calls, each with its worker and what that has loaded.
 
-pool_max <- 16L
 # Above this many bytes a slot in the pool does not keep its segments.
 pool_bytes <- 2^20
 
-# An environment: handle, path, json (its path as JSON), root, task, server (that ran something in it), idle (nothing in it),
-# chained, bytes (of the larger of the arrays in its round, about).
-slot_new <- function(root) {
+# How many are kept, at most.
+workers_max <- function() {
+    most <- getOption("pyrmap.workers", max(4L, .Call(C_cores)))
+    if (!is.numeric(most) || length(most) != 1L || is.na(most) || most < 1)
+        stop_argument("the option pyrmap.workers must be a number of workers to keep, at least 1")
+    most
+}
+
+# An environment: handle, path, root, key (of the jobs that its worker does), worker, task and file (what it is to do),
+# then, now and changed (R's environment when the worker was started, at the last call, and the difference), idle (nothing in
+# it), chained, bytes (of the larger of the arrays in its round, about). No job: a slot without a worker.
+slot_new <- function(root, job = NULL) {
     slot <- new.env(parent = emptyenv())
     slot$handle <- .Call(C_slot_new, root$path, root$live)
     slot$path <- .Call(C_slot_path, slot$handle)
-    slot$json <- json_string(slot$path)
     slot$root <- root$path
+    slot$key <- job$key
     slot$task <- ""
-    slot$server <- NULL
     slot$idle <- TRUE
     slot$chained <- FALSE
     slot$bytes <- 0
+    made <- FALSE
+    on.exit(if (!made) discard(slot))
+    if (!is.null(job)) {
+        slot$then <- slot$now <- .Call(C_environment)
+        slot$worker <- start_worker(job, slot$path)
+    }
+    made <- TRUE
     slot
 }
 
-# A slot for a job. One that ran it last is best: its task file says so already, for people to read.
+# A slot for a job, its worker told what to do.
 acquire <- function(root, job) {
     slot <- pooled(root, job)
     if (is.null(slot))
-        slot <- slot_new(root)
-    if (!is.null(job$task) && !identical(slot$task, job$task)) {
-        if (nchar(job$task, "bytes") <= 4096L)
-            .Call(C_slot_text, slot$handle, "task", job$task)
-        slot$task <- job$task
-    }
+        slot <- slot_new(root, job)
+    given <- FALSE
+    on.exit(if (!given) discard(slot))
+    error <- give_task(slot, job)
+    if (!is.null(error))
+        stop_system("write the task of", slot$path, error, error)
+    given <- TRUE
     slot
 }
 
-# Takes a slot out of the pool: one with the job's task, or with anyone's if the pool is full; else NULL.
-pooled <- function(root, job, anyone = TRUE) {
-    pool <- session$pools[[root$path]]
-    count <- length(pool)
-    index <- 0L
-    for (i in rev(seq_len(count))) {
-        if (identical(pool[[i]]$task, job$task)) {
-            index <- i
-            break
+# Takes the slot out of the pool that did such jobs last, if there is one whose worker lives; else NULL.
+pooled <- function(root, job) {
+    for (i in rev(seq_along(session$pool))) {
+        slot <- session$pool[[i]]
+        if (slot$root != root$path || slot$key != job$key)
+            next
+        # Another mount may be at that place now: those that were kept of the last one are gone.
+        if (!.Call(C_slot_current, slot$handle, root$path)) {
+            forget_root(root$path)
+            return(NULL)
         }
+        session$pool[[i]] <- NULL
+        if (.Call(C_child_alive, slot$worker))
+            return(slot)
+        discard(slot)
     }
-    if (index == 0L && anyone && count == pool_max)
-        index <- 1L
-    if (index == 0L)
-        return(NULL)
-    # Another mount may be at that place now: those that were kept of the last one are gone.
-    if (!.Call(C_slot_current, pool[[index]]$handle, root$path)) {
-        forget_root(root$path)
-        return(NULL)
-    }
-    session$pools[[root$path]][[index]] <- NULL
-    pool[[index]]
+    NULL
 }
 
-# Whether the script that ran last in a slot has left a thread or a process running. The worker told so before R could see
-# the result. Nothing else may use the slot: what goes on could answer in it.
-goes_on <- function(slot) {
-    server_hear(slot$server)
-    name <- basename(slot$path)
-    left <- name %in% session$going_on
-    session$going_on <- setdiff(session$going_on, name)
-    left
-}
-
-# For the next call.
+# For the next call. The least recently used goes where there are too many.
 release <- function(slot, bytes = slot$bytes) {
-    if (goes_on(slot)) {
-        server_send(slot$server, "{\"forget\": ", slot$json, "}")
-        .Call(C_slot_remove, slot$handle)
-        return(invisible())
-    }
+    if (!.Call(C_child_alive, slot$worker))
+        return(discard(slot))
     if (slot$chained) {
         .Call(C_slot_source, slot$handle, NULL)
         slot$chained <- FALSE
     }
     if (bytes > pool_bytes)
         reset(slot)
-    pool <- session$pools[[slot$root]]
-    if (length(pool) < pool_max)
-        session$pools[[slot$root]] <- c(pool, slot)
-    else
-        .Call(C_slot_remove, slot$handle)
+    session$pool <- c(session$pool, slot)
+    while (length(session$pool) > workers_max()) {
+        discard(session$pool[[1L]])
+        session$pool[[1L]] <- NULL
+    }
 }
 
 reset <- function(slot) {
@@ -93,22 +90,12 @@ reset <- function(slot) {
     slot$idle <- .Call(C_slot_reset, slot$handle)
 }
 
-# Stops what runs in it and removes it.
-discard <- function(slot, server) {
-    server_send(server, "{\"cancel\": ", slot$json, "}")
-    server_send(server, "{\"forget\": ", slot$json, "}")
+# Ends its worker, and all that this has started, and removes it.
+discard <- function(slot) {
+    if (!is.null(slot$worker))
+        .Call(C_child_end, slot$worker)
     .Call(C_slot_remove, slot$handle)
-}
-
-# The command that runs a job in a slot: what comes before the number of the round, and what after it.
-run_line <- function(slot, job, more = "") {
-    c(paste0("{\"run\": ", slot$json, ", \"round\": "), paste0(more, ", \"task\": ", job$task, "}\n"))
-}
-
-# Starts a worker for the round that a chained slot is in.
-start <- function(slot, job, server) {
-    slot$server <- server
-    .Call(C_slot_run, slot$handle, server, run_line(slot, job))
+    unlink(slot$file)
 }
 
 # Nothing may be left in a slot that others are to follow, or they would begin with it.
@@ -125,15 +112,9 @@ chain <- function(slot, source, file) {
     slot$idle <- FALSE
 }
 
-# Begins a round. The worker, if there is one, starts while R still fills. NULL, or the name of the errno.
-try_begin <- function(slot, server, line) {
+begin <- function(slot) {
     slot$idle <- FALSE
-    slot$server <- server
-    .Call(C_slot_begin, slot$handle, server, line)
-}
-
-begin <- function(slot, server = NULL, line = NULL) {
-    error <- try_begin(slot, server, line)
+    error <- .Call(C_slot_begin, slot$handle)
     if (!is.null(error))
         stop_system("begin a round in", slot$path, error, error)
 }

@@ -25,16 +25,17 @@ seconds_left <- function(deadline) {
     if (deadline == Inf) Inf else max(0, deadline - proc.time()[["elapsed"]])
 }
 
-# Waits for one of the slots; its index. NA, if news is TRUE: there is some of the server.
-await <- function(slots, jobs, server, timeout, deadline, news = FALSE) {
-    index <- .Call(C_wait, lapply(slots, `[[`, "handle"), server, seconds_left(deadline), news)
-    if (is.na(index) || index > 0L)
+# Waits for one of the slots; its index. all, all_jobs: the slots whose workers are at it, and what they do.
+await <- function(slots, jobs, timeout, deadline, all = slots, all_jobs = jobs) {
+    index <- .Call(C_wait, lapply(slots, `[[`, "handle"), lapply(all, `[[`, "worker"), seconds_left(deadline))
+    if (index > 0L)
         return(index)
     if (index == 0L)
         stop_timeout(jobs[[1L]], timeout)
-    if (index == -1L)
-        stop_server_ended(jobs[[1L]])
-    stop_cancelled(jobs[[-1L - index]])
+    if (-index <= length(slots))
+        stop_cancelled(jobs[[-index]])
+    ended <- -index - length(slots)
+    stop_worker_ended(all[[ended]], all_jobs[[ended]])
 }
 
 # What take() returns instead of a result if the arena was full, and R held garbage in it, which is collected now: the call is
@@ -49,93 +50,147 @@ take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), r
     if (is.null(result)) {
         # The part of a result that did find room goes when the slot is released.
         slot$bytes <- Inf
-        text <- .Call(C_slot_read, slot$handle, "error")
-        # Still FAILED: else this was the text of another round, or none.
-        if (!is.null(round) && !identical(.Call(C_slot_state, slot$handle), c(2, round)))
-            stop_round_lost(slot$path)
-        cause <- first_cause(text, job, slots, jobs)
+        cause <- first_cause(.Call(C_slot_read, slot$handle, "error"), slot, job, slots, jobs)
         if (!last && !is.na(missing_space(cause$text)) && .Call(C_collect))
             return(once_more)
-        stop_failed(cause$text, cause$job)
+        stop_failed(cause$text, cause$job, cause$slot)
     }
     slot$bytes <- max(slot$bytes, 8 * length(result))
     result
 }
 
-# "source r-1-2 failed: source r-1-1 failed: ValueError: ...": what failed first, and which job that was.
-first_cause <- function(text, job, slots, jobs) {
+# "source r-1-2 failed: source r-1-1 failed: ValueError: ...": what failed first, in which slot, and which job that was.
+first_cause <- function(text, slot, job, slots, jobs) {
     names <- vapply(slots, function(slot) basename(slot$path), "")
     repeat {
         parts <- regmatches(text, regexec("^source ([^ ]+) failed: ", text))[[1L]]
         if (!length(parts))
-            return(list(text = text, job = job))
+            return(list(text = text, job = job, slot = slot))
         text <- substring(text, nchar(parts[1L]) + 1L)
         index <- match(parts[2L], names)
-        if (!is.na(index))
+        if (!is.na(index)) {
             job <- jobs[[index]]
+            slot <- slots[[index]]
+        }
     }
 }
 
 # In what follows no function that has `data` or a result in its frame may make another function, or call tryCatch:
 # the frame would stay referenced, R would take the vector for shared, and would copy it whole at the next store.
 
-# A slot with a running job whose round was begun. The usual case, a slot that ran the job before, goes without tryCatch:
+# A slot with a worker for the job, its round begun. The usual case, a slot that did such jobs before, goes without tryCatch:
 # that costs as much as a request to the filesystem.
-open_round <- function(root, mount, server, job) {
-    slot <- pooled(root, job, anyone = FALSE)
+open_round <- function(root, mount, job) {
+    slot <- pooled(root, job)
     if (!is.null(slot)) {
-        if (is.null(try_begin(slot, server, run_line(slot, job))))
+        slot$idle <- FALSE
+        if (is.null(give_task(slot, job)) && is.null(.Call(C_slot_begin, slot$handle)))
             return(slot)
-        discard(slot, server)
+        discard(slot)
     }
     with_root(mount, function(root) {
         slot <- acquire(root, job)
         begun <- FALSE
-        on.exit(if (!begun) discard(slot, server))
-        begin(slot, server, run_line(slot, job))
+        on.exit(if (!begun) discard(slot))
+        begin(slot)
         begun <- TRUE
         slot
     })
 }
 
-# A slot with a running job on the input of another slot.
-follow <- function(root, server, job, holder) {
+# A slot whose worker does the job on the input of another slot.
+follow <- function(root, job, holder) {
     slot <- acquire(root, job)
     begun <- FALSE
-    on.exit(if (!begun) discard(slot, server))
+    on.exit(if (!begun) discard(slot))
     chain(slot, holder, "data.bin")
-    start(slot, job, server)
     begun <- TRUE
     slot
 }
 
 run_python <- function(data, python_script_path, dtype = NULL, args = NULL, timeout = Inf, python = NULL,
-                       mount = NULL, env = NULL, path = NULL, na = getOption("pyrmap.na", "nan")) {
+                       mount = NULL, env = NULL, path = NULL, na = getOption("pyrmap.na", "nan"), slot = NULL,
+                       isolation = getOption("pyrmap.isolation", "session"), preload = getOption("pyrmap.preload"),
+                       output = getOption("pyrmap.output", "console")) {
     session_check()
-    if (missing(data) || missing(python_script_path))
+    if (missing(data) || (missing(python_script_path) && is.null(slot)))
         stop_argument("run_python() needs `data` and `python_script_path`")
     input <- input_of(data, dtype, na)
-    python <- interpreter(python)
-    job <- job_of(python_script_path, args, env, python)
     deadline <- check_timeout(timeout)
-    server <- server_for(python)
-    result <- run_once(data, input, job, server, mount, timeout, deadline, last = FALSE)
+    if (!is.null(slot)) {
+        if (!missing(python_script_path) || length(args))
+            stop_argument("what answers in `slot` has its script and its arguments: leave out `python_script_path` and `args`")
+        return(ask(data, input, slot, mount, timeout, deadline))
+    }
+    hear(output)
+    job <- job_of(python_script_path, args, env, interpreter(python), check_isolation(isolation), check_preload(preload))
+    result <- run_once(data, input, job, mount, timeout, deadline, last = FALSE)
     if (is_once_more(result))
-        return(run_once(data, input, job, server, mount, timeout, deadline, last = TRUE))
+        return(run_once(data, input, job, mount, timeout, deadline, last = TRUE))
     result
 }
 
-run_once <- function(data, input, job, server, mount, timeout, deadline, last) {
+run_once <- function(data, input, job, mount, timeout, deadline, last) {
     root <- root_for(mount)
     holder <- holder_of(data, input, root)
-    slot <- if (is.null(holder)) open_round(root, mount, server, job) else follow(root, server, job, holder)
-    ended <- FALSE
-    on.exit(if (ended) release(slot) else discard(slot, server))
+    slot <- if (is.null(holder)) open_round(root, mount, job) else follow(root, job, holder)
+    # A worker that has begun is ended with its slot; one at rest is kept, with what it has loaded.
+    rest <- is.null(holder)
+    on.exit(if (rest) release(slot) else discard(slot))
     if (is.null(holder))
         fill(slot, data, input)
-    await(list(slot), list(job), server, timeout, deadline)
-    ended <- TRUE
+    rest <- FALSE
+    await(list(slot), list(job), timeout, deadline)
+    rest <- TRUE
     take(slot, job, input, last)
+}
+
+# Asks whoever serves in a slot: python3 -m pyrmap serve, or a program in any language.
+ask <- function(data, input, place, mount, timeout, deadline) {
+    slot <- open_served(place, mount, timeout, deadline)
+    job <- list(label = slot$path, script = slot$path)
+    asked <- FALSE
+    on.exit({
+        if (asked)
+            .Call(C_slot_reset, slot$handle)
+        .Call(C_slot_remove, slot$handle)
+    })
+    begin(slot)
+    asked <- TRUE
+    fill(slot, data, input)
+    await(list(slot), list(job), timeout, deadline)
+    asked <- FALSE
+    take(slot, job, input, last = TRUE)
+}
+
+# Others that ask the same slot wait for their turn.
+open_served <- function(place, mount, timeout, deadline) {
+    check_text(place, "slot", "the name of a slot, or its path")
+    path <- path.expand(place)
+    root <- root_for(if (startsWith(path, "/")) dirname(path) else mount)
+    if (!startsWith(path, "/"))
+        path <- file.path(root$path, path)
+    if (!dir.exists(path)) {
+        stop_with("pyrmap_missing_slot",
+                  paste0("there is no slot ", path, ": python3 -m pyrmap serve SCRIPT::FUNCTION ", path, " makes it and serves"),
+                  slot = path)
+    }
+    slot <- new.env(parent = emptyenv())
+    slot$path <- path
+    slot$bytes <- 0
+    slot$handle <- .Call(C_slot_open, path, root$live)
+    if (!nzchar(.Call(C_slot_read, slot$handle, "worker"))) {
+        .Call(C_slot_remove, slot$handle)
+        stop_with("pyrmap_missing_slot",
+                  paste0("nobody serves ", path, ": start python3 -m pyrmap serve SCRIPT::FUNCTION ", path,
+                         ", or write the pid of what answers to ", path, "/worker"), slot = path)
+    }
+    while (!.Call(C_slot_lock, slot$handle)) {
+        if (seconds_left(deadline) == 0)
+            stop_timeout(list(label = path, script = path), timeout)
+        Sys.sleep(0.001)
+    }
+    slot
 }
 
 # A bar in interactive sessions; a function to call with how many are done, and with NULL at the end.
@@ -148,43 +203,47 @@ progress <- function(count) {
 
 run_python_shared_data <- function(data, script_paths, dtype = NULL, args = NULL, timeout = Inf, python = NULL,
                                    mount = NULL, env = NULL, python_scripts_paths = script_paths, path = NULL,
-                                   na = getOption("pyrmap.na", "nan")) {
+                                   na = getOption("pyrmap.na", "nan"),
+                                   isolation = getOption("pyrmap.isolation", "session"),
+                                   preload = getOption("pyrmap.preload"), output = getOption("pyrmap.output", "console")) {
     session_check()
     if (missing(data) || (missing(script_paths) && missing(python_scripts_paths)))
         stop_argument("run_python_shared_data() needs `data` and `script_paths`")
     input <- input_of(data, dtype, na)
-    python <- interpreter(python)
-    jobs <- jobs_of(python_scripts_paths, args, env, python)
+    jobs <- jobs_of(python_scripts_paths, args, env, interpreter(python), check_isolation(isolation), check_preload(preload),
+                    at_once = min(length(python_scripts_paths), .Call(C_cores)))
     deadline <- check_timeout(timeout)
-    server <- server_for(python)
+    hear(output)
     root <- root_for(mount)
     holder <- holder_of(data, input, root)
     source <- if (is.null(holder)) open_source(mount)
-    ended <- FALSE
-    on.exit(if (!is.null(source)) { if (ended) release(source, Inf) else discard(source, server) })
+    on.exit(if (!is.null(source)) discard(source))
     if (!is.null(source)) {
         fill(source, data, input)
         holder <- source$path
         root <- root_for(mount)
     }
-    results <- share(root, server, jobs, input, holder, timeout, deadline)
-    ended <- TRUE
-    results
+    share(root, jobs, input, holder, timeout, deadline)
 }
 
 # A slot that holds an input for others, its round begun.
 open_source <- function(mount) {
     with_root(mount, function(root) {
-        slot <- acquire(root, list(task = NULL))
+        slot <- slot_new(root)
         begin(slot)
         slot
     })
 }
 
+take_last <- function(slot, job, input, last) {
+    on.exit(release(slot))
+    take(slot, job, input, last)
+}
+
 # One slot holds the input, the others have it as their source: each sees the same pages.
-share <- function(root, server, jobs, input, holder, timeout, deadline) {
+share <- function(root, jobs, input, holder, timeout, deadline) {
     slots <- list()
-    on.exit(for (slot in slots) discard(slot, server))
+    on.exit(for (slot in slots) discard(slot))
     bar <- progress(length(jobs))
     results <- vector("list", length(jobs))
     names(results) <- names(jobs)
@@ -192,16 +251,15 @@ share <- function(root, server, jobs, input, holder, timeout, deadline) {
     pending <- seq_along(jobs)
     while (length(pending) + length(slots) > 0L) {
         while (length(pending) > 0L && length(slots) < .Call(C_cores)) {
-            slots[[as.character(pending[1L])]] <- follow(root, server, jobs[[pending[1L]]], holder)
+            slots[[as.character(pending[1L])]] <- follow(root, jobs[[pending[1L]]], holder)
             pending <- pending[-1L]
         }
         running <- as.integer(names(slots))
-        index <- await(slots, jobs[running], server, timeout, deadline)
+        index <- await(slots, jobs[running], timeout, deadline)
         done <- running[index]
-        result <- take(slots[[index]], jobs[[done]], input, last[done])
         slot <- slots[[index]]
         slots[[index]] <- NULL
-        release(slot)
+        result <- take_last(slot, jobs[[done]], input, last[done])
         if (is_once_more(result)) {
             last[done] <- TRUE
             pending <- c(done, pending)
@@ -220,55 +278,52 @@ run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, t
                                 mount = NULL, env = NULL, intermediate = FALSE, initial_data = data,
                                 python_scripts_paths = script_paths,
                                 required_intermediate_results = intermediate, path = NULL,
-                                na = getOption("pyrmap.na", "nan")) {
+                                na = getOption("pyrmap.na", "nan"),
+                                isolation = getOption("pyrmap.isolation", "session"),
+                                preload = getOption("pyrmap.preload"), output = getOption("pyrmap.output", "console")) {
     session_check()
     if ((missing(data) && missing(initial_data)) || (missing(script_paths) && missing(python_scripts_paths)))
         stop_argument("run_python_pipeline() needs `data` and `script_paths`")
     check_flag(required_intermediate_results, "intermediate")
     input <- input_of(initial_data, dtype, na)
-    python <- interpreter(python)
-    jobs <- jobs_of(python_scripts_paths, args, env, python)
+    jobs <- jobs_of(python_scripts_paths, args, env, interpreter(python), check_isolation(isolation), check_preload(preload))
     deadline <- check_timeout(timeout)
-    server <- server_for(python)
-    results <- pipe_once(initial_data, input, jobs, server, mount, timeout, deadline, required_intermediate_results,
-                         last = FALSE)
-    if (is_once_more(results)) {
-        return(pipe_once(initial_data, input, jobs, server, mount, timeout, deadline, required_intermediate_results,
-                         last = TRUE))
-    }
+    hear(output)
+    results <- pipe_once(initial_data, input, jobs, mount, timeout, deadline, required_intermediate_results, last = FALSE)
+    if (is_once_more(results))
+        return(pipe_once(initial_data, input, jobs, mount, timeout, deadline, required_intermediate_results, last = TRUE))
     results
 }
 
-pipe_once <- function(data, input, jobs, server, mount, timeout, deadline, intermediate, last) {
+pipe_once <- function(data, input, jobs, mount, timeout, deadline, intermediate, last) {
     holder <- holder_of(data, input, root_for(mount))
-    slots <- open_stages(mount, server, jobs, holder)
-    ended <- FALSE
-    on.exit(for (slot in rev(slots)) if (ended) release(slot, Inf) else discard(slot, server))
+    slots <- open_stages(mount, jobs, holder)
+    rest <- is.null(holder)
+    on.exit(for (slot in rev(slots)) if (rest) release(slot, Inf) else discard(slot))
     if (is.null(holder))
         fill(slots[[1L]], data, input)
-    await_stages(slots, jobs, server, timeout, deadline)
+    rest <- FALSE
+    await_stages(slots, jobs, timeout, deadline)
+    rest <- TRUE
     count <- length(slots)
     # The last one first: if it failed, it says why.
     result <- take(slots[[count]], jobs[[count]], input, last, slots, jobs)
-    if (!intermediate || is_once_more(result)) {
-        ended <- !is_once_more(result)
+    if (!intermediate || is_once_more(result))
         return(result)
-    }
     results <- vector("list", count)
     names(results) <- names(jobs)
     results[[count]] <- result
     for (stage in rev(seq_len(count - 1L)))
         results[[stage]] <- take(slots[[stage]], jobs[[stage]], input, TRUE, slots, jobs)
-    ended <- TRUE
     results
 }
 
 # R waits for the last stage only; with a bar to show, for one after the other.
-await_stages <- function(slots, jobs, server, timeout, deadline) {
+await_stages <- function(slots, jobs, timeout, deadline) {
     last <- length(slots)
     bar <- progress(last)
     for (stage in if (is.null(bar)) last else seq_len(last)) {
-        await(slots[stage], jobs[stage], server, timeout, deadline)
+        await(slots[stage], jobs[stage], timeout, deadline, slots, jobs)
         if (!is.null(bar))
             bar(stage)
     }
@@ -277,10 +332,10 @@ await_stages <- function(slots, jobs, server, timeout, deadline) {
 }
 
 # A slot for each stage, each with the one before it as its source.
-chain_stages <- function(root, server, jobs) {
+chain_stages <- function(root, jobs) {
     slots <- list()
     made <- FALSE
-    on.exit(if (!made) for (slot in rev(slots)) discard(slot, server))
+    on.exit(if (!made) for (slot in rev(slots)) discard(slot))
     for (job in jobs) {
         slot <- acquire(root, job)
         slots <- c(slots, slot)
@@ -293,24 +348,18 @@ chain_stages <- function(root, server, jobs) {
     slots
 }
 
-# Stages with a worker each, which wait for their turn in the filesystem. The first one's round is begun, unless its input
-# is another slot's, holder's.
-open_stages <- function(mount, server, jobs, holder) {
+# Stages whose workers wait for their turn in the filesystem. The first one's round is begun, unless its input is another
+# slot's, holder's.
+open_stages <- function(mount, jobs, holder) {
     force(jobs)
-    force(server)
     with_root(mount, function(root) {
-        slots <- chain_stages(root, server, jobs)
+        slots <- chain_stages(root, jobs)
         started <- FALSE
-        on.exit(if (!started) for (slot in rev(slots)) discard(slot, server))
-        for (i in seq_along(slots)[-1L])
-            start(slots[[i]], jobs[[i]], server)
-        head <- slots[[1L]]
-        if (is.null(holder)) {
-            begin(head, server, run_line(head, jobs[[1L]]))
-        } else {
-            chain(head, holder, "data.bin")
-            start(head, jobs[[1L]], server)
-        }
+        on.exit(if (!started) for (slot in rev(slots)) discard(slot))
+        if (is.null(holder))
+            begin(slots[[1L]])
+        else
+            chain(slots[[1L]], holder, "data.bin")
         started <- TRUE
         slots
     })

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# What lives as long as the R session: slots kept for the next call, Python servers, the mount in use.
+# What lives as long as the R session: slots kept for the next call, with their workers, and the mount in use.
 
 session <- new.env(parent = emptyenv())
 
-# A forked child (parallel::mclapply) starts anew: slots, server and mount belong to its parent, which still uses them.
+# A forked child (parallel::mclapply) starts anew: slots, workers and mount belong to its parent, which still uses them.
 session_check <- function() {
     if (!identical(session$pid, Sys.getpid()))
         session_reset()
@@ -11,27 +11,19 @@ session_check <- function() {
 
 session_reset <- function() {
     session$pid <- Sys.getpid()
-    session$pools <- list()
-    session$servers <- list()
+    session$pool <- list()
     session$interpreter <- NULL
     session$roots <- list()
     session$private <- NULL
     session$jobs <- new.env(parent = emptyenv())
-    # Slots of pipelines whose worker was killed, as the server told it.
-    session$died <- character()
-    # Slots in which a script left something running.
-    session$going_on <- character()
 }
 
 # The order matters: slots lie on the mount.
 session_end <- function() {
     if (!identical(session$pid, Sys.getpid()))
         return(invisible())
-    for (pool in session$pools)
-        for (slot in pool)
-            .Call(C_slot_remove, slot$handle)
-    for (server in session$servers)
-        .Call(C_child_stop, server, 0L)
+    for (slot in session$pool)
+        discard(slot)
     private_end()
     session_reset()
     invisible()

@@ -8,13 +8,13 @@
 #include "slot.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <R_ext/Utils.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,27 +41,28 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-bool child_alive(struct child *child)
+bool child_alive(const struct child *child)
 {
-    if (!child->ended && waitpid(child->pid, &child->status, WNOHANG) != 0)
-        child->ended = true;
-    return !child->ended;
+    siginfo_t info = {.si_pid = 0};
+    if (child->pid < 0)
+        return false;
+    return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
 }
 
-static void child_end(struct child *child, int signal)
+/* Its group is signalled before it is waited for: after that the number may be another group's. */
+static void child_end(struct child *child)
 {
-    close_fd(&child->command);
-    if (signal > 0 && child_alive(child))
-        kill(child->pid, signal);
+    if (child->pid < 0)
+        return;
     double deadline = now() + STOP_MS / 1000.0;
     const struct timespec pause = {.tv_nsec = 1000000};
-    while (child_alive(child) && now() < deadline)
+    kill(-child->pid, child->signal);
+    while (child->signal != SIGKILL && child_alive(child) && now() < deadline)
         nanosleep(&pause, NULL);
-    if (child_alive(child)) {
-        kill(child->pid, SIGKILL);
-        waitpid(child->pid, &child->status, 0);
-        child->ended = true;
-    }
+    kill(-child->pid, SIGKILL);
+    while (waitpid(child->pid, &child->status, 0) < 0 && errno == EINTR)
+        continue;
+    child->pid = -1;
 }
 
 static void finalize_child(SEXP pointer)
@@ -70,8 +71,7 @@ static void finalize_child(SEXP pointer)
     if (!child)
         return;
     if (child->creator == getpid())
-        child_end(child, SIGTERM);
-    close_fd(&child->command);
+        child_end(child);
     close_fd(&child->output[0]);
     close_fd(&child->output[1]);
     R_ClearExternalPtr(pointer);
@@ -108,52 +108,34 @@ static int above_standard(int fd)
     return moved;
 }
 
-static void close_fds(int fds[], int count)
+/* Two pipes, [0] to read from, [1] to write to; a log takes the place of the second. 0 or -errno. */
+static int open_streams(const char *log, int theirs[3], int ours[2])
 {
-    for (int i = 0; i < count; i++)
-        close_fd(&fds[i]);
-}
-
-/* Input, output and error, a pair each: [0] to read from, [1] to write to. 0 or -errno. */
-static int open_streams(const char *log, int fds[6])
-{
-    for (int i = 0; i < 6; i++)
-        fds[i] = -1;
-    bool opened;
-    if (log) {
-        fds[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        fds[5] = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        opened = fds[0] >= 0 && fds[5] >= 0;
-    } else {
-        opened =
-            socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0 && pipe2(fds + 4, O_CLOEXEC) == 0;
-    }
-    if (opened && pipe2(fds + 2, O_CLOEXEC) == 0)
-        return 0;
-    int error = -errno;
-    close_fds(fds, 6);
-    return error;
-}
-
-/* Fills theirs[3] and ours[3]; -1 where there is none. 0 or -errno. */
-static int make_pipes(const char *log, int theirs[3], int ours[3])
-{
-    int fds[6];
-    int error = open_streams(log, fds);
-    if (collected_for(error))
-        error = open_streams(log, fds);
-    if (error)
-        return error;
-    theirs[0] = above_standard(fds[0]);
-    theirs[1] = above_standard(fds[3]);
-    theirs[2] = above_standard(fds[5]);
-    ours[0] = fds[1];
-    ours[1] = fds[2];
-    ours[2] = fds[4];
-    for (int i = 1; i < 3; i++)
+    int output[2] = {-1, -1}, error[2] = {-1, -1};
+    theirs[0] = above_standard(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    bool opened = theirs[0] >= 0 && pipe2(output, O_CLOEXEC) == 0;
+    if (log)
+        error[1] = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    else if (opened)
+        opened = pipe2(error, O_CLOEXEC) == 0;
+    opened = opened && error[1] >= 0;
+    int code = opened ? 0 : -errno;
+    theirs[1] = above_standard(output[1]);
+    theirs[2] = above_standard(error[1]);
+    ours[0] = output[0];
+    ours[1] = error[0];
+    for (int i = 0; i < 2; i++)
         if (ours[i] >= 0)
             fcntl(ours[i], F_SETFL, O_NONBLOCK);
-    return 0;
+    return code;
+}
+
+static void close_streams(int theirs[3], int ours[2])
+{
+    for (int i = 0; i < 3; i++)
+        close_fd(&theirs[i]);
+    for (int i = 0; ours && i < 2; i++)
+        close_fd(&ours[i]);
 }
 
 static char **strings(SEXP vector)
@@ -165,36 +147,118 @@ static char **strings(SEXP vector)
     return list;
 }
 
+SEXP pyrmap_environment(void)
+{
+    R_xlen_t count = 0;
+    while (environ && environ[count])
+        count++;
+    SEXP variables = PROTECT(Rf_allocVector(STRSXP, count));
+    for (R_xlen_t i = 0; i < count; i++)
+        SET_STRING_ELT(variables, i, Rf_mkChar(environ[i]));
+    UNPROTECT(1);
+    return variables;
+}
+
 SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal)
 {
     char **arguments = strings(argv), **variables = strings(environment);
     const char *log_path = log == R_NilValue ? NULL : Rf_translateChar(STRING_ELT(log, 0));
-    int death_signal = Rf_asInteger(signal);
     struct child *child = calloc(1, sizeof(*child));
     if (!child)
         raise_system(ENOMEM, "start", arguments[0]);
-    *child = (struct child){.creator = getpid(), .pid = -1, .command = -1, .output = {-1, -1}, .ended = true};
+    *child =
+        (struct child){.creator = getpid(), .pid = -1, .signal = Rf_asInteger(signal), .output = {-1, -1}};
     SEXP pointer = PROTECT(R_MakeExternalPtr(child, R_NilValue, R_NilValue));
     R_RegisterCFinalizerEx(pointer, finalize_child, TRUE);
-    int theirs[3] = {-1, -1, -1}, ours[3] = {-1, -1, -1};
-    int error = make_pipes(log_path, theirs, ours);
+    int theirs[3];
+    int error = open_streams(log_path, theirs, child->output);
+    if (collected_for(error)) {
+        close_streams(theirs, child->output);
+        error = open_streams(log_path, theirs, child->output);
+    }
     if (!error) {
-        child->command = ours[0];
-        child->output[0] = ours[1];
-        child->output[1] = ours[2];
         pid_t parent = getpid();
         child->pid = fork();
         if (child->pid == 0)
-            become(arguments, variables, theirs, death_signal, parent);
+            become(arguments, variables, theirs, child->signal, parent);
         error = child->pid < 0 ? -errno : 0;
-        child->ended = child->pid < 0;
     }
-    for (int i = 0; i < 3; i++)
-        close_fd(&theirs[i]);
+    /* Both sides do it, so that the group is there whichever of them is first. */
+    if (!error)
+        setpgid(child->pid, child->pid);
+    close_streams(theirs, NULL);
     if (error)
         raise_system(-error, "start", arguments[0]);
     UNPROTECT(1);
     return pointer;
+}
+
+/* What becomes of the output of Python, and the text that is kept where that is CAPTURE. */
+static struct {
+    enum output { CONSOLE, SILENT, CAPTURE } output;
+    char *text;
+    size_t size, room;
+} captured;
+
+SEXP pyrmap_output(SEXP output, SEXP forget)
+{
+    captured.output = (enum output)Rf_asInteger(output);
+    if (Rf_asLogical(forget))
+        captured.size = 0;
+    return R_NilValue;
+}
+
+SEXP pyrmap_captured(void)
+{
+    /* R has no nul in a string. */
+    size_t size = 0;
+    for (size_t i = 0; i < captured.size; i++)
+        if (captured.text[i])
+            captured.text[size++] = captured.text[i];
+    captured.size = 0;
+    SEXP text = PROTECT(Rf_mkCharLenCE(size ? captured.text : "", (int)size, CE_UTF8));
+    SEXP answer = Rf_ScalarString(text);
+    UNPROTECT(1);
+    return answer;
+}
+
+static void capture(const char *bytes, size_t size)
+{
+    if (captured.size + size > captured.room) {
+        size_t room = 2 * (captured.size + size);
+        char *text = room < INT_MAX ? realloc(captured.text, room) : NULL;
+        if (!text)
+            return;
+        captured.text = text;
+        captured.room = room;
+    }
+    memcpy(captured.text + captured.size, bytes, size);
+    captured.size += size;
+}
+
+/* bytes[size] can be written to. */
+static void pass_on(char *bytes, size_t size, int stream)
+{
+    bytes[size] = '\0';
+    if (captured.output == CAPTURE)
+        capture(bytes, size);
+    if (captured.output != CONSOLE)
+        return;
+    for (size_t start = 0; start < size; start += strlen(bytes + start) + 1)
+        (stream == 0 ? Rprintf : REprintf)("%s", bytes + start);
+}
+
+/* Keeps the end of what it wrote to its standard error. */
+static void remember(struct child *child, const char *bytes, size_t size)
+{
+    if (size > TAIL_MAX) {
+        bytes += size - TAIL_MAX;
+        size = TAIL_MAX;
+    }
+    size_t kept = child->tail_size < TAIL_MAX - size ? child->tail_size : TAIL_MAX - size;
+    memmove(child->tail, child->tail + child->tail_size - kept, kept);
+    memcpy(child->tail + kept, bytes, size);
+    child->tail_size = kept + size;
 }
 
 /* Reads one chunk. Bytes, 0 when there is nothing now, -1 at the end. */
@@ -211,23 +275,20 @@ static ssize_t read_chunk(int *fd, char *buffer, size_t size)
     return -1;
 }
 
-bool child_relay(struct child *child)
+void child_relay(struct child *child)
 {
     char buffer[CHUNK + 1];
-    bool open = false;
     for (int i = 0; i < 2; i++) {
         ssize_t got;
         while ((got = read_chunk(&child->output[i], buffer, CHUNK)) > 0) {
-            buffer[got] = '\0';
-            for (ssize_t start = 0; start < got; start += (ssize_t)strlen(buffer + start) + 1)
-                (i == 0 ? Rprintf : REprintf)("%s", buffer + start);
+            if (i == 1)
+                remember(child, buffer, (size_t)got);
+            pass_on(buffer, (size_t)got, i);
         }
-        open = open || got == 0;
     }
-    return open;
 }
 
-/* Appends what came on a stream to text. Whether the stream is still open. */
+/* Appends what came on standard output to text. Whether it is still open. */
 static bool collect(int *fd, char text[TEXT_MAX], size_t *size)
 {
     ssize_t got;
@@ -249,8 +310,9 @@ SEXP pyrmap_child_ready(SEXP pointer, SEXP timeout)
     struct child *child = child_get(pointer);
     if (!child)
         Rf_error("this process was stopped");
-    static char output[TEXT_MAX], error[TEXT_MAX];
-    size_t output_size = 0, error_size = 0;
+    static char output[TEXT_MAX];
+    char error[CHUNK];
+    size_t output_size = 0;
     double deadline = now() + Rf_asReal(timeout);
     bool ready = false, open = true;
     while (!ready && open && now() < deadline) {
@@ -259,68 +321,45 @@ SEXP pyrmap_child_ready(SEXP pointer, SEXP timeout)
         poll(fds, 2, 100);
         R_CheckUserInterrupt();
         open = collect(&child->output[0], output, &output_size);
-        collect(&child->output[1], error, &error_size);
+        ssize_t got;
+        while ((got = read_chunk(&child->output[1], error, sizeof(error))) > 0)
+            remember(child, error, (size_t)got);
         ready = is_ready(output);
     }
     if (!ready)
-        child_end(child, SIGKILL);
-    const char *names[] = {"ready", "status", "text", ""};
+        child->signal = SIGKILL;
+    return Rf_ScalarLogical(ready);
+}
+
+SEXP pyrmap_child_end(SEXP pointer)
+{
+    struct child *child = child_get(pointer);
+    if (!child)
+        return R_NilValue;
+    child_end(child);
+    child_relay(child);
+    bool signalled = WIFSIGNALED(child->status);
+    const char *name = signalled ? sigabbrev_np(WTERMSIG(child->status)) : NULL;
+    const char *names[] = {"status", "signal", "meaning", "text", ""};
     SEXP answer = PROTECT(Rf_mkNamed(VECSXP, names));
-    SET_VECTOR_ELT(answer, 0, Rf_ScalarLogical(ready));
-    int status = !ready && WIFEXITED(child->status) ? WEXITSTATUS(child->status) : NA_INTEGER;
-    SET_VECTOR_ELT(answer, 1, Rf_ScalarInteger(status));
-    SET_VECTOR_ELT(answer, 2, Rf_mkString(error));
+    SET_VECTOR_ELT(answer, 0,
+                   Rf_ScalarInteger(WIFEXITED(child->status) ? WEXITSTATUS(child->status) : NA_INTEGER));
+    SET_VECTOR_ELT(answer, 1, name ? Rf_mkString(name) : Rf_ScalarString(NA_STRING));
+    SET_VECTOR_ELT(answer, 2, Rf_mkString(signalled ? strsignal(WTERMSIG(child->status)) : ""));
+    size_t size = strnlen(child->tail, child->tail_size);
+    SET_VECTOR_ELT(answer, 3, Rf_ScalarString(Rf_mkCharLenCE(child->tail, (int)size, CE_UTF8)));
     UNPROTECT(1);
     return answer;
 }
 
-bool child_send(struct child *child, const char *text)
-{
-    if (!child || child->command < 0)
-        return false;
-    size_t size = strlen(text);
-    for (size_t sent = 0; sent < size;) {
-        ssize_t got = send(child->command, text + sent, size - sent, MSG_NOSIGNAL);
-        if (got < 0 && errno != EINTR)
-            return false;
-        sent += got > 0 ? (size_t)got : 0;
-    }
-    return true;
-}
-
-SEXP pyrmap_child_send(SEXP pointer, SEXP line)
-{
-    return Rf_ScalarLogical(child_send(child_get(pointer), CHAR(STRING_ELT(line, 0))));
-}
-
-SEXP pyrmap_child_news(SEXP pointer)
+SEXP pyrmap_child_pid(SEXP pointer)
 {
     const struct child *child = child_get(pointer);
-    static char text[TEXT_MAX];
-    ssize_t got = child && child->command >= 0 ? recv(child->command, text, TEXT_MAX - 1, MSG_DONTWAIT) : 0;
-    text[got > 0 ? got : 0] = '\0';
-    return Rf_mkString(text);
-}
-
-SEXP pyrmap_child_relay(SEXP pointer)
-{
-    struct child *child = child_get(pointer);
-    return Rf_ScalarLogical(child && child_relay(child));
+    return Rf_ScalarInteger(child && child->pid > 0 ? child->pid : NA_INTEGER);
 }
 
 SEXP pyrmap_child_alive(SEXP pointer)
 {
-    struct child *child = child_get(pointer);
+    const struct child *child = child_get(pointer);
     return Rf_ScalarLogical(child && child_alive(child));
-}
-
-SEXP pyrmap_child_stop(SEXP pointer, SEXP signal)
-{
-    struct child *child = child_get(pointer);
-    if (!child)
-        return Rf_ScalarInteger(NA_INTEGER);
-    child_end(child, Rf_asInteger(signal));
-    int status = WIFEXITED(child->status) ? WEXITSTATUS(child->status) : NA_INTEGER;
-    finalize_child(pointer);
-    return Rf_ScalarInteger(status);
 }

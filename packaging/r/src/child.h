@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * child.h - the processes that belong to this R session: the Python server, a private pyrmapfs.
+ * child.h - the processes that belong to this R session: Python workers, a private pyrmapfs.
  *
  * They are in process groups of their own (Ctrl-C is R's), hold no descriptor of R's but their pipes, and get
  * a signal from the kernel when R ends, however it ends.
@@ -14,41 +14,48 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+enum { TAIL_MAX = 32768 };
+
 struct child {
     pid_t creator;
-    pid_t pid;
-    int command;   /* its standard input, a socket: no SIGPIPE; -1 if closed */
+    pid_t pid;     /* its group's, too; -1 once it was waited for */
+    int signal;    /* what its group gets in the end, and it when R ends */
     int output[2]; /* its standard output and error, nonblocking; -1 at their end */
-    bool ended;
-    int status; /* of waitpid, once ended */
+    int status;    /* of waitpid, once it was waited for */
+    size_t tail_size;
+    char tail[TAIL_MAX]; /* of its standard error */
 };
 
 /* NULL if the pointer is none, was stopped, or belongs to the process that this one was forked from. */
 struct child *child_get(SEXP pointer);
 
-/* Passes on to R's console what arrived. Whether anything can still arrive. */
-bool child_relay(struct child *child);
-
-/* Sends text to its standard input. Whether all of it went. */
-bool child_send(struct child *child, const char *text);
+/* Passes on what arrived, as pyrmap_output() was told. */
+void child_relay(struct child *child);
 
 /* Whether it still runs. */
-bool child_alive(struct child *child);
+bool child_alive(const struct child *child);
+
+/* R's environment as it is now, NAME=VALUE. */
+SEXP pyrmap_environment(void);
 
 /*
- * log: NULL: standard input and error are pipes to R; else standard error goes to this file and there is no
- * input. environment: all of it, NAME=VALUE. signal: what it gets when R ends.
+ * log: NULL: standard error is a pipe to R; else it goes to this file. environment: all of it, NAME=VALUE.
+ * signal: what it gets when R ends.
  */
 SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal);
-/* Waits for its line "ready": TRUE; FALSE if it ended or timeout seconds went by. What it wrote before is
- * kept in text. */
+/* Waits for its line "ready": TRUE; FALSE if it ended or timeout seconds went by. */
 SEXP pyrmap_child_ready(SEXP child, SEXP timeout);
-SEXP pyrmap_child_send(SEXP child, SEXP line);
-/* What it wrote to its standard input's other direction since the last call: a string, "" if nothing. */
-SEXP pyrmap_child_news(SEXP child);
-SEXP pyrmap_child_relay(SEXP child);
 SEXP pyrmap_child_alive(SEXP child);
-/* Closes its input or sends the signal, waits up to two seconds, kills it. Its exit status, or NA. */
-SEXP pyrmap_child_stop(SEXP child, SEXP signal);
+SEXP pyrmap_child_pid(SEXP child);
+/*
+ * Ends it and its group; unless its signal is SIGKILL it has two seconds. list(status, signal, meaning,
+ * text): how it ended and the end of its standard error. NULL if it is not this process's.
+ */
+SEXP pyrmap_child_end(SEXP child);
+
+/* From now on output goes to the console (0), nowhere (1), or is kept (2), for pyrmap_captured(): a string.
+ */
+SEXP pyrmap_output(SEXP output, SEXP forget);
+SEXP pyrmap_captured(void);
 
 #endif

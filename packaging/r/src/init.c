@@ -15,13 +15,14 @@
     }
 
 static const R_CallMethodDef routines[] = {
-    ROUTINE(slot_new, 2),     ROUTINE(slot_remove, 1), ROUTINE(slot_path, 1),    ROUTINE(slot_text, 3),
-    ROUTINE(slot_read, 2),    ROUTINE(slot_source, 2), ROUTINE(slot_state, 1),   ROUTINE(slot_reset, 1),
-    ROUTINE(slot_begin, 3),   ROUTINE(slot_fill, 4),   ROUTINE(slot_result, 4),  ROUTINE(array_new, 3),
-    ROUTINE(array_holder, 3), ROUTINE(vector_info, 1), ROUTINE(child_start, 4),  ROUTINE(child_ready, 2),
-    ROUTINE(child_send, 2),   ROUTINE(child_relay, 1), ROUTINE(child_alive, 1),  ROUTINE(child_stop, 2),
-    ROUTINE(collect, 0),      ROUTINE(wait, 4),        ROUTINE(cores, 0),        ROUTINE(slot_run, 3),
-    ROUTINE(child_news, 1),   ROUTINE(first_na, 2),    ROUTINE(slot_current, 2), {NULL, NULL, 0},
+    ROUTINE(slot_new, 2),    ROUTINE(slot_open, 2),    ROUTINE(slot_lock, 1),   ROUTINE(slot_remove, 1),
+    ROUTINE(slot_path, 1),   ROUTINE(slot_text, 3),    ROUTINE(slot_read, 2),   ROUTINE(slot_source, 2),
+    ROUTINE(slot_state, 1),  ROUTINE(slot_reset, 1),   ROUTINE(slot_begin, 1),  ROUTINE(slot_fill, 4),
+    ROUTINE(slot_result, 4), ROUTINE(slot_current, 2), ROUTINE(array_new, 3),   ROUTINE(array_holder, 3),
+    ROUTINE(vector_info, 1), ROUTINE(child_start, 4),  ROUTINE(child_ready, 2), ROUTINE(child_alive, 1),
+    ROUTINE(child_pid, 1),   ROUTINE(child_end, 1),    ROUTINE(environment, 0), ROUTINE(output, 2),
+    ROUTINE(captured, 0),    ROUTINE(collect, 0),      ROUTINE(wait, 3),        ROUTINE(cores, 0),
+    ROUTINE(first_na, 2),    {NULL, NULL, 0},
 };
 
 void R_init_pyrmap(DllInfo *info);

@@ -8,14 +8,12 @@
  */
 #include "input.h"
 
-#include "child.h"
 #include "collect.h"
 #include "convert.h"
 #include "map.h"
 #include "vector.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -133,34 +131,13 @@ static int map_large(struct filling *filling)
     return filling->address ? 0 : -errno;
 }
 
-static void run(const struct slot *slot, SEXP server, SEXP line)
-{
-    uint64_t round;
-    int error = slot_round(slot, &round);
-    if (error)
-        raise_system(-error, "read the record of", slot->path);
-    const char *before = CHAR(STRING_ELT(line, 0)), *after = CHAR(STRING_ELT(line, 1));
-    size_t size = strlen(before) + strlen(after) + 24;
-    char *text = R_alloc(size, 1);
-    snprintf(text, size, "%s%llu%s", before, (unsigned long long)round, after);
-    child_send(child_get(server), text);
-}
-
-SEXP pyrmap_slot_run(SEXP pointer, SEXP server, SEXP line)
-{
-    run(slot_get(pointer), server, line);
-    return R_NilValue;
-}
-
-SEXP pyrmap_slot_begin(SEXP pointer, SEXP server, SEXP line)
+SEXP pyrmap_slot_begin(SEXP pointer)
 {
     struct slot *slot = slot_get(pointer);
     if (slot->data_fd < 0)
         slot->data_fd = slot_open_file(slot, "data.bin", O_RDWR);
     if (slot->data_fd < 0)
         return Rf_mkString(strerrorname_np(errno));
-    if (line != R_NilValue)
-        run(slot, server, line);
     return R_NilValue;
 }
 

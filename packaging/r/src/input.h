@@ -11,7 +11,7 @@
  * Begins a round: opens data.bin for writing. line, if not NULL, is then sent as by pyrmap_slot_run: the
  * worker starts while R still fills. Returns NULL, or the name of the errno.
  */
-SEXP pyrmap_slot_begin(SEXP slot, SEXP server, SEXP line);
+SEXP pyrmap_slot_begin(SEXP slot);
 
 /*
  * Fills data.bin of the round that was begun and publishes it. type: enum source_type; dtype: enum
@@ -21,9 +21,5 @@ SEXP pyrmap_slot_fill(SEXP slot, SEXP x, SEXP type, SEXP dtype);
 
 /* The index (from 1) of the first NA of an integer, logical or integer64 vector, 0 if there is none. */
 SEXP pyrmap_first_na(SEXP x, SEXP type);
-
-/* Has the server run a worker for the round that the slot is in. line: what the command is before the number
- * of the round, and what after it. */
-SEXP pyrmap_slot_run(SEXP slot, SEXP server, SEXP line);
 
 #endif

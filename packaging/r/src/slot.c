@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -115,14 +116,6 @@ int slot_outcome(const struct slot *slot, struct record *record)
     return 0;
 }
 
-int slot_round(const struct slot *slot, uint64_t *round)
-{
-    struct record record;
-    int error = slot_outcome(slot, &record);
-    *round = error ? 0 : record.round;
-    return error;
-}
-
 int slot_publish(struct slot *slot, int32_t dtype, uint32_t order, R_xlen_t length, int ndim, const int *dim)
 {
     struct record record = {
@@ -202,7 +195,7 @@ static int write_text(const struct slot *slot, const char *name, const char *tex
 }
 
 /* 0 or -errno, and nothing is open then. */
-static int slot_open(struct slot *slot)
+static int open_files(struct slot *slot)
 {
     slot->directory = open(slot->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (slot->directory < 0 && collected_for(-errno))
@@ -229,7 +222,7 @@ int slot_wake(struct slot *slot)
     dev_t device = slot->device;
     if (!slot->parked)
         return 0;
-    int error = slot_open(slot);
+    int error = open_files(slot);
     if (!error && slot->device != device) {
         /* The same path in another mount. */
         let_go(slot);
@@ -261,16 +254,31 @@ static int make_directory(const char *root, char *path, size_t size)
     return -errno;
 }
 
+/* With nothing open, and room for a path of size bytes. Raises an R error. */
+static struct slot *allocate(const char *root, size_t size, SEXP live)
+{
+    struct slot *slot = calloc(1, sizeof(*slot) + size);
+    if (!slot)
+        raise_system(ENOMEM, "open a slot of", root);
+    slot->directory = slot->record_fd = slot->data_fd = -1;
+    slot->live = Rf_asLogical(live) == TRUE;
+    return slot;
+}
+
+static SEXP pointer_of(struct slot *slot)
+{
+    SEXP pointer = PROTECT(R_MakeExternalPtr(slot, R_NilValue, R_NilValue));
+    R_RegisterCFinalizerEx(pointer, finalize_slot, TRUE);
+    UNPROTECT(1);
+    return pointer;
+}
+
 SEXP pyrmap_slot_new(SEXP mount, SEXP live)
 {
     const char *root = Rf_translateChar(STRING_ELT(mount, 0));
     size_t size = strlen(root) + 40;
-    struct slot *slot = calloc(1, sizeof(*slot) + size);
-    if (!slot)
-        raise_system(ENOMEM, "create a slot in", root);
+    struct slot *slot = allocate(root, size, live);
     slot->creator = getpid();
-    slot->directory = slot->record_fd = slot->data_fd = -1;
-    slot->live = Rf_asLogical(live) == TRUE;
     int error = make_directory(root, slot->path, size);
     if (collected_for(error))
         error = make_directory(root, slot->path, size);
@@ -279,9 +287,8 @@ SEXP pyrmap_slot_new(SEXP mount, SEXP live)
         raise_system(-error, "create a slot in", root);
     }
     slot->capacity = arena_capacity(slot->path);
-    SEXP pointer = PROTECT(R_MakeExternalPtr(slot, R_NilValue, R_NilValue));
-    R_RegisterCFinalizerEx(pointer, finalize_slot, TRUE);
-    error = slot_open(slot);
+    SEXP pointer = PROTECT(pointer_of(slot));
+    error = open_files(slot);
     if (error)
         rmdir(slot->path);
     else if ((error = write_text(slot, "owner", "self", 4)) != 0)
@@ -290,6 +297,31 @@ SEXP pyrmap_slot_new(SEXP mount, SEXP live)
         raise_system(-error, "open", slot->path);
     UNPROTECT(1);
     return pointer;
+}
+
+SEXP pyrmap_slot_open(SEXP place, SEXP live)
+{
+    const char *path = Rf_translateChar(STRING_ELT(place, 0));
+    struct slot *slot = allocate(path, strlen(path) + 1, live);
+    strcpy(slot->path, path);
+    SEXP pointer = PROTECT(pointer_of(slot));
+    struct record record = {.round = 0};
+    int error = open_files(slot);
+    if (!error)
+        error = slot_read_record(slot, &record);
+    if (error)
+        raise_system(-error, "open", path);
+    slot->capacity = arena_capacity(path);
+    bool over = record.flag == RECORD_FLAG_RESULT || record.flag == RECORD_FLAG_FAILED;
+    slot->seen = over ? record.round : record.round - 1;
+    UNPROTECT(1);
+    return pointer;
+}
+
+/* The kernel keeps such locks: the filesystem is not asked. */
+SEXP pyrmap_slot_lock(SEXP pointer)
+{
+    return Rf_ScalarLogical(flock(slot_get(pointer)->record_fd, LOCK_EX | LOCK_NB) == 0);
 }
 
 SEXP pyrmap_slot_remove(SEXP pointer)
@@ -314,9 +346,7 @@ SEXP pyrmap_slot_text(SEXP pointer, SEXP name, SEXP text)
     const struct slot *slot = slot_get(pointer);
     const char *bytes = CHAR(STRING_ELT(text, 0));
     int error = write_text(slot, CHAR(STRING_ELT(name, 0)), bytes, strlen(bytes));
-    if (error)
-        raise_system(-error, "write the task of", slot->path);
-    return R_NilValue;
+    return error ? Rf_mkString(strerrorname_np(-error)) : R_NilValue;
 }
 
 SEXP pyrmap_slot_read(SEXP pointer, SEXP name)

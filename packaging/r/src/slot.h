@@ -16,7 +16,7 @@
 #include <sys/types.h>
 
 struct slot {
-    pid_t creator; /* a forked child leaves its parent's slots alone */
+    pid_t creator; /* a forked child leaves its parent's slots alone; 0: somebody else made it */
     int directory; /* O_PATH: a path from the root is looked up again where a round's files are new */
     int record_fd; /* metadata.bin, -1 if it is parked or removed */
     bool parked;   /* nothing is open: see slot_park() */
@@ -63,9 +63,6 @@ void slot_look(const struct slot *slot, struct record *record);
 /* The record; no request where the page is live. 0 or -errno. */
 int slot_outcome(const struct slot *slot, struct record *record);
 
-/* The round that the slot is in. 0 or -errno. */
-int slot_round(const struct slot *slot, uint64_t *round);
-
 /*
  * Publishes the input that data.bin holds: one write of the whole record. order: 0 or
  * RECORD_ORDER_INPUT_LOGICAL. ndim 0: a plain vector. 0 or -errno.
@@ -79,10 +76,15 @@ _Noreturn void raise_in_r(const char *function, SEXP arguments);
 _Noreturn void raise_system(int error, const char *operation, const char *path);
 
 SEXP pyrmap_slot_new(SEXP mount, SEXP live);
+/* One that somebody else made, who also removes it. */
+SEXP pyrmap_slot_open(SEXP path, SEXP live);
+/* Until it is let go of, no other client that asks for the lock has it. FALSE: another has it now. */
+SEXP pyrmap_slot_lock(SEXP slot);
 SEXP pyrmap_slot_remove(SEXP slot);
 /* A string, of a parked slot too; NULL once removed. */
 SEXP pyrmap_slot_path(SEXP slot);
 SEXP pyrmap_slot_current(SEXP slot, SEXP root);
+/* NULL, or the name of the errno. */
 SEXP pyrmap_slot_text(SEXP slot, SEXP name, SEXP text);
 SEXP pyrmap_slot_read(SEXP slot, SEXP name);
 SEXP pyrmap_slot_source(SEXP slot, SEXP target);

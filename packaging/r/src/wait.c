@@ -11,27 +11,27 @@
 #include <poll.h>
 #include <R_ext/Utils.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 /*
  * A futex cannot be waited for together with pipes, so it is left after FUTEX_S for poll, which can, but
- * which costs requests. INTERRUPT_MS bounds how late a signal that arrived just before poll is noticed. A
- * server that is gone is given GONE_S for the word of its workers' death to come round.
+ * which costs requests. INTERRUPT_MS bounds how late a signal that arrived just before poll, or the end of a
+ * worker, is noticed. The filesystem then fails the worker's round; it is given GONE_S for that, and for the
+ * failure to come round.
  */
 #define FUTEX_S       0.005
 #define FUTEX_STEP_NS 1000000
 #define GONE_S        1.0
-enum { INTERRUPT_MS = 250, SERVER_FDS = 3 };
+enum { INTERRUPT_MS = 250 };
 
 struct waiting {
     struct slot **slots;
-    struct pollfd *polls; /* metadata.bin of each slot, then the server's two outputs and its news */
+    struct child **workers; /* NULL where a slot has none */
+    struct pollfd *polls;   /* metadata.bin of each slot, then the two outputs of each worker */
     int count;
-    struct child *server;
-    bool news; /* whether they end the wait */
+    int worker_count;
     double deadline;
 };
 
@@ -42,13 +42,20 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-enum outcome { PENDING, SETTLED, CANCELLED, NEWS };
+enum outcome { PENDING, SETTLED, CANCELLED, ENDED };
 
 static enum outcome judge(const struct slot *slot, int32_t flag, uint64_t round)
 {
     if (flag == RECORD_FLAG_RESULT || flag == RECORD_FLAG_FAILED)
         return round > slot->seen ? SETTLED : PENDING;
     return flag == RECORD_FLAG_NONE && slot->running ? CANCELLED : PENDING;
+}
+
+static void relay_all(const struct waiting *waiting)
+{
+    for (int i = 0; i < waiting->worker_count; i++)
+        if (waiting->workers[i])
+            child_relay(waiting->workers[i]);
 }
 
 /* A few milliseconds on the page of a single slot. */
@@ -68,8 +75,7 @@ static enum outcome wait_futex(struct waiting *waiting)
         if (now() > end)
             return PENDING;
         syscall(SYS_futex, &slot->page->change, FUTEX_WAIT, record.change, &step, NULL, 0);
-        if (waiting->server)
-            child_relay(waiting->server);
+        relay_all(waiting);
     }
 }
 
@@ -90,45 +96,46 @@ static int look(struct waiting *waiting, enum outcome *outcome)
     return 0;
 }
 
-static int server_fd(const struct waiting *waiting, int i)
+/* Index from 1 of a worker that ended, or 0. */
+static int ended_worker(const struct waiting *waiting)
 {
-    if (!waiting->server || (i == 2 && !waiting->news))
-        return -1;
-    return i < 2 ? waiting->server->output[i] : waiting->server->command;
+    for (int i = 0; i < waiting->worker_count; i++)
+        if (waiting->workers[i] && !child_alive(waiting->workers[i]))
+            return i + 1;
+    return 0;
 }
 
-static bool has_news(const struct child *server)
+static void poll_all(struct waiting *waiting, double left)
 {
-    char byte;
-    return recv(server->command, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+    struct pollfd *outputs = waiting->polls + waiting->count;
+    for (int i = 0; i < 2 * waiting->worker_count; i++) {
+        const struct child *worker = waiting->workers[i / 2];
+        outputs[i] = (struct pollfd){.fd = worker ? worker->output[i % 2] : -1, .events = POLLIN};
+    }
+    int most = left * 1000 < INTERRUPT_MS ? (int)(left * 1000) + 1 : INTERRUPT_MS;
+    if (poll(waiting->polls, (nfds_t)(waiting->count + 2 * waiting->worker_count), most) <= 0)
+        for (int i = 0; i < waiting->count; i++)
+            waiting->polls[i].revents = 0;
 }
 
 static int wait_poll(struct waiting *waiting, enum outcome *outcome)
 {
-    bool gone = false;
+    int ended = 0;
     for (;;) {
         int index = look(waiting, outcome);
         if (index)
             return index;
         double left = waiting->deadline - now();
-        if (left <= 0)
-            return gone ? -1 : 0;
-        struct pollfd *outputs = waiting->polls + waiting->count;
-        for (int i = 0; i < SERVER_FDS; i++)
-            outputs[i] = (struct pollfd){.fd = server_fd(waiting, i), .events = POLLIN};
-        int most = left * 1000 < INTERRUPT_MS ? (int)(left * 1000) + 1 : INTERRUPT_MS;
-        if (poll(waiting->polls, (nfds_t)(waiting->count + SERVER_FDS), most) <= 0)
-            for (int i = 0; i < waiting->count + SERVER_FDS; i++)
-                waiting->polls[i].revents = 0;
-        if (waiting->server && !child_relay(waiting->server) && !gone) {
-            gone = true;
+        if (left <= 0) {
+            *outcome = ended ? ENDED : PENDING;
+            return ended;
+        }
+        poll_all(waiting, left);
+        relay_all(waiting);
+        R_CheckUserInterrupt();
+        if (!ended && (ended = ended_worker(waiting)) != 0) {
             double soon = now() + GONE_S;
             waiting->deadline = soon < waiting->deadline ? soon : waiting->deadline;
-        }
-        R_CheckUserInterrupt();
-        if (!gone && (outputs[2].revents & POLLIN) && has_news(waiting->server)) {
-            *outcome = NEWS;
-            return 0;
         }
     }
 }
@@ -143,12 +150,15 @@ static int wait_all(struct waiting *waiting, enum outcome *outcome)
     return wait_poll(waiting, outcome);
 }
 
-SEXP pyrmap_wait(SEXP slots, SEXP server, SEXP timeout, SEXP news)
+SEXP pyrmap_wait(SEXP slots, SEXP workers, SEXP timeout)
 {
-    struct waiting waiting = {
-        .count = LENGTH(slots), .server = child_get(server), .news = Rf_asLogical(news) == TRUE};
+    struct waiting waiting = {.count = LENGTH(slots), .worker_count = LENGTH(workers)};
+    size_t outputs = 2 * (size_t)waiting.worker_count;
     waiting.slots = (struct slot **)R_alloc((size_t)waiting.count, sizeof(struct slot *));
-    waiting.polls = (struct pollfd *)R_alloc((size_t)waiting.count + SERVER_FDS, sizeof(struct pollfd));
+    waiting.workers = (struct child **)R_alloc((size_t)waiting.worker_count + 1, sizeof(struct child *));
+    waiting.polls = (struct pollfd *)R_alloc((size_t)waiting.count + outputs, sizeof(struct pollfd));
+    for (int i = 0; i < waiting.worker_count; i++)
+        waiting.workers[i] = child_get(VECTOR_ELT(workers, i));
     for (int i = 0; i < waiting.count; i++) {
         waiting.slots[i] = slot_get(VECTOR_ELT(slots, i));
         /* The first look reads each record, which also arms poll. */
@@ -159,11 +169,12 @@ SEXP pyrmap_wait(SEXP slots, SEXP server, SEXP timeout, SEXP news)
     enum outcome outcome = PENDING;
     int index = wait_all(&waiting, &outcome);
     /* A worker flushes its output before it publishes: all of it is here by now. */
-    if (waiting.server)
-        child_relay(waiting.server);
-    if (outcome == NEWS)
-        return Rf_ScalarInteger(NA_INTEGER);
-    return Rf_ScalarInteger(outcome == CANCELLED ? -1 - index : index);
+    relay_all(&waiting);
+    if (outcome == CANCELLED)
+        index = -index;
+    else if (outcome == ENDED)
+        index = -waiting.count - index;
+    return Rf_ScalarInteger(index);
 }
 
 SEXP pyrmap_cores(void)

@@ -9,11 +9,11 @@
 
 /*
  * Waits until one of the slots (a list) is in DONE or FAILED with a round whose outcome was not taken.
- * Its index from 1; 0 after timeout seconds (may be Inf); -1: the server ended and nothing more will come; -2
- * - index: the round was cancelled from outside; NA: there is news of the server, if that ends the wait (TRUE
- * or FALSE). R's interrupt leaves by longjmp.
+ * Its index from 1; 0 after timeout seconds (may be Inf); -index: the round was cancelled from outside;
+ * -length(slots) - index: that one of the workers (a list, NULL where there is none) ended, and no outcome
+ * came of it. The output of all workers is passed on. R's interrupt leaves by longjmp.
  */
-SEXP pyrmap_wait(SEXP slots, SEXP server, SEXP timeout, SEXP news);
+SEXP pyrmap_wait(SEXP slots, SEXP workers, SEXP timeout);
 
 /* Processors that this process may run on. */
 SEXP pyrmap_cores(void);

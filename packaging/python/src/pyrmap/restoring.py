@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import time
 import warnings
 from _random import Random
 # signal's own makes an enumeration of each answer: it takes twenty times as long.
@@ -71,11 +72,14 @@ class Start:
                 self.environment[name] = now[name]
         if now == self.environment:
             return
+        zone = now.get(b"TZ")
         for name in now.keys() - self.environment.keys():
             del os.environb[name]
         for name, value in self.environment.items():
             if now.get(name) != value:
                 os.environb[name] = value
+        if zone != self.environment.get(b"TZ"):
+            time.tzset()
 
 
 def _variables() -> dict[bytes, bytes]:

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+# The Python workers: one for each slot that this session keeps, which takes round after round of it.
+
+# Says ready once it is sure that NumPy and the Python package are there, then becomes the worker. The current directory is no
+# place to import from: a numpy.py beside the user's data would be found first.
+bootstrap <- "
+import sys
+if sys.version_info[:2] < (3, 9):
+    sys.stderr.write('%d.%d' % sys.version_info[:2])
+    sys.exit(83)
+sys.path[:] = [entry for entry in sys.path if entry]
+from importlib.util import find_spec
+if find_spec('numpy') is None:
+    sys.exit(81)
+try:
+    if find_spec('pyrmap.worker') is None:
+        sys.exit(82)
+except ModuleNotFoundError as error:
+    sys.exit(82 if error.name == 'pyrmap' else str(error))
+sys.stdout.write('ready\\n')
+sys.stdout.flush()
+import runpy
+runpy.run_module('pyrmap.worker', run_name='__main__', alter_sys=True)
+"
+exit_no_numpy <- 81L
+exit_no_package <- 82L
+exit_too_old <- 83L
+
+# The Python package that came with this one, for an interpreter that finds no other. A directory of PYTHONPATH comes before
+# an environment's own packages: what runs is what this package was tested with, and programs that a script starts find it too.
+python_path <- function() {
+    own <- system.file("python", package = "pyrmap")
+    paste(c(getOption("pyrmap.pythonpath"), variable("PYTHONPATH"), if (nzchar(own)) own), collapse = ":")
+}
+
+# Where several run at the same time they share the processors, unless R's environment says how many threads each may have.
+thread_variables <- c("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+threads_each <- function(at_once) {
+    if (at_once < 2L)
+        return(NULL)
+    unset <- thread_variables[!nzchar(Sys.getenv(thread_variables))]
+    each <- as.character(max(1L, .Call(C_cores) %/% at_once))
+    structure(rep(each, length(unset)), names = unset)
+}
+
+# The worker of a slot. It binds itself when it has started; a round may be published before.
+start_worker <- function(job, slot) {
+    python <- job$python
+    arguments <- c(python$path, "-c", bootstrap, slot, "--parent", Sys.getpid(), "--isolation", job$isolation,
+                   if (length(job$preload)) rbind("--preload", job$preload))
+    set <- c(PYTHONPATH = python_path(), threads_each(job$at_once))
+    worker <- .Call(C_child_start, arguments, environment_strings(set), NULL, signal_kill)
+    if (!.Call(C_child_ready, worker, 60))
+        stop_no_worker(python, worker)
+    worker
+}
+
+stop_no_worker <- function(python, worker) {
+    ended <- .Call(C_child_end, worker)
+    name <- in_words(python)
+    if (ended$status %in% exit_no_numpy) {
+        stop_with("pyrmap_missing_numpy",
+                  paste0(name, " has no NumPy: install it (", python$path, " -m pip install numpy",
+                         if (startsWith(python$path, "/usr/bin/")) ", or apt install python3-numpy",
+                         "). ", other_python), python = python$path, why = python$why)
+    }
+    if (ended$status %in% exit_no_package) {
+        stop_with("pyrmap_missing_package",
+                  paste0(name, " cannot import the Python package pyrmap, which is not in PYTHONPATH (", python_path(),
+                         ") as ", python$path, " sees it: make install-python, or name the directory that holds it in ",
+                         "options(pyrmap.pythonpath =)"), python = python$path, why = python$why)
+    }
+    stop_with("pyrmap_missing_python",
+              if (ended$status %in% exit_too_old) {
+                  paste0(name, " is Python ", ended$text, ", and pyrmap needs 3.9 or newer. ", other_python)
+              } else {
+                  paste0("the Python worker did not start with ", name, if (nzchar(ended$text)) paste0(":\n", ended$text))
+              }, python = python$path, why = python$why)
+}
+
+# The environment as Python has to see it: what changed since the worker was started, and what the call sets. NULL unsets.
+changed_since <- function(then, now) {
+    new <- setdiff(now, then)
+    new <- new[validUTF8(new)]
+    gone <- setdiff(sub("=.*", "", then), sub("=.*", "", now))
+    names <- sub("=.*", "", new)
+    c(structure(as.list(substring(new, nchar(names) + 2L)), names = names),
+      structure(vector("list", length(gone)), names = gone))
+}
+
+# Writes what the slot is to do, if that is not what its task says already. NULL, or the name of the errno. What is longer
+# than the filesystem takes lies in a file.
+give_task <- function(slot, job) {
+    now <- .Call(C_environment)
+    if (!identical(now, slot$now)) {
+        slot$changed <- changed_since(slot$then, now)
+        slot$now <- now
+    }
+    env <- c(slot$changed[setdiff(names(slot$changed), names(job$env))], job$env)
+    task <- if (length(env)) paste0(substr(job$task, 1L, nchar(job$task) - 1L), ", \"env\": ", to_json(env), "}") else job$task
+    if (identical(slot$task, task))
+        return(NULL)
+    text <- task
+    if (nchar(task, "bytes") > task_max) {
+        if (is.null(slot$file))
+            slot$file <- tempfile("pyrmap-task-", fileext = ".json")
+        mask <- Sys.umask("077")
+        on.exit(Sys.umask(mask))
+        writeBin(charToRaw(task), slot$file)
+        text <- paste0("{\"file\": ", json_string(slot$file), "}")
+    }
+    error <- .Call(C_slot_text, slot$handle, "task", text)
+    slot$task <- if (is.null(error)) task
+    error
+}
+
+task_max <- 4096L
+
+outputs <- c("console", "silent", "capture")
+
+# What becomes of what Python prints. forget: what was kept of calls before this one.
+hear <- function(output, forget = TRUE) {
+    check_choice(output, "output", outputs)
+    .Call(C_output, match(output, outputs) - 1L, forget)
+}
+
+pyrmap_output <- function() {
+    .Call(C_captured)
+}
+
+check_isolation <- function(isolation) {
+    check_choice(isolation, "isolation", c("session", "process"))
+}
+
+check_preload <- function(preload) {
+    if (!is.null(preload) && (!is.character(preload) || !all(grepl(module_pattern, preload))))
+        stop_argument("preload must be names of Python modules, as in c(\"pandas\", \"sklearn.linear_model\")")
+    preload
+}
