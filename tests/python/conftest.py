@@ -18,7 +18,7 @@ if importlib.util.find_spec("pyrmap") is None:
     sys.path.insert(0, str(ROOT / "packaging" / "python" / "src"))
 
 from pyrmap import Slot  # noqa: E402
-from serving import Keeper, Server  # noqa: E402
+from serving import Keeper  # noqa: E402
 
 # Root tests both data paths; any other user has the page cache only, through fusermount3.
 PATHS = (PASSTHROUGH, PAGE_CACHE) if os.geteuid() == 0 else (PAGE_CACHE,)
@@ -64,13 +64,6 @@ def worker(job: Path) -> Iterator[Slot]:
     slot = Slot(job)
     yield slot
     slot.close()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A warm server of the test's own."""
-    with Server() as running:
-        yield running
 
 
 @pytest.fixture

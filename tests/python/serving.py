@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The warm server, workers and scripts, as R and a shell start them."""
+"""Workers and scripts, as R and a shell start them."""
 from __future__ import annotations
 
 import json
@@ -87,36 +87,6 @@ class Program:
         return status
 
 
-class Server(Program):
-    """python3 -m pyrmap.server with its three pipes."""
-
-    def __init__(self, **variables: str) -> None:
-        super().__init__(["-m", "pyrmap.server"], variables, subprocess.PIPE)
-        assert self.process.stdin
-        self.commands: IO[bytes] = self.process.stdin
-
-    def send(self, **command: object) -> None:
-        self.commands.write(json.dumps(command).encode() + b"\n")
-        self.commands.flush()
-
-    def run(self, job: Path, script: Path | str, function: str | None = None, *args: object, **more: object) -> None:
-        """Has the next round of a slot computed; the task travels in the command."""
-        task: dict[str, object] = {"script": str(script), "function": function, "args": list(args)}
-        self.send(run=str(job), task={**task, **more})
-
-    def stop(self) -> int:
-        """Ends it by the end of its input and returns its exit status."""
-        self.commands.close()
-        return self.collected()
-
-    def __enter__(self) -> "Server":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if not self.commands.closed:
-            self.stop()
-
-
 class Worker(Program):
     """python3 -m pyrmap.worker for one slot. Its parent is this process."""
 
@@ -168,7 +138,7 @@ class Keeper:
 
     def run(self, job: Path | None, script: Path | str | None, function: str | None = None, *args: object,
             **more: object) -> None:
-        """As Server.run()."""
+        """Writes the task of the next rounds: a script, or a function of it, with arguments."""
         assert job is None or job == self.job
         task: dict[str, object] = {"script": script and str(script), "function": function, "args": list(args), **more}
         (self.job / "task").write_text(json.dumps({key: value for key, value in task.items() if value is not None}))

@@ -12,7 +12,7 @@ import pytest
 
 from pyrmap import Slot
 from pyrmap.record import Array
-from serving import Server
+from serving import Keeper
 
 # A few elements, and more than a huge page.
 LENGTHS = [6, 600_000]
@@ -86,7 +86,7 @@ def test_a_result_is_the_programs_own(producer: Slot, worker: Slot, job: Path, l
     assert np.array_equal(changed, np.arange(1.0, length + 1))
 
 
-def test_a_matrix_may_be_solved_in_place(server: Server, producer: Slot, job: Path, tmp_path: Path) -> None:
+def test_a_matrix_may_be_solved_in_place(keeper: Keeper, producer: Slot, job: Path, tmp_path: Path) -> None:
     script = tmp_path / "solve.py"
     script.write_text("from scipy.linalg import lu_factor, lu_solve, qr\n"
                       "def f(x):\n"
@@ -97,19 +97,19 @@ def test_a_matrix_may_be_solved_in_place(server: Server, producer: Slot, job: Pa
     matrix: Array = np.asfortranarray([[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 2.0]])
     outcomes: list[Any] = []
     for function in ("f", "g"):
+        keeper.run(job, script, function)
         producer.produce(matrix)
         producer.publish()
-        server.run(job, script, function)
         outcomes.append(producer.result(30))
         assert np.array_equal(np.fromfile(job / "data.bin"), matrix.ravel(order="F"))
     assert np.allclose(matrix @ outcomes[0], [1, 2, 3])
     assert not np.array_equal(outcomes[1], matrix)
 
 
-def test_a_frame_over_the_input_may_be_changed(server: Server, producer: Slot, job: Path, tmp_path: Path) -> None:
+def test_a_frame_over_the_input_may_be_changed(keeper: Keeper, producer: Slot, job: Path, tmp_path: Path) -> None:
     script = tmp_path / "frame.py"
     script.write_text("import pandas as pd\ndef f(x):\n    d = pd.DataFrame(x)\n    d[0] += 1\n    d[2] = d[0] * d[1]\n    return d\n")
     producer.produce(np.asfortranarray([[1.0, 2.0], [3.0, 4.0]]))
     producer.publish()
-    server.run(job, script, "f")
+    keeper.run(job, script, "f")
     assert producer.result(30).tolist() == [[2, 2, 4], [4, 4, 16]]

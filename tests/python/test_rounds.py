@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which round a script answers, and when: run by hand, by `python3 -m pyrmap run`, by the server, by a worker."""
+"""Which round a script answers, and when: run by hand, by `python3 -m pyrmap run`, by a worker."""
 from __future__ import annotations
 
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Callable, Iterator, Union
+from typing import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from pyrmap import RoundCancelled, RoundFailed, Slot
 from pyrmap.mapping import COPY_LIMIT
-from serving import Keeper, Server, environment, eventually
+from serving import Keeper, environment, eventually
 
 HEAD = """
 import atexit, os, sys, threading, time
@@ -37,11 +37,10 @@ def script(tmp_path: Path) -> Path:
     return tmp_path / "script.py"
 
 
-@pytest.fixture(params=["server", "session", "process"])
-def server(request: pytest.FixtureRequest, job: Path) -> Iterator[Union[Server, Keeper]]:
+@pytest.fixture(params=["session", "process"])
+def keeper(request: pytest.FixtureRequest, job: Path) -> Iterator[Keeper]:
     """What R starts to run scripts."""
-    starter: Union[Server, Keeper] = Server() if request.param == "server" else Keeper(job, "--isolation", request.param)
-    with starter as running:
+    with Keeper(job, "--isolation", request.param) as running:
         yield running
 
 
@@ -90,13 +89,13 @@ def test_a_run_publishes_once_at_its_end(producer: Slot, job: Path, script: Path
     ("f()\npyrmap.current_slot().fail('no')", "^no$"),
     ("f()\nos._exit(0)", "exited before it published the result"),
 ])
-def test_what_fails_after_the_last_call_fails_the_round(producer: Slot, job: Path, script: Path, server: Union[Server, Keeper],
+def test_what_fails_after_the_last_call_fails_the_round(producer: Slot, job: Path, script: Path, keeper: Keeper,
                                                         end: str, words: str) -> None:
     write(script, end)
-    for run in ("program", "server"):
+    for run in ("program", "worker"):
         publish(producer, [5])
-        if run == "server":
-            server.run(job, script)
+        if run == "worker":
+            keeper.run(job, script)
         else:
             subprocess.run([sys.executable, "-m", "pyrmap", "run", str(script)], env=environment(PYRMAP_SLOT=str(job)),
                            stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
@@ -104,17 +103,17 @@ def test_what_fails_after_the_last_call_fails_the_round(producer: Slot, job: Pat
             producer.result(30)
 
 
-def test_a_result_waits_for_the_end_of_the_script(server: Union[Server, Keeper], producer: Slot, job: Path, script: Path,
+def test_a_result_waits_for_the_end_of_the_script(keeper: Keeper, producer: Slot, job: Path, script: Path,
                                                   tmp_path: Path) -> None:
     write(script, f"f()\nprint('computed', flush=True)\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.005)\n"
                   "print('end')\n")
     publish(producer, [5])
-    server.run(job, script)
-    eventually(lambda: "computed" in server.output, "the function returns")
+    keeper.run(job, script)
+    eventually(lambda: "computed" in keeper.output, "the function returns")
     assert producer.record.flag == 0
     (tmp_path / "go").touch()
     assert producer.result(30).tolist() == [6]
-    eventually(lambda: "end" in server.output, "the output arrives")
+    eventually(lambda: "end" in keeper.output, "the output arrives")
 
 
 @pytest.mark.parametrize("how", ["f()", "pyrmap.Slot(os.environ['PYRMAP_SLOT']).input()",
@@ -122,7 +121,7 @@ def test_a_result_waits_for_the_end_of_the_script(server: Union[Server, Keeper],
                                  "pyrmap.current_slot().empty_result(3)", "pyrmap.current_slot().fail('late')",
                                  "pyrmap.wait()"])
 @pytest.mark.parametrize("where", ["thread", "program"])
-def test_what_is_left_of_a_run_takes_part_in_no_other(server: Union[Server, Keeper], producer: Slot, job: Path, script: Path,
+def test_what_is_left_of_a_run_takes_part_in_no_other(keeper: Keeper, producer: Slot, job: Path, script: Path,
                                                       tmp_path: Path, where: str, how: str) -> None:
     write(script, f"""
         def attempt():
@@ -149,18 +148,18 @@ def test_what_is_left_of_a_run_takes_part_in_no_other(server: Union[Server, Keep
             return x + 2
         """)
     publish(producer, [1.0])
-    server.run(job, script, where)
+    keeper.run(job, script, where)
     assert producer.result(30).tolist() == [2]
-    server.run(job, script, "plain")
+    keeper.run(job, script, "plain")
     publish(producer, [2.0])
     (tmp_path / "go").touch()
     assert producer.result(30).tolist() == [4]
-    if isinstance(server, Keeper) and (where == "program" or "process" in server.options):
+    if where == "program" or "process" in keeper.options:
         # A worker ends what was left before it takes the next round, whether or not it has tried by then.
-        assert "answered" not in server.output
+        assert "answered" not in keeper.output
     else:
-        eventually(lambda: server.output.endswith("\n"), "the attempt is made")
-        assert server.output == "cancelled\n"
+        eventually(lambda: keeper.output.endswith("\n"), "the attempt is made")
+        assert keeper.output == "cancelled\n"
 
 
 @pytest.mark.parametrize("length", [3, COPY_LIMIT // 8 + 1])

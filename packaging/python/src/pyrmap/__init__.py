@@ -38,7 +38,7 @@ What a script gets, and what R gets for what it returns:
 
 uint64 and int above 2**63 - 1, text, None, objects, complex, dates and masked values are a TypeError that names them.
 """
-# Names are loaded on first use: the server sets the environment of the BLAS libraries before NumPy may load them.
+# Names are loaded on first use: a program that only looks for the package does not wait for NumPy.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrmap.errors import NotASlot, RoundCancelled, RoundFailed, SlotBusy, SlotError

@@ -8,16 +8,15 @@ import json
 import os
 import sys
 import threading
+import time
 from typing import Any, Callable, Mapping, NamedTuple, Optional
-
-import numpy as np
 
 from pyrmap import arguments, process
 from pyrmap.errors import GONE, RoundCancelled, failure_text
 from pyrmap.layout import RECORD_FLAG_FAILED, RECORD_FLAG_RESULT
 from pyrmap.scripts import Scripts, module_function
 from pyrmap.slot import Handles, Slot, flush_output
-from pyrmap.texts import ERROR_MAX, encode, read_text, shorten
+from pyrmap.texts import read_text
 
 _UNPUBLISHED = ("RuntimeError: the script ended without publishing a result: end it with "
                 "`if __name__ == \"__main__\": f()`, f being decorated with process_via_mmap, "
@@ -87,7 +86,6 @@ class Run(NamedTuple):
     slot: str
     task: object = None  # a Task, or its JSON value; None: what the slot's `task` says
     round: Optional[int] = None  # the round to take; None: the next one that is published
-    errors: Optional[str] = None  # failures are published as results that begin with this
     failure: Optional[str] = None  # nothing is to be run: the round fails with this text
 
 
@@ -118,11 +116,10 @@ def goes_on() -> bool:
 
 
 class Hooks(NamedTuple):
-    """What is done around the outcome of a run. finish: when a whole script has come to its last line. settle: before
-    the outcome is told. bind: what lets the round fail when this process dies."""
+    """What is done around a run. finish: when a whole script has come to its last line. bind: what lets the round fail when
+    this process dies."""
 
     finish: Callable[[], None] = finish
-    settle: Callable[[], None] = lambda: None
     bind: Callable[[Slot], None] = Slot.bind
 
 
@@ -149,11 +146,10 @@ def run(order: Run, handles: Optional[Handles] = None, hooks: Hooks = Hooks(), s
             complain(f"pyrmap: {error}\n")
         return str(error)
     if order.failure is not None:
-        return _fail(slot, order.failure, order)
+        return _fail(slot, order.failure)
     process.use_slot(slot)
     try:
-        if order.errors is None or not _passed_on(slot, order.errors):
-            _execute(slot, _task(order), scripts or Scripts(), hooks)
+        _execute(slot, _task(order), scripts or Scripts(), hooks)
     except BaseException as error:
         _end_if_forked(error)
         if isinstance(error, RoundCancelled) and slot.finished:
@@ -170,10 +166,9 @@ def run(order: Run, handles: Optional[Handles] = None, hooks: Hooks = Hooks(), s
         complain(text)
         return ""
     with process.turn:
-        hooks.settle()
         if not text:
             text = _publish_kept(slot, first)
-        return _fail(slot, text, order) if text else ""
+        return _fail(slot, text) if text else ""
 
 
 def _task(order: Run) -> Task:
@@ -181,16 +176,6 @@ def _task(order: Run) -> Task:
         return order.task
     text = order.task if order.task is not None else task_of(read_text(os.path.join(order.slot, "task")), order.slot)
     return parse_task(text)
-
-
-def _passed_on(slot: Slot, mark: str) -> bool:
-    """Whether the input is a failure of an earlier stage: it then is the result."""
-    value = slot.input()
-    head = f"{mark}\n".encode()
-    if value.dtype != np.uint8 or value[:len(head)].tobytes() != head:
-        return False
-    slot.publish(value)
-    return True
 
 
 def _end_if_forked(error: Optional[BaseException]) -> None:
@@ -240,7 +225,6 @@ def _execute(slot: Slot, task: Task, scripts: Scripts, hooks: Hooks) -> None:
     values = [function(slot.input(), *args, **kwargs)]
     _end_if_forked(None)
     with process.turn:
-        hooks.settle()
         slot.publish(values.pop())
 
 
@@ -250,6 +234,8 @@ def _enter(task: Task) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+    if "TZ" in task.env:
+        time.tzset()
     if task.cwd is not None:
         os.chdir(task.cwd)
 
@@ -277,12 +263,10 @@ def _over(slot: Slot, round_: int) -> bool:
     return record.round > round_ or (record.round == round_ and ended)
 
 
-def _fail(slot: Slot, text: str, order: Run) -> str:
+def _fail(slot: Slot, text: str) -> str:
     """Fails the round, which may not have been published yet: only then does it accept an error."""
     try:
         slot.wait()
-        if order.errors is not None and _publish_failure(slot, text, order):
-            return ""
         slot.fail(text)
     except RoundCancelled:
         complain(text)
@@ -290,14 +274,3 @@ def _fail(slot: Slot, text: str, order: Run) -> str:
     except OSError as error:
         complain(f"{text}pyrmap: {error}\n")
     return text
-
-
-def _publish_failure(slot: Slot, text: str, order: Run) -> bool:
-    """Publishes a failure as the result. False if that is refused."""
-    lines = f"{order.errors}\n{order.slot}\n{shorten(text, ERROR_MAX)}"
-    try:
-        slot.input()
-        slot.publish(np.frombuffer(encode(lines), np.uint8))
-    except OSError:
-        return False
-    return True

@@ -56,7 +56,7 @@ _flush_c_streams = ctypes.CDLL(None).fflush
 class Handles:
     """What stays open of a slot from round to round: its directory, the record and `worker`.
 
-    A server keeps them for its children, who inherit them: a round then opens only data.bin and result.bin.
+    A worker keeps them, and its children inherit them: a round then opens only data.bin and result.bin.
     """
 
     __slots__ = ("directory", "path", "record", "worker")
