@@ -45,13 +45,14 @@ is_once_more <- function(result) inherits(result, "pyrmap_once_more")
 
 # The result of a slot that await() named. slots, jobs: those that an error may have come from. round: its number, where
 # the next one may have begun. last: a full arena is an error, whatever R holds.
-take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), round = NULL) {
+# several: it may have been others that took the room for a moment.
+take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), round = NULL, several = FALSE) {
     result <- .Call(C_slot_result, slot$handle, input$special, input$flat, round)
     if (is.null(result)) {
         # The part of a result that did find room goes when the slot is released.
         slot$bytes <- Inf
         cause <- first_cause(.Call(C_slot_read, slot$handle, "error"), slot, job, slots, jobs)
-        if (!last && !is.na(missing_space(cause$text)) && .Call(C_collect))
+        if (!last && !is.na(missing_space(cause$text)) && (.Call(C_collect) || several))
             return(once_more)
         stop_failed(cause$text, cause$job, cause$slot)
     }
@@ -235,9 +236,9 @@ open_source <- function(mount) {
     })
 }
 
-take_last <- function(slot, job, input, last) {
+take_last <- function(slot, job, input, last, several) {
     on.exit(release(slot))
-    take(slot, job, input, last)
+    take(slot, job, input, last, several = several)
 }
 
 # One slot holds the input, the others have it as their source: each sees the same pages.
@@ -250,7 +251,8 @@ share <- function(root, jobs, input, holder, timeout, deadline) {
     last <- logical(length(jobs))
     pending <- seq_along(jobs)
     while (length(pending) + length(slots) > 0L) {
-        while (length(pending) > 0L && length(slots) < .Call(C_cores)) {
+        # One that found no room runs again when it is alone.
+        while (length(pending) > 0L && length(slots) < .Call(C_cores) && !(last[pending[1L]] && length(slots))) {
             slots[[as.character(pending[1L])]] <- follow(root, jobs[[pending[1L]]], holder)
             pending <- pending[-1L]
         }
@@ -259,10 +261,10 @@ share <- function(root, jobs, input, holder, timeout, deadline) {
         done <- running[index]
         slot <- slots[[index]]
         slots[[index]] <- NULL
-        result <- take_last(slot, jobs[[done]], input, last[done])
+        result <- take_last(slot, jobs[[done]], input, last[done], length(jobs) > 1L)
         if (is_once_more(result)) {
             last[done] <- TRUE
-            pending <- c(done, pending)
+            pending <- c(pending, done)
         } else {
             results[[done]] <- result
         }
