@@ -112,8 +112,8 @@ class Generators:
 
 def _states() -> tuple[object, ...]:
     """What changes when a number is drawn. Asked for in the ordinary way the states take as long as seeding."""
-    python = random._inst  # type: ignore[attr-defined]
+    python: Any = random._inst
     # All that the object has in memory beyond its header.
     state = ctypes.string_at(id(python) + object.__basicsize__, Random.__basicsize__ - object.__basicsize__)
-    generator = np.random.mtrand._rand._bit_generator  # type: ignore[attr-defined]
+    generator = np.random.mtrand._rand._bit_generator
     return (state, python.gauss_next, generator, ctypes.string_at(generator.ctypes.state_address, _MT19937_SIZE))
