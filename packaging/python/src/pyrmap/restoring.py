@@ -11,7 +11,7 @@ import time
 import warnings
 from _random import Random
 # signal's own makes an enumeration of each answer: it takes twenty times as long.
-from _signal import getsignal
+from _signal import getsignal  # type: ignore[import]
 from typing import Any
 
 import numpy as np
