@@ -399,7 +399,7 @@ uint32_t slots_limit(const struct slots *slots)
 
 uint32_t slots_end(const struct slots *slots)
 {
-    return slots->header->entries;
+    return slots->header ? slots->header->entries : 0;
 }
 
 uint32_t slots_in_state(const struct slots *slots, enum handshake_state state)

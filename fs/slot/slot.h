@@ -200,7 +200,7 @@ void slots_close(struct slots *slots);
 uint64_t slots_bytes(uint32_t limit);
 uint32_t slots_count(const struct slots *slots);
 uint32_t slots_limit(const struct slots *slots);
-/* Above the index of every slot. */
+/* Above the index of every slot; 0 before slots_begin where there was no index. */
 uint32_t slots_end(const struct slots *slots);
 uint32_t slots_in_state(const struct slots *slots, enum handshake_state state);
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Iterator
 
@@ -103,7 +104,7 @@ def test_exchange(installed: Path, mount: Path, tmp_path: Path) -> None:
     prefix = installed / PREFIX.lstrip("/")
     python = next(prefix.glob("lib/python3*/dist-packages"))
     environment = {**os.environ, "R_LIBS": f"{prefix}/lib/R/site-library", "PYTHONPATH": str(python),
-                   "PYRMAP_MOUNT": str(mount)}
+                   "PYRMAP_MOUNT": str(mount), "PYRMAP_PYTHON": sys.executable}
     call = f"cat(find.package('pyrmap'), pyrmap::run_python(c(1.5, 2), '{script}::double'))"
     ran = subprocess.run(["Rscript", "-e", call],
                          env=environment, text=True, capture_output=True, stdin=subprocess.DEVNULL)
