@@ -57,6 +57,8 @@ else
 # -O1 keeps the reports readable; fortified calls would hide the overflow from the sanitizer.
 HARDEN      := -O1 -fno-omit-frame-pointer -U_FORTIFY_SOURCE -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
 HARDEN_LINK := -fsanitize=$(SANITIZE)
+# It does not follow the fence of the record's sequence lock, whose readers are other processes: no thread reads so.
+HARDEN      += $(if $(filter thread,$(SANITIZE)),-Wno-tsan)
 endif
 
 COMPILE := -std=c11 -D_GNU_SOURCE -DPYRMAPFS_VERSION='"$(VERSION)"' -Ifs -Iconf $(WARNINGS) $(CPPFLAGS) $(CFLAGS) \
