@@ -366,11 +366,11 @@ void step_announce(struct exchange *exchange, struct slot *slot, const struct ha
 
     step_changed(exchange, slot);
     if (step->effects & EFFECT_CANCEL_WAITERS)
-        wait_end_all(exchange, slot, -ECANCELED);
+        wait_end_all(slot, -ECANCELED);
     if (step->effects & EFFECT_FAIL_WAITERS) {
         LIST_FOREACH (wait, &slot->waiters, link)
             is_read = is_read || wait->event == EVENT_OPEN_RESULT_READ;
-        wait_end_all(exchange, slot, -EIO);
+        wait_end_all(slot, -EIO);
         if (is_read)
             step_outcome_read(exchange, slot);
     }

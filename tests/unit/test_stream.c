@@ -513,7 +513,6 @@ START_TEST(test_long_chain_fails)
     }
     world_publish(&world, make_chain(&world, chain, LONG, RECORD_SIDE_RESULT), 1, 1);
     ck_assert_int_eq(publish_failure(world.exchange, chain[0], &world.caller, "no luck", 7), 0);
-    world_rest(&world);
     for (int i = 0; i < LONG; i++)
         expect_state(chain[i], STATE_FAILED, 1);
     ck_assert_uint_gt(text_size(chain[LONG - 1], SLOT_ERROR), 0);
@@ -521,7 +520,6 @@ START_TEST(test_long_chain_fails)
     for (int i = 1; i < LONG; i++)
         expect_state(chain[i], STATE_IDLE, 1);
     exchange_remove(world.exchange, chain[0]);
-    world_rest(&world);
     for (int i = 1; i < LONG; i++)
         expect_state(chain[i], STATE_FAILED, 1);
     world_end(&world);
