@@ -234,10 +234,10 @@ size_t record_array_size(size_t size, uint64_t offset)
     return offset == 0 && size > RECORD_SIZE ? size - RECORD_SIZE : 0;
 }
 
-/* PyRMap's metadata are the first 20 bytes, with version 1: those that write them alone speak of no more. */
+/* PyRMap's metadata are the first 20 bytes, with version 1; a write that ends before what version 2 added may say so. */
 static bool is_header_of_old(const struct record *overlaid, size_t size, uint64_t offset)
 {
-    return offset == 0 && size <= offsetof(struct record, result_dtype) &&
+    return offset == 0 && size <= offsetof(struct record, input_inline) &&
            overlaid->version == RECORD_VERSION_PYRMAP;
 }
 

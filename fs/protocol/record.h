@@ -27,7 +27,7 @@ enum {
     RECORD_PAGE_SIZE = 4096,
     RECORD_INLINE_MAX = 1984, /* bytes of an array that a page has room for */
     RECORD_VERSION = 2,
-    RECORD_VERSION_PYRMAP = 1, /* taken from who writes the first 20 bytes, and no more */
+    RECORD_VERSION_PYRMAP = 1, /* taken in a write that ends before what version 2 added */
     RECORD_VERSION_GONE =
         0, /* of a mapped page: nobody will change it any more, the slot or the daemon is gone */
     RECORD_NDIM_MAX = 4,
@@ -212,8 +212,8 @@ size_t record_array_size(size_t size, uint64_t offset);
 
 /*
  * Overlays current with size bytes at offset. What is the filesystem's (round, change and all behind it)
- * stays as it is whatever was written. A write of the first 20 bytes, and no more, may be of PyRMap's
- * version. Returns 0, or -EINVAL if the write leaves the record or the merged record fails record_check; then
+ * stays as it is whatever was written. A write from the beginning that ends before what version 2 added may be
+ * of PyRMap's version. Returns 0, or -EINVAL if the write leaves the record or the merged record fails record_check; then
  * *proposed and *touched are unchanged. proposed may be current.
  */
 int record_merge(const struct record *current, const void *bytes, size_t size, uint64_t offset,

@@ -13,7 +13,7 @@ CHANGE_OFFSET = 116  # from here on the filesystem's
 assert LAYOUT.size == SIZE
 
 VERSION = 2
-PYRMAP_SIZE, PYRMAP_VERSION = 20, struct.pack("<i", 1)  # what a write of no more than the header may say
+PYRMAP_SIZE, PYRMAP_VERSION = 120, struct.pack("<i", 1)  # what a write that ends before version 2's fields may say
 DTYPES = {"same": 0, "float32": 1, "float64": 2, "int32": 3, "int64": 4, "uint8": 5}
 NAMES = {code: name for name, code in DTYPES.items()}
 ELEMENT = {1: 4, 2: 8, 3: 4, 4: 8, 5: 1}
