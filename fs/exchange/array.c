@@ -114,7 +114,7 @@ static void take(struct exchange *exchange, struct slot *slot, enum record_side 
     const struct handshake_step *step = &prepared->step;
     bool is_change = step_is_change(slot, step);
 
-    if (step->checks & CHECK_INPUT_UNREAD && prepared->segment->published) {
+    if (step->checks & CHECK_INPUT_UNREAD && prepared->segment && prepared->segment->published) {
         prepared->segment->published = false;
         prepared->segment->synced = false;
     }
