@@ -71,6 +71,7 @@ def test_by_hand_each_call_is_a_round(producer: Slot, job: Path, script: Path) -
     ("g()\nf()", 6), ("f()\ng()", 500), ("for i in range(4): f()", 6), ("f()\nsys.exit()", 6), ("g()\nsys.exit(0)\nf()", 500),
     ("atexit.register(g)\nf()", 500), ("f()\nthreading.Thread(target=g).start()", 500),
     ("f()\nif os.fork(): os.wait()", 6), ("try: g()\nfinally: f()", 6),
+    ("list(step() for step in (f, g, f, g))", 500), ("steps = (step() for step in (f, g))\nnext(steps)", 6),
 ])
 def test_a_run_publishes_once_at_its_end(producer: Slot, job: Path, script: Path, end: str, result: int) -> None:
     write(script, f"atexit.register(lambda: print('last'))\n{end}\n")
