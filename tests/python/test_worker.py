@@ -218,6 +218,41 @@ def test_what_warns_once_warns_in_each_run(keeper: Keeper, producer: Slot, scrip
     eventually(lambda: keeper.complaints.count("UserWarning: careful") == 2, "it warns once in each")
 
 
+@pytest.mark.parametrize("isolation", ["session", "process"])
+def test_warnings_go_where_the_parent_wants_them(job: Path, producer: Slot, script: Path, tmp_path: Path, isolation: str) -> None:
+    """Each is a line that stands in the pipe when the round ends, from the process of a run and from a worker that began anew."""
+    (tmp_path / "helper.py").touch()
+    write(script, """
+        import helper, os, subprocess, warnings
+        import numpy as np
+        def f(x):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.warn("caught")
+            warnings.warn("caref\u00fcl\\nof this", FutureWarning)
+            np.exp(x)
+            warnings.showwarning = None
+            left = subprocess.run(["ls", "/proc/self/fd"], stdout=subprocess.PIPE, text=True).stdout
+            return [len(caught), float(os.environ["FD"] in left.split())]
+        """)
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    (job / "task").write_text(json.dumps({"script": str(script), "function": "f"}))
+    with subprocess.Popen([sys.executable, "-m", "pyrmap.worker", str(job), "--isolation", isolation, "--parent", str(os.getpid()),
+                           "--warnings-fd", str(theirs)], env=environment(FD=str(theirs)), pass_fds=[theirs],
+                          stderr=subprocess.PIPE, text=True) as process:
+        for round_ in range(3):
+            assert ask(producer, [1e3]) == [1, 0]
+            lines = [json.loads(line) for line in os.read(ours, 65536).splitlines()]
+            assert [(line["category"], line["message"]) for line in lines] == [
+                ("FutureWarning", "caref\u00fcl\nof this"), ("RuntimeWarning", "overflow encountered in exp")]
+            assert [(line["file"], line["line"]) for line in lines] == [(str(script), 7), (str(script), 8)]
+            (tmp_path / "helper.py").write_text("#" * round_)
+        process.kill()
+        assert process.communicate()[1] == ""
+    os.close(ours)
+    os.close(theirs)
+
+
 def test_the_environment_is_the_tasks(keeper: Keeper, producer: Slot, script: Path) -> None:
     write(script, "import os\ndef f(x):\n    return [float(os.environ.get('A', -1)), float('HOME' in os.environ)]\n")
     keeper.run(None, script, "f", env={"A": "7", "HOME": None})

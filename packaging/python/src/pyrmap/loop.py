@@ -21,7 +21,7 @@ import sys
 import traceback
 from typing import NamedTuple, NoReturn, Optional
 
-from pyrmap import ending, leftovers, process, run, threads
+from pyrmap import ending, leftovers, process, run, threads, warned
 from pyrmap.errors import death_text, failure_text, refused
 from pyrmap.imports import Imports, now_ns
 from pyrmap.layout import RECORD_FLAG_INPUT
@@ -58,6 +58,7 @@ class Command(NamedTuple):
     isolation: str = "session"
     preload: tuple[str, ...] = ()
     task: Optional[run.Task] = None  # None: what `task` says, each time
+    warnings_fd: Optional[int] = None  # None: warnings go to standard error
 
 
 class _Child(NamedTuple):
@@ -94,6 +95,8 @@ class Loop:
         os.environ.pop(ROUND_VARIABLE, None)
         # Whether this process was a worker before.
         self.again = os.environ.pop(_AGAIN_VARIABLE, None) is not None
+        if command.warnings_fd is not None:
+            warned.send(command.warnings_fd)
         leftovers.adopt()
         for module in command.preload:
             _preload(module)
@@ -216,6 +219,8 @@ class Loop:
         flush_output()
         os.environ.pop(ROUND_VARIABLE, None)
         os.environ[_AGAIN_VARIABLE] = "1"
+        if self.command.warnings_fd is not None:
+            os.set_inheritable(self.command.warnings_fd, True)
         os.execv(sys.executable, [sys.executable, "-c", _AGAIN.format(self.command.module), *self.command.arguments])
 
     # -- isolation "process" ------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class Start:
         self.handlers = [(number, getsignal(number)) for number in _SIGNALS]
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.filters = list(warnings.filters)
+        self.showwarning = warnings.showwarning
         self.errors: dict[str, Any] = dict(np.geterr())
         self.on_error = np.geterrcall()
         self.main = sys.modules["__main__"]
@@ -57,6 +58,7 @@ class Start:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         if warnings.filters != self.filters:
             warnings.filters[:] = self.filters  # type: ignore[index]
+        warnings.showwarning = self.showwarning
         # What has warned once warns again, as in a new process.
         warnings._filters_mutated()  # type: ignore[attr-defined]
         np.seterr(**self.errors)

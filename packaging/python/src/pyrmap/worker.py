@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python3 -m pyrmap.worker SLOT [--isolation session|process] [--preload MODULE]... [--parent PID]: what R starts.
+"""python3 -m pyrmap.worker SLOT [--isolation session|process] [--preload MODULE]... [--parent PID] [--warnings-fd FD]: what R
+starts.
 
 It computes the rounds of a slot, each as the slot's `task` says, until the slot is gone or its parent is. `task` is JSON:
 
@@ -31,6 +32,7 @@ def main() -> int:
                         help="session: what a run loads stays for the next; process: each run has a process of its own")
     parser.add_argument("--preload", action="append", default=[], metavar="MODULE", help="import this before the first run")
     parser.add_argument("--parent", type=int, metavar="PID", help="end when the parent process, which is PID, ends")
+    parser.add_argument("--warnings-fd", type=int, metavar="FD", help="write warnings there, a line of JSON each (pyrmap.warned)")
     options = parser.parse_args()
     from pyrmap import leftovers
 
@@ -42,7 +44,7 @@ def main() -> int:
     from pyrmap import loop
 
     return loop.work(loop.Command(os.path.abspath(options.slot), "pyrmap.worker", sys.argv[1:], options.isolation,
-                                  tuple(options.preload)))
+                                  tuple(options.preload), warnings_fd=options.warnings_fd))
 
 
 if __name__ == "__main__":
