@@ -62,6 +62,7 @@
  *   record_text    the record as key=value lines
  *   record         the 128-byte record
  *   view           data.txt, data.npy and so on
+ *   bundle         several arrays in one
  *   number         one value as the shortest text that reads back
  * base/        knows nothing of pyrmapfs
  *   process        watches processes: pidfds

@@ -50,8 +50,21 @@ static void print_conf_5(void)
 #define PRINT(constant)                            printf("%s = %d\n", #constant, (int)(constant))
 #define PRINT_OFFSET(field)                        printf("    \"%s\": %zu,\n", #field, offsetof(struct record, field))
 #define PRINT_DTYPE(NAME, ...)                     PRINT(RECORD_##NAME);
-#define PRINT_NUMPY(NAME, code, name, type, numpy) printf("    RECORD_%s: \"%s\",\n", #NAME, numpy);
-#define PRINT_CODE(NAME, code, name, type, numpy)  printf("%s%s = %dL", (code) > 1 ? ", " : "", #name, code);
+#define PRINT_NUMPY(NAME, code, name, type, numpy) print_numpy(#NAME, numpy);
+#define PRINT_CODE(NAME, code, name, type, numpy)  print_code(#name, code, numpy);
+
+/* A bundle is no array of one type. */
+static void print_numpy(const char *name, const char *numpy)
+{
+    if (numpy)
+        printf("    RECORD_%s: \"%s\",\n", name, numpy);
+}
+
+static void print_code(const char *name, int code, const char *numpy)
+{
+    if (numpy)
+        printf("%s%s = %dL", code > 1 ? ", " : "", name, code);
+}
 
 static void print_layout_py(void)
 {
@@ -106,10 +119,12 @@ static void print_layout_r(void)
 {
     puts("# SPDX-License-Identifier: Apache-2.0\n"
          "# Generated from fs/protocol/record.h by `make generate`: change it there.\n\n"
-         "# The codes of the dtypes in the record.");
+         "# The codes of the dtypes of arrays in the record.");
     printf("dtypes <- c(");
     RECORD_DTYPES(PRINT_CODE)
     puts(")");
+    puts("\n# That of several arrays in one.");
+    printf("dtype_bundle <- %dL\n", RECORD_BUNDLE);
 }
 
 int main(int argc, char **argv)

@@ -8,6 +8,7 @@
 #include "exchange/shared.h"
 #include "exchange/step.h"
 #include "exchange/wait.h"
+#include "protocol/bundle.h"
 #include "slot/handle.h"
 #include <errno.h>
 #include <stdio.h>
@@ -33,6 +34,14 @@ void publish_explain_misfit(const struct record *record, enum record_side side, 
     snprintf(reason, SLOT_REASON_MAX, "%s has %llu bytes, the record says %lld x %s",
              slot_file_name(slot_file_of_side(side)), (unsigned long long)size, (long long)half.length,
              record_dtype_name(half.dtype));
+}
+
+const char *publish_bundle_fault(const struct record *record, enum record_side side, const void *first,
+                                 size_t got)
+{
+    struct record_half half = record_half(record, side);
+
+    return half.dtype == RECORD_BUNDLE ? bundle_fault(first, got, (uint64_t)half.length) : NULL;
 }
 
 /* slot->settling: what is quickly done calls back before reserve_settle returns, in the middle of a step. */
@@ -108,6 +117,19 @@ int publish_followers_ready(struct exchange *exchange, const struct slot *slot, 
     return wait_because(exchange, WAIT_FOR_PEER, reason);
 }
 
+/* Nobody writes it any more. */
+static const char *bundle_fault_of_segment(struct exchange *exchange, struct slot *slot,
+                                           enum record_side side, const struct record *candidate)
+{
+    struct segment *segment = slot->segments[side];
+    char first[BUNDLE_PREFIX];
+    ssize_t got = 0;
+
+    if (record_half(candidate, side).dtype == RECORD_BUNDLE && segment)
+        got = segment_read(exchange->arena, segment, first, sizeof(first), 0);
+    return publish_bundle_fault(candidate, side, first, got > 0 ? (size_t)got : 0);
+}
+
 /*
  * The checks of a step that publishes one side, in their order; candidate's side is made final. Returns 0,
  * WAIT_FOR_PEER, WAIT_FOR_WORK or a refusal.
@@ -120,6 +142,7 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
     enum handshake_check released = checks & (CHECK_INPUT_RELEASED | CHECK_RESULT_RELEASED);
     uint64_t size, allocated;
     char reason[SLOT_REASON_MAX];
+    const char *fault;
     int result;
 
     /*
@@ -136,6 +159,9 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
         publish_explain_misfit(candidate, side, size, reason);
         return refuse_event(exchange, slot, caller, event, -EINVAL, reason);
     }
+    fault = bundle_fault_of_segment(exchange, slot, side, candidate);
+    if (fault)
+        return refuse_event(exchange, slot, caller, event, -EINVAL, fault);
     if (slot->segments[side]) {
         result = account_charge(exchange, slot->segments[side], slot->uid, size);
         if (result < 0)

@@ -21,6 +21,9 @@ int publish_failure(struct exchange *exchange, struct slot *slot, const struct c
 
 /* Whether somebody could still change the array under those who read it. */
 bool publish_is_written(struct exchange *exchange, const struct slot *slot, enum record_side side);
+/* NULL, or why an array that begins with got bytes `first` is not the bundle that the record says it is. */
+const char *publish_bundle_fault(const struct record *record, enum record_side side, const void *first,
+                                 size_t got);
 /* Why the record does not fit an array of that size. */
 void publish_explain_misfit(const struct record *record, enum record_side side, uint64_t size,
                             char reason[SLOT_REASON_MAX]);

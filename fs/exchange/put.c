@@ -160,11 +160,13 @@ static void install(struct slot *slot, enum record_side side, struct put **put, 
 /* The checks of the step; candidate's side is made final. Returns 0, WAIT_FOR_PEER, WAIT_FOR_WORK or a
  * refusal. */
 static int check(struct exchange *exchange, struct slot *slot, const struct caller *caller,
-                 enum handshake_event event, uint32_t checks, struct record *candidate, size_t size)
+                 enum handshake_event event, uint32_t checks, struct record *candidate, const void *bytes,
+                 size_t size)
 {
     enum record_side side = checks & CHECK_INPUT_FITS ? RECORD_SIDE_INPUT : RECORD_SIDE_RESULT;
     enum handshake_check released = checks & (CHECK_INPUT_RELEASED | CHECK_RESULT_RELEASED);
     char reason[SLOT_REASON_MAX];
+    const char *fault;
 
     if (slot->sizing[side] > 0)
         return wait_because(exchange, WAIT_FOR_WORK, "its pages are being reserved");
@@ -174,6 +176,9 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
         publish_explain_misfit(candidate, side, size, reason);
         return refuse_event(exchange, slot, caller, event, -EINVAL, reason);
     }
+    fault = publish_bundle_fault(candidate, side, bytes, size);
+    if (fault)
+        return refuse_event(exchange, slot, caller, event, -EINVAL, fault);
     return publish_followers_ready(exchange, slot, side, nobodys_number, checks);
 }
 
@@ -193,7 +198,7 @@ static int try(struct exchange *exchange, struct slot *slot, const struct caller
     if (step.verdict == VERDICT_REFUSE)
         return refuse_event(exchange, slot, caller, event, -step.error, step.reason);
     record_copy_side(&candidate, proposed, side);
-    result = check(exchange, slot, caller, event, step.checks, &candidate, size);
+    result = check(exchange, slot, caller, event, step.checks, &candidate, bytes, size);
     if (result != 0)
         return result;
     result = *put ? 0 : begin(exchange, slot, size, put);

@@ -198,6 +198,7 @@ int number_text(char buffer[NUMBER_TEXT_MAX], int32_t dtype, const void *value)
     memcpy(&element, value, record_dtype_size(dtype));
     switch ((enum record_dtype)dtype) {
     case RECORD_DTYPE_SAME:
+    case RECORD_BUNDLE:
         break;
     case RECORD_FLOAT32:
         return put_float(buffer, &float32_format, (double)element.f32, element.bits32);

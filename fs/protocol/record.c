@@ -99,6 +99,8 @@ static int side_check(struct record_half *side, int32_t dtype)
 {
     if (side->order & RECORD_ORDER_INPUT_LOGICAL && dtype != RECORD_INT32)
         return -EINVAL;
+    if (dtype == RECORD_BUNDLE && (side->ndim || side->order))
+        return -EINVAL;
     if (side->length < RECORD_LENGTH_ALL || side_product(side) < 0)
         return -EINVAL;
     for (int32_t i = side->ndim; i < RECORD_NDIM_MAX; i++)

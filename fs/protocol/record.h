@@ -43,13 +43,15 @@ enum record_flag {
 
 /*
  * The one list of dtypes: X(NAME, code, name, type in C, in NumPy). `make generate` takes it to R and Python.
+ * A bundle holds several arrays: bytes in a layout of their own (see bundle.h), with neither shape nor order.
  */
 #define RECORD_DTYPES(X)                                                                                     \
     X(FLOAT32, 1, float32, float, "<f4")                                                                     \
     X(FLOAT64, 2, float64, double, "<f8")                                                                    \
     X(INT32, 3, int32, int32_t, "<i4")                                                                       \
     X(INT64, 4, int64, int64_t, "<i8")                                                                       \
-    X(UINT8, 5, uint8, uint8_t, "|u1")
+    X(UINT8, 5, uint8, uint8_t, "|u1")                                                                       \
+    X(BUNDLE, 6, bundle, uint8_t, NULL)
 
 enum record_dtype {
     RECORD_DTYPE_SAME = 0, /* result_dtype on writing: the same as dtype */
@@ -140,13 +142,13 @@ static inline bool record_snapshot(const struct record *page, struct record *cop
     return record_is_current(page, copy);
 }
 
-/* Bytes of one element; 0 for a dtype that is none of the five. */
+/* Bytes of one element; 0 for an unknown dtype. */
 size_t record_dtype_size(int32_t dtype);
 
 /* "float64" and so on, "same" for RECORD_DTYPE_SAME, "unknown" for the rest; never NULL. */
 const char *record_dtype_name(int32_t dtype);
 
-/* NumPy's name of it as .npy headers have it: "<f8"; NULL for a dtype that is none of the five. */
+/* NumPy's name of it as .npy headers have it: "<f8"; NULL for an unknown dtype and a bundle. */
 const char *record_dtype_numpy(int32_t dtype);
 
 /* A name as above or its code in decimal. Returns the code or -EINVAL. */
@@ -177,7 +179,8 @@ struct record_half record_half(const struct record *record, enum record_side whi
 
 /*
  * Checks what can be checked without the files: known version, flag, dtypes and order bits, logical only with
- * int32, lengths of -1 or more, shapes whose product can be a length. Shape entries beyond ndim become 0.
+ * int32, no shape and order of a bundle, lengths of -1 or more, shapes whose product can be a length. Shape
+ * entries beyond ndim become 0.
  * Returns 0, or -EINVAL with the record unchanged.
  */
 int record_check(struct record *record);

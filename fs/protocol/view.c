@@ -28,7 +28,7 @@ static int chunk_init(struct chunk *chunk, const struct view_source *source)
     chunk->source = source;
     chunk->element_size = record_dtype_size(source->dtype);
     chunk->first = chunk->end = 0;
-    return chunk->element_size ? 0 : -EINVAL;
+    return record_dtype_numpy(source->dtype) ? 0 : -EINVAL;
 }
 
 /* Reads until size bytes are there. Returns how many: fewer only at the segment's end or before an error. */

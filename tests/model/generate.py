@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 from driver import Operation
 from model import ARRAYS, FILES, Model
-from record_model import DTYPES, ELEMENT, NAMES, SIZE, Array, Record, Refused, unpack
+from record_model import BUNDLE, DTYPES, ELEMENT, NAMES, SIZE, Array, Record, Refused, unpack
 from slot_model import Handle, Segment, Slot
 
 HANDLES_MAX = 10
@@ -258,12 +258,14 @@ class Generator:
         draw = self.random.random()
         if draw < 0.3:
             return current
-        dtype = self.random.choice((least_dtype, 1, 2, 3, 4, 5, 5, 5))
+        dtype = self.random.choice((least_dtype, 1, 2, 3, 4, 5, 5, 5, BUNDLE))
         length = len(segment.content) // ELEMENT.get(dtype, 8)
         if draw < 0.45:
             length = self.random.choice((-1, 0, length + 1))
         # Mostly where it is legal.
         logical = self.random.random() < (0.5 if dtype == DTYPES["int32"] else 0.02)
+        if dtype == BUNDLE and self.random.random() < 0.8:
+            return Array(dtype, length)
         return Array(dtype, length, self.shape(length), self.random.random() < 0.5, logical)
 
     def shape(self, length: int) -> tuple[int, ...]:
@@ -301,12 +303,16 @@ class Generator:
         record, size = self.proposal(slot, flag), self.random.choice((1, 8, 40, 80, 4096, 5000))
         side = "result" if flag == 1 else "input"
         if self.random.random() < 0.9:
-            dtype = self.random.choice((2, 5, 5))
+            dtype = self.random.choice((2, 5, 5, BUNDLE))
             size -= size % ELEMENT[dtype] if size >= ELEMENT[dtype] else size - ELEMENT[dtype]
             length = size // ELEMENT[dtype]
-            described = Array(dtype, self.random.choice((-1, length, length, length)), self.shape(length), False, False)
+            described = Array(dtype, self.random.choice((-1, length, length, length)),
+                              () if dtype == BUNDLE else self.shape(length), False, False)
             record = replace(record, **{side: described})
-        return (self.client(), "write_record", slot.name, 0, record.pack() + self.letters(size))
+        content = self.letters(size)
+        if BUNDLE in (record.input.dtype, record.result.dtype):  # with a header as long as it can be, or longer
+            content = struct.pack("<Q", max(size - self.random.choice((7, 8, 8, 9)), 0)).ljust(size, b" ")[:size]
+        return (self.client(), "write_record", slot.name, 0, record.pack() + content)
 
     def store_record(self, slot: Slot) -> Operation:
         client, _, name, begin, written = self.record(slot)

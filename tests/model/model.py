@@ -450,7 +450,7 @@ class Model:
             raise Refused("EPROTO")  # there is nothing to try again
         if slot.input.handles or slot.input.mappings:
             raise Refused("EBUSY")
-        fitted = proposed.input.fitted(len(slot.input.content))
+        fitted = proposed.input.fitted(slot.input.content)
         if slot.state != "FAILED" and not slot.has_passed_failure_on():
             raise Refused("EAGAIN")
         if not slot.can_deliver("data.bin", slot.input):
@@ -475,11 +475,11 @@ class Model:
             raise Refused("EBUSY")
         fresh = Segment() if slot.state in ("FILLING", "COMPUTING", "DONE", "FAILED") else current
         if file == "data.bin":
-            fitted = proposed.input.fitted(len(content))
+            fitted = proposed.input.fitted(content)
             if not slot.has_passed_failure_on():
                 raise Refused("EAGAIN")
         else:
-            fitted = replace(proposed, input=slot.record.input).fitted_result(len(content))
+            fitted = replace(proposed, input=slot.record.input).fitted_result(content)
         if not slot.can_deliver(file, fresh):
             raise Refused("EAGAIN")
         if slot.state in ("DONE", "FAILED"):
@@ -498,7 +498,7 @@ class Model:
     def publish_result(self, slot: Slot, proposed: Record) -> None:
         if slot.result.handles or slot.result.mappings:
             raise Refused("EBUSY")
-        fitted = replace(proposed, input=slot.record.input).fitted_result(len(slot.result.content))
+        fitted = replace(proposed, input=slot.record.input).fitted_result(slot.result.content)
         if not slot.can_deliver("result.bin", slot.result):
             raise Refused("EAGAIN")
         slot.record = replace(slot.record, result=fitted)

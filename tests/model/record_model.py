@@ -14,9 +14,11 @@ assert LAYOUT.size == SIZE
 
 VERSION = 2
 PYRMAP_SIZE, PYRMAP_VERSION = 120, struct.pack("<i", 1)  # what a write that ends before version 2's fields may say
-DTYPES = {"same": 0, "float32": 1, "float64": 2, "int32": 3, "int64": 4, "uint8": 5}
+DTYPES = {"same": 0, "float32": 1, "float64": 2, "int32": 3, "int64": 4, "uint8": 5, "bundle": 6}
 NAMES = {code: name for name, code in DTYPES.items()}
-ELEMENT = {1: 4, 2: 8, 3: 4, 4: 8, 5: 1}
+ELEMENT = {1: 4, 2: 8, 3: 4, 4: 8, 5: 1, 6: 1}
+BUNDLE = DTYPES["bundle"]
+BUNDLE_HEADER_MAX = 1 << 20
 NDIM_MAX = 4
 INT64_MAX = 2**63 - 1
 TEXT_LINE_MAX = 1024
@@ -42,6 +44,8 @@ class Array:
         product = 1
         if self.logical and dtype != DTYPES["int32"]:
             raise Refused("EINVAL")
+        if dtype == BUNDLE and (self.shape or self.fortran):
+            raise Refused("EINVAL")
         for extent in self.shape:
             product *= extent
             if extent < 0 or product > INT64_MAX:
@@ -49,11 +53,13 @@ class Array:
         if self.length < -1:
             raise Refused("EINVAL")
 
-    def fitted(self, size: int) -> Array:
-        """This array with its length known, if it describes a file of this size exactly."""
-        elements, rest = divmod(size, ELEMENT[self.dtype])
+    def fitted(self, content: bytes | bytearray) -> Array:
+        """This array with its length known, if it describes a file of that size exactly, and a bundle's header lies in it."""
+        elements, rest = divmod(len(content), ELEMENT[self.dtype])
         length = elements if self.length == -1 else self.length
         if rest or length != elements or (self.shape and math.prod(self.shape) != length):
+            raise Refused("EINVAL")
+        if self.dtype == BUNDLE and not 8 <= 8 + int.from_bytes(content[:8], "little") <= min(length, 8 + BUNDLE_HEADER_MAX):
             raise Refused("EINVAL")
         return replace(self, length=length)
 
@@ -74,9 +80,9 @@ class Record:
             *(self.input.shape + padding)[:NDIM_MAX], *(self.result.shape + padding)[:NDIM_MAX],
             self.input.fortran | self.result.fortran << 1 | self.input.logical << 2 | self.result.logical << 3, 0, 0, 0, 0)
 
-    def fitted_result(self, size: int) -> Array:
+    def fitted_result(self, content: bytes | bytearray) -> Array:
         """The result side made final: a dtype of 0 is the input's."""
-        return replace(self.result, dtype=self.result.dtype or self.input.dtype).fitted(size)
+        return replace(self.result, dtype=self.result.dtype or self.input.dtype).fitted(content)
 
 
 def unpack(image: bytes) -> Record:
@@ -133,7 +139,7 @@ def integer(text: str) -> int:
 def dtype_code(text: str) -> int:
     if text in DTYPES:
         return DTYPES[text]
-    if text in ("0", "1", "2", "3", "4", "5"):
+    if text in ("0", "1", "2", "3", "4", "5", "6"):
         return int(text)
     raise Refused("EINVAL")
 

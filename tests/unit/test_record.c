@@ -20,8 +20,9 @@ START_TEST(test_dtypes)
         int32_t code;
         const char *name;
         size_t size;
-    } rows[] = {{1, "float32", 4}, {2, "float64", 8}, {3, "int32", 4}, {4, "int64", 8}, {5, "uint8", 1}};
-    static const char *const junk[] = {"", "6", "-1", "22", "float", "float644", " 2", "Float64", "unknown"};
+    } rows[] = {{1, "float32", 4}, {2, "float64", 8}, {3, "int32", 4},
+                {4, "int64", 8},   {5, "uint8", 1},   {6, "bundle", 1}};
+    static const char *const junk[] = {"", "7", "-1", "22", "float", "float644", " 2", "Float64", "unknown"};
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char digit[2] = {(char)('0' + rows[i].code), 0};
@@ -37,7 +38,7 @@ START_TEST(test_dtypes)
     for (size_t i = 0; i < sizeof junk / sizeof junk[0]; i++)
         ck_assert_int_eq(record_dtype_parse(junk[i]), -EINVAL);
     ck_assert_uint_eq(record_dtype_size(0), 0);
-    ck_assert_uint_eq(record_dtype_size(6), 0);
+    ck_assert_uint_eq(record_dtype_size(7), 0);
     ck_assert_uint_eq(record_dtype_size(-1), 0);
     ck_assert_uint_eq(record_dtype_size(INT32_MIN), 0);
     ck_assert_str_eq(record_dtype_name(INT32_MAX), "unknown");
@@ -227,7 +228,8 @@ START_TEST(test_fit)
         {3, -1, 0, {0}, 80, 20},
         {4, -1, 0, {0}, 80, 10},
         {5, -1, 0, {0}, 81, 81},
-        {6, -1, 0, {0}, 80, -EINVAL},
+        {6, -1, 0, {0}, 81, 81},
+        {7, -1, 0, {0}, 80, -EINVAL},
         {-1, -1, 0, {0}, 80, -EINVAL},
         {2, -2, 0, {0}, 80, -EINVAL},
         {2, -1, 2, {2, 5}, 80, 10},
@@ -345,6 +347,39 @@ START_TEST(test_check_logical)
             record.order = RECORD_ORDER_RESULT_LOGICAL;
             ck_assert_int_eq(record_check(&record), effective == RECORD_INT32 ? 0 : -EINVAL);
         }
+    }
+}
+END_TEST
+
+/* A bundle has a length and nothing else, by whichever name the result has the type. */
+START_TEST(test_check_bundle)
+{
+    static const struct {
+        int32_t dtype, result_dtype, input_ndim, result_ndim;
+        uint32_t order;
+        int expected;
+    } rows[] = {
+        {RECORD_BUNDLE, RECORD_DTYPE_SAME, 0, 0, 0, 0},
+        {RECORD_BUNDLE, RECORD_FLOAT64, 0, 2, RECORD_ORDER_RESULT_F, 0},
+        {RECORD_FLOAT64, RECORD_BUNDLE, 2, 0, RECORD_ORDER_INPUT_F, 0},
+        {RECORD_BUNDLE, RECORD_FLOAT64, 1, 0, 0, -EINVAL},
+        {RECORD_BUNDLE, RECORD_FLOAT64, 0, 0, RECORD_ORDER_INPUT_F, -EINVAL},
+        {RECORD_FLOAT64, RECORD_BUNDLE, 0, 1, 0, -EINVAL},
+        {RECORD_FLOAT64, RECORD_BUNDLE, 0, 0, RECORD_ORDER_RESULT_F, -EINVAL},
+        {RECORD_BUNDLE, RECORD_DTYPE_SAME, 0, 1, 0, -EINVAL},
+        {RECORD_BUNDLE, RECORD_DTYPE_SAME, 0, 0, RECORD_ORDER_RESULT_F, -EINVAL},
+        {RECORD_BUNDLE, RECORD_DTYPE_SAME, 0, 0, RECORD_ORDER_INPUT_LOGICAL, -EINVAL},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct record record = fresh();
+
+        record.dtype = rows[i].dtype;
+        record.result_dtype = rows[i].result_dtype;
+        record.input_ndim = rows[i].input_ndim;
+        record.result_ndim = rows[i].result_ndim;
+        record.order = rows[i].order;
+        ck_assert_int_eq(record_check(&record), rows[i].expected);
     }
 }
 END_TEST
@@ -589,6 +624,7 @@ static TCase *record_cases(void)
     tcase_add_test(tcase, test_reset_side);
     tcase_add_test(tcase, test_copy_side);
     tcase_add_test(tcase, test_check_logical);
+    tcase_add_test(tcase, test_check_bundle);
     tcase_add_test(tcase, test_result_to_input);
     tcase_add_test(tcase, test_merge_bounds);
     tcase_add_test(tcase, test_merge_same_bytes);

@@ -104,6 +104,7 @@ static void choose_type(struct vector *vector, int32_t dtype, int special)
         vector->widened = true;
         break;
     case RECORD_FLOAT64:
+    case RECORD_BUNDLE:
     case RECORD_DTYPE_SAME:
         break;
     }
