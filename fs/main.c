@@ -15,6 +15,7 @@
  *   ops_name       requests that take names: lookup, mkdir, rename, chains, listings
  *   ops_attr       requests about attributes, sizes among them
  *   ops_file       requests about open files
+ *   held           requests and answers that wait until a slot is at rest
  *   parked         requests that are answered later
  *   seek           reads far into a text view
  *   stored         stores through a mapping of metadata.bin

@@ -6,6 +6,7 @@
 #include "base/sysctl.h"
 #include "daemon/sandbox.h"
 #include "daemon/word.h"
+#include "fuse/held.h"
 #include "fuse/notify.h"
 #include "fuse/ops.h"
 #include <errno.h>
@@ -287,6 +288,8 @@ static int set_up(struct request_ops *ops)
     if (result == 0)
         result = exchange_init(&ops->exchange, server.slots, ops->arena, server.loop, &limits, &hooks);
     if (result == 0)
+        result = held_init(ops);
+    if (result == 0)
         result = watch_signals();
     if (result == 0)
         result = watch_fd(&server.requests, fuse_session_fd(ops->session), requests_ready);
@@ -342,6 +345,7 @@ static void tear_down(struct request_ops *ops, int status)
         _exit(1);
     if (server.loop)
         turn_queue_deinit(ops->turns, server.loop);
+    held_deinit(ops);
     daemon_files_deinit(&ops->files);
     exchange_deinit(ops->exchange);
     ops->exchange = NULL;

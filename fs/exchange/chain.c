@@ -93,7 +93,7 @@ static bool walk(struct exchange *exchange, const struct slot *slot, enum record
                 exchange->blocker = at;
                 return false;
             }
-            at->ready_stamp = exchange->ready_stamp;
+            at->ready_stamp = exchange->run->ready_stamp;
             next = follower_on_side(exchange, first_follower(exchange, at), RECORD_SIDE_INPUT);
         }
         while (!next) {
@@ -116,10 +116,11 @@ static bool all_ready(struct exchange *exchange, const struct slot *slot, enum r
 {
     bool ready;
 
-    exchange->ready_stamp++;
+    exchange->run->ready_stamp = ++exchange->ready_stamp;
     ready = walk(exchange, slot, side, taken);
     if (!ready)
-        exchange->ready_stamp++; /* the stamps of half a walk are worth nothing */
+        exchange->run->ready_stamp =
+            ++exchange->ready_stamp; /* the stamps of half a walk are worth nothing */
     return ready;
 }
 
@@ -167,7 +168,7 @@ static bool can_take(struct exchange *exchange, const struct slot *slot, const s
 {
     if (step->verdict != VERDICT_PROCEED)
         return false;
-    return !(step->checks & CHECK_INPUT_FOLLOWERS) || slot->ready_stamp == exchange->ready_stamp ||
+    return !(step->checks & CHECK_INPUT_FOLLOWERS) || slot->ready_stamp == exchange->run->ready_stamp ||
            chain_followers_ready(exchange, slot, RECORD_SIDE_INPUT, slot->arrays[RECORD_SIDE_INPUT].number);
 }
 
@@ -292,19 +293,26 @@ void chain_pull(struct exchange *exchange, struct slot *slot)
     wait_queue(exchange, source); /* its outcome was taken: it may take its next input itself */
 }
 
-void chain_queue_neighbours(struct exchange *exchange, struct slot *slot)
+bool chain_queue_follower(struct exchange *exchange, struct slot *slot)
+{
+    struct slot *follower = slot_at(exchange->slots, slot->follower_cursor);
+
+    slot->follower_cursor = follower->next_follower;
+    if (!has_something_to_pull(exchange, follower))
+        return false;
+    wait_queue(exchange, follower);
+    return true;
+}
+
+void chain_queue_sources(struct exchange *exchange, struct slot *slot)
 {
     struct slot *at = slot;
     struct slot *source;
-    bool lets_others_go_on = is_free(exchange, slot);
 
-    for (struct slot *follower = first_follower(exchange, slot); follower;
-         follower = next_follower(exchange, follower)) {
-        if (has_something_to_pull(exchange, follower))
-            wait_queue(exchange, follower);
-    }
+    if (!is_free(exchange, slot))
+        return;
     /* Publishers that wait for this slot: its source's, and through shared inputs those further up. */
-    while (lets_others_go_on && (source = source_of(exchange, at))) {
+    while ((source = source_of(exchange, at))) {
         enum record_side side = (enum record_side)at->source_side;
 
         at = source;
@@ -368,6 +376,8 @@ void chain_unlink(struct exchange *exchange, struct slot *slot)
         next->previous_follower = slot->previous_follower;
     if (slot->source_side == RECORD_SIDE_RESULT && slot->source_taken == step_outcome(source))
         step_outcome_read(exchange, source); /* it was taken, and stays so without this follower */
+    if (source->follower_cursor == slot_index(exchange->slots, slot))
+        source->follower_cursor = slot->next_follower;
     slot->source = slot->next_follower = slot->previous_follower = 0;
     slot_touch(slot, SLOT_DIRECTORY);
     slots_changed(exchange->slots);
@@ -376,22 +386,18 @@ void chain_unlink(struct exchange *exchange, struct slot *slot)
     wait_queue(exchange, source); /* its publisher may have waited for this slot */
 }
 
-void chain_slot_removed(struct exchange *exchange, struct slot *slot)
+void chain_orphan(struct exchange *exchange, struct slot *slot)
 {
     struct slot_failure failed = blame(slot);
     char text[SLOT_NAME_MAX + 32];
-    struct slot *follower;
     int size = snprintf(text, sizeof(text), "source %s was removed\n", slot->name);
+    struct slot *follower = first_follower(exchange, slot);
+    struct handshake_step step = step_judge(exchange, follower, EVENT_SOURCE_REMOVED, 0);
 
-    while ((follower = first_follower(exchange, slot))) {
-        struct handshake_step step = step_judge(exchange, follower, EVENT_SOURCE_REMOVED, 0);
-
-        chain_unlink(exchange, follower);
-        exchange->hooks.source_removed(exchange->hooks.context, follower);
-        if (step_is_change(follower, &step))
-            step_fail(exchange, follower, &step, &failed, text, (size_t)size);
-    }
-    chain_unlink(exchange, slot);
+    chain_unlink(exchange, follower);
+    exchange->hooks.source_removed(exchange->hooks.context, follower);
+    if (step_is_change(follower, &step))
+        step_fail(exchange, follower, &step, &failed, text, (size_t)size);
 }
 
 void chain_target(struct exchange *exchange, const struct slot *slot, char target[CHAIN_TARGET_MAX])

@@ -33,11 +33,13 @@ void chain_explain_wait(struct exchange *exchange, char reason[SLOT_REASON_MAX])
 
 /* Takes what the source offers, if it is new and the slot can take it. */
 void chain_pull(struct exchange *exchange, struct slot *slot);
-/* Queues the slot's followers, and its source if somebody waits there. */
-void chain_queue_neighbours(struct exchange *exchange, struct slot *slot);
+/* Queues the follower at follower_cursor if it can take something, and goes on to the next. Whether it did. */
+bool chain_queue_follower(struct exchange *exchange, struct slot *slot);
+/* Queues those that feed the slot, if somebody waits there for it. */
+void chain_queue_sources(struct exchange *exchange, struct slot *slot);
 
-/* The slot is going: followers are unchained, and fail if they wait for it. */
-void chain_slot_removed(struct exchange *exchange, struct slot *slot);
+/* The slot is going: its first follower is unchained, and fails if it waits for it. */
+void chain_orphan(struct exchange *exchange, struct slot *slot);
 
 /* "../A/result.bin", what readlink shows; the slot must have a source. */
 enum { CHAIN_TARGET_MAX = SLOT_NAME_MAX + 32 };

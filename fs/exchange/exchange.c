@@ -55,13 +55,11 @@ int exchange_mkdir(struct exchange *exchange, const char *name, const struct cal
 
 void exchange_remove(struct exchange *exchange, struct slot *slot)
 {
-    wait_end_all(slot, -ECANCELED); /* before the chain, or its publisher would be let in */
-    chain_slot_removed(exchange, slot);
+    wait_end_all(exchange, slot, -ECANCELED); /* before the chain, or its publisher would be let in */
+    chain_unlink(exchange, slot);
     exchange->hooks.slot_removing(exchange->hooks.context, slot);
     while (slot->handles)
         handle_delist(slot->handles);
-    step_drop_segment(exchange, slot, RECORD_SIDE_INPUT);
-    step_drop_segment(exchange, slot, RECORD_SIDE_RESULT);
     account_drop_slot(exchange, slot);
     text_resize(exchange->arena, slot, SLOT_TASK, 0);
     text_resize(exchange->arena, slot, SLOT_ERROR, 0);
@@ -69,9 +67,10 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
     process_unbind(&slot->owner_bond);
     process_unbind(&slot->worker_bond);
     quota_drop_slot(exchange->quota, slot->uid);
-    /* Whatever the removal has set going is done before the entry can become another slot. */
+    /* Nobody finds it any more; the queue sees to its followers, and then the entry can be another slot's. */
+    slot_leave(exchange->slots, slot);
+    wait_queue(exchange, slot);
     run_all(exchange);
-    slot_destroy(exchange->slots, slot);
 }
 
 int exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid)
@@ -321,13 +320,17 @@ int exchange_init(struct exchange **out, struct slots *slots, struct arena *aren
     exchange->slots = slots;
     exchange->arena = arena;
     exchange->limits = *limits;
-    exchange->ready_stamp = 1; /* no fresh slot has it */
+    exchange->loop = loop;
+    exchange->run = &exchange->fresh;
+    exchange->fresh.ready_stamp = exchange->ready_stamp = 1; /* no fresh slot has it */
     exchange->hooks = *hooks;
     exchange->quota = quota_new();
     if (exchange->quota)
         result = deadline_init(&exchange->deadlines, loop);
     if (result == 0)
         result = process_init(&exchange->processes, loop, exchange);
+    if (result == 0)
+        result = turn_queue_init(&exchange->turns, loop);
     if (result < 0) {
         exchange_deinit(exchange);
         return result;
@@ -339,14 +342,16 @@ int exchange_init(struct exchange **out, struct slots *slots, struct arena *aren
 void exchange_deinit(struct exchange *exchange)
 {
     struct slot *slot = NULL;
-    uint32_t index = 0;
 
     if (!exchange)
         return;
-    while (exchange->deadlines && (slot = slot_after(exchange->slots, index))) {
-        index = slot_index(exchange->slots, slot);
-        wait_end_all(slot, -ECANCELED);
-        page_retire(exchange->arena, slot);
+    turn_queue_deinit(exchange->turns, exchange->loop);
+    for (uint32_t index = 1; exchange->deadlines && index < slots_end(exchange->slots); index++) {
+        slot = slot_at(exchange->slots, index);
+        while (slot && !LIST_EMPTY(&slot->waiters))
+            wait_end(LIST_FIRST(&slot->waiters), -ECANCELED);
+        if (slot)
+            page_retire(exchange->arena, slot);
     }
     process_deinit(exchange->processes);
     deadline_deinit(exchange->deadlines);

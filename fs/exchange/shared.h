@@ -21,10 +21,24 @@
 #include "arena/arena.h"
 #include "base/deadline.h"
 #include "base/process.h"
+#include "base/turn.h"
 #include "exchange/terms.h"
 #include "slot/quota.h"
 
 struct wait;
+
+/* Slots whose waiters and followers have to be looked at, and how far that is. */
+enum shared_stage { RUN_PULLS, RUN_TRIES_WAITERS, RUN_LOOKS_AT_FOLLOWERS };
+
+struct shared_run {
+    uint32_t first_queued, last_queued;
+    uint32_t at; /* the slot that it is at; 0: none */
+    enum shared_stage stage;
+    bool has_queued;      /* a follower of that slot */
+    uint64_t ready_stamp; /* of the last walk of chain_followers_ready in this step */
+    struct exchange *exchange;
+    struct turn turn; /* of one that goes on in turns */
+};
 
 struct exchange {
     struct slots *slots;
@@ -36,12 +50,15 @@ struct exchange {
     struct exchange_limits limits;
     struct exchange_hooks hooks;
     struct exchange_counts counts;
-    uint32_t first_queued, last_queued; /* slots whose waiters and followers have to be looked at */
+    struct loop *loop;
+    struct turn_queue *turns;
+    struct shared_run fresh; /* what the operation at hand sets going */
+    struct shared_run *run;  /* the one that is worked on now, else &fresh: slots are queued there */
+    uint32_t runs;           /* that go on in turns */
     bool running;
-    uint64_t ready_stamp;              /* of the last walk of chain_followers_ready */
+    uint64_t ready_stamp;              /* the last one given */
     const struct slot *blocker;        /* the slot that it found not ready */
     char wait_reason[SLOT_REASON_MAX]; /* of the operation that has to wait now */
-    struct wait *cursor;               /* run_all is about to look at this one */
     uint64_t last_size[2];             /* bytes, by enum record_side: of what was published last */
     uint64_t log_second;               /* refusals are logged at a bounded rate */
     uint32_t log_lines;

@@ -366,11 +366,12 @@ void step_announce(struct exchange *exchange, struct slot *slot, const struct ha
 
     step_changed(exchange, slot);
     if (step->effects & EFFECT_CANCEL_WAITERS)
-        wait_end_all(slot, -ECANCELED);
+        wait_end_all(exchange, slot, -ECANCELED);
     if (step->effects & EFFECT_FAIL_WAITERS) {
+        /* A reader that was ended by an earlier outcome, and is still in the list, does not have this one. */
         LIST_FOREACH (wait, &slot->waiters, link)
-            is_read = is_read || wait->event == EVENT_OPEN_RESULT_READ;
-        wait_end_all(slot, -EIO);
+            is_read = is_read || (wait->event == EVENT_OPEN_RESULT_READ && !wait->ended);
+        wait_end_all(exchange, slot, -EIO);
         if (is_read)
             step_outcome_read(exchange, slot);
     }

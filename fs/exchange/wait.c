@@ -16,22 +16,22 @@ void wait_queue(struct exchange *exchange, struct slot *slot)
         return;
     slot->queued = 1;
     slot->next_queued = 0;
-    if (exchange->last_queued)
-        slot_at(exchange->slots, exchange->last_queued)->next_queued = index;
+    if (exchange->run->last_queued)
+        slot_at(exchange->slots, exchange->run->last_queued)->next_queued = index;
     else
-        exchange->first_queued = index;
-    exchange->last_queued = index;
+        exchange->run->first_queued = index;
+    exchange->run->last_queued = index;
 }
 
 struct slot *wait_dequeue(struct exchange *exchange)
 {
-    struct slot *slot = slot_at(exchange->slots, exchange->first_queued);
+    struct slot *slot = slot_at(exchange->slots, exchange->run->first_queued);
 
     if (!slot)
         return NULL;
-    exchange->first_queued = slot->next_queued;
-    if (!exchange->first_queued)
-        exchange->last_queued = 0;
+    exchange->run->first_queued = slot->next_queued;
+    if (!exchange->run->first_queued)
+        exchange->run->last_queued = 0;
     slot->queued = 0;
     return slot;
 }
@@ -71,6 +71,7 @@ void wait_park(struct exchange *exchange, struct wait *wait, struct slot *slot, 
 {
     wait->exchange = exchange;
     wait->slot = slot;
+    wait->ended = 0;
     wait->since_ms = deadline_now_ms();
     LIST_INSERT_HEAD(&slot->waiters, wait, link);
     slot->wait_count++;
@@ -84,8 +85,8 @@ void wait_unpark(struct wait *wait)
 {
     struct exchange *exchange = wait->exchange;
 
-    if (exchange->cursor == wait)
-        exchange->cursor = LIST_NEXT(wait, link);
+    if (wait->slot->cursor == wait)
+        wait->slot->cursor = LIST_NEXT(wait, link);
     LIST_REMOVE(wait, link);
     wait->slot->wait_count--;
     deadline_clear(&wait->deadline);
@@ -95,13 +96,19 @@ void wait_unpark(struct wait *wait)
 void wait_end(struct wait *wait, int result)
 {
     wait_unpark(wait);
-    wait->end(wait, result);
+    wait->end(wait, wait->ended ? wait->ended : result);
 }
 
-void wait_end_all(struct slot *slot, int result)
+void wait_end_all(struct exchange *exchange, struct slot *slot, int result)
 {
-    while (!LIST_EMPTY(&slot->waiters))
-        wait_end(LIST_FIRST(&slot->waiters), result);
+    struct wait *wait;
+
+    LIST_FOREACH (wait, &slot->waiters, link) {
+        wait->ended = wait->ended ? wait->ended : result;
+        deadline_clear(&wait->deadline); /* its peer has come */
+    }
+    if (!LIST_EMPTY(&slot->waiters))
+        wait_queue(exchange, slot);
 }
 
 bool wait_has_step(const struct slot *slot)
@@ -109,8 +116,8 @@ bool wait_has_step(const struct slot *slot)
     const struct wait *wait;
 
     LIST_FOREACH (wait, &slot->waiters, link) {
-        if (wait->event == EVENT_FLAG_INPUT || wait->event == EVENT_FLAG_RESULT ||
-            wait->event == EVENT_PUT_INPUT || wait->event == EVENT_PUT_RESULT)
+        if (!wait->ended && (wait->event == EVENT_FLAG_INPUT || wait->event == EVENT_FLAG_RESULT ||
+                             wait->event == EVENT_PUT_INPUT || wait->event == EVENT_PUT_RESULT))
             return true;
     }
     return false;

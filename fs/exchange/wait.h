@@ -34,6 +34,7 @@ struct wait {
     enum handshake_event event;
     pid_t process;
     uint64_t since_ms;
+    int ended;                    /* what it ends with as soon as the queue comes to it; 0: it waits */
     char reason[SLOT_REASON_MAX]; /* what it waits for now, in words */
     int (*retry)(struct wait *wait);
     void (*end)(struct wait *wait, int result);
@@ -45,10 +46,10 @@ void wait_park(struct exchange *exchange, struct wait *wait, struct slot *slot, 
 void wait_stay(struct wait *wait, int why);
 /* A request that was interrupted: takes it out, calls nothing. */
 void wait_unpark(struct wait *wait);
-/* Takes it out and ends it. */
+/* Takes it out and ends it, with what wait_end_all said if the queue had not come to it yet. */
 void wait_end(struct wait *wait, int result);
-/* Ends every wait in a slot with one result. */
-void wait_end_all(struct slot *slot, int result);
+/* Has the queue end every wait that is in the slot now with this result. */
+void wait_end_all(struct exchange *exchange, struct slot *slot, int result);
 
 /* Whether a write of the record is parked in the slot. */
 bool wait_has_step(const struct slot *slot);

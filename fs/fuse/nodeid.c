@@ -41,7 +41,7 @@ static uint64_t current_serial(const struct slot *slot, enum slot_file file)
 
 static int has_array(struct slot *slot, const struct slot_array *wanted, struct nodeid_target *inode)
 {
-    for (int side = 0; slot && side < 2; side++) {
+    for (int side = 0; slot && !slot->leaving && side < 2; side++) {
         const struct slot_array *array = &slot->arrays[side];
 
         if (array->number == wanted->number && array->home == wanted->home &&
@@ -97,7 +97,7 @@ int nodeid_decode(struct exchange *exchange, uint64_t nodeid, struct nodeid_targ
                              inode);
     if (file == ASIDE_BIN || file == ASIDE_TXT)
         file = file == ASIDE_BIN ? SLOT_METADATA_BIN : SLOT_METADATA_TXT;
-    if (!slot || file >= SLOT_FILES || current_serial(slot, (enum slot_file)file) != serial)
+    if (!slot || slot->leaving || file >= SLOT_FILES || current_serial(slot, (enum slot_file)file) != serial)
         return -ESTALE;
     *inode = (struct nodeid_target){NODEID_SLOT, slot, (enum slot_file)file, 0};
     return 0;

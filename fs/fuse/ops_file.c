@@ -10,6 +10,7 @@
 #include "exchange/step.h"
 #include "exchange/wait.h"
 #include "files/snapshot.h"
+#include "fuse/held.h"
 #include "fuse/nodeid.h"
 #include "fuse/notify.h"
 #include "fuse/parked.h"
@@ -392,12 +393,13 @@ void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t off
         fuse_reply_buf(request, request_buffer, (size_t)got);
 }
 
-static void reply_write(fuse_req_t request, int result, size_t size)
+static void reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, int result,
+                        size_t size)
 {
     if (result < 0)
         request_reply(request, result);
     else
-        fuse_reply_write(request, size);
+        held_reply_write(ops, slot, request, size);
 }
 
 /* What a write has done so far is in the handle only while it is judged: others may come through it. */
@@ -425,7 +427,7 @@ static void end_write(struct wait *wait, int result)
     struct parked *parked = container_of(wait, struct parked, wait);
 
     put_drop(&parked->put);
-    reply_write(parked->request, result, parked->size);
+    reply_write(parked->ops, wait->slot, parked->request, result, parked->size);
     request_let_go(parked->ops, &parked->caller, parked->size);
     free(parked);
 }
@@ -545,7 +547,7 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
         offset = row->size(ops->exchange, handle->slot, handle->file);
     result = row->write(ops->exchange, handle, &caller, bytes, size, offset);
     if (result <= 0)
-        reply_write(request, (int)result, size);
+        reply_write(ops, handle->slot, request, (int)result, size);
     else
         park_write(ops, request, fi, bytes, size, offset, (int)result);
 }

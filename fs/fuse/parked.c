@@ -31,9 +31,10 @@ static void out_of_patience(struct deadline *deadline)
 {
     struct parked *parked = container_of(deadline, struct parked, patience);
 
-    refuse_operation(parked->ops->exchange, parked->wait.slot, &parked->caller,
-                     handshake_event_name(parked->wait.event), -ETIMEDOUT,
-                     "the kernel lets no request take longer: sysctl fs.fuse.default_request_timeout");
+    if (!parked->wait.ended)
+        refuse_operation(parked->ops->exchange, parked->wait.slot, &parked->caller,
+                         handshake_event_name(parked->wait.event), -ETIMEDOUT,
+                         "the kernel lets no request take longer: sysctl fs.fuse.default_request_timeout");
     wait_end(&parked->wait, -ETIMEDOUT);
 }
 

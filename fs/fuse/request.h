@@ -54,6 +54,7 @@ struct request_ops {
     uint64_t counts[REQUEST_KINDS];
     bool closing; /* the loop is over: no invalidation is worth sending any more */
     struct turn_queue *turns;
+    struct held *held;
     struct deadlines *patience; /* of the kernel, for parked requests; NULL if it waits for ever */
     uint64_t patience_ms;       /* well before it aborts the connection */
     struct quota *quota; /* open files and memory of each user; the exchange has its own for the arena */

@@ -45,6 +45,8 @@ struct transport {
     bool offered_ext;
     bool initialised;
     bool negotiated;
+    bool (*hold)(void *context, const void *bytes, size_t size);
+    void *hold_context;
 };
 
 /* Of the OPEN reply that this thread is writing. The helper thread writes notifications meanwhile. */
@@ -171,6 +173,8 @@ enum transport_event transport_serve(struct transport *transport)
         if (got <= 0)
             return TRANSPORT_UNMOUNTED;
         first = !transport->initialised;
+        if (transport->hold && transport->hold(transport->hold_context, transport->buffer.mem, (size_t)got))
+            continue;
         fuse_session_process_buf(transport->session, &transport->buffer);
         if (fuse_session_exited(transport->session))
             return TRANSPORT_UNMOUNTED;
@@ -178,6 +182,28 @@ enum transport_event transport_serve(struct transport *transport)
             return TRANSPORT_INITIALISED;
     }
     return TRANSPORT_IDLE;
+}
+
+void transport_hold(struct transport *transport, bool (*hold)(void *context, const void *bytes, size_t size),
+                    void *context)
+{
+    transport->hold = hold;
+    transport->hold_context = context;
+}
+
+void transport_replay(struct transport *transport, void *bytes, size_t size)
+{
+    struct fuse_buf buffer = {.size = size, .mem = bytes};
+
+    fuse_session_process_buf(transport->session, &buffer);
+}
+
+void transport_refuse(struct transport *transport, uint64_t unique, int result)
+{
+    const struct fuse_out_header header = {.len = sizeof(header), .error = result, .unique = unique};
+
+    if (write(transport->fd, &header, sizeof(header)) < 0)
+        log_debug("a request could not be refused: %s", strerror(errno)); /* its client is gone */
 }
 
 bool transport_is_offered(const struct transport *transport)

@@ -47,6 +47,16 @@ enum transport_event {
 };
 enum transport_event transport_serve(struct transport *transport);
 
+/*
+ * Shows each request to `hold`, as the kernel wrote it, before it is served; true: it is not served now. NULL:
+ * to nobody.
+ */
+void transport_hold(struct transport *transport, bool (*hold)(void *context, const void *bytes, size_t size),
+                    void *context);
+/* Serves a request that was held, or answers it with -errno. */
+void transport_replay(struct transport *transport, void *bytes, size_t size);
+void transport_refuse(struct transport *transport, uint64_t unique, int result);
+
 /* Whether the kernel of this INIT request has passthrough and we want it; for who answers INIT. */
 bool transport_is_offered(const struct transport *transport);
 

@@ -57,6 +57,7 @@ struct slots {
     uint32_t limit;
     uint32_t room; /* entries that this process may touch: 0 until slots_begin */
     uint32_t count;
+    uint32_t leaving;    /* not counted any more, but their entries are not free */
     uint32_t first_free; /* entries below it are in use */
     uint32_t in_state[HANDSHAKE_STATES];
     uint64_t changes;
@@ -436,7 +437,7 @@ uint32_t slot_index(const struct slots *slots, const struct slot *slot)
 struct slot *slot_after(struct slots *slots, uint32_t index)
 {
     while (++index < slots->room) {
-        if (slots->entries[index].serial)
+        if (slots->entries[index].serial && !slots->entries[index].leaving)
             return &slots->entries[index];
     }
     return NULL;
@@ -479,7 +480,7 @@ int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mod
         return result;
     if (slot_find(slots, name))
         return -EEXIST;
-    if (slots->count >= slots->limit)
+    if (slots->count + slots->leaving >= slots->limit)
         return -ENOSPC;
     slot = take_entry(slots);
     if (!slot) {
@@ -522,19 +523,29 @@ static void shrink(struct slots *slots)
         ledger_file_resized(slots->arena, (uint64_t)before, (uint64_t)index_size(INDEX_STEP));
 }
 
+void slot_leave(struct slots *slots, struct slot *slot)
+{
+    slot->owner = getpid();
+    slot->leaving = 1;
+    delist(slots, slot);
+    slots->count--;
+    slots->leaving++;
+    times_touch(&slots->header->root);
+    slots->in_state[slot->state]--;
+    slots->changes++;
+}
+
 void slot_destroy(struct slots *slots, struct slot *slot)
 {
     uint32_t index = slot_index(slots, slot);
 
-    delist(slots, slot);
+    if (!slot->leaving)
+        slot_leave(slots, slot);
     slot->serial = 0;
-    slots->count--;
-    times_touch(&slots->header->root);
-    slots->in_state[slot->state]--;
-    slots->changes++;
+    slots->leaving--;
     if (index < slots->first_free)
         slots->first_free = index;
-    if (slots->count == 0 && slots->room > INDEX_STEP)
+    if (slots->count + slots->leaving == 0 && slots->room > INDEX_STEP)
         shrink(slots);
 }
 

@@ -103,6 +103,9 @@ struct slot_page {
     struct record_backing *backing; /* passthrough: its registration, the layer above's */
 };
 
+/* Whether the exchange is at the slot's waiters and followers, which may take it several turns of the loop. */
+enum slot_work { AT_WORK_NOT, AT_WORK, AT_WORK_AND_AGAIN };
+
 struct handle;
 struct record_backing;
 struct wait;
@@ -146,6 +149,10 @@ struct slot {
     uint64_t ready_stamp; /* chain_followers_ready looked at it in the walk of that number */
     uint32_t queued;      /* in the exchange's list of slots to look at */
     uint32_t next_queued;
+    uint32_t at_work;         /* enum slot_work */
+    struct wait *cursor;      /* the waiter that is next */
+    uint32_t follower_cursor; /* and the follower */
+    uint32_t leaving;         /* it is removed, and nobody finds it; its followers still have to hear of it */
     struct segment *segments[2]; /* by enum record_side */
     struct handle *handles;
     uint32_t handle_count, record_handles; /* all of them; those of metadata.bin and metadata.mem */
@@ -228,6 +235,12 @@ int slot_name_check(const char *name);
 int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mode_t mode, struct slot **out);
 /* The caller has let go of segments, handles, waiters and chain links. */
 void slot_destroy(struct slots *slots, struct slot *slot);
+/*
+ * What slot_destroy begins with, if there is more to do in between: the slot loses its name and is not counted
+ * any more, and only slot_at knows it. If the server is killed meanwhile the next one removes it, as one whose
+ * owner is gone.
+ */
+void slot_leave(struct slots *slots, struct slot *slot);
 /* The new name must be free and checked. */
 void slot_rename(struct slots *slots, struct slot *slot, const char *name);
 

@@ -19,6 +19,7 @@ from typing import Iterator
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from daemon import BUILD, PAGE_CACHE, PASSTHROUGH, Daemon, private_mounts  # noqa: E402
+from others import others_table  # noqa: E402
 from table import machine, size_name, table  # noqa: E402
 from warm import exchanges  # noqa: E402
 
@@ -183,6 +184,7 @@ def main() -> None:
     write_table(root)
     handshake_table(root)
     warm_table(root)
+    others_table(root)
 
 
 if __name__ == "__main__":

@@ -303,3 +303,26 @@ def test_a_thousand_killed_waiters(slot: Slot, mount: Path, program: Callable[[s
     eventually(lambda: number(status(mount)["waiters"]) == 0, "none is parked")
     slot.publish()
     slot.answer()
+
+
+def test_a_step_with_many_followers_is_one_step(mount: Path) -> None:
+    """It takes many turns of the daemon's loop; whoever looks sees it done, the follower that is served last as well."""
+    head, others = Slot.make(mount, "head"), [Slot.make(mount, f"follower{index}") for index in range(400)]
+    last_first = (others[0], others[-1], *others)
+    for other in others:
+        os.symlink("../head/result.bin", other / "source")
+    head.bring("DONE")
+    for other in last_first:
+        assert other.text["state"].startswith("READY")
+        assert (other / "data.bin").stat().st_size == ANSWER.nbytes
+    head.bring("READY")
+    (head / "error").write_text("no luck")
+    for other in last_first:
+        other.flag(NONE)
+    os.rmdir(head.path)
+    for other in last_first:
+        assert not os.path.lexists(other / "source")
+        assert other.text["state"].startswith("FAILED")
+        assert other.text["failure"] == "source head"
+    for other in others:
+        os.rmdir(other.path)

@@ -42,6 +42,11 @@ struct world {
     char vanished[VANISHED_MAX][SLOT_NAME_MAX + 1];
     int vanished_count;
     int sources_removed;
+
+    int done;        /* changes of records, ends of waits, sources lost: what takes system calls */
+    int done_before; /* the last pass of the loop in world_rest */
+    int most_a_turn; /* of world_rest, in one pass */
+
     int registered;      /* segments */
     int cannot_register; /* an errno: what the next one is refused with; 0: it is not */
 };
@@ -65,7 +70,9 @@ void world_end(struct world *world);
 void world_stop(struct world *world);
 void world_start(struct world *world);
 void world_restart(struct world *world);
-/* Checks the invariants that hold between two requests. */
+/* Serves the loop until all that was set going is done. */
+void world_rest(struct world *world);
+/* Checks the invariants that hold between two requests, once all is at rest. */
 void world_check(struct world *world);
 /* Bytes that the quota has on that user's account. */
 uint64_t world_charged(struct world *world, uid_t uid);

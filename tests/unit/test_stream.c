@@ -291,6 +291,38 @@ START_TEST(test_waiting_reader_takes_a_failure)
 }
 END_TEST
 
+/* One failure for one reader: those that come right behind it wait for theirs. */
+START_TEST(test_waiting_reader_takes_one_failure)
+{
+    struct parked *reader;
+    struct slot *n, *a, *b;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    n = world_slot(&world, "n");
+    a = world_follow(&world, "a", n, RECORD_SIDE_RESULT);
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    world_publish(&world, n, 1, 1);
+    world_finish(&world, n, 1, 1);
+    world_finish(&world, a, 1, 1);
+    world_publish(&world, n, 1, 2);
+    world_finish(&world, n, 1, 2);
+    fail_round(&world, a);
+    world_publish(&world, n, 1, 3);
+    fail_round(&world, n);
+    expect_state(a, STATE_FAILED, 2);
+    expect_state(b, STATE_READY, 1);
+    reader = world_park_open(&world, b, SLOT_RESULT_BIN);
+    fail_round(&world, b);
+    expect_ended(reader, -EIO); /* it has the first, so the second comes, and behind that a's next */
+    expect_state(a, STATE_FAILED, 3);
+    expect_state(b, STATE_FAILED, 2);
+    world_take_failure(&world, b);
+    expect_state(b, STATE_FAILED, 3);
+    world_end(&world);
+}
+END_TEST
+
 /*
  * The source fails while the follower is busy: the follower gets the failure later, before any other input.
  */
@@ -513,6 +545,7 @@ START_TEST(test_long_chain_fails)
     }
     world_publish(&world, make_chain(&world, chain, LONG, RECORD_SIDE_RESULT), 1, 1);
     ck_assert_int_eq(publish_failure(world.exchange, chain[0], &world.caller, "no luck", 7), 0);
+    world_rest(&world);
     for (int i = 0; i < LONG; i++)
         expect_state(chain[i], STATE_FAILED, 1);
     ck_assert_uint_gt(text_size(chain[LONG - 1], SLOT_ERROR), 0);
@@ -520,6 +553,7 @@ START_TEST(test_long_chain_fails)
     for (int i = 1; i < LONG; i++)
         expect_state(chain[i], STATE_IDLE, 1);
     exchange_remove(world.exchange, chain[0]);
+    world_rest(&world);
     for (int i = 1; i < LONG; i++)
         expect_state(chain[i], STATE_FAILED, 1);
     world_end(&world);
@@ -541,6 +575,7 @@ int main(void)
     tcase_add_loop_test(tests, test_publisher_is_told, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_what_takes_a_failure, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_waiting_reader_takes_a_failure, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_waiting_reader_takes_one_failure, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_failure_is_owed, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_nothing_is_lost, 0, DATA_PATHS);
     suite_add_tcase(suite, tests);

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long others wait while one client has thousands of things going on: each request of a neighbour is timed."""
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+from daemon import BUILD, Daemon
+from table import table
+
+CROWD = Path(BUILD).resolve() / "tests" / "bench" / "crowd"
+COUNT = 10_000
+PATIENCE = 120.0
+ARRIVAL = 0.001
+TOLERABLE_MS = 20.0  # at the 99th percentile
+
+
+def flag(number: int) -> bytes:
+    return struct.pack("<i", number)
+
+
+def publish_empty_result(record: int) -> None:
+    """Flag 1, and the other fields as they are up to result_length, which is 0."""
+    fields = list(struct.unpack("<iiqiiq", os.pread(record, 32, 0)))
+    fields[0], fields[-1] = 1, 0
+    os.pwrite(record, struct.pack("<iiqiiq", *fields), 0)
+
+
+def neighbour(mount: Path, begun: Any, ended: Any, out: Any) -> None:
+    """Rounds with empty arrays, a look at them, a slot that comes and goes: how long each call took."""
+    slot, job = mount / "neighbour", mount / "neighbours-job"
+    record = os.open(slot / "metadata.bin", os.O_RDWR)
+    result = slot / "result.bin"
+    calls: list[Callable[[], object]] = [
+        lambda: os.pwrite(record, flag(0), 0), lambda: publish_empty_result(record),
+        lambda: os.close(os.open(result, os.O_RDONLY)), lambda: os.pwrite(record, flag(-1), 0),
+        lambda: os.stat(slot / "metadata.txt"), lambda: os.mkdir(job), lambda: os.rmdir(job)]
+    times: list[float] = []
+    begun.set()
+    while not ended.is_set():
+        for call in calls:
+            before = time.monotonic()
+            call()
+            times.append(time.monotonic() - before)
+    os.close(record)
+    out.send(times)
+
+
+@contextlib.contextmanager
+def neighbourhood(mount: Path, times: list[float]) -> Iterator[None]:
+    (mount / "neighbour").mkdir()
+    context = multiprocessing.get_context("fork")
+    begun, ended = context.Event(), context.Event()
+    receive, send = context.Pipe(False)
+    process = context.Process(target=neighbour, args=(mount, begun, ended, send))
+    process.start()
+    begun.wait(PATIENCE)
+    yield
+    ended.set()
+    times += receive.recv()
+    process.join()
+
+
+def until(mount: Path, metric: str, wanted: Callable[[int], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        lines = (mount / ".pyrmap" / "metrics").read_text().splitlines()
+        if wanted(next(int(line.split()[1]) for line in lines if line.startswith(metric + " "))):
+            return
+        if time.monotonic() > end:
+            sys.exit(f"{metric} is not what it should be")
+        time.sleep(0.01)
+
+
+def followers(mount: Path) -> Path:
+    head = mount / "head"
+    head.mkdir()
+    for index in range(COUNT):
+        (mount / f"follower{index}").mkdir()
+        (mount / f"follower{index}" / "source").symlink_to("../head/result.bin")
+    return head
+
+
+def finish(slot: Path) -> None:
+    record = os.open(slot / "metadata.bin", os.O_RDWR)
+    os.pwrite(record, flag(0), 0)
+    publish_empty_result(record)
+    os.close(record)
+
+
+def look_at_all(mount: Path, state: str) -> None:
+    for index in range(0, COUNT, COUNT // 100):
+        text = (mount / f"follower{index}" / "metadata.txt").read_text()
+        assert f"state={state}" in text, text
+
+
+def delivery(mount: Path, times: list[float]) -> float:
+    head = followers(mount)
+    with neighbourhood(mount, times):
+        before = time.monotonic()
+        finish(head)
+        took = time.monotonic() - before
+    look_at_all(mount, "READY")
+    return took
+
+
+def failure(mount: Path, times: list[float]) -> float:
+    head = followers(mount)
+    record = os.open(head / "metadata.bin", os.O_RDWR)
+    os.pwrite(record, flag(0), 0)
+    with neighbourhood(mount, times):
+        before = time.monotonic()
+        os.pwrite(record, flag(2), 0)
+        took = time.monotonic() - before
+    os.close(record)
+    look_at_all(mount, "FAILED")
+    return took
+
+
+def removal(mount: Path, times: list[float]) -> float:
+    head = followers(mount)
+    with neighbourhood(mount, times):
+        before = time.monotonic()
+        head.rmdir()
+        look_at_all(mount, "FAILED")
+        took = time.monotonic() - before
+    return took
+
+
+def parked(mount: Path, times: list[float]) -> float:
+    slot = mount / "slot"
+    slot.mkdir()
+    with subprocess.Popen([CROWD, "wait", slot / "result.bin", str(COUNT)]) as crowd:
+        until(mount, "pyrmapfs_waiters", lambda count: count == COUNT)
+        with neighbourhood(mount, times):
+            before = time.monotonic()
+            finish(slot)
+            crowd.wait(PATIENCE)
+            took = time.monotonic() - before
+    assert crowd.returncode == 0
+    return took
+
+
+def parked_removed(mount: Path, times: list[float]) -> float:
+    slot = mount / "slot"
+    slot.mkdir()
+    with subprocess.Popen([CROWD, "wait", slot / "result.bin", str(COUNT)]) as crowd:
+        until(mount, "pyrmapfs_waiters", lambda count: count == COUNT)
+        with neighbourhood(mount, times):
+            before = time.monotonic()
+            slot.rmdir()
+            crowd.wait(PATIENCE)
+            took = time.monotonic() - before
+    assert crowd.returncode == 0
+    return took
+
+
+def handles(mount: Path, times: list[float]) -> float:
+    slot = mount / "slot"
+    slot.mkdir()
+    with subprocess.Popen([CROWD, "hold", slot / "metadata.bin", str(COUNT)], stdout=subprocess.PIPE) as crowd:
+        assert crowd.stdout is not None and crowd.stdout.readline() == b"open\n"
+        with neighbourhood(mount, times):
+            before = time.monotonic()
+            crowd.send_signal(signal.SIGKILL)
+            until(mount, 'pyrmapfs_requests_total{op="release"}', lambda count: count >= COUNT)
+            took = time.monotonic() - before
+    return took
+
+
+CASES: dict[str, Callable[[Path, list[float]], float]] = {
+    f"a result goes to {COUNT:,} followers": delivery,
+    f"a failure goes to {COUNT:,} followers": failure,
+    f"the source of {COUNT:,} followers is removed": removal,
+    f"{COUNT:,} parked opens are answered": parked,
+    f"the slot of {COUNT:,} parked opens is removed": parked_removed,
+    f"a process with {COUNT:,} open files is killed": handles,
+}
+
+
+def waits(times: list[float]) -> list[float]:
+    """What those would have waited who had come each millisecond: one long call keeps all of them waiting."""
+    return sorted(took - late * ARRIVAL for took in times for late in range(int(took / ARRIVAL) + 1))
+
+
+def measure(case: Callable[[Path, list[float]], float], passthrough: str) -> list[str]:
+    times: list[float] = []
+    with Daemon({"path.passthrough": passthrough, "arena.capacity": "1G"}) as daemon:
+        took = case(daemon.path, times)
+    all_waits = waits(times)
+    p50, p99, most = (1e3 * all_waits[min(len(all_waits) - 1, int(len(all_waits) * part))] for part in (0.5, 0.99, 1.0))
+    return [f"{took * 1e3:.0f}", str(len(times)), f"{p50:.2f}", f"{p99:.1f}", f"{most:.1f}",
+            "yes" if p99 <= TOLERABLE_MS else "NO"]
+
+
+def others_table(root: bool) -> None:
+    rows = [[name, *measure(case, "on" if root else "off")] for name, case in CASES.items()]
+    table("How long others wait meanwhile: milliseconds, by the calls of a neighbour",
+          ["what is going on", "it took", "calls", "p50", "p99", "max", f"p99 <= {TOLERABLE_MS:.0f}"], rows)
