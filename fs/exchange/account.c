@@ -36,6 +36,11 @@ static int add(struct exchange *exchange, uid_t uid, uint64_t bytes, uint64_t li
     return quota_add_bytes(exchange->quota, uid, bytes, limit);
 }
 
+int account_charge_inline(struct exchange *exchange, uid_t uid, size_t size)
+{
+    return add(exchange, uid, size, exchange->limits.bytes_per_user);
+}
+
 /* What was charged before is replaced by what the slot has now. */
 static void settle(struct exchange *exchange, const struct slot *slot, uint64_t charged)
 {

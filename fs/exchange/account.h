@@ -12,6 +12,9 @@
 /* Puts the segment on the user's account with that many bytes: -EDQUOT. */
 int account_charge(struct exchange *exchange, struct segment *segment, uid_t uid, uint64_t bytes);
 
+/* Puts an array that is to be inline on the user's account: -EDQUOT. */
+int account_charge_inline(struct exchange *exchange, uid_t uid, size_t size);
+
 /*
  * As text_write and text_resize, on the account of the slot's owner: -EDQUOT. What the daemon says itself is
  * not refused.

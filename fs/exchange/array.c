@@ -97,7 +97,13 @@ static int prepare(struct exchange *exchange, struct slot *slot, enum record_sid
                             handshake_check_reason(CHECK_INPUT_UNREAD));
     if (segment)
         return 0;
-    result = step_make_segment(exchange, slot, side, &prepared->segment);
+    if (!(step.effects & EFFECT_FRESH_INPUT) && slot_inline_size(slot, side)) {
+        result = step_need_segment(exchange, slot, side);
+        prepared->is_fresh = false;
+        prepared->segment = slot->segments[side];
+    } else {
+        result = step_make_segment(exchange, slot, side, &prepared->segment);
+    }
     return result < 0 ? refuse_event(exchange, slot, caller, event, result, what_is_lacking(result)) : 0;
 }
 
@@ -168,6 +174,12 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
     return 0;
 }
 
+/* Whether an inline array has a segment that its bytes have found no room in yet: nobody has seen that. */
+static bool lacks_bytes(const struct slot *slot, enum record_side side)
+{
+    return slot_inline_size(slot, side) && slot->segments[side] && !slot->segments[side]->published;
+}
+
 void array_close(struct exchange *exchange, struct handle *handle)
 {
     struct slot *slot = handle->slot;
@@ -175,7 +187,7 @@ void array_close(struct exchange *exchange, struct handle *handle)
 
     handle_delist(handle);
     if (slot && handle->file == SLOT_RESULT_BIN && handle->access == HANDLE_READS &&
-        handle->segment == slot->segments[RECORD_SIDE_RESULT]) {
+        handle->segment == slot->segments[RECORD_SIDE_RESULT] && !lacks_bytes(slot, RECORD_SIDE_RESULT)) {
         step_outcome_read(exchange, slot);
         run_all(exchange);
     }
@@ -365,6 +377,61 @@ void array_resize(struct exchange *exchange, struct slot *slot, enum record_side
                  context);
 }
 
+/* --- holes --- */
+
+/* Room is being made for the bytes of an inline array. The slot may be in another round when there is some. */
+struct copying {
+    struct exchange *exchange;
+    uint32_t index;
+    uint64_t serial; /* the array's */
+    struct segment *segment;
+    struct caller caller;
+    enum record_side side;
+    void (*done)(void *context, int result);
+    void *context;
+};
+
+static void copy_now(void *context, int result)
+{
+    struct copying *copying = context;
+    struct exchange *exchange = copying->exchange;
+    struct slot *slot = slot_at(exchange->slots, copying->index);
+
+    if (slot && slot->arrays[copying->side].serial != copying->serial)
+        slot = NULL;
+    if (copying->segment->published) /* two may wait for the same bytes */
+        result = 0;
+    else if (result == 0)
+        result = slot ? step_write_inline(exchange, slot, copying->side) : -ESTALE;
+    if (result == -EAGAIN)
+        result = -ENOSPC; /* somebody else has taken the room by now */
+    if (result < 0 && slot)
+        refuse_operation(exchange, slot, &copying->caller, "reserve space", result, what_is_lacking(result));
+    copying->done(copying->context, result);
+    free(copying);
+}
+
+static void start_copying(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                          const struct caller *caller, void (*done)(void *context, int result), void *context)
+{
+    struct copying *copying = malloc(sizeof(*copying));
+
+    if (!copying) {
+        done(context, -ENOMEM);
+        return;
+    }
+    *copying = (struct copying){.exchange = exchange,
+                                .index = slot_index(exchange->slots, slot),
+                                .serial = slot->arrays[side].serial,
+                                .segment = slot->segments[side],
+                                .caller = *caller,
+                                .side = side,
+                                .done = done,
+                                .context = context};
+    reserve_pages(exchange->arena, copying->segment, RESERVE_GROW, slot_inline_size(slot, side), copy_now,
+                  copying);
+}
+
 static bool writable_now(const struct slot *slot, enum record_side side)
 {
     return side == RECORD_SIDE_INPUT ? slot->state == STATE_FILLING : slot->state == STATE_COMPUTING;
@@ -374,17 +441,21 @@ bool array_has_holes(struct exchange *exchange, const struct slot *slot, enum re
 {
     uint64_t size, allocated;
 
+    if (lacks_bytes(slot, side))
+        return true;
     return writable_now(slot, side) && slot->segments[side] && !slot->segments[side]->published &&
            step_array_stat(exchange, slot, side, &size, &allocated) == 0 && allocated < size;
 }
 
 void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_side side,
-                      void (*done)(void *context, int result), void *context)
+                      const struct caller *caller, void (*done)(void *context, int result), void *context)
 {
     uint64_t size, allocated;
     int result = step_array_stat(exchange, slot, side, &size, &allocated);
 
-    if (result < 0)
+    if (lacks_bytes(slot, side))
+        start_copying(exchange, slot, side, caller, done, context);
+    else if (result < 0)
         done(context, result);
     else
         start_sizing(exchange, slot, side, NULL, &(struct caller){.process = slot->filler}, RESERVE_PAGES,
@@ -447,16 +518,23 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     struct handshake_step give = from == to
                                      ? handshake_judge(take.next, EVENT_GIVE_INPUT, to->source ? FACT_FED : 0)
                                      : step_judge(exchange, to, EVENT_GIVE_INPUT, 0);
-    struct segment *segment = from->segments[RECORD_SIDE_RESULT];
+    struct segment *segment;
     struct record moved = from->record;
     uint64_t number = from->arrays[RECORD_SIDE_RESULT].number;
     struct slot_times times = from->arrays[RECORD_SIDE_RESULT].times;
+    bool is_inline = slot_inline_size(from, RECORD_SIDE_RESULT) > 0;
     int result;
 
     if (take.verdict == VERDICT_REFUSE)
         return refuse_event(exchange, from, caller, EVENT_TAKE_RESULT, -take.error, take.reason);
     if (give.verdict == VERDICT_REFUSE)
         return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -give.error, give.reason);
+    result = is_inline ? step_need_segment(exchange, from, RECORD_SIDE_RESULT) : 0;
+    if (result == 0 && lacks_bytes(from, RECORD_SIDE_RESULT))
+        result = -ENOSPC;
+    if (result < 0)
+        return refuse_event(exchange, from, caller, EVENT_TAKE_RESULT, result, what_is_lacking(result));
+    segment = from->segments[RECORD_SIDE_RESULT];
     if (segment) {
         result = account_charge(exchange, segment, to->uid, segment->charged);
         if (result < 0)

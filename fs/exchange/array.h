@@ -49,11 +49,12 @@ void array_resize(struct exchange *exchange, struct slot *slot, enum record_side
 
 /*
  * A segment that a client wrote to past the daemon may have holes, and a store into one could meet a full
- * arena. Fills them before a client can map them, or learns the size. done as in array_resize.
+ * arena; and an inline array's may lack its bytes. Fills them before a client can map them, or learns the
+ * size. done as in array_resize.
  */
 bool array_has_holes(struct exchange *exchange, const struct slot *slot, enum record_side side);
 void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_side side,
-                      void (*done)(void *context, int result), void *context);
+                      const struct caller *caller, void (*done)(void *context, int result), void *context);
 
 /* rename A/result.bin B/data.bin. */
 int array_move_result(struct exchange *exchange, struct slot *from, struct slot *to,

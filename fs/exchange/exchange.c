@@ -85,9 +85,7 @@ int exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_
         account_drop_slot(exchange, slot);
         account_add_slot(exchange, slot, uid);
         for (int side = 0; side < 2; side++) {
-            struct segment *segment = slot->segments[side];
-            if (segment && !slot->arrays[side].borrowed)
-                quota_charge(exchange->quota, segment, uid, segment->charged, 0);
+            step_charge_to(exchange, slot, (enum record_side)side, uid);
         }
     }
     slot_chown(slot, uid, gid);
@@ -246,6 +244,7 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     uint64_t size = 0, allocated = 0;
     int result;
 
+    quota_add_bytes(exchange->quota, slot->uid, slot_inline_size(slot, side), 0);
     if (!array->segment_id)
         return 0;
     result = segment_restore(exchange->arena, array->segment_id, &slot->segments[side]);

@@ -86,7 +86,7 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
     if (slot->settling[side])
         return WAIT_FOR_WORK;
     slot->settled[side] = 0;
-    if (result < 0 || !segment || reserve_settled(exchange->arena, segment))
+    if (result < 0 || !segment || slot_inline_size(slot, side) || reserve_settled(exchange->arena, segment))
         return result;
     settling = malloc(sizeof(*settling));
     if (!settling)
@@ -204,7 +204,7 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
     } else {
         exchange->counts.rounds++;
     }
-    if (slot->segments[side])
+    if (slot->segments[side] && !slot_inline_size(slot, side))
         slot->segments[side]->published = true;
     step_apply(exchange, slot, &step);
     return 0;

@@ -135,24 +135,35 @@ static int advance(struct put *put, const void *bytes, size_t size)
     return result < 0 ? result : put->result;
 }
 
+/* Keeps an array for which the page has no room. Returns as advance. */
+static int keep(struct exchange *exchange, const struct slot *slot, const void *bytes, size_t size,
+                struct put **put)
+{
+    int result = *put ? 0 : begin(exchange, slot, size, put);
+
+    return result == 0 ? advance(*put, bytes, size) : result;
+}
+
 static const char *why_not_kept(int result)
 {
     return result == -EDQUOT ? "it is more than limits.bytes_per_user allows" : "the arena is full";
 }
 
-/* The segment becomes the array of the slot. */
-static void install(struct slot *slot, enum record_side side, struct put **put, size_t size)
+/* The array of the slot is another one. */
+static void replaced(struct exchange *exchange, struct slot *slot, enum record_side side, size_t size)
 {
-    struct exchange *exchange = (*put)->exchange;
-
-    step_drop_segment(exchange, slot, side);
-    slot->segments[side] = (*put)->segment;
-    slot->arrays[side].segment_id = (*put)->segment->id;
     slot->text_serial[side] = 0;
     slot->last_size[side] = exchange->last_size[side] = size;
     slot_touch(slot, slot_file_of_side(side));
     /* The kernel may know the inode, which is the array's that was empty. */
     exchange->hooks.array_replaced(exchange->hooks.context, slot, slot_file_of_side(side));
+}
+
+/* The segment becomes the array of the slot. */
+static void install(struct slot *slot, enum record_side side, struct put **put)
+{
+    step_drop_segment((*put)->exchange, slot, side);
+    step_put_segment(slot, side, (*put)->segment);
     free(*put);
     *put = NULL;
 }
@@ -201,15 +212,22 @@ static int try(struct exchange *exchange, struct slot *slot, const struct caller
     result = check(exchange, slot, caller, event, step.checks, &candidate, bytes, size);
     if (result != 0)
         return result;
-    result = *put ? 0 : begin(exchange, slot, size, put);
-    if (result == 0)
-        result = advance(*put, bytes, size);
+    if (size <= RECORD_INLINE_MAX)
+        result = account_charge_inline(exchange, slot->uid, size);
+    else
+        result = keep(exchange, slot, bytes, size, put);
     if (result < 0)
         return refuse_event(exchange, slot, caller, event, result, why_not_kept(result));
     if (result != 0)
         return result;
     step_take(exchange, slot, &step);
-    install(slot, side, put, size);
+    if (*put) {
+        install(slot, side, put);
+    } else {
+        step_drop_segment(exchange, slot, side);
+        slot_set_inline(slot, side, bytes, size);
+    }
+    replaced(exchange, slot, side, size);
     record_copy_side(&slot->record, &candidate, side);
     if (side == RECORD_SIDE_INPUT)
         record_reset_side(&slot->record, RECORD_SIDE_RESULT);

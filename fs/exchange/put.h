@@ -2,8 +2,9 @@
 /*
  * put.h - publishing in one write: an array that comes along with the record.
  *
- * Its bytes go into a segment that no slot has yet. Only when that has all of them, and the step is allowed,
- * does it take the place of what the slot had: until then a write that is refused has changed nothing.
+ * Up to RECORD_INLINE_MAX bytes stay in the slot's entry and page. More go into a segment that no slot has
+ * yet; only when that has all of them, and the step is allowed, does it take the place of what the slot had:
+ * until then a write that is refused has changed nothing.
  */
 #ifndef PYRMAPFS_PUT_H
 #define PYRMAPFS_PUT_H

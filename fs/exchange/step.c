@@ -70,7 +70,10 @@ void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record
         if (segment->names > 1 && !slot->arrays[side].borrowed)
             charge_follower(exchange, slot, segment);
         segment_unname(exchange->arena, segment);
+    } else {
+        quota_drop_bytes(exchange->quota, slot->uid, slot_inline_size(slot, side));
     }
+    slot_set_inline(slot, side, NULL, 0);
 }
 
 static bool is_open(const struct slot *slot, enum slot_file file)
@@ -152,6 +155,85 @@ void step_put_segment(struct slot *slot, enum record_side side, struct segment *
     slot->arrays[side].segment_id = segment->id;
 }
 
+void step_charge_to(struct exchange *exchange, const struct slot *slot, enum record_side side, uid_t uid)
+{
+    struct segment *segment = slot->segments[side];
+    size_t size = slot_inline_size(slot, side);
+
+    if (!segment) {
+        quota_drop_bytes(exchange->quota, slot->uid, size);
+        quota_add_bytes(exchange->quota, uid, size, 0);
+    } else if (!slot->arrays[side].borrowed) {
+        quota_charge(exchange->quota, segment, uid, segment->charged, 0);
+    }
+}
+
+/* The segment of an inline array, whose bytes are on the account with it from now on. */
+static void put_copy(struct exchange *exchange, struct slot *slot, enum record_side side,
+                     struct segment *segment)
+{
+    quota_drop_bytes(exchange->quota, slot->uid, slot_inline_size(slot, side));
+    slot->segments[side] = segment;
+}
+
+int step_write_inline(struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    struct segment *segment = slot->segments[side];
+    size_t size = slot_inline_size(slot, side);
+    ssize_t written = segment_write(exchange->arena, segment, slot->inline_bytes[side], size, 0);
+
+    if (written < 0)
+        return (int)written;
+    if ((size_t)written < size)
+        return -EAGAIN;
+    segment->published = true;
+    return 0;
+}
+
+/* The slot that this one shares the array with because it feeds it, or NULL. */
+static struct slot *sharing_source(const struct exchange *exchange, const struct slot *slot,
+                                   enum record_side side)
+{
+    struct slot *source = side == RECORD_SIDE_INPUT ? slot_at(exchange->slots, slot->source) : NULL;
+
+    return source && !source->leaving && source->arrays[slot->source_side].number == slot->arrays[side].number
+               ? source
+               : NULL;
+}
+
+/*
+ * The segment is made for the first slot of those that share the array along the chain, which has it on its
+ * account, and all from there down to this one get it.
+ */
+static int copy_inline(struct exchange *exchange, struct slot *slot, enum record_side side)
+{
+    struct slot *first = slot, *at, *source;
+    enum record_side first_side = side;
+    struct segment *segment;
+    int result = 0;
+
+    while (!first->segments[first_side] && (source = sharing_source(exchange, first, first_side))) {
+        first_side = (enum record_side)first->source_side;
+        first = source;
+    }
+    if (!first->segments[first_side]) {
+        result = segment_create(exchange->arena, slot_inline_size(slot, side), &segment);
+        if (result < 0)
+            return result;
+        put_copy(exchange, first, first_side, segment);
+        first->arrays[first_side].borrowed = 0;
+        quota_charge(exchange->quota, segment, first->uid, slot_inline_size(slot, side), 0);
+        result = step_write_inline(exchange, first, first_side);
+    }
+    segment = first->segments[first_side];
+    for (at = slot; at != first; at = slot_at(exchange->slots, at->source)) {
+        put_copy(exchange, at, RECORD_SIDE_INPUT, segment);
+        segment_name(segment);
+        at->arrays[RECORD_SIDE_INPUT].borrowed = 1;
+    }
+    return result == -EAGAIN ? 0 : result;
+}
+
 int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment;
@@ -159,6 +241,8 @@ int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_
 
     if (slot->segments[side])
         return 0;
+    if (slot_inline_size(slot, side))
+        return copy_inline(exchange, slot, side);
     result = step_make_segment(exchange, slot, side, &segment);
     if (result == 0)
         step_put_segment(slot, side, segment);
@@ -168,31 +252,48 @@ int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_
 int step_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t *size,
                     uint64_t *allocated)
 {
-    *size = *allocated = 0;
-    return slot->segments[side] ? segment_stat(exchange->arena, slot->segments[side], size, allocated) : 0;
+    *size = *allocated = slot_inline_size(slot, side);
+    if (*size || !slot->segments[side])
+        return 0;
+    return segment_stat(exchange->arena, slot->segments[side], size, allocated);
+}
+
+/* The array is the source's as well, and perhaps its segment. */
+static void adopt_pages(struct exchange *exchange, struct slot *slot, enum record_side side,
+                        const struct slot *from, enum record_side from_side)
+{
+    struct segment *segment = from->segments[from_side];
+    size_t size = slot_inline_size(from, from_side);
+
+    slot_set_inline(slot, side, from->inline_bytes[from_side], size);
+    if (!segment) {
+        quota_add_bytes(exchange->quota, slot->uid, size, 0);
+        return;
+    }
+    segment_name(segment);
+    slot->arrays[side].borrowed = 1;
+    slot->arrays[side].segment_id = from->arrays[from_side].segment_id;
+    slot->segments[side] = segment;
 }
 
 void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, struct slot *from,
                 enum record_side from_side)
 {
-    struct segment *segment;
+    bool exists = slot_inline_size(from, from_side) > 0;
 
     /* An empty array, too, is one with its followers; without memory each opener gets one of his own. */
-    if (step_need_segment(exchange, from, from_side) == 0)
+    if (!exists && step_need_segment(exchange, from, from_side) == 0) {
         from->segments[from_side]->published = true;
-    segment = from->segments[from_side];
+        exists = true;
+    }
     step_drop_array(exchange, slot, side);
     slot->arrays[side].number = from->arrays[from_side].number;
-    if (from_side == RECORD_SIDE_RESULT && segment && have_one_face(slot, side, from, from_side)) {
+    if (from_side == RECORD_SIDE_RESULT && exists && have_one_face(slot, side, from, from_side)) {
         slot->arrays[side].home = from->arrays[from_side].home;
         slot->arrays[side].home_side = from->arrays[from_side].home_side;
     }
     slot->arrays[side].times = from->arrays[from_side].times;
-    if (!segment)
-        return;
-    segment_name(segment);
-    slot->arrays[side].borrowed = 1;
-    step_put_segment(slot, side, segment);
+    adopt_pages(exchange, slot, side, from, from_side);
 }
 
 uint64_t step_outcome(const struct slot *slot)

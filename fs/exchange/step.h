@@ -50,7 +50,7 @@ bool step_array_is_shared(const struct exchange *exchange, const struct slot *sl
 /* Gives the inputs of the slot and its followers a new inode: the same pages, but not for the kernel. */
 void step_unshare(struct exchange *exchange, struct slot *slot);
 
-/* The array's size and allocated bytes; both 0 without a segment. */
+/* The array's size and allocated bytes. */
 int step_array_stat(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t *size,
                     uint64_t *allocated);
 /* A segment that may become this array's; until then the caller has its name. -ENOSPC, -EMFILE, -ENOMEM. */
@@ -58,9 +58,17 @@ int step_make_segment(struct exchange *exchange, const struct slot *slot, enum r
                       struct segment **segment);
 /* The array, which has none, gets it with its name. */
 void step_put_segment(struct slot *slot, enum record_side side, struct segment *segment);
-/* Makes sure that the array has a segment, an empty one if it had none. Errors as step_make_segment's. */
+/*
+ * Makes sure that the array has a segment: an empty one if it had none, or a copy of the inline array, which
+ * all who share that along the chain get. Errors as step_make_segment's. If the copy's bytes find no room at
+ * once, it is not published yet: the caller makes room and calls step_write_inline.
+ */
 int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side);
-/* Gives the array the segment of another one (one name more). */
+/* Writes the bytes of an inline array into its segment, which is published then. -EAGAIN: there is no room. */
+int step_write_inline(struct exchange *exchange, const struct slot *slot, enum record_side side);
+/* The array goes from the account of the slot's owner to that of the new one. */
+void step_charge_to(struct exchange *exchange, const struct slot *slot, enum record_side side, uid_t uid);
+/* Gives the array what another one has: the segment (one name more), the inline bytes. */
 void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, struct slot *from,
                 enum record_side from_side);
 /* Drops an array's segment; another array takes its place, empty. */

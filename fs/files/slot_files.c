@@ -154,15 +154,33 @@ static int report_write(struct exchange *exchange, struct handle *handle, const 
 
 /* --- views --- */
 
+/* An inline array is small, and the view has a copy of it. */
 struct view_place {
     struct arena *arena;
-    struct segment *segment;
+    struct segment *segment; /* NULL: the array is inline, or empty */
+    size_t inline_size;
+    uint8_t inline_bytes[RECORD_INLINE_MAX];
 };
+
+static void find_place(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                       struct view_place *place)
+{
+    place->arena = exchange_arena(exchange);
+    place->inline_size = slot_inline_size(slot, side);
+    place->segment = place->inline_size ? NULL : slot->segments[side];
+    memcpy(place->inline_bytes, slot->inline_bytes[side], place->inline_size);
+}
 
 static ssize_t view_fetch(void *context, void *buffer, size_t size, off_t offset)
 {
     struct view_place *place = context;
 
+    if ((size_t)offset < place->inline_size) {
+        if (size > place->inline_size - (size_t)offset)
+            size = place->inline_size - (size_t)offset;
+        memcpy(buffer, place->inline_bytes + offset, size);
+        return (ssize_t)size;
+    }
     return place->segment ? segment_read(place->arena, place->segment, buffer, size, offset) : 0;
 }
 
@@ -199,12 +217,13 @@ static off_t size_of_view(const struct view_source *view, enum slot_file file)
 static off_t view_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
     enum record_side side = slot_file_side(file);
-    struct view_place place = {exchange_arena(exchange), slot->segments[side]};
     struct view_source view;
+    struct view_place place;
 
     if (!is_shown(slot, side))
         return 0;
     describe_view(slot, side, &view);
+    find_place(exchange, slot, side, &place);
     view.context = &place;
     if (file == SLOT_DATA_NPY || file == SLOT_RESULT_NPY)
         return size_of_view(&view, file);
@@ -224,7 +243,6 @@ off_t slot_files_view_size(const struct handle *handle)
 static int view_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
 {
     enum record_side side = slot_file_side(handle->file);
-    struct segment *segment = slot->segments[side];
     struct view_place *place;
     int result;
 
@@ -235,13 +253,13 @@ static int view_open(struct exchange *exchange, struct slot *slot, struct handle
     place = malloc(sizeof(*place));
     if (!place)
         return -ENOMEM;
-    *place = (struct view_place){exchange_arena(exchange), segment};
+    find_place(exchange, slot, side, place);
     handle->view.context = place;
-    if (!segment)
+    if (!place->segment)
         return 0;
-    result = segment_open(exchange_arena(exchange), segment);
+    result = segment_open(place->arena, place->segment);
     if (result == 0)
-        handle->segment = segment;
+        handle->segment = place->segment;
     return result;
 }
 

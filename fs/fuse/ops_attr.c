@@ -120,7 +120,8 @@ void ops_attr_getattr(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_in
         array_has_holes(ops->exchange, inode.slot, slot_file_side(inode.file))) {
         parked = parked_new(ops, request, nodeid, NULL, 0);
         if (parked) {
-            array_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), holes_filled, parked);
+            array_fill_holes(ops->exchange, inode.slot, slot_file_side(inode.file), &parked->caller,
+                             holes_filled, parked);
             return;
         }
     }

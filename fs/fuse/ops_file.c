@@ -182,7 +182,8 @@ static void end_open(struct wait *wait, int result)
     /* What was written unseen may have holes, and this handle may be mapped. */
     if (result == 0 && (parked->fi.flags & O_ACCMODE) != O_WRONLY && handle->slot &&
         array_has_holes(parked->ops->exchange, handle->slot, handle->side)) {
-        array_fill_holes(parked->ops->exchange, handle->slot, handle->side, sized_at_open, parked);
+        array_fill_holes(parked->ops->exchange, handle->slot, handle->side, &parked->caller, sized_at_open,
+                         parked);
         return;
     }
     finish_open(parked, result);

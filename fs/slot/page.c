@@ -71,7 +71,9 @@ static void put_change(int fd, struct record_page *page, uint32_t change)
 
 void page_show(const struct slot *slot, struct record_page *page)
 {
-    *page = (struct record_page){.record = slot->record};
+    page->record = slot->record;
+    memcpy(page->input, slot->inline_bytes[RECORD_SIDE_INPUT], sizeof(page->input));
+    memcpy(page->result, slot->inline_bytes[RECORD_SIDE_RESULT], sizeof(page->result));
 }
 
 /*

@@ -13,8 +13,8 @@
 
 enum {
     INDEX_HEADER = 4096,
-    INDEX_STEP = 128, /* entries by which the file grows */
-    INDEX_VERSION = 2,
+    INDEX_STEP = 32, /* entries by which the file grows */
+    INDEX_VERSION = 3,
 };
 
 static const char *const file_names[SLOT_FILES] = {
@@ -198,7 +198,9 @@ static bool is_whole(const struct slots *slots, const struct slot *slot)
             return false;
     }
     return slot->serial < fresh && slot->source_serial < fresh && slot->failure < fresh &&
-           is_name(slot->name) && slot->state < HANDSHAKE_STATES && slot->source_side <= RECORD_SIDE_RESULT &&
+           slot->record.input_inline <= RECORD_INLINE_MAX &&
+           slot->record.result_inline <= RECORD_INLINE_MAX && is_name(slot->name) &&
+           slot->state < HANDSHAKE_STATES && slot->source_side <= RECORD_SIDE_RESULT &&
            slot->source < slots->header->entries && slot->first_follower < slots->header->entries &&
            slot->next_follower < slots->header->entries && slot->previous_follower < slots->header->entries;
 }
@@ -679,6 +681,27 @@ enum record_side slot_file_side(enum slot_file file)
 enum slot_file slot_file_of_side(enum record_side side)
 {
     return side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN;
+}
+
+static uint16_t *inline_size(struct slot *slot, enum record_side side)
+{
+    return side == RECORD_SIDE_INPUT ? &slot->record.input_inline : &slot->record.result_inline;
+}
+
+size_t slot_inline_size(const struct slot *slot, enum record_side side)
+{
+    return side == RECORD_SIDE_INPUT ? slot->record.input_inline : slot->record.result_inline;
+}
+
+void slot_set_inline(struct slot *slot, enum record_side side, const void *bytes, size_t size)
+{
+    size_t before = slot_inline_size(slot, side);
+
+    if (size)
+        memcpy(slot->inline_bytes[side], bytes, size);
+    if (before > size)
+        memset(slot->inline_bytes[side] + size, 0, before - size);
+    *inline_size(slot, side) = (uint16_t)size;
 }
 
 void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side side)

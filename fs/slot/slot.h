@@ -120,8 +120,9 @@ struct slot {
     struct slot_times times[SLOT_FILES]; /* see slot_times */
     struct timespec entered;             /* when it came into this state */
     struct record record;
-    struct slot_array arrays[2]; /* by enum record_side */
-    uint32_t task_size;          /* bytes of the texts, which are files of the arena while not empty */
+    struct slot_array arrays[2];                /* by enum record_side */
+    uint8_t inline_bytes[2][RECORD_INLINE_MAX]; /* by enum record_side: see slot_inline_size */
+    uint32_t task_size; /* bytes of the texts, which are files of the arena while not empty */
     uint32_t error_size;
     pid_t owner;          /* 0: none */
     pid_t worker;         /* 0: none */
@@ -283,6 +284,15 @@ enum record_side slot_file_side(enum slot_file file);
 
 /* The array's own file. */
 enum slot_file slot_file_of_side(enum record_side side);
+
+/*
+ * A small array that was published in one write stands in the slot's entry, and in the page of metadata.mem.
+ * It may have a segment as well, which clients opened it for: a copy, which the index does not name. How many
+ * bytes; 0: the array has its segment, or is empty.
+ */
+size_t slot_inline_size(const struct slot *slot, enum record_side side);
+/* At most RECORD_INLINE_MAX bytes; 0: the array stands there no more, and nothing of it is left. */
+void slot_set_inline(struct slot *slot, enum record_side side, const void *bytes, size_t size);
 
 /* A new inode for one array; it has no segment. */
 void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side side);

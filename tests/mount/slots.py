@@ -112,6 +112,11 @@ def metrics(mount: Path) -> dict[str, float]:
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line and line[0] != "#"}
 
 
+def requests(mount: Path) -> float:
+    """How many the kernel has made so far; asking makes some itself."""
+    return sum(value for key, value in metrics(mount).items() if key.startswith("pyrmapfs_requests_total"))
+
+
 class Slot:
     """One job directory."""
 
@@ -187,6 +192,28 @@ class Slot:
         self.put("result.bin", array)
         self.write(flag=RESULT, result_dtype=CODES[array.dtype], result_length=array.size, result_ndim=0,
                    result_shape=(0,) * 4)
+
+    def image(self, flag: int, array: np.ndarray) -> bytes:
+        """What publishes an array in one write: the record and the bytes behind it."""
+        shape = array.shape if array.ndim > 1 else ()
+        padded = shape + (0,) * (4 - len(shape))
+        fortran = bool(shape) and array.flags.f_contiguous and not array.flags.c_contiguous
+        record = self.record._replace(flag=flag)
+        if flag == INPUT:
+            record = record._replace(dtype=CODES[array.dtype], input_length=array.size, input_ndim=len(shape),
+                                     input_shape=padded, order=record.order & ~1 | fortran)
+        else:
+            record = record._replace(result_dtype=CODES[array.dtype], result_length=array.size,
+                                     result_ndim=len(shape), result_shape=padded,
+                                     order=record.order & ~2 | fortran << 1)
+        return record.pack() + array.tobytes(order="A")
+
+    def send(self, flag: int, array: np.ndarray) -> None:
+        """Publishes it in one write."""
+        write_once(self / "metadata.bin", self.image(flag, array))
+
+    def page(self) -> bytes:
+        return (self / "metadata.mem").read_bytes()
 
     def data(self) -> np.ndarray:
         return np.fromfile(self / "data.bin", DTYPES[self.record.dtype])

@@ -6,42 +6,26 @@ import errno
 import os
 import threading
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
 import pytest
 from agent import Agent
-from slots import CODES, FLOAT64, INPUT, RESULT, STATES, Record, Slot, eventually, metrics, refused, write_once
+from slots import CODES, FLOAT64, INPUT, RESULT, STATES, Record, Slot, eventually, refused, requests, write_once
 
 MOST = (1 << 20) - 4096  # bytes that one write carries, wherever the client's buffer lies
 SIZES = (1, 10, 248, 249, 1000, (MOST - 128) // 8)
-
-
-def requests(mount: Path) -> float:
-    return sum(value for key, value in metrics(mount).items() if key.startswith("pyrmapfs_requests_total"))
-
-
-def image(slot: Slot, flag: int, array: np.ndarray) -> bytes:
-    plain: dict[str, Any] = {"input_ndim": 0, "input_shape": (0,) * 4} if flag == INPUT else {
-        "result_ndim": 0, "result_shape": (0,) * 4}
-    names = ("dtype", "input_length") if flag == INPUT else ("result_dtype", "result_length")
-    described: dict[str, Any] = dict(zip(names, (CODES[array.dtype], array.size)))
-    return slot.record._replace(flag=flag, **described, **plain).pack() + array.tobytes()
-
-
-def send(slot: Slot, flag: int, array: np.ndarray) -> None:
-    write_once(slot / "metadata.bin", image(slot, flag, array))
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_rounds(slot: Slot, size: int) -> None:
     values = np.arange(float(size))
     for count in range(1, 4):
-        send(slot, INPUT, values + count)
+        slot.send(INPUT, values + count)
         assert (slot.state, slot.record.round, slot.record.input_length) == ("READY", count, size)
         assert np.array_equal(slot.data(), values + count)
         assert os.stat(slot / "data.bin").st_size == values.nbytes
-        send(slot, RESULT, values * count)
+        slot.send(RESULT, values * count)
         assert (slot.state, slot.record.result_length) == ("DONE", size)
         assert np.array_equal(slot.result(), values * count)
         assert np.array_equal(slot.data(), values + count)
@@ -52,8 +36,8 @@ def test_rounds(slot: Slot, size: int) -> None:
 def test_of_any_type(slot: Slot) -> None:
     for dtype in CODES:
         values = np.arange(5).astype(dtype)
-        send(slot, INPUT, values)
-        send(slot, RESULT, values[::-1].copy())
+        slot.send(INPUT, values)
+        slot.send(RESULT, values[::-1].copy())
         assert np.array_equal(slot.data(), values) and np.array_equal(slot.result(), values[::-1])
         assert slot.result().dtype == dtype
 
@@ -68,12 +52,12 @@ def test_whose_turn_it_is(slot: Slot, state: str) -> None:
         slot.bring(state)
         before = slot.raw
         if state in states:
-            send(slot, flag, values)
+            slot.send(flag, values)
             assert slot.state == after
             assert np.array_equal(slot.data() if flag == INPUT else slot.result(), values)
         else:
             with refused(errno.EBUSY):
-                send(slot, flag, values)
+                slot.send(flag, values)
             assert slot.raw == before and slot.state == state
 
 
@@ -93,7 +77,7 @@ def test_what_does_not_fit(slot: Slot) -> None:
             write_once(slot / "metadata.bin", record.pack() + content)
         assert slot.raw == before and np.array_equal(slot.data(), data)
     with refused(errno.EINVAL):
-        write_once(slot / "metadata.bin", image(slot, INPUT, np.arange(2.0))[1:], 1)
+        write_once(slot / "metadata.bin", slot.image(INPUT, np.arange(2.0))[1:], 1)
 
 
 @pytest.mark.parametrize("flag, file", ((INPUT, "data.bin"), (RESULT, "result.bin")))
@@ -104,16 +88,16 @@ def test_a_file_that_is_being_written(slot: Slot, flag: int, file: str) -> None:
         writer.write(bytes(8))
         writer.flush()
         with refused(errno.EBUSY):
-            send(slot, flag, np.arange(4.0))
-    send(slot, flag, np.arange(4.0))
+            slot.send(flag, np.arange(4.0))
+    slot.send(flag, np.arange(4.0))
     assert np.array_equal(slot.data() if flag == INPUT else slot.result(), np.arange(4.0))
 
 
 def test_an_old_mapping_keeps_its_round(slot: Slot) -> None:
-    send(slot, INPUT, np.arange(4.0))
+    slot.send(INPUT, np.arange(4.0))
     old = np.memmap(slot / "data.bin", "f8", "r")
-    send(slot, RESULT, np.arange(1.0))
-    send(slot, INPUT, np.arange(4.0) + 10)
+    slot.send(RESULT, np.arange(1.0))
+    slot.send(INPUT, np.arange(4.0) + 10)
     assert np.array_equal(old, np.arange(4.0)) and np.array_equal(slot.data(), np.arange(4.0) + 10)
 
 
@@ -122,42 +106,42 @@ def test_a_reader_that_waits_has_it(slot: Slot, agents: Callable[..., Agent]) ->
         reader = agents()
         reader.start("open(path, 'rb').read().decode('latin-1')", path=slot / file)
         eventually(lambda: slot.waiters())
-        send(slot, flag, np.arange(3.0))
+        slot.send(flag, np.arange(3.0))
         assert reader.result().encode("latin-1") == np.arange(3.0).tobytes()
 
 
 def test_who_has_looked_before_sees_the_size(slot: Slot) -> None:
     for flag, file in ((INPUT, "data.bin"), (RESULT, "result.bin")):
         assert os.stat(slot / file).st_size == 0
-        send(slot, flag, np.arange(3.0))
+        slot.send(flag, np.arange(3.0))
         assert os.stat(slot / file).st_size == 24
 
 
 def test_a_follower_has_it_in_the_same_step(slot: Slot, other: Slot) -> None:
     os.symlink(f"../{slot.path.name}/result.bin", other / "source")
-    send(slot, INPUT, np.arange(3.0))
-    send(slot, RESULT, np.arange(5.0))
+    slot.send(INPUT, np.arange(3.0))
+    slot.send(RESULT, np.arange(5.0))
     assert other.state == "READY" and np.array_equal(other.data(), np.arange(5.0))
     assert os.stat(other / "data.bin").st_ino == os.stat(slot / "result.bin").st_ino
-    send(slot, INPUT, np.arange(4.0))
+    slot.send(INPUT, np.arange(4.0))
     fd = os.open(slot / "metadata.bin", os.O_WRONLY | os.O_NONBLOCK)
     with refused(errno.EAGAIN):
-        os.write(fd, image(slot, RESULT, np.arange(6.0)))
+        os.write(fd, slot.image(RESULT, np.arange(6.0)))
     os.close(fd)
 
 
 def test_a_stream_waits_with_its_bytes(slot: Slot, other: Slot) -> None:
     """A publish that waits for a follower keeps what it carries, and is one step when its turn comes."""
     os.symlink(f"../{slot.path.name}/result.bin", other / "source")
-    send(slot, INPUT, np.arange(3.0))
-    send(slot, RESULT, np.arange(5.0))
-    send(slot, INPUT, np.arange(4.0))
-    carried = image(slot, RESULT, np.arange(6.0))
+    slot.send(INPUT, np.arange(3.0))
+    slot.send(RESULT, np.arange(5.0))
+    slot.send(INPUT, np.arange(4.0))
+    carried = slot.image(RESULT, np.arange(6.0))
     publisher = threading.Thread(target=write_once, args=(slot / "metadata.bin", carried))
     publisher.start()
     eventually(lambda: slot.waiters())
     assert slot.state == "READY" and "metadata.bin" in str(slot.waiters())
-    send(other, RESULT, np.arange(1.0))
+    other.send(RESULT, np.arange(1.0))
     assert np.array_equal(other.result(), np.arange(1.0))  # taken: the next may come
     publisher.join(20)
     assert not publisher.is_alive() and slot.state == "DONE"
@@ -168,7 +152,7 @@ def test_an_exchange_costs_two_requests(mount: Path, slot: Slot) -> None:
     """Each side writes once and looks at the page that it has mapped."""
     fds = [os.open(slot / "metadata.bin", os.O_RDWR) for _ in range(2)]
     values = np.arange(10.0)
-    images = [Record.unpack(image(slot, flag, values)[:128]).pack() + values.tobytes() for flag in (INPUT, RESULT)]
+    images = [Record.unpack(slot.image(flag, values)[:128]).pack() + values.tobytes() for flag in (INPUT, RESULT)]
     looking = requests(mount)
     looking = requests(mount) - looking
     before = requests(mount)

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "outcome.h"
+#include "slot/page.h"
 #include "slot/quota.h"
 #include "slot/text.h"
 #include <check.h>
@@ -208,6 +209,32 @@ static uint32_t names_of(struct world *world, const struct segment *segment)
     return names;
 }
 
+/* What stands in the page is all of the array, in a state in which that does not change, and nothing else. */
+static void check_inline(struct world *world, const struct slot *slot, enum record_side side)
+{
+    static const uint8_t zeros[RECORD_INLINE_MAX];
+    enum handshake_state state = slot_state(slot);
+    struct record_half half = record_half(&slot->record, side);
+    size_t size = slot_inline_size(slot, side);
+    struct segment *segment = slot->segments[side];
+    uint8_t bytes[RECORD_INLINE_MAX + 1];
+    struct record_page page;
+    const uint8_t *shown;
+
+    page_show(slot, &page);
+    shown = side == RECORD_SIDE_INPUT ? page.input : page.result;
+    ck_assert_mem_eq(shown + size, zeros, RECORD_INLINE_MAX - size);
+    if (size == 0)
+        return;
+    ck_assert(side == RECORD_SIDE_INPUT ? state != STATE_IDLE && state != STATE_FILLING
+                                        : state == STATE_DONE);
+    ck_assert_uint_eq(size, (size_t)half.length * record_dtype_size(half.dtype));
+    if (!segment || !segment->published)
+        return;
+    ck_assert_int_eq(segment_read(world->bench.arena, segment, bytes, sizeof(bytes), 0), (int)size);
+    ck_assert_mem_eq(bytes, shown, size);
+}
+
 static void check_arrays(struct world *world, const struct slot *slot)
 {
     enum handshake_state state = slot_state(slot);
@@ -219,7 +246,9 @@ static void check_arrays(struct world *world, const struct slot *slot)
     for (int side = 0; side < 2; side++) {
         const struct segment *segment = slot->segments[side];
 
-        ck_assert_uint_eq(slot->arrays[side].segment_id, segment ? segment->id : 0);
+        check_inline(world, slot, (enum record_side)side);
+        ck_assert_uint_eq(slot->arrays[side].segment_id,
+                          segment && !slot_inline_size(slot, (enum record_side)side) ? segment->id : 0);
         if (slots_count(world->slots) <= FEW_SLOTS && segment)
             ck_assert_uint_eq(segment->names, names_of(world, segment));
     }

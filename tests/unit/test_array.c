@@ -253,7 +253,7 @@ static int fill_holes(struct world *world, struct slot *slot)
 {
     struct answer answer = {0};
 
-    array_fill_holes(world->exchange, slot, RECORD_SIDE_INPUT, answered, &answer);
+    array_fill_holes(world->exchange, slot, RECORD_SIDE_INPUT, &world->caller, answered, &answer);
     background_drain(world->bench.background);
     ck_assert_int_eq(answer.calls, 1);
     return answer.result;

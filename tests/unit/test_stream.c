@@ -422,6 +422,7 @@ static void begin_large(struct world *world, uint32_t slots)
     struct world_options options = world_defaults();
 
     options.slots_max = slots;
+    options.capacity = slots_bytes(slots) + 64 * MIB;
     options.data_path = DATA_PATH_PAGE_CACHE;
     ck_assert(world_try_begin(world, &options));
 }
