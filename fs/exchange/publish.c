@@ -118,14 +118,19 @@ int publish_followers_ready(struct exchange *exchange, const struct slot *slot, 
 }
 
 /* Nobody writes it any more. */
-static const char *bundle_fault_of_segment(struct exchange *exchange, struct slot *slot,
-                                           enum record_side side, const struct record *candidate)
+static const char *bundle_fault_of_array(struct exchange *exchange, struct slot *slot, enum record_side side,
+                                         const struct record *candidate)
 {
     struct segment *segment = slot->segments[side];
+    size_t size = slot_inline_size(slot, side);
     char first[BUNDLE_PREFIX];
     ssize_t got = 0;
 
-    if (record_half(candidate, side).dtype == RECORD_BUNDLE && segment)
+    if (record_half(candidate, side).dtype != RECORD_BUNDLE)
+        return NULL;
+    if (size)
+        return publish_bundle_fault(candidate, side, slot->inline_bytes[side], size);
+    if (segment)
         got = segment_read(exchange->arena, segment, first, sizeof(first), 0);
     return publish_bundle_fault(candidate, side, first, got > 0 ? (size_t)got : 0);
 }
@@ -159,7 +164,7 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
         publish_explain_misfit(candidate, side, size, reason);
         return refuse_event(exchange, slot, caller, event, -EINVAL, reason);
     }
-    fault = bundle_fault_of_segment(exchange, slot, side, candidate);
+    fault = bundle_fault_of_array(exchange, slot, side, candidate);
     if (fault)
         return refuse_event(exchange, slot, caller, event, -EINVAL, fault);
     if (slot->segments[side]) {

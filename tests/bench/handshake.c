@@ -2,12 +2,12 @@
 /*
  * handshake WAIT WHAT SLOT ROUNDS - how long two processes need to take turns.
  *
- * WAIT: futex     on `change` in the mapped record
+ * WAIT: futex     on `change` in the mapped page
  *       poll      on metadata.bin
  *       pipe      no slot at all: a byte through a pair of pipes, the price of two wake-ups
  * WHAT: turn      flag 0 there, flag 1 back, empty arrays
  *       exchange  ten doubles there and ten back, opens included
- *       send      the same, each published in one write of metadata.bin
+ *       send      the same, each published in one write of metadata.bin and read from the mapped page
  *
  * Prints the seconds of each round.
  */
@@ -31,25 +31,35 @@ static const char *const names[WHATS] = {"turn", "exchange", "send"};
 struct peer {
     const char *slot;
     int metadata;
+    int mem;
     enum wait_by wait_by;
-    struct record *record; /* mapped for WAIT_FUTEX, else a copy */
+    struct record_page *page; /* mapped for WAIT_FUTEX, else a copy */
+    struct record *record;    /* in it */
 };
+
+static void read_page(struct peer *peer)
+{
+    if (pread(peer->mem, peer->page, sizeof(*peer->page), 0) != (ssize_t)sizeof(*peer->page))
+        fail("metadata.mem");
+}
 
 static void peer_init(struct peer *peer, const char *slot, enum wait_by wait_by)
 {
-    *peer =
-        (struct peer){.slot = slot, .metadata = open_in(slot, "metadata.bin", O_RDWR), .wait_by = wait_by};
+    *peer = (struct peer){.slot = slot,
+                          .metadata = open_in(slot, "metadata.bin", O_RDWR),
+                          .mem = open_in(slot, "metadata.mem", O_RDONLY),
+                          .wait_by = wait_by};
     if (wait_by == WAIT_POLL) {
-        peer->record = calloc(1, sizeof(*peer->record));
-        if (peer->record == NULL)
+        peer->page = calloc(1, sizeof(*peer->page));
+        if (peer->page == NULL)
             fail("calloc");
-        if (pread(peer->metadata, peer->record, sizeof(*peer->record), 0) != (ssize_t)sizeof(*peer->record))
-            fail("metadata.bin");
-        return;
+        read_page(peer);
+    } else {
+        peer->page = mmap(NULL, sizeof(*peer->page), PROT_READ, MAP_SHARED, peer->mem, 0);
+        if (peer->page == MAP_FAILED)
+            fail("mmap of metadata.mem");
     }
-    peer->record = mmap(NULL, sizeof(*peer->record), PROT_READ, MAP_SHARED, peer->metadata, 0);
-    if (peer->record == MAP_FAILED)
-        fail("mmap of metadata.bin");
+    peer->record = &peer->page->record;
 }
 
 /* `change` is read before flag: a step in between makes FUTEX_WAIT return at once. */
@@ -110,6 +120,20 @@ static void get(struct peer *peer, const char *name, double values[ELEMENTS])
     close_fd(fd);
 }
 
+/* From the page, which nobody changes before this side has answered, or begun the next round. */
+static void take(struct peer *peer, enum record_flag flag, double values[ELEMENTS])
+{
+    bool is_input = flag == RECORD_FLAG_INPUT;
+
+    if (peer->wait_by == WAIT_POLL)
+        read_page(peer);
+    if ((is_input ? peer->record->input_inline : peer->record->result_inline) != ELEMENTS * sizeof(double)) {
+        fprintf(stderr, "%s: the array is not in the page\n", peer->slot);
+        exit(EXIT_FAILURE);
+    }
+    memcpy(values, is_input ? peer->page->input : peer->page->result, ELEMENTS * sizeof(double));
+}
+
 static void send_array(struct peer *peer, enum record_flag flag, const double values[ELEMENTS])
 {
     struct {
@@ -152,7 +176,7 @@ static void consume_sent(struct peer *peer)
     double values[ELEMENTS];
 
     await_flag(peer, RECORD_FLAG_INPUT);
-    get(peer, "data.bin", values);
+    take(peer, RECORD_FLAG_INPUT, values);
     for (size_t i = 0; i < ELEMENTS; i++)
         values[i] += 1;
     send_array(peer, RECORD_FLAG_RESULT, values);
@@ -186,7 +210,10 @@ static double produce_exchange(struct peer *peer, enum what what)
     double start = seconds();
     publish_input(peer, what, values);
     await_flag(peer, RECORD_FLAG_RESULT);
-    get(peer, "result.bin", results);
+    if (what == SEND)
+        take(peer, RECORD_FLAG_RESULT, results);
+    else
+        get(peer, "result.bin", results);
     double end = seconds();
 
     for (size_t i = 0; i < ELEMENTS; i++) {

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from slots import BUNDLE, INPUT, RESULT, Slot, refused, write_once
+from slots import BUNDLE, FAILED, INPUT, RESULT, UINT8, Slot, refused, write_once
 
 HEADER_MAX = 1 << 20
 
@@ -73,6 +73,19 @@ def test_header_must_lie_in_the_file(slot: Slot, at_once: bool, content: bytes, 
     with refused(errno.EINVAL):
         publish(slot, RESULT, content, at_once)
     assert reason in slot.text["refused"] and slot.state in ("READY", "COMPUTING")
+
+
+@pytest.mark.parametrize("at_once", (False, True))
+def test_a_round_that_failed_goes_on_with_it(slot: Slot, at_once: bool) -> None:
+    publish(slot, INPUT, PAIR, at_once)
+    slot.flag(FAILED)
+    slot.flag(INPUT)
+    assert slot.state == "READY" and (slot / "data.bin").read_bytes() == PAIR
+    slot.flag(FAILED)
+    slot.write(flag=INPUT, dtype=UINT8)
+    slot.flag(FAILED)
+    slot.write(flag=INPUT, dtype=BUNDLE)
+    assert (slot.state, slot.text["dtype"]) == ("READY", "bundle")
 
 
 def test_empty_file_is_none(slot: Slot) -> None:
