@@ -5,7 +5,8 @@ module_pattern <- "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*$"
 
 # "script.py", "script.py::fun" or "module::fun". The text is made once for the same script, arguments and directory: it costs
 # as much as a small exchange. That the script exists is looked at each time.
-# python: what will run it. at_once: how many of the same call may run at the same time. Jobs with the same key share workers.
+# python: what will run it. at_once: how many of the same call may run at the same time. Jobs with the same key share workers,
+# jobs with the same number are the same.
 job_of <- function(script, args, env, python, isolation, preload, at_once = 1L) {
     if (!is.character(script) || length(script) != 1L || is.na(script))
         stop_argument("a script must be one path, \"script.py\" or \"script.py::function\", or \"module::function\"")
@@ -13,6 +14,8 @@ job_of <- function(script, args, env, python, isolation, preload, at_once = 1L) 
     known <- session$jobs[[script]]
     if (!is.null(known) && identical(known$key, key) && (known$job$module || file.exists(known$job$script)))
         return(known$job)
+    check_isolation(isolation)
+    check_preload(preload)
     path <- script
     fun <- NULL
     if (grepl("::", script, fixed = TRUE)) {
@@ -41,7 +44,8 @@ job_of <- function(script, args, env, python, isolation, preload, at_once = 1L) 
     job <- list(script = full, module = module, fun = fun,
                 label = paste0(basename(path), if (!is.null(fun)) paste0("::", fun)), task = to_json(task),
                 env = check_env(env), python = python, isolation = isolation, preload = preload, at_once = at_once,
-                key = paste(c(python$path, isolation, full, preload), collapse = "\n"))
+                key = paste(c(python$path, isolation, full, preload), collapse = "\n"),
+                number = session$job_number <- session$job_number + 1)
     session$jobs[[script]] <- list(key = key, job = job)
     job
 }

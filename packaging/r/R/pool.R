@@ -12,9 +12,9 @@ workers_max <- function() {
     most
 }
 
-# An environment: handle, path, root, key (of the jobs that its worker does), worker, task and file (what it is to do),
-# then, now and changed (R's environment when the worker was started, at the last call, and the difference), idle (nothing in
-# it), chained, bytes (of the larger of the arrays in its round, about). No job: a slot without a worker.
+# An environment: handle, path, root, key (of the jobs that its worker does), worker, task and file (what it is to do), number
+# and version (of the job and of R's environment that the task is made of), then (R's environment when the worker was started),
+# idle (nothing in it), chained, bytes (of the larger of the arrays in its round, about). No job: a slot without a worker.
 slot_new <- function(root, job = NULL) {
     slot <- new.env(parent = emptyenv())
     slot$handle <- .Call(C_slot_new, root$path, root$live)
@@ -27,12 +27,17 @@ slot_new <- function(root, job = NULL) {
     slot$bytes <- 0
     made <- FALSE
     on.exit(if (!made) discard(slot))
-    if (!is.null(job)) {
-        slot$then <- slot$now <- .Call(C_environment)
-        slot$worker <- start_worker(job, slot$path)
-    }
+    if (!is.null(job))
+        hire(slot, job)
     made <- TRUE
     slot
+}
+
+# Starts the worker of a slot.
+hire <- function(slot, job) {
+    slot$version <- NULL
+    slot$then <- .Call(C_environment)
+    slot$worker <- start_worker(job, slot$path)
 }
 
 # A slot for a job, its worker told what to do.
@@ -112,19 +117,21 @@ chain <- function(slot, source, file) {
     slot$idle <- FALSE
 }
 
-begin <- function(slot) {
+# Begins a round with data as its input. NULL, or the name of the errno if the slot takes none.
+send <- function(slot, data, input) {
     slot$idle <- FALSE
-    error <- .Call(C_slot_begin, slot$handle)
-    if (!is.null(error))
-        stop_system("begin a round in", slot$path, error, error)
+    slot$bytes <- 8 * length(data)
+    said <- .Call(C_slot_fill, slot$handle, data, input$type, input$dtype)
+    if (is.numeric(said))
+        stop_misfit(data, said, names(dtypes)[match(input$dtype, dtypes)])
+    said
 }
 
-# Publishes the input of a round that was begun.
+# The same, where taking none is an error.
 fill <- function(slot, data, input) {
-    slot$bytes <- 8 * length(data)
-    index <- .Call(C_slot_fill, slot$handle, data, input$type, input$dtype)
-    if (!is.null(index))
-        stop_misfit(data, index, names(dtypes)[match(input$dtype, dtypes)])
+    error <- send(slot, data, input)
+    if (!is.null(error))
+        stop_system("begin a round in", slot$path, error, error)
 }
 
 # A pyrmap_array that can be passed on as it is: the path of its slot, published. Else NULL.

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which Python runs the scripts, and why that one.
 
-python_variables <- c("PYRMAP_PYTHON", "RETICULATE_PYTHON", "VIRTUAL_ENV", "CONDA_PREFIX", "PATH")
-
 # list(path, why), chosen anew only where what it depends on has changed: this is asked at each call.
 interpreter <- function(python = NULL) {
     if (!is.null(python))
         check_text(python, "python", "the path or the name of a Python interpreter")
-    key <- list(python, getOption("pyrmap.python"), Sys.getenv(python_variables))
-    if (!identical(session$interpreter$key, key) || !is_program(session$interpreter$path))
-        session$interpreter <- c(choose_interpreter(python), list(key = key))
-    session$interpreter[c("path", "why")]
+    key <- list(python, getOption("pyrmap.python"), .Call(C_environment_version))
+    if (!identical(session$interpreter_key, key) || file.access(session$interpreter$path, 1L) != 0L) {
+        session$interpreter <- choose_interpreter(python)
+        session$interpreter_key <- key
+    }
+    session$interpreter
 }
 
 # What somebody named for this package has to exist; an environment that does not exist is passed over, and why says so.

@@ -27,7 +27,7 @@ seconds_left <- function(deadline) {
 
 # Waits for one of the slots; its index. all, all_jobs: the slots whose workers are at it, and what they do.
 await <- function(slots, jobs, timeout, deadline, all = slots, all_jobs = jobs) {
-    index <- .Call(C_wait, lapply(slots, `[[`, "handle"), lapply(all, `[[`, "worker"), seconds_left(deadline))
+    index <- wait_for(slots, all, deadline)
     if (index > 0L)
         return(index)
     if (index == 0L)
@@ -36,6 +36,12 @@ await <- function(slots, jobs, timeout, deadline, all = slots, all_jobs = jobs) 
         stop_cancelled(jobs[[-index]])
     ended <- -index - length(slots)
     stop_worker_ended(all[[ended]], all_jobs[[ended]])
+}
+
+# As C's pyrmap_wait() says.
+wait_for <- function(slots, all, deadline) {
+    .Call(C_wait, lapply(slots, `[[`, "handle"), lapply(all, `[[`, "worker"), lapply(all, `[[`, "handle"),
+          seconds_left(deadline))
 }
 
 # What take() returns instead of a result if the arena was full, and R held garbage in it, which is collected now: the call is
@@ -79,24 +85,24 @@ first_cause <- function(text, slot, job, slots, jobs) {
 # In what follows no function that has `data` or a result in its frame may make another function, or call tryCatch:
 # the frame would stay referenced, R would take the vector for shared, and would copy it whole at the next store.
 
-# A slot with a worker for the job, its round begun. The usual case, a slot that did such jobs before, goes without tryCatch:
-# that costs as much as a request to the filesystem.
-open_round <- function(root, mount, job) {
+# A slot with a worker for the job. The usual case, a slot that did such jobs before, goes without tryCatch: that costs as
+# much as the rest.
+open_slot <- function(root, mount, job) {
     slot <- pooled(root, job)
     if (!is.null(slot)) {
-        slot$idle <- FALSE
-        if (is.null(give_task(slot, job)) && is.null(.Call(C_slot_begin, slot$handle)))
+        if (is.null(give_task(slot, job)))
             return(slot)
         discard(slot)
     }
-    with_root(mount, function(root) {
-        slot <- acquire(root, job)
-        begun <- FALSE
-        on.exit(if (!begun) discard(slot))
-        begin(slot)
-        begun <- TRUE
-        slot
-    })
+    with_root(mount, function(root) acquire(root, job))
+}
+
+# Slots of which the first took no input: their mount may be another now.
+give_up <- function(slots, error) {
+    for (slot in rev(slots))
+        discard(slot)
+    if (error %in% lost)
+        forget_root(slot$root)
 }
 
 # A slot whose worker does the job on the input of another slot.
@@ -124,7 +130,7 @@ run_python <- function(data, python_script_path, dtype = NULL, args = NULL, time
         return(ask(data, input, slot, mount, timeout, deadline))
     }
     hear(output)
-    job <- job_of(python_script_path, args, env, interpreter(python), check_isolation(isolation), check_preload(preload))
+    job <- job_of(python_script_path, args, env, interpreter(python), isolation, preload)
     result <- run_once(data, input, job, mount, timeout, deadline, last = FALSE)
     if (is_once_more(result))
         return(run_once(data, input, job, mount, timeout, deadline, last = TRUE))
@@ -134,12 +140,20 @@ run_python <- function(data, python_script_path, dtype = NULL, args = NULL, time
 run_once <- function(data, input, job, mount, timeout, deadline, last) {
     root <- root_for(mount)
     holder <- holder_of(data, input, root)
-    slot <- if (is.null(holder)) open_round(root, mount, job) else follow(root, job, holder)
+    slot <- if (is.null(holder)) open_slot(root, mount, job) else follow(root, job, holder)
     # A worker that has begun is ended with its slot; one at rest is kept, with what it has loaded.
     rest <- is.null(holder)
     on.exit(if (rest) release(slot) else discard(slot))
-    if (is.null(holder))
-        fill(slot, data, input)
+    if (is.null(holder)) {
+        error <- send(slot, data, input)
+        if (!is.null(error)) {
+            rest <- FALSE
+            give_up(list(slot), error)
+            slot <- open_slot(root_for(mount), mount, job)
+            rest <- TRUE
+            fill(slot, data, input)
+        }
+    }
     rest <- FALSE
     await(list(slot), list(job), timeout, deadline)
     rest <- TRUE
@@ -156,9 +170,8 @@ ask <- function(data, input, place, mount, timeout, deadline) {
             .Call(C_slot_reset, slot$handle)
         .Call(C_slot_remove, slot$handle)
     })
-    begin(slot)
-    asked <- TRUE
     fill(slot, data, input)
+    asked <- TRUE
     await(list(slot), list(job), timeout, deadline)
     asked <- FALSE
     take(slot, job, input, last = TRUE)
@@ -211,7 +224,7 @@ run_python_shared_data <- function(data, script_paths, dtype = NULL, args = NULL
     if (missing(data) || (missing(script_paths) && missing(python_scripts_paths)))
         stop_argument("run_python_shared_data() needs `data` and `script_paths`")
     input <- input_of(data, dtype, na)
-    jobs <- jobs_of(python_scripts_paths, args, env, interpreter(python), check_isolation(isolation), check_preload(preload),
+    jobs <- jobs_of(python_scripts_paths, args, env, interpreter(python), isolation, preload,
                     at_once = min(length(python_scripts_paths), .Call(C_cores)))
     deadline <- check_timeout(timeout)
     hear(output)
@@ -227,13 +240,9 @@ run_python_shared_data <- function(data, script_paths, dtype = NULL, args = NULL
     share(root, jobs, input, holder, timeout, deadline)
 }
 
-# A slot that holds an input for others, its round begun.
+# A slot that holds an input for others.
 open_source <- function(mount) {
-    with_root(mount, function(root) {
-        slot <- slot_new(root)
-        begin(slot)
-        slot
-    })
+    with_root(mount, function(root) slot_new(root))
 }
 
 take_last <- function(slot, job, input, last, several) {
@@ -288,7 +297,7 @@ run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, t
         stop_argument("run_python_pipeline() needs `data` and `script_paths`")
     check_flag(required_intermediate_results, "intermediate")
     input <- input_of(initial_data, dtype, na)
-    jobs <- jobs_of(python_scripts_paths, args, env, interpreter(python), check_isolation(isolation), check_preload(preload))
+    jobs <- jobs_of(python_scripts_paths, args, env, interpreter(python), isolation, preload)
     deadline <- check_timeout(timeout)
     hear(output)
     results <- pipe_once(initial_data, input, jobs, mount, timeout, deadline, required_intermediate_results, last = FALSE)
@@ -302,8 +311,16 @@ pipe_once <- function(data, input, jobs, mount, timeout, deadline, intermediate,
     slots <- open_stages(mount, jobs, holder)
     rest <- is.null(holder)
     on.exit(for (slot in rev(slots)) if (rest) release(slot, Inf) else discard(slot))
-    if (is.null(holder))
-        fill(slots[[1L]], data, input)
+    if (is.null(holder)) {
+        error <- send(slots[[1L]], data, input)
+        if (!is.null(error)) {
+            rest <- FALSE
+            give_up(slots, error)
+            slots <- open_stages(mount, jobs, holder)
+            rest <- TRUE
+            fill(slots[[1L]], data, input)
+        }
+    }
     rest <- FALSE
     await_stages(slots, jobs, timeout, deadline)
     rest <- TRUE
@@ -350,17 +367,15 @@ chain_stages <- function(root, jobs) {
     slots
 }
 
-# Stages whose workers wait for their turn in the filesystem. The first one's round is begun, unless its input is another
-# slot's, holder's.
+# Stages whose workers wait for their turn in the filesystem. holder: the slot whose input is that of the first one, if not
+# NULL.
 open_stages <- function(mount, jobs, holder) {
     force(jobs)
     with_root(mount, function(root) {
         slots <- chain_stages(root, jobs)
         started <- FALSE
         on.exit(if (!started) for (slot in rev(slots)) discard(slot))
-        if (is.null(holder))
-            begin(slots[[1L]])
-        else
+        if (!is.null(holder))
             chain(slots[[1L]], holder, "data.bin")
         started <- TRUE
         slots

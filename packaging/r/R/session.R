@@ -12,10 +12,11 @@ session_check <- function() {
 session_reset <- function() {
     session$pid <- Sys.getpid()
     session$pool <- list()
-    session$interpreter <- NULL
+    session$interpreter <- session$interpreter_key <- NULL
     session$roots <- list()
     session$private <- NULL
     session$jobs <- new.env(parent = emptyenv())
+    session$job_number <- 0
 }
 
 # The order matters: slots lie on the mount.

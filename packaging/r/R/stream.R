@@ -13,7 +13,7 @@ pyrmap_pipeline <- function(script_paths, dtype = NULL, args = NULL, timeout = I
     if (missing(script_paths))
         stop_argument("pyrmap_pipeline() needs `script_paths`")
     stream <- new.env(parent = emptyenv())
-    stream$jobs <- jobs_of(script_paths, args, env, interpreter(python), check_isolation(isolation), check_preload(preload),
+    stream$jobs <- jobs_of(script_paths, args, env, interpreter(python), isolation, preload,
                            at_once = length(script_paths))
     check_timeout(timeout)
     stream$timeout <- timeout
@@ -92,16 +92,14 @@ stream_revive <- function(stream) {
             stop_worker_ended(slot, stream$jobs[[i]])
         slot$revived <- state
         slot$former <- utils::tail(c(slot$former, slot$worker), 8L)
-        slot$then <- slot$now <- .Call(C_environment)
-        slot$changed <- NULL
-        slot$worker <- start_worker(stream$jobs[[i]], slot$path)
+        hire(slot, stream$jobs[[i]])
     }
 }
 
 # Waits until one of slots has an outcome; its index, or 0 after a worker was replaced.
 stream_wait <- function(stream, slots, timeout, deadline) {
     stream_revive(stream)
-    index <- .Call(C_wait, lapply(slots, `[[`, "handle"), lapply(stream$slots, `[[`, "worker"), seconds_left(deadline))
+    index <- wait_for(slots, stream$slots, deadline)
     if (index == 0L) {
         stop_with("pyrmap_timeout",
                   paste0("the pipeline gave no result within ", format(timeout),
@@ -160,7 +158,6 @@ stream_send <- function(stream, input, timeout, deadline) {
             stream_fetch(stream)
     }
     stream_revive(stream)
-    begin(stream$slots[[1L]])
     fill(stream$slots[[1L]], input$data, input)
     stream$inputs <- c(stream$inputs, list(input))
 }

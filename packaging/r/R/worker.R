@@ -92,15 +92,20 @@ changed_since <- function(then, now) {
 # Writes what the slot is to do, if that is not what its task says already. NULL, or the name of the errno. What is longer
 # than the filesystem takes lies in a file.
 give_task <- function(slot, job) {
-    now <- .Call(C_environment)
-    if (!identical(now, slot$now)) {
-        slot$changed <- changed_since(slot$then, now)
-        slot$now <- now
-    }
-    env <- c(slot$changed[setdiff(names(slot$changed), names(job$env))], job$env)
-    task <- if (length(env)) paste0(substr(job$task, 1L, nchar(job$task) - 1L), ", \"env\": ", to_json(env), "}") else job$task
-    if (identical(slot$task, task))
+    version <- .Call(C_environment_version)
+    if (identical(slot$number, job$number) && identical(slot$version, version))
         return(NULL)
+    changed <- changed_since(slot$then, .Call(C_environment))
+    env <- c(changed[setdiff(names(changed), names(job$env))], job$env)
+    task <- if (length(env)) paste0(substr(job$task, 1L, nchar(job$task) - 1L), ", \"env\": ", to_json(env), "}") else job$task
+    error <- if (!identical(slot$task, task)) write_task(slot, task)
+    slot$task <- if (is.null(error)) task
+    slot$number <- if (is.null(error)) job$number
+    slot$version <- version
+    error
+}
+
+write_task <- function(slot, task) {
     text <- task
     if (nchar(task, "bytes") > task_max) {
         if (is.null(slot$file))
@@ -110,9 +115,7 @@ give_task <- function(slot, job) {
         writeBin(charToRaw(task), slot$file)
         text <- paste0("{\"file\": ", json_string(slot$file), "}")
     }
-    error <- .Call(C_slot_text, slot$handle, "task", text)
-    slot$task <- if (is.null(error)) task
-    error
+    .Call(C_slot_text, slot$handle, "task", text)
 }
 
 task_max <- 4096L
@@ -121,8 +124,10 @@ outputs <- c("console", "silent", "capture")
 
 # What becomes of what Python prints. forget: what was kept of calls before this one.
 hear <- function(output, forget = TRUE) {
-    check_choice(output, "output", outputs)
-    .Call(C_output, match(output, outputs) - 1L, forget)
+    which <- match(output, outputs)
+    if (length(which) != 1L || is.na(which))
+        check_choice(output, "output", outputs)
+    .Call(C_output, which - 1L, forget)
 }
 
 pyrmap_output <- function() {

@@ -64,12 +64,12 @@ static int end_filling(struct vector *vector, const struct slot *slot)
 
 /* Children that parallel::mclapply has collected may take a moment to end. One that lives on is waited for
  * once. */
-static int publish_patiently(struct vector *vector, struct slot *slot)
+static int publish_patiently(struct vector *vector, struct slot *slot, const struct record *record)
 {
     enum { TRIES = 8 };
     struct timespec pause = {.tv_nsec = 1000000};
     for (int i = vector->waited ? TRIES : 0;; i++) {
-        int error = slot_publish(slot, vector->dtype, 0, vector->length, vector->ndim, vector->dim);
+        int error = slot_publish(slot, record, sizeof(*record));
         vector->waited = error == -EBUSY;
         if (error != -EBUSY || i == TRIES)
             return error;
@@ -86,7 +86,8 @@ static int publish_array(struct vector *vector, struct slot *slot, SEXP dim)
     vector->ndim = dim == R_NilValue ? 0 : LENGTH(dim);
     if (vector->ndim > 0)
         memcpy(vector->dim, INTEGER(dim), (size_t)vector->ndim * sizeof(int));
-    error = publish_patiently(vector, slot);
+    struct record record = slot_input(vector->dtype, 0, vector->length, dim);
+    error = publish_patiently(vector, slot, &record);
     if (error)
         return error;
     vector->published = true;
@@ -96,18 +97,9 @@ static int publish_array(struct vector *vector, struct slot *slot, SEXP dim)
 /* Why an array cannot be published but copied; NULL for errors that concern the copy as well. */
 static const char *why_copied(int error)
 {
-    switch (-error) {
-    case EBUSY:
+    if (error == -EBUSY)
         return "a process forked from this session still maps it";
-    case ENOENT:
-    case ENOTCONN:
-    case ESTALE:
-    case ECONNABORTED:
-    case ENODEV:
-        return "its slot, or the mount that it was made in, is gone";
-    default:
-        return NULL;
-    }
+    return slot_is_lost(error) ? "its slot, or the mount that it was made in, is gone" : NULL;
 }
 
 static bool same_dim(const struct vector *vector, SEXP dim)

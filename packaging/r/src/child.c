@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -63,6 +64,7 @@ static void child_end(struct child *child)
     while (waitpid(child->pid, &child->status, 0) < 0 && errno == EINTR)
         continue;
     child->pid = -1;
+    close_fd(&child->pidfd);
 }
 
 static void finalize_child(SEXP pointer)
@@ -72,6 +74,7 @@ static void finalize_child(SEXP pointer)
         return;
     if (child->creator == getpid())
         child_end(child);
+    close_fd(&child->pidfd);
     close_fd(&child->output[0]);
     close_fd(&child->output[1]);
     R_ClearExternalPtr(pointer);
@@ -159,6 +162,40 @@ SEXP pyrmap_environment(void)
     return variables;
 }
 
+/* The strings that environ had when it was looked at last, one after the other. */
+static struct {
+    char *strings;
+    size_t size;
+    int version;
+} seen;
+
+static bool environment_is_as_seen(size_t *size)
+{
+    bool same = true;
+    *size = 0;
+    for (char **variable = environ; variable && *variable; variable++) {
+        size_t length = strlen(*variable) + 1;
+        same = same && *size + length <= seen.size && memcmp(seen.strings + *size, *variable, length) == 0;
+        *size += length;
+    }
+    return same && *size == seen.size;
+}
+
+SEXP pyrmap_environment_version(void)
+{
+    size_t size;
+    if (environment_is_as_seen(&size))
+        return Rf_ScalarInteger(seen.version);
+    char *strings = realloc(seen.strings, size + 1);
+    if (strings) {
+        seen.strings = strings;
+        seen.size = size;
+        for (char **variable = environ; variable && *variable; variable++)
+            strings = stpcpy(strings, *variable) + 1;
+    }
+    return Rf_ScalarInteger(++seen.version);
+}
+
 SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal)
 {
     char **arguments = strings(argv), **variables = strings(environment);
@@ -166,8 +203,8 @@ SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal)
     struct child *child = calloc(1, sizeof(*child));
     if (!child)
         raise_system(ENOMEM, "start", arguments[0]);
-    *child =
-        (struct child){.creator = getpid(), .pid = -1, .signal = Rf_asInteger(signal), .output = {-1, -1}};
+    *child = (struct child){
+        .creator = getpid(), .pid = -1, .pidfd = -1, .signal = Rf_asInteger(signal), .output = {-1, -1}};
     SEXP pointer = PROTECT(R_MakeExternalPtr(child, R_NilValue, R_NilValue));
     R_RegisterCFinalizerEx(pointer, finalize_child, TRUE);
     int theirs[3];
@@ -184,8 +221,10 @@ SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal)
         error = child->pid < 0 ? -errno : 0;
     }
     /* Both sides do it, so that the group is there whichever of them is first. */
-    if (!error)
+    if (!error) {
         setpgid(child->pid, child->pid);
+        child->pidfd = pidfd_open(child->pid, 0);
+    }
     close_streams(theirs, NULL);
     if (error)
         raise_system(-error, "start", arguments[0]);

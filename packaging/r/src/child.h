@@ -19,6 +19,7 @@ enum { TAIL_MAX = 32768 };
 struct child {
     pid_t creator;
     pid_t pid;     /* its group's, too; -1 once it was waited for */
+    int pidfd;     /* readable once it ended; or -1 */
     int signal;    /* what its group gets in the end, and it when R ends */
     int output[2]; /* its standard output and error, nonblocking; -1 at their end */
     int status;    /* of waitpid, once it was waited for */
@@ -35,8 +36,9 @@ void child_relay(struct child *child);
 /* Whether it still runs. */
 bool child_alive(const struct child *child);
 
-/* R's environment as it is now, NAME=VALUE. */
+/* R's environment as it is now, NAME=VALUE, and a number that changes whenever it has changed. */
 SEXP pyrmap_environment(void);
+SEXP pyrmap_environment_version(void);
 
 /*
  * log: NULL: standard error is a pipe to R; else it goes to this file. environment: all of it, NAME=VALUE.

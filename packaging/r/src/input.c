@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * input.c - filling data.bin.
+ * input.c - publishing an R vector.
  *
- * A small input goes there with one pwrite, which on the passthrough path is no request to the daemon at all.
- * A large one is given its size first (its space is then reserved: storing to it cannot fail) and converted
- * straight into the pages.
+ * A small one goes with the record that describes it, in one write. For a large one data.bin is given its size
+ * first (its space is then reserved: storing to it cannot fail), and the values are stored straight into the
+ * pages.
  */
 #include "input.h"
 
@@ -17,7 +17,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SMALL = 32768, REGION = 2048 };
+enum { REGION = 2048 };
+
+/* As much as one request carries, wherever the buffer lies in its pages. */
+static _Alignas(64) struct {
+    struct record record;
+    char array[(1 << 20) - 4096 - RECORD_SIZE];
+} message;
 
 /* An R vector whose values go into the pages. */
 struct source {
@@ -29,13 +35,14 @@ struct source {
     size_t done; /* values that fit */
 };
 
+/* Of a large one. */
 struct filling {
     store_values *store;
     void *context;
-    size_t size; /* bytes of data.bin */
-    int fd;
-    void *address; /* of the mapping, NULL for a small input */
-    int error;     /* -errno */
+    bool whole; /* all of it was stored */
+    size_t size;
+    int fd; /* of data.bin */
+    void *address;
 };
 
 static size_t fetch_region(const struct source *source, size_t start, void *buffer)
@@ -96,31 +103,10 @@ size_t input_convert(SEXP x, enum source_type type, int32_t dtype, char *to)
     return source.done;
 }
 
-/* 0 or -errno. */
-static int write_small(int fd, const char *bytes, size_t size)
-{
-    ssize_t written = pwrite(fd, bytes, size, 0);
-    if (written < 0)
-        return -errno;
-    return (size_t)written < size ? -ENOSPC : 0;
-}
-
-static SEXP fill_small(void *context)
-{
-    struct filling *filling = context;
-    static char buffer[SMALL];
-    if (!filling->store(filling->context, buffer))
-        return R_NilValue;
-    filling->error = write_small(filling->fd, buffer, filling->size);
-    if (collected_for(filling->error))
-        filling->error = write_small(filling->fd, buffer, filling->size);
-    return R_NilValue;
-}
-
 static SEXP fill_large(void *context)
 {
     struct filling *filling = context;
-    filling->store(filling->context, filling->address);
+    filling->whole = filling->store(filling->context, filling->address);
     return R_NilValue;
 }
 
@@ -144,36 +130,47 @@ static int map_large(struct filling *filling)
     return filling->address ? 0 : -errno;
 }
 
-SEXP pyrmap_slot_begin(SEXP pointer)
+/* The round that it begins is over again if not all was stored. 0 or -errno. */
+static int publish_file(struct slot *slot, const struct record *record, struct filling *filling)
 {
-    struct slot *slot = slot_get(pointer);
-    if (slot->data_fd < 0)
-        slot->data_fd = slot_open_file(slot, "data.bin", O_RDWR);
-    if (slot->data_fd < 0)
-        return Rf_mkString(strerrorname_np(errno));
-    return R_NilValue;
+    filling->fd = slot_open_file(slot, "data.bin", O_RDWR);
+    if (filling->fd < 0)
+        return -errno;
+    int error = filling->size > 0 ? map_large(filling) : 0;
+    if (collected_for(error))
+        error = map_large(filling);
+    if (!error && filling->size > 0)
+        R_UnwindProtect(fill_large, filling, fill_end, filling, NULL);
+    fill_end(filling, FALSE);
+    if (error)
+        return error;
+    return filling->whole ? slot_publish(slot, record, sizeof(*record)) : slot_reset(slot);
 }
 
-void input_store(struct slot *slot, size_t size, store_values *store, void *context)
+/* 0 or -errno. */
+static int publish_message(struct slot *slot, const struct record *record, struct filling *filling)
 {
-    struct filling filling = {.store = store, .context = context, .size = size, .fd = slot->data_fd};
-    if (filling.fd < 0)
-        Rf_error("no round was begun in %s", slot->path);
+    if (!filling->store(filling->context, message.array))
+        return 0;
+    message.record = *record;
+    size_t size = sizeof(message.record) + filling->size;
+    int error = slot_publish(slot, &message, size);
+    return collected_for(error) ? slot_publish(slot, &message, size) : error;
+}
+
+SEXP input_publish(struct slot *slot, const struct record *record, size_t size, store_values *store,
+                   void *context)
+{
+    struct filling filling = {.store = store, .context = context, .whole = true, .size = size, .fd = -1};
+    bool small = size > 0 && size <= sizeof(message.array);
     /* Results that R has dropped since the last round make room for this one's. */
     mapped_account(slot, size);
-    slot->data_fd = -1;
-    if (size > SMALL) {
-        filling.error = map_large(&filling);
-        if (collected_for(filling.error))
-            filling.error = map_large(&filling);
-        if (!filling.error)
-            R_UnwindProtect(fill_large, &filling, fill_end, &filling, NULL);
-    } else if (size > 0) {
-        R_UnwindProtect(fill_small, &filling, fill_end, &filling, NULL);
-    }
-    fill_end(&filling, FALSE);
-    if (filling.error)
-        raise_system(-filling.error, "fill data.bin of", slot->path);
+    int error = (small ? publish_message : publish_file)(slot, record, &filling);
+    if (slot_is_lost(error) || error == -EBUSY || error == -EPROTO)
+        return Rf_mkString(strerrorname_np(-error));
+    if (error)
+        raise_system(-error, "publish the input of", slot->path);
+    return R_NilValue;
 }
 
 static bool store_vector(void *context, char *to)
@@ -192,17 +189,11 @@ SEXP pyrmap_slot_fill(SEXP pointer, SEXP x, SEXP type, SEXP dtype)
         .dtype = Rf_asInteger(dtype),
         .count = (size_t)XLENGTH(x),
     };
-    input_store(slot, source.count * record_dtype_size(source.dtype), store_vector, &source);
-    if (source.done < source.count) {
-        pyrmap_slot_reset(pointer);
-        return Rf_ScalarReal((double)source.done + 1);
-    }
-    SEXP dim = Rf_getAttrib(x, R_DimSymbol);
-    int ndim = dim == R_NilValue ? 0 : LENGTH(dim);
     uint32_t order =
         source.type == SOURCE_LOGICAL && source.dtype == RECORD_INT32 ? RECORD_ORDER_INPUT_LOGICAL : 0;
-    int error = slot_publish(slot, source.dtype, order, XLENGTH(x), ndim, ndim > 0 ? INTEGER(dim) : NULL);
-    if (error)
-        raise_system(-error, "publish the input of", slot->path);
-    return R_NilValue;
+    struct record record = slot_input(source.dtype, order, XLENGTH(x), Rf_getAttrib(x, R_DimSymbol));
+    SEXP said =
+        input_publish(slot, &record, source.count * record_dtype_size(source.dtype), store_vector, &source);
+    bool misfit = said == R_NilValue && source.done < source.count;
+    return misfit ? Rf_ScalarReal((double)source.done + 1) : said;
 }

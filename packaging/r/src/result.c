@@ -49,11 +49,11 @@ static R_xlen_t larger_than_one(const struct record *record)
 }
 
 /* In R's order and type. */
-static SEXP copy_values(const struct vector *vector, const struct record *record, bool column_major)
+static SEXP copy_values(const struct vector *vector, const struct record *record, const void *from,
+                        bool column_major)
 {
     SEXP values = PROTECT(Rf_allocVector(vector->type, vector->length));
     void *to = (void *)DATAPTR_RO(values);
-    const void *from = vector->address;
     if (!column_major) {
         /* Into place where the elements have their final size. */
         bool in_place = !vector->widened || vector->dtype == RECORD_INT64;
@@ -70,17 +70,17 @@ static SEXP copy_values(const struct vector *vector, const struct record *record
     return values;
 }
 
-/* The ordinary vector of a result that cannot stay where it is, or NULL if it can. */
-static SEXP copied_values(struct vector *vector, const struct record *record)
+/* The ordinary vector of a result that cannot stay where it is, at from, or NULL if it can. */
+static SEXP copied_values(struct vector *vector, const struct record *record, const void *from)
 {
     bool column_major = (record->order & RECORD_ORDER_RESULT_F) || larger_than_one(record) < 2;
     if (vector->length == 0)
         return Rf_allocVector(vector->type, 0);
     if (column_major)
-        check_values(vector, vector->address);
+        check_values(vector, from);
     if (column_major && vector->size >= MAPPED_LEAST && !mapped_enough())
         return R_NilValue;
-    SEXP values = PROTECT(copy_values(vector, record, column_major));
+    SEXP values = PROTECT(copy_values(vector, record, from, column_major));
     vector->copied = (size_t)vector->length * vector_element(vector);
     vector_unmap(vector);
     UNPROTECT(1);
@@ -105,49 +105,54 @@ static void set_dim(SEXP x, const struct record *record, Rboolean keep)
 }
 
 /*
- * The next result of a chain's end is let in when a reader closed this one. On the page-cache path a mapping
- * keeps its handle open: another handle says it.
+ * The next result of a chain's end is let in when a reader closed this one. The filesystem does not see who
+ * reads an inline one, and on the page-cache path a mapping keeps its handle open: another step says it.
  */
-static void close_reader(const struct slot *slot)
+static void say_taken(struct slot *slot, const struct vector *vector, bool is_inline)
 {
-    int fd = slot_open_file(slot, "result.bin", O_RDONLY | O_NONBLOCK);
-    if (fd >= 0)
-        close(fd);
+    if (!slot->chained)
+        return;
+    if (is_inline)
+        slot_reset(slot);
+    else if (!slot->live && vector->address)
+        close(slot_open_file(slot, "result.bin", O_RDONLY | O_NONBLOCK));
 }
 
 SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
 {
     struct slot *slot = slot_get(pointer);
-    struct record record;
-    int error = slot_outcome(slot, &record);
+    struct record_page page;
+    const struct record *record = &page.record;
+    int error = slot_outcome(slot, &page);
     if (error)
         raise_system(-error, "read the record of", slot->path);
-    bool expected = round == R_NilValue || (double)record.round == Rf_asReal(round);
-    if (!expected || (record.flag != RECORD_FLAG_RESULT && record.flag != RECORD_FLAG_FAILED))
+    bool expected = round == R_NilValue || (double)record->round == Rf_asReal(round);
+    if (!expected || (record->flag != RECORD_FLAG_RESULT && record->flag != RECORD_FLAG_FAILED))
         raise_in_r("stop_round_lost", Rf_list1(Rf_mkString(slot->path)));
-    if (record.flag == RECORD_FLAG_FAILED) {
-        slot->seen = record.round;
+    if (record->flag == RECORD_FLAG_FAILED) {
+        slot->seen = record->round;
         return R_NilValue;
     }
-    if (record_dtype_size(record.result_dtype) == 0)
+    if (record_dtype_size(record->result_dtype) == 0)
         Rf_error("%s has a result of an unknown dtype", slot->path);
-    int logical = record.order & RECORD_ORDER_RESULT_LOGICAL ? SPECIAL_LOGICAL : 0;
-    struct vector *vector = vector_new(slot, record.result_dtype, Rf_asInteger(special) | logical,
-                                       (R_xlen_t)record.result_length);
+    int logical = record->order & RECORD_ORDER_RESULT_LOGICAL ? SPECIAL_LOGICAL : 0;
+    struct vector *vector = vector_new(slot, record->result_dtype, Rf_asInteger(special) | logical,
+                                       (R_xlen_t)record->result_length);
     SEXP holder = PROTECT(vector_pointer(vector, R_NilValue));
-    vector->round = record.round;
-    error = vector_map(vector, slot, "result.bin", MAP_VIEW);
+    vector->round = record->round;
+    bool is_inline = record->result_inline == vector->size;
+    error = is_inline ? 0 : vector_map(vector, slot, "result.bin", MAP_VIEW);
     if (error)
         raise_system(-error, "map the result of", slot->path);
-    slot->seen = record.round;
-    if (slot->chained && !slot->live && vector->address)
-        close_reader(slot);
-    SEXP x = PROTECT(vector_wrap(holder, PROTECT(copied_values(vector, &record))));
+    slot->seen = record->round;
+    say_taken(slot, vector, is_inline);
+    SEXP values = PROTECT(copied_values(vector, record, is_inline ? page.result : vector->address));
+    SEXP x = PROTECT(vector_wrap(holder, values));
     if (vector->integer64)
         Rf_setAttrib(x, R_ClassSymbol, PROTECT(Rf_mkString("integer64")));
     else
         PROTECT(R_NilValue);
-    set_dim(x, &record, Rf_asLogical(keep) == TRUE);
+    set_dim(x, record, Rf_asLogical(keep) == TRUE);
     UNPROTECT(4);
     return x;
 }

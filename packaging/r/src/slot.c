@@ -7,6 +7,7 @@
 #include "collect.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <R_ext/Utils.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,20 @@ struct slot *slot_get(SEXP pointer)
     return slot;
 }
 
+bool slot_is_lost(int error)
+{
+    switch (-error) {
+    case ENOENT:
+    case ENOTCONN:
+    case ESTALE:
+    case ECONNABORTED:
+    case ENODEV:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool slot_is_removed(const struct slot *slot)
 {
     return slot->record_fd < 0 && !slot->parked;
@@ -83,59 +98,6 @@ int slot_open_file(const struct slot *slot, const char *name, int flags)
     return fd;
 }
 
-int slot_read_record(const struct slot *slot, struct record *record)
-{
-    ssize_t got;
-    do
-        got = pread(slot->record_fd, record, sizeof(*record), 0);
-    while (got < 0 && errno == EINTR);
-    if (got < 0)
-        return -errno;
-    return got == (ssize_t)sizeof(*record) ? 0 : -EIO;
-}
-
-static int write_record(const struct slot *slot, const void *bytes, size_t size)
-{
-    /* EINTR: a publish that waits for its followers was interrupted before it took place. */
-    if (pwrite(slot->record_fd, bytes, size, 0) < 0)
-        return -errno;
-    return 0;
-}
-
-void slot_look(const struct slot *slot, struct record *record)
-{
-    while (!record_snapshot(slot->page, record))
-        sched_yield();
-}
-
-int slot_outcome(const struct slot *slot, struct record *record)
-{
-    if (!slot->live)
-        return slot_read_record(slot, record);
-    slot_look(slot, record);
-    return 0;
-}
-
-int slot_publish(struct slot *slot, int32_t dtype, uint32_t order, R_xlen_t length, int ndim, const int *dim)
-{
-    struct record record = {
-        .flag = RECORD_FLAG_INPUT,
-        .version = RECORD_VERSION,
-        .input_length = length,
-        .dtype = dtype,
-        .result_length = RECORD_LENGTH_ALL,
-        .input_ndim = ndim,
-        /* Column-major for plain vectors too: it asks for such a result. */
-        .order = RECORD_ORDER_INPUT_F | order,
-    };
-    for (int i = 0; i < ndim; i++)
-        record.input_shape[i] = dim[i];
-    int error = write_record(slot, &record, sizeof(record));
-    if (!error)
-        slot->running = true;
-    return error;
-}
-
 static void close_fd(int *fd)
 {
     if (*fd >= 0)
@@ -143,12 +105,106 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+static int read_all(int fd, void *bytes, size_t size)
+{
+    ssize_t got;
+    do
+        got = pread(fd, bytes, size, 0);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return -errno;
+    return got == (ssize_t)size ? 0 : -EIO;
+}
+
+int slot_read_record(const struct slot *slot, struct record *record)
+{
+    return read_all(slot->record_fd, record, sizeof(*record));
+}
+
+static int write_record(const struct slot *slot, const void *bytes, size_t size)
+{
+    if (pwrite(slot->record_fd, bytes, size, 0) < 0)
+        return -errno;
+    return 0;
+}
+
+/* Opens metadata.mem, and maps it where it is live. 0 or -errno. */
+static int open_page(struct slot *slot)
+{
+    if (slot->page || slot->page_fd >= 0)
+        return 0;
+    slot->page_fd = slot_open_file(slot, "metadata.mem", O_RDONLY);
+    if (slot->page_fd < 0)
+        return -errno;
+    void *page =
+        slot->live ? mmap(NULL, RECORD_PAGE_SIZE, PROT_READ, MAP_SHARED, slot->page_fd, 0) : MAP_FAILED;
+    if (page != MAP_FAILED) {
+        slot->page = page;
+        close_fd(&slot->page_fd);
+    }
+    return 0;
+}
+
+bool slot_is_live(struct slot *slot)
+{
+    return slot->live && open_page(slot) == 0 && slot->page;
+}
+
+void slot_look(const struct slot *slot, struct record *record)
+{
+    while (!record_snapshot(&slot->page->record, record))
+        sched_yield();
+}
+
+int slot_outcome(struct slot *slot, struct record_page *page)
+{
+    int error = open_page(slot);
+    if (error)
+        return error;
+    if (!slot->page)
+        return read_all(slot->page_fd, page, sizeof(*page));
+    do {
+        slot_look(slot, &page->record);
+        if (page->record.result_inline <= RECORD_INLINE_MAX)
+            memcpy(page->result, slot->page->result, page->record.result_inline);
+    } while (!record_is_current(&slot->page->record, &page->record));
+    return 0;
+}
+
+struct record slot_input(int32_t dtype, uint32_t order, R_xlen_t length, SEXP dim)
+{
+    struct record record = {
+        .flag = RECORD_FLAG_INPUT,
+        .version = RECORD_VERSION,
+        .input_length = length,
+        .dtype = dtype,
+        .result_length = RECORD_LENGTH_ALL,
+        .input_ndim = dim == R_NilValue ? 0 : LENGTH(dim),
+        /* Column-major for plain vectors too: it asks for such a result. */
+        .order = dtype == RECORD_BUNDLE ? 0 : RECORD_ORDER_INPUT_F | order,
+    };
+    for (int i = 0; i < record.input_ndim; i++)
+        record.input_shape[i] = INTEGER(dim)[i];
+    return record;
+}
+
+int slot_publish(struct slot *slot, const void *bytes, size_t size)
+{
+    int error;
+    /* A publish that waits for its followers was interrupted before it took place. */
+    while ((error = write_record(slot, bytes, size)) == -EINTR)
+        R_CheckUserInterrupt();
+    if (!error)
+        slot->running = true;
+    return error;
+}
+
 static void let_go(struct slot *slot)
 {
     if (slot->page)
-        munmap((void *)slot->page, RECORD_SIZE);
+        munmap((void *)slot->page, RECORD_PAGE_SIZE);
     slot->page = NULL;
-    close_fd(&slot->data_fd);
+    close_fd(&slot->page_fd);
     close_fd(&slot->directory);
     close_fd(&slot->record_fd);
 }
@@ -209,11 +265,6 @@ static int open_files(struct slot *slot)
         return error;
     }
     slot->device = device_of(slot->directory, "");
-    void *page = mmap(NULL, RECORD_SIZE, PROT_READ, MAP_SHARED, slot->record_fd, 0);
-    if (page == MAP_FAILED)
-        slot->live = false;
-    else
-        slot->page = page;
     return 0;
 }
 
@@ -260,7 +311,7 @@ static struct slot *allocate(const char *root, size_t size, SEXP live)
     struct slot *slot = calloc(1, sizeof(*slot) + size);
     if (!slot)
         raise_system(ENOMEM, "open a slot of", root);
-    slot->directory = slot->record_fd = slot->data_fd = -1;
+    slot->directory = slot->record_fd = slot->page_fd = -1;
     slot->live = Rf_asLogical(live) == TRUE;
     return slot;
 }
@@ -401,12 +452,14 @@ SEXP pyrmap_slot_state(SEXP pointer)
     return state;
 }
 
-/* IDLE again, data dropped. Refused (FALSE) while a worker computes. */
-SEXP pyrmap_slot_reset(SEXP pointer)
+int slot_reset(struct slot *slot)
 {
-    struct slot *slot = slot_get(pointer);
     const int32_t flag = RECORD_FLAG_NONE;
     slot->running = false;
-    int error = write_record(slot, &flag, sizeof(flag));
-    return Rf_ScalarLogical(error == 0);
+    return write_record(slot, &flag, sizeof(flag));
+}
+
+SEXP pyrmap_slot_reset(SEXP pointer)
+{
+    return Rf_ScalarLogical(slot_reset(slot_get(pointer)) == 0);
 }

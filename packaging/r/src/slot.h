@@ -2,8 +2,8 @@
 /*
  * slot.h - one exchange slot of the mount, as this R session uses it.
  *
- * The files of a slot are opened anew for each use: a round gets fresh inodes for data.bin and result.bin.
- * Only metadata.bin stays open, for writing steps, for poll and for the live view.
+ * data.bin and result.bin are opened anew for each use: a round gets fresh inodes for them. What stays from
+ * call to call is the directory, metadata.bin, for writing steps and for poll, and the page of metadata.mem.
  */
 #ifndef PYRMAP_SLOT_H
 #define PYRMAP_SLOT_H
@@ -19,15 +19,16 @@ struct slot {
     pid_t creator; /* a forked child leaves its parent's slots alone; 0: somebody else made it */
     int directory; /* O_PATH: a path from the root is looked up again where a round's files are new */
     int record_fd; /* metadata.bin, -1 if it is parked or removed */
+    int page_fd;   /* metadata.mem, where its pages are not live; else -1 */
     bool parked;   /* nothing is open: see slot_park() */
     dev_t device;  /* of the mount that it lies in */
-    int data_fd;   /* data.bin of a round that was begun and is not published yet, else -1 */
-    const struct record *page; /* live view of the record */
-    bool live;                 /* futex wakes arrive on the page (passthrough); else poll and pread */
-    bool chained;              /* it has a source */
-    bool running;              /* this session published its round: flag -1 means cancelled */
-    size_t capacity;           /* of the mount's arena, in bytes */
-    uint64_t seen;             /* the last round whose outcome was taken */
+    const struct record_page
+        *page;       /* metadata.mem, mapped when it is first looked at; NULL if it is not live */
+    bool live;       /* pages are the filesystem's, and futex wakes arrive on them; else poll and pread */
+    bool chained;    /* it has a source */
+    bool running;    /* this session published its round: flag -1 means cancelled */
+    size_t capacity; /* of the mount's arena, in bytes */
+    uint64_t seen;   /* the last round whose outcome was taken */
     char path[];
 };
 
@@ -57,17 +58,32 @@ int slot_open_file(const struct slot *slot, const char *name, int flags);
 /* The record as the filesystem has it now. Re-arms poll. 0 or -errno. */
 int slot_read_record(const struct slot *slot, struct record *record);
 
+/* Whether the page is live, and mapped now. */
+bool slot_is_live(struct slot *slot);
+
 /* The record as a live page shows it, whole. */
 void slot_look(const struct slot *slot, struct record *record);
 
-/* The record; no request where the page is live. 0 or -errno. */
-int slot_outcome(const struct slot *slot, struct record *record);
+/* The record, and the result if that is inline; no request where the page is live. 0 or -errno. */
+int slot_outcome(struct slot *slot, struct record_page *page);
 
 /*
- * Publishes the input that data.bin holds: one write of the whole record. order: 0 or
- * RECORD_ORDER_INPUT_LOGICAL. ndim 0: a plain vector. 0 or -errno.
+ * The record that publishes an input. order: 0 or RECORD_ORDER_INPUT_LOGICAL. dim: R's attribute, or
+ * R_NilValue for a plain vector.
  */
-int slot_publish(struct slot *slot, int32_t dtype, uint32_t order, R_xlen_t length, int ndim, const int *dim);
+struct record slot_input(int32_t dtype, uint32_t order, R_xlen_t length, SEXP dim);
+
+/*
+ * Publishes an input in one write: of the record if data.bin holds the input, or of the record and the input
+ * behind it. 0 or -errno; R's interrupt leaves by longjmp.
+ */
+int slot_publish(struct slot *slot, const void *bytes, size_t size);
+
+/* IDLE again, data dropped; not while a worker computes. 0 or -errno. */
+int slot_reset(struct slot *slot);
+
+/* Whether an error (-errno) says that the slot, or its mount, is gone. */
+bool slot_is_lost(int error);
 
 /* Calls a function of the R package that raises a condition. arguments: a pairlist. */
 _Noreturn void raise_in_r(const char *function, SEXP arguments);
@@ -89,6 +105,7 @@ SEXP pyrmap_slot_text(SEXP slot, SEXP name, SEXP text);
 SEXP pyrmap_slot_read(SEXP slot, SEXP name);
 SEXP pyrmap_slot_source(SEXP slot, SEXP target);
 SEXP pyrmap_slot_state(SEXP slot);
+/* slot_reset(): TRUE or FALSE. */
 SEXP pyrmap_slot_reset(SEXP slot);
 
 #endif

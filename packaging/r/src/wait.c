@@ -1,35 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * wait.c - first the futex on the live page, for jobs of a few milliseconds; then poll.
+ * wait.c - first a look or two, for jobs of microseconds; then the futex on the live page, for jobs of a few
+ * milliseconds; then poll.
  */
 #include "wait.h"
 
 #include "child.h"
 #include "parallel.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <R_ext/Utils.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 /*
- * A futex cannot be waited for together with pipes, so it is left after FUTEX_S for poll, which can, but
- * which costs requests. INTERRUPT_MS bounds how late a signal that arrived just before poll, or the end of a
- * worker, is noticed. The filesystem then fails the worker's round; it is given GONE_S for that, and for the
- * failure to come round.
+ * To be woken costs as much as a small exchange, so we look for SPIN_S first, and let others have the processor
+ * between two looks. A futex cannot be waited for together with pipes, so it is left after FUTEX_S for poll,
+ * which can, but which costs requests. INTERRUPT_MS bounds how late a signal that arrived just before poll is
+ * noticed.
  */
+#define SPIN_S        0.0001
 #define FUTEX_S       0.005
 #define FUTEX_STEP_NS 1000000
-#define GONE_S        1.0
-enum { INTERRUPT_MS = 250 };
+enum { INTERRUPT_MS = 250, PER_WORKER = 3 };
 
 struct waiting {
     struct slot **slots;
     struct child **workers; /* NULL where a slot has none */
-    struct pollfd *polls;   /* metadata.bin of each slot, then the two outputs of each worker */
+    struct slot **served;   /* the slot of each worker */
+    struct pollfd *polls;   /* metadata.bin of each slot; then the outputs and the pidfd of each worker */
     int count;
     int worker_count;
     double deadline;
@@ -58,12 +62,40 @@ static void relay_all(const struct waiting *waiting)
             child_relay(waiting->workers[i]);
 }
 
-/* A few milliseconds on the page of a single slot. */
-static enum outcome wait_futex(struct waiting *waiting)
+/*
+ * Whether nobody will compute the slot's round, whose worker has ended. The filesystem fails the round of a
+ * worker that it knows; until it has seen the end of such a worker `worker` names it. The page is read, not
+ * metadata.bin: poll would take that for a look at the news.
+ */
+static bool is_abandoned(struct slot *slot)
+{
+    char pid;
+    int fd = slot_open_file(slot, "worker", O_RDONLY);
+    ssize_t got = fd < 0 ? 0 : read(fd, &pid, 1);
+    if (fd >= 0)
+        close(fd);
+    struct record_page page;
+    if (got > 0)
+        return false;
+    return slot_outcome(slot, &page) < 0 || page.record.flag == RECORD_FLAG_INPUT ||
+           page.record.flag == RECORD_FLAG_NONE;
+}
+
+/* Index from 1 of a worker that ended and left its slot's round to nobody, or 0. */
+static int ended_worker(const struct waiting *waiting)
+{
+    for (int i = 0; i < waiting->worker_count; i++)
+        if (waiting->workers[i] && !child_alive(waiting->workers[i]) && is_abandoned(waiting->served[i]))
+            return i + 1;
+    return 0;
+}
+
+/* On the page of a single slot. */
+static enum outcome wait_page(const struct waiting *waiting)
 {
     const struct slot *slot = waiting->slots[0];
     const struct timespec step = {.tv_nsec = FUTEX_STEP_NS};
-    double end = now() + FUTEX_S;
+    double begin = now();
     for (;;) {
         struct record record;
         slot_look(slot, &record);
@@ -72,9 +104,14 @@ static enum outcome wait_futex(struct waiting *waiting)
             return PENDING;
         if (judge(slot, record.flag, record.round) == SETTLED)
             return SETTLED;
-        if (now() > end)
+        double spent = now() - begin;
+        if (spent > FUTEX_S)
             return PENDING;
-        syscall(SYS_futex, &slot->page->change, FUTEX_WAIT, record.change, &step, NULL, 0);
+        if (spent < SPIN_S) {
+            sched_yield();
+            continue;
+        }
+        syscall(SYS_futex, &slot->page->record.change, FUTEX_WAIT, record.change, &step, NULL, 0);
         relay_all(waiting);
     }
 }
@@ -96,69 +133,63 @@ static int look(struct waiting *waiting, enum outcome *outcome)
     return 0;
 }
 
-/* Index from 1 of a worker that ended, or 0. */
-static int ended_worker(const struct waiting *waiting)
-{
-    for (int i = 0; i < waiting->worker_count; i++)
-        if (waiting->workers[i] && !child_alive(waiting->workers[i]))
-            return i + 1;
-    return 0;
-}
-
 static void poll_all(struct waiting *waiting, double left)
 {
-    struct pollfd *outputs = waiting->polls + waiting->count;
-    for (int i = 0; i < 2 * waiting->worker_count; i++) {
-        const struct child *worker = waiting->workers[i / 2];
-        outputs[i] = (struct pollfd){.fd = worker ? worker->output[i % 2] : -1, .events = POLLIN};
+    struct pollfd *polls = waiting->polls + waiting->count;
+    for (int i = 0; i < waiting->worker_count; i++, polls += PER_WORKER) {
+        const struct child *worker = waiting->workers[i];
+        bool lives = worker && child_alive(worker);
+        polls[0] = (struct pollfd){.fd = worker ? worker->output[0] : -1, .events = POLLIN};
+        polls[1] = (struct pollfd){.fd = worker ? worker->output[1] : -1, .events = POLLIN};
+        polls[2] = (struct pollfd){.fd = lives ? worker->pidfd : -1, .events = POLLIN};
     }
     int most = left * 1000 < INTERRUPT_MS ? (int)(left * 1000) + 1 : INTERRUPT_MS;
-    if (poll(waiting->polls, (nfds_t)(waiting->count + 2 * waiting->worker_count), most) <= 0)
+    if (poll(waiting->polls, (nfds_t)(polls - waiting->polls), most) <= 0)
         for (int i = 0; i < waiting->count; i++)
             waiting->polls[i].revents = 0;
 }
 
 static int wait_poll(struct waiting *waiting, enum outcome *outcome)
 {
-    int ended = 0;
     for (;;) {
         int index = look(waiting, outcome);
         if (index)
             return index;
-        double left = waiting->deadline - now();
-        if (left <= 0) {
-            *outcome = ended ? ENDED : PENDING;
-            return ended;
+        if ((index = ended_worker(waiting)) != 0) {
+            *outcome = ENDED;
+            return index;
         }
+        double left = waiting->deadline - now();
+        if (left <= 0)
+            return 0;
         poll_all(waiting, left);
         relay_all(waiting);
         R_CheckUserInterrupt();
-        if (!ended && (ended = ended_worker(waiting)) != 0) {
-            double soon = now() + GONE_S;
-            waiting->deadline = soon < waiting->deadline ? soon : waiting->deadline;
-        }
     }
 }
 
 static int wait_all(struct waiting *waiting, enum outcome *outcome)
 {
-    if (waiting->count == 1 && waiting->slots[0]->live) {
-        *outcome = wait_futex(waiting);
+    if (waiting->count == 1 && slot_is_live(waiting->slots[0])) {
+        *outcome = wait_page(waiting);
         if (*outcome == SETTLED)
             return 1;
     }
     return wait_poll(waiting, outcome);
 }
 
-SEXP pyrmap_wait(SEXP slots, SEXP workers, SEXP timeout)
+SEXP pyrmap_wait(SEXP slots, SEXP workers, SEXP served, SEXP timeout)
 {
     struct waiting waiting = {.count = LENGTH(slots), .worker_count = LENGTH(workers)};
-    size_t outputs = 2 * (size_t)waiting.worker_count;
+    size_t of_workers = PER_WORKER * (size_t)waiting.worker_count;
     waiting.slots = (struct slot **)R_alloc((size_t)waiting.count, sizeof(struct slot *));
     waiting.workers = (struct child **)R_alloc((size_t)waiting.worker_count + 1, sizeof(struct child *));
-    waiting.polls = (struct pollfd *)R_alloc((size_t)waiting.count + outputs, sizeof(struct pollfd));
-    for (int i = 0; i < waiting.worker_count; i++)
+    waiting.polls = (struct pollfd *)R_alloc((size_t)waiting.count + of_workers, sizeof(struct pollfd));
+    waiting.served = (struct slot **)R_alloc((size_t)waiting.worker_count + 1, sizeof(struct slot *));
+    for (int i = 0; i < waiting.worker_count; i++) {
         waiting.workers[i] = child_get(VECTOR_ELT(workers, i));
+        waiting.served[i] = slot_get(VECTOR_ELT(served, i));
+    }
     for (int i = 0; i < waiting.count; i++) {
         waiting.slots[i] = slot_get(VECTOR_ELT(slots, i));
         /* The first look reads each record, which also arms poll. */
