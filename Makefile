@@ -101,8 +101,9 @@ $(CLIENTS): %: %.o
 	$(Q)$(CC) $(LINK) -o $@ $^ -lm
 
 # This test lets the daemon's own calls fail, and no others: a copy of the core calls the test's functions instead.
-FAULTS := malloc calloc open_memstream memfd_create open __open_2 openat __openat_2 mknodat fallocate ftruncate fsync fstat \
-          pread pwrite mmap epoll_ctl fcntl syscall
+FAULTS := malloc calloc open_memstream memfd_create open __open_2 openat __openat_2 mknodat renameat unlinkat readlinkat \
+          fallocate ftruncate fsync fstat fstatat fstatfs lseek pread pwrite mmap epoll_ctl fcntl eventfd timerfd_create \
+          timerfd_settime syscall
 $(BUILD)/tests/test_faults: $(BUILD)/tests/unit/test_faults.o $(call object,$(UNIT_SHARED)) $(BUILD)/faults-core.a
 	$(call say,LINK)
 	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES) check)

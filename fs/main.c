@@ -69,6 +69,7 @@
  *   process        watches processes: pidfds
  *   caller         who makes a request
  *   deadline       one-shot deadlines
+ *   descriptors    the limit of open files, and a reserve below it
  *   background     the helper thread
  *   turn           long work, done in turns
  *   loop           epoll

@@ -236,7 +236,8 @@ static const struct {
 } conditions[] = {
     {SCMP_SYS(ioctl), 1, UINT32_MAX, TRANSPORT_BACKING_OPEN},
     {SCMP_SYS(ioctl), 1, UINT32_MAX, TRANSPORT_BACKING_CLOSE},
-    {SCMP_SYS(mmap), 2, PROT_EXEC, 0}, /* no new code */
+    {SCMP_SYS(mmap), 2, PROT_EXEC, 0},       /* no new code */
+    {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0}, /* our own limits */
     {SCMP_SYS(mprotect), 2, PROT_EXEC, 0},
     {SCMP_SYS(tgkill), 2, UINT32_MAX, 0}, /* whether a thread is there */
     {SCMP_SYS(tgkill), 2, UINT32_MAX, SIGABRT},

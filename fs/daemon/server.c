@@ -2,6 +2,7 @@
 #include "daemon/server.h"
 
 #include "base/deadline.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/sysctl.h"
 #include "daemon/sandbox.h"
@@ -18,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -362,17 +362,6 @@ static void tear_down(struct request_ops *ops, int status)
     loop_deinit(server.loop);
 }
 
-/* A memfd arena needs a descriptor for each segment. */
-static void raise_file_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor)
 {
     int status = 1;
@@ -383,8 +372,8 @@ int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor)
     if (getppid() != supervisor) /* it ended before we asked for the signal */
         raise(SIGTERM);
     prctl(PR_SET_NAME, "pyrmapfs-server");
-    tzset(); /* reads files */
-    raise_file_limit();
+    tzset();             /* reads files */
+    descriptors_claim(); /* a memfd arena needs one for each segment */
     if (set_up(ops) < 0)
         report(server.error);
     else

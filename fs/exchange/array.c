@@ -139,6 +139,7 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
     enum handshake_event event = array_open_event(side, handle->access);
     struct prepared prepared;
     int result = prepare(exchange, slot, side, event, caller, NULL, &prepared);
+    bool is_change;
 
     if (result != 0)
         return result;
@@ -152,12 +153,18 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
         abandon(exchange, &prepared);
         return refuse_event(exchange, slot, caller, event, result, what_is_lacking(result));
     }
+    is_change = step_is_change(slot, &prepared.step);
     take(exchange, slot, side, &prepared);
     if (step_array_identity(exchange, slot, side) != identity) {
-        segment_close(exchange->arena, prepared.segment);
+        if (is_change)
+            step_keep_open(exchange, slot, prepared.segment);
+        else
+            segment_close(exchange->arena, prepared.segment);
         run_all(exchange);
         return -ESTALE;
     }
+    if (slot->kept_open == prepared.segment)
+        step_keep_open(exchange, slot, NULL);
     handle->segment = prepared.segment;
     handle->side = side;
     handle->number = slot->arrays[side].number;

@@ -58,6 +58,15 @@ static void charge_follower(struct exchange *exchange, const struct slot *slot, 
     quota_charge(exchange->quota, segment, follower->uid, segment->charged, 0);
 }
 
+void step_keep_open(struct exchange *exchange, struct slot *slot, struct segment *segment)
+{
+    struct segment *before = slot->kept_open;
+
+    slot->kept_open = segment;
+    if (before)
+        segment_close(exchange->arena, before);
+}
+
 void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment = slot->segments[side];
@@ -67,6 +76,8 @@ void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record
     slot->settling[side] = 0;
     slot->settled[side] = 0;
     if (segment) {
+        if (slot->kept_open == segment)
+            step_keep_open(exchange, slot, NULL);
         if (segment->names > 1 && !slot->arrays[side].borrowed)
             charge_follower(exchange, slot, segment);
         segment_unname(exchange->arena, segment);

@@ -68,6 +68,11 @@ int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_
 int step_write_inline(struct exchange *exchange, const struct slot *slot, enum record_side side);
 /* The array goes from the account of the slot's owner to that of the new one. */
 void step_charge_to(struct exchange *exchange, const struct slot *slot, enum record_side side, uid_t uid);
+/*
+ * Keeps the handle that the caller has opened on this segment, until the next call (NULL: on none) or until
+ * the slot drops the segment.
+ */
+void step_keep_open(struct exchange *exchange, struct slot *slot, struct segment *segment);
 /* Gives the array what another one has: the segment (one name more), the inline bytes. */
 void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, struct slot *from,
                 enum record_side from_side);

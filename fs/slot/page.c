@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "slot/page.h"
 
+#include "base/descriptors.h"
 #include "base/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +38,7 @@ static struct page_name name_of(const struct slot *slot, enum slot_page_kind kin
  * load or store here could end in SIGBUS when memory is short. So the bytes are read and written by system
  * calls; the mapping is an address for the futex.
  */
-static int open_file(struct arena *arena, const struct slot *slot, enum slot_page_kind kind, int flags)
+static int open_to_use(struct arena *arena, const struct slot *slot, enum slot_page_kind kind, int flags)
 {
     int fd = arena_file_open(arena, name_of(slot, kind).text, O_RDWR | flags);
     off_t size = (off_t)kinds[kind].size;
@@ -50,6 +51,19 @@ static int open_file(struct arena *arena, const struct slot *slot, enum slot_pag
     if (result < 0)
         close(fd);
     return result < 0 ? result : fd;
+}
+
+/* For an update: a client may see the page, so it must not go without. */
+static int open_to_update(struct arena *arena, const struct slot *slot, enum slot_page_kind kind)
+{
+    int fd = arena_file_open(arena, name_of(slot, kind).text, O_RDWR);
+
+    if (fd != -EMFILE)
+        return fd;
+    descriptors_open_reserve();
+    fd = arena_file_open(arena, name_of(slot, kind).text, O_RDWR);
+    descriptors_close_reserve();
+    return fd;
 }
 
 static void *map_file(int fd)
@@ -97,6 +111,37 @@ static void wake(char *map)
     syscall(SYS_futex, map + offsetof(struct record, change), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+/*
+ * An address range that is ours for good: a page that is mapped here only to wake its sleepers cannot be
+ * refused because the process has as many mappings as it may have.
+ */
+static char *window;
+
+static int open_window(void)
+{
+    void *map;
+
+    if (window)
+        return 0;
+    map = mmap(NULL, RECORD_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return -errno;
+    window = map;
+    return 0;
+}
+
+static void wake_through_window(int fd)
+{
+    const int ours = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+
+    if (mmap(window, RECORD_PAGE_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+        log_warning("clients that wait on a mapped record could not be woken: %s", strerror(errno));
+    else
+        wake(window);
+    if (mmap(window, RECORD_PAGE_SIZE, PROT_NONE, ours, -1, 0) == MAP_FAILED)
+        log_warning("a record's page stays mapped until the next one: %s", strerror(errno));
+}
+
 /* A file that was made for an open that is refused after all must go: nobody else knows of it. */
 static int give_up(struct arena *arena, const struct slot *slot, enum slot_page_kind kind, int fd, int result)
 {
@@ -112,9 +157,11 @@ int page_open(struct arena *arena, struct slot *slot, enum slot_page_kind kind)
     struct slot_page *page = &slot->pages[kind];
 
     if (page->handles == 0) {
-        int fd = open_file(arena, slot, kind, page->exists ? 0 : O_CREAT);
+        int fd = open_window();
         void *map;
 
+        if (fd == 0)
+            fd = open_to_use(arena, slot, kind, page->exists ? 0 : O_CREAT);
         if (fd < 0)
             return give_up(arena, slot, kind, -1, fd);
         map = map_file(fd);
@@ -152,7 +199,6 @@ static void update(struct arena *arena, struct slot *slot, enum slot_page_kind k
 {
     const struct slot_page *page = &slot->pages[kind];
     int fd;
-    void *map;
 
     if (!page->exists)
         return;
@@ -162,15 +208,13 @@ static void update(struct arena *arena, struct slot *slot, enum slot_page_kind k
         return;
     }
     /* A mapping may outlive the handle that it was made with. */
-    fd = open_file(arena, slot, kind, 0);
-    if (fd < 0)
+    fd = open_to_update(arena, slot, kind);
+    if (fd < 0) {
+        log_warning("a page of a record could not be opened: %s", strerror(-fd));
         return;
-    store(fd, slot, kind);
-    map = map_file(fd);
-    if (map != MAP_FAILED) {
-        wake(map);
-        munmap(map, RECORD_SIZE);
     }
+    store(fd, slot, kind);
+    wake_through_window(fd);
     close(fd);
 }
 
@@ -197,7 +241,6 @@ void page_discard(struct arena *arena, const struct slot *slot)
 static void retire(int fd)
 {
     struct record_page page;
-    void *map;
 
     if (pread(fd, &page, RECORD_SIZE, 0) != RECORD_SIZE || page.record.version == RECORD_VERSION_GONE)
         return;
@@ -205,11 +248,7 @@ static void retire(int fd)
     page.record.version = RECORD_VERSION_GONE;
     put(fd, &page, offsetof(struct record, version), offsetof(struct record, input_length));
     put_change(fd, &page, page.record.change + 1);
-    map = map_file(fd);
-    if (map == MAP_FAILED)
-        return;
-    wake(map);
-    munmap(map, RECORD_SIZE);
+    wake_through_window(fd);
 }
 
 void page_retire(struct arena *arena, struct slot *slot)
@@ -220,7 +259,7 @@ void page_retire(struct arena *arena, struct slot *slot)
 
         if (!page->exists)
             continue;
-        fd = page->handles > 0 ? page->fd : open_file(arena, slot, (enum slot_page_kind)kind, 0);
+        fd = page->handles > 0 ? page->fd : open_to_update(arena, slot, (enum slot_page_kind)kind);
         if (fd < 0)
             continue;
         retire(fd);
@@ -240,7 +279,10 @@ static void visit(void *context, const char *name, int fd)
 
 void page_retire_all(int directory)
 {
-    int result = arena_files_visit(directory, visit, NULL);
+    int result = open_window();
+
+    if (result == 0)
+        result = arena_files_visit(directory, visit, NULL);
 
     if (result < 0)
         log_warning("clients that wait on a mapped record could not be woken: %s", strerror(-result));

@@ -155,6 +155,7 @@ struct slot {
     uint32_t follower_cursor; /* and the follower */
     uint32_t leaving;         /* it is removed, and nobody finds it; its followers still have to hear of it */
     struct segment *segments[2]; /* by enum record_side */
+    struct segment *kept_open;   /* see array_open */
     struct handle *handles;
     uint32_t handle_count, record_handles; /* all of them; those of metadata.bin and metadata.mem */
     LIST_HEAD(slot_polls, handle) polls;   /* those that want to be told of a change */

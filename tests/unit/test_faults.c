@@ -10,6 +10,7 @@
 #include "descriptors.h"
 #include "exchange/account.h"
 #include "outcome.h"
+#include "slot/page.h"
 #include "slot/text.h"
 #include "slot_files_fixture.h"
 #include "suite.h"
@@ -20,9 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* --- the calls --- */
@@ -53,17 +56,49 @@ FAULTY(void *, calloc, ENOMEM, NULL, (size_t count, size_t size), (count, size))
 FAULTY(FILE *, open_memstream, ENOMEM, NULL, (char **text, size_t *size), (text, size))
 FAULTY(int, memfd_create, EMFILE, -1, (const char *name, unsigned flags), (name, flags))
 FAULTY(int, mknodat, ENOSPC, -1, (int fd, const char *path, mode_t mode, dev_t dev), (fd, path, mode, dev))
+FAULTY(int, renameat, EIO, -1, (int from, const char *path, int to, const char *name), (from, path, to, name))
+FAULTY(int, unlinkat, EIO, -1, (int fd, const char *path, int flags), (fd, path, flags))
+FAULTY(ssize_t, readlinkat, EACCES, -1, (int fd, const char *path, char *text, size_t size),
+       (fd, path, text, size))
+FAULTY(int, fstatat, EIO, -1, (int fd, const char *path, struct stat *status, int flags),
+       (fd, path, status, flags))
+FAULTY(int, fstatfs, EIO, -1, (int fd, struct statfs *status), (fd, status))
+FAULTY(off_t, lseek, EIO, -1, (int fd, off_t at, int whence), (fd, at, whence))
+FAULTY(int, eventfd, EMFILE, -1, (unsigned count, int flags), (count, flags))
+FAULTY(int, timerfd_create, EMFILE, -1, (int clock, int flags), (clock, flags))
+FAULTY(int, timerfd_settime, EINVAL, -1,
+       (int fd, int flags, const struct itimerspec *when, struct itimerspec *old), (fd, flags, when, old))
 FAULTY(int, fallocate, ENOSPC, -1, (int fd, int mode, off_t from, off_t size), (fd, mode, from, size))
 FAULTY(int, ftruncate, EIO, -1, (int fd, off_t size), (fd, size))
 FAULTY(int, fsync, EIO, -1, (int fd), (fd))
 FAULTY(int, fstat, EIO, -1, (int fd, struct stat *status), (fd, status))
 FAULTY(ssize_t, pread, EIO, -1, (int fd, void *bytes, size_t size, off_t at), (fd, bytes, size, at))
-FAULTY(ssize_t, pwrite, ENOSPC, -1, (int fd, const void *bytes, size_t size, off_t at), (fd, bytes, size, at))
 FAULTY(void *, mmap, ENOMEM, MAP_FAILED,
        (void *address, size_t size, int protection, int flags, int fd, off_t at),
        (address, size, protection, flags, fd, at))
 FAULTY(int, epoll_ctl, ENOMEM, -1, (int epoll, int what, int fd, struct epoll_event *event),
        (epoll, what, fd, event))
+
+static struct stat page_files[SLOT_PAGES]; /* of the pages that a client has mapped */
+
+/* A page has its memory since it was made: storing there does not fail. */
+static bool is_page(int fd)
+{
+    struct stat status;
+
+    ck_assert_int_eq(fstat(fd, &status), 0);
+    for (int kind = 0; kind < SLOT_PAGES; kind++) {
+        if (page_files[kind].st_ino == status.st_ino && page_files[kind].st_dev == status.st_dev)
+            return true;
+    }
+    return false;
+}
+
+ssize_t faulty_pwrite(int fd, const void *bytes, size_t size, off_t at);
+ssize_t faulty_pwrite(int fd, const void *bytes, size_t size, off_t at)
+{
+    return !is_page(fd) && fails(ENOSPC) ? -1 : pwrite(fd, bytes, size, at);
+}
 
 #define FAULTY_OPEN(name, parameters, arguments)                                                             \
     int faulty_##name parameters;                                                                            \
@@ -114,10 +149,41 @@ long faulty_syscall(long number, ...)
 
 struct trial {
     struct world world;
-    struct slot *slot, *other; /* the slot in its state, and one that is done */
-    struct handle *handle;     /* that the operation opened */
+    struct slot *slot, *other;              /* the slot in its state, and one that is done */
+    struct handle *handle;                  /* that the operation opened */
+    const struct record *pages[SLOT_PAGES]; /* as a client of the slot has them mapped */
     struct slot *made;
 };
+
+/* A client has mapped what it opened, and closed it: the harder case for whoever has to store there. */
+static void map_pages(struct trial *trial)
+{
+    for (int kind = 0; kind < SLOT_PAGES; kind++) {
+        const struct slot_page *page = &trial->slot->pages[kind];
+        char link[32];
+        void *map;
+        int fd;
+
+        ck_assert_int_eq(account_open_page(trial->world.exchange, trial->slot, (enum slot_page_kind)kind), 0);
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", page->fd);
+        fd = open(link, O_RDONLY | O_CLOEXEC);
+        map = mmap(NULL, RECORD_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+        ck_assert_ptr_ne(map, MAP_FAILED);
+        ck_assert_int_eq(fstat(fd, &page_files[kind]), 0);
+        close(fd);
+        page_close(trial->slot, (enum slot_page_kind)kind);
+        trial->pages[kind] = map;
+    }
+}
+
+static void unmap_pages(struct trial *trial)
+{
+    memset(page_files, 0, sizeof(page_files));
+    for (int kind = 0; kind < SLOT_PAGES; kind++) {
+        if (trial->pages[kind])
+            munmap((void *)(uintptr_t)trial->pages[kind], RECORD_SIZE);
+    }
+}
 
 static void begin(struct trial *trial, enum arena_kind kind, enum exchange_data_path data_path,
                   enum handshake_state state)
@@ -130,6 +196,8 @@ static void begin(struct trial *trial, enum arena_kind kind, enum exchange_data_
     ck_assert(world_try_begin(&trial->world, &options));
     trial->other = world_slot_in(&trial->world, "other", STATE_DONE);
     trial->slot = world_slot_in(&trial->world, "job", state);
+    if (data_path == DATA_PATH_PASSTHROUGH)
+        map_pages(trial);
 }
 
 static void close_handle(struct trial *trial)
@@ -151,6 +219,7 @@ static void close_handle(struct trial *trial)
 static void end(struct trial *trial)
 {
     close_handle(trial);
+    unmap_pages(trial);
     world_end(&trial->world);
 }
 
@@ -253,23 +322,26 @@ static void expect_same(const char *name, int call, const struct picture *before
 
 /* --- the operations --- */
 
+/* As the kernel does it: where the path is another array's now, it looks there at once. */
 static int open_array(struct trial *trial, enum slot_file file, enum handle_access access)
 {
     struct world *world = &trial->world;
-    uint64_t identity = step_array_identity(world->exchange, trial->slot, slot_file_side(file));
-    struct handle *handle = calloc(1, sizeof(*handle));
-    int result;
+    struct handle *handle;
+    int result = -ESTALE;
 
-    ck_assert_ptr_nonnull(handle);
-    handle->file = file;
-    handle->access = access;
-    result = array_open(world->exchange, trial->slot, handle, &world->caller, identity);
-    if (result == 0)
-        trial->handle = handle;
-    else
-        free(handle);
-    /* The path is another array's now: what is asked for comes with the next open. */
-    return result == -ESTALE ? 0 : result;
+    for (int tries = 0; result == -ESTALE && tries < 2; tries++) {
+        handle = calloc(1, sizeof(*handle));
+        ck_assert_ptr_nonnull(handle);
+        handle->file = file;
+        handle->access = access;
+        result = array_open(world->exchange, trial->slot, handle, &world->caller,
+                            step_array_identity(world->exchange, trial->slot, slot_file_side(file)));
+        if (result == 0)
+            trial->handle = handle;
+        else
+            free(handle);
+    }
+    return result;
 }
 
 static int open_data_to_write(struct trial *trial)
@@ -541,6 +613,10 @@ static void expect_as_without(const struct operation *operation, struct trial *t
     uint32_t states[2];
 
     note_states(trial, states);
+    for (int kind = 0; kind < SLOT_PAGES; kind++)
+        ck_assert_msg(!trial->pages[kind] ||
+                          memcmp(trial->pages[kind], &trial->slot->record, sizeof(struct record)) == 0,
+                      "%s after call %d failed: a client sees an old record", operation->name, call);
     ck_assert_msg(result == expected->result && memcmp(states, expected->states, sizeof(states)) == 0,
                   "%s after call %d failed: %d and not %d, %s and not %s", operation->name, call, result,
                   expected->result, handshake_state_name((enum handshake_state)states[0]),
@@ -590,20 +666,23 @@ static void try_operation(const struct operation *operation, enum arena_kind kin
     }
 }
 
-START_TEST(test_memfd)
+static void try_in_all_states(const struct operation *operation, enum arena_kind kind)
 {
     for (int state = 0; state < HANDSHAKE_STATES; state++) {
         for (int data_path = 0; data_path < DATA_PATHS; data_path++)
-            try_operation(&operations[_i], ARENA_MEMFD, (enum exchange_data_path)data_path,
-                          (enum handshake_state)state);
+            try_operation(operation, kind, (enum exchange_data_path)data_path, (enum handshake_state)state);
     }
+}
+
+START_TEST(test_memfd)
+{
+    try_in_all_states(&operations[_i], ARENA_MEMFD);
 }
 END_TEST
 
 START_TEST(test_directory)
 {
-    for (int state = 0; state < HANDSHAKE_STATES; state++)
-        try_operation(&operations[_i], ARENA_DIR, DATA_PATH_PASSTHROUGH, (enum handshake_state)state);
+    try_in_all_states(&operations[_i], ARENA_DIR);
 }
 END_TEST
 
@@ -627,6 +706,43 @@ START_TEST(test_registration)
 }
 END_TEST
 
+/* A start that is refused has made nothing that stays. */
+START_TEST(test_start)
+{
+    const struct exchange_hooks hooks = {0};
+    struct world_options options = world_defaults();
+    struct exchange *exchange;
+    char error[ARENA_ERROR_MAX];
+    struct world world;
+    int refused = 0;
+    int result;
+
+    ck_assert(world_try_begin(&world, &options));
+    world_stop(&world);
+    bench_start(&world.bench);
+    ck_assert_int_eq(loop_init(&world.loop), 0);
+    ck_assert_int_eq(slots_open(&world.slots, world.bench.arena, world.slots_max, error), 0);
+    do {
+        int before = descriptors_open();
+
+        atomic_store(&has_failed, false);
+        atomic_store(&calls_left, ++refused);
+        result = exchange_init(&exchange, world.slots, world.bench.arena, world.loop, &world.limits, &hooks);
+        atomic_store(&calls_left, 0);
+        ck_assert_int_eq(result < 0, atomic_load(&has_failed));
+        if (result == 0)
+            exchange_deinit(exchange);
+        ck_assert_int_eq(descriptors_open(), before);
+    } while (result < 0);
+    ck_assert_int_gt(refused, 1);
+    slots_close(world.slots);
+    loop_deinit(world.loop);
+    bench_stop(&world.bench);
+    world_start(&world);
+    world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("faults");
@@ -636,6 +752,7 @@ int main(void)
     tcase_add_loop_test(tests, test_memfd, 0, OPERATIONS);
     tcase_add_loop_test(tests, test_directory, 0, OPERATIONS);
     tcase_add_test(tests, test_registration);
+    tcase_add_test(tests, test_start);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

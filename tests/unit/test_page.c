@@ -399,6 +399,30 @@ START_TEST(test_no_descriptors)
 }
 END_TEST
 
+/* What a client has mapped is the record also where the daemon has no descriptor left to open anything. */
+START_TEST(test_no_descriptors_for_an_update)
+{
+    const enum slot_page_kind kind = (enum slot_page_kind)(_i % SLOT_PAGES);
+    struct record *page;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = open_page(&world, kind);
+    world_put(&world, slot, SLOT_DATA_BIN, 3, 1);
+    page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    page_close(slot, kind);
+    descriptors_limit(0);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);
+    expect_current(page, slot);
+    exchange_remove(world.exchange, slot);
+    descriptors_unlimit();
+    ck_assert_int_eq(page->version, RECORD_VERSION_GONE);
+    munmap(page, RECORD_SIZE);
+    world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("page");
@@ -414,6 +438,7 @@ int main(void)
     tcase_add_loop_test(tests, test_sleeper_when_the_exchange_ends, 0, SLOT_PAGES);
     tcase_add_loop_test(tests, test_removal, 0, SLOT_PAGES);
     tcase_add_loop_test(tests, test_no_descriptors, 0, SLOT_PAGES);
+    tcase_add_loop_test(tests, test_no_descriptors_for_an_update, 0, SLOT_PAGES);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * descriptors.h - the limit of open files, and a reserve below it.
+ *
+ * Clients can make us open files until there is no descriptor left. What has to be done all the same (a client
+ * sleeps on a page that changes) uses the reserve, for one file and for a moment.
+ */
+#ifndef PYRMAPFS_BASE_DESCRIPTORS_H
+#define PYRMAPFS_BASE_DESCRIPTORS_H
+
+/* Raises the soft limit to the hard one, less the reserve. */
+void descriptors_claim(void);
+
+/* Makes the reserve usable, and takes it back. What was opened in between stays open. */
+void descriptors_open_reserve(void);
+void descriptors_close_reserve(void);
+
+#endif
