@@ -144,6 +144,47 @@ test_that("what Python prints can be silenced or kept", {
     expect_true("on stderr" %in% said())
 })
 
+test_that("warnings of Python's are warnings of R, after what was printed and before an error", {
+    script <- script_with("import warnings", "import numpy as np", "def f(x):", "    print('printed')",
+                          "    warnings.warn('quoted \"\\\\u0000\\0\\\\\" \u00e4\\nline', FutureWarning)", "    np.exp(x)", "    return x",
+                          "def g(x):", "    warnings.warn('first')", "    raise ValueError('then')")
+    seen <- function(code) {
+        caught <- list()
+        withCallingHandlers(code, warning = function(w) {
+            caught <<- c(caught, list(w))
+            invokeRestart("muffleWarning")
+        })
+        caught
+    }
+    for (isolation in c("session", "process")) {
+        expect_output(caught <- seen(expect_identical(run_python(1e9, of("f", script), isolation = isolation), 1e9)), "printed")
+        expect_length(caught, 2)
+        for (w in caught) {
+            expect_s3_class(w, c("pyrmap_python_warning", "warning", "condition"), exact = TRUE)
+            expect_null(conditionCall(w))
+        }
+        expect_identical(caught[[1]][c("category", "message", "file", "line")],
+                         list(category = "FutureWarning", message = "quoted \"\\u0000?\\\" \u00e4\nline", file = script, line = 6L))
+        expect_match(conditionMessage(caught[[2]]), "^RuntimeWarning: overflow .*\\(file.*py:7\\)$")
+        # In any order, whoever catches the first leaves the worker as it was.
+        expect_warning(expect_error(run_python(1, of("g", script), isolation = isolation), "then"), "first")
+        expect_s3_class(tryCatch(run_python(1, of("g", script), isolation = isolation), warning = identity), "pyrmap_python_warning")
+        expect_length(seen(run_python(0, of("f", script), isolation = isolation)), 1)
+    }
+    stages <- c(of("f", script), of("f", script))
+    expect_output(expect_length(seen(run_python_pipeline(1e9, stages)), 4), "printed")
+    expect_output(expect_length(seen(run_python_shared_data(1e9, stages)), 4), "printed")
+})
+
+test_that("a stage whose worker has gone since does not end a pipeline", {
+    # The second stage begins its work when the process of the first is gone, and takes longer than anybody has patience.
+    script <- script_with("import threading", "def leave(x):", "    threading.Timer(0.1, os._exit, [0]).start()",
+                          "    return [float(os.getpid()), 1.0]",
+                          "def wait(x):", "    while os.path.exists(f'/proc/{int(x[0])}/fd/0'):", "        time.sleep(0.01)",
+                          "    time.sleep(1.5)", "    return x[1:]")
+    expect_identical(run_python_pipeline(1, c(of("leave", script), of("wait", script))), 1)
+})
+
 test_that("workers that run at the same time share the processors, unless R's environment says how", {
     script <- script_with("def threads(x): return float(os.environ.get('OMP_NUM_THREADS', 0))")
     before <- Sys.getenv("OMP_NUM_THREADS", unset = NA)

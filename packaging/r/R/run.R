@@ -53,6 +53,7 @@ is_once_more <- function(result) inherits(result, "pyrmap_once_more")
 # the next one may have begun. last: a full arena is an error, whatever R holds.
 # several: it may have been others that took the room for a moment.
 take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), round = NULL, several = FALSE) {
+    pass_on_warnings(slots)
     result <- .Call(C_slot_result, slot$handle, input$special, input$flat, round)
     if (is.null(result)) {
         # The part of a result that did find room goes when the slot is released.

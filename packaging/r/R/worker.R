@@ -47,7 +47,7 @@ threads_each <- function(at_once) {
 # The worker of a slot. It binds itself when it has started; a round may be published before.
 start_worker <- function(job, slot) {
     python <- job$python
-    arguments <- c(python$path, "-c", bootstrap, slot, "--parent", Sys.getpid(), "--isolation", job$isolation,
+    arguments <- c(python$path, "-c", bootstrap, slot, "--parent", Sys.getpid(), "--isolation", job$isolation, "--warnings-fd", 3L,
                    if (length(job$preload)) rbind("--preload", job$preload))
     set <- c(PYTHONPATH = python_path(), threads_each(job$at_once))
     worker <- .Call(C_child_start, arguments, environment_strings(set), NULL, signal_kill)
@@ -119,6 +119,32 @@ write_task <- function(slot, task) {
 }
 
 task_max <- 4096L
+
+# Raises the warnings that came from the workers of slots since the last time, as R's.
+pass_on_warnings <- function(slots) {
+    for (slot in slots) {
+        lines <- .Call(C_child_warnings, slot$worker)
+        if (!is.null(lines))
+            lapply(strsplit(lines, "\n", fixed = TRUE)[[1L]], raise_warning)
+    }
+}
+
+raise_warning <- function(line) {
+    text <- "(\"(?:[^\"\\\\]|\\\\.)*\")"
+    pattern <- paste0("^\\{\"category\": ", text, ", \"message\": ", text, ", \"file\": ", text, ", \"line\": ([0-9]+)\\}$")
+    parts <- regmatches(line, regexec(pattern, line, perl = TRUE))[[1L]]
+    if (length(parts) == 0L)
+        return(NULL)
+    # A string of JSON is one of R, but for nul.
+    texts <- lapply(gsub("(?<!\\\\)((?:\\\\{2})*)\\\\u0000", "\\1?", parts[2:4], perl = TRUE), str2lang)
+    warning(structure(class = c("pyrmap_python_warning", "warning", "condition"),
+                      list(message = texts[[2L]], call = NULL, category = texts[[1L]], file = texts[[3L]],
+                           line = as.integer(parts[5L]))))
+}
+
+conditionMessage.pyrmap_python_warning <- function(c) {
+    paste0(c$category, ": ", c$message, " (", basename(c$file), ":", c$line, ")")
+}
 
 outputs <- c("console", "silent", "capture")
 

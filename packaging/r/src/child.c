@@ -22,6 +22,9 @@
 
 enum { CHUNK = 4096, TEXT_MAX = 65536, STOP_MS = 2000 };
 
+/* The descriptors of a child. The last one it has only where its standard error comes to R. */
+enum { STREAMS = CHILD_OUTPUTS + 1 };
+
 static double now(void)
 {
     struct timespec time;
@@ -75,15 +78,17 @@ static void finalize_child(SEXP pointer)
     if (child->creator == getpid())
         child_end(child);
     close_fd(&child->pidfd);
-    close_fd(&child->output[0]);
-    close_fd(&child->output[1]);
+    for (int i = 0; i < CHILD_OUTPUTS; i++)
+        close_fd(&child->output[i]);
+    free(child->warnings.text);
     R_ClearExternalPtr(pointer);
     free(child);
 }
 
 /* In the child, between fork and exec: system calls only. It dies by a signal if it cannot become what it
  * should. */
-static void become(char *const argv[], char *const envp[], const int fds[3], int death_signal, pid_t parent)
+static void become(char *const argv[], char *const envp[], const int fds[STREAMS], int death_signal,
+                   pid_t parent)
 {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, death_signal);
@@ -94,50 +99,50 @@ static void become(char *const argv[], char *const envp[], const int fds[3], int
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     signal(SIGINT, SIG_DFL);
-    /* Each of the three lies above 2, so that none is overwritten before it is placed. */
-    for (int i = 0; i < 3; i++)
-        dup2(fds[i], i);
-    close_range(3, ~0U, 0);
+    /* Each lies above their places, so that none is overwritten before it is placed. */
+    int count = 0;
+    while (count < STREAMS && fds[count] >= 0 && dup2(fds[count], count) == count)
+        count++;
+    close_range((unsigned)count, ~0U, 0);
     execve(argv[0], argv, envp);
     raise(SIGKILL);
 }
 
-static int above_standard(int fd)
+static int above_places(int fd)
 {
-    if (fd < 0 || fd > 2)
+    if (fd < 0 || fd >= STREAMS)
         return fd;
-    int moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, STREAMS);
     close(fd);
     return moved;
 }
 
-/* Two pipes, [0] to read from, [1] to write to; a log takes the place of the second. 0 or -errno. */
-static int open_streams(const char *log, int theirs[3], int ours[2])
+/* Pipes to read from; a log takes the place of standard error, and nothing comes behind it. 0 or -errno. */
+static int open_streams(const char *log, int theirs[STREAMS], int ours[CHILD_OUTPUTS])
 {
-    int output[2] = {-1, -1}, error[2] = {-1, -1};
-    theirs[0] = above_standard(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    bool opened = theirs[0] >= 0 && pipe2(output, O_CLOEXEC) == 0;
-    if (log)
-        error[1] = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    else if (opened)
-        opened = pipe2(error, O_CLOEXEC) == 0;
-    opened = opened && error[1] >= 0;
-    int code = opened ? 0 : -errno;
-    theirs[1] = above_standard(output[1]);
-    theirs[2] = above_standard(error[1]);
-    ours[0] = output[0];
-    ours[1] = error[0];
-    for (int i = 0; i < 2; i++)
-        if (ours[i] >= 0)
-            fcntl(ours[i], F_SETFL, O_NONBLOCK);
-    return code;
+    theirs[0] = above_places(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    for (int i = 1; i < STREAMS; i++) {
+        int ends[2] = {-1, -1};
+        theirs[i] = -1;
+        if (log && i > STDERR_FILENO)
+            continue;
+        if (log && i == STDERR_FILENO)
+            ends[1] = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        else if (pipe2(ends, O_CLOEXEC) == 0)
+            fcntl(ends[0], F_SETFL, O_NONBLOCK);
+        ours[i - 1] = ends[0];
+        theirs[i] = above_places(ends[1]);
+        if (theirs[i] < 0)
+            return -errno;
+    }
+    return theirs[0] < 0 ? -EMFILE : 0;
 }
 
-static void close_streams(int theirs[3], int ours[2])
+static void close_streams(int theirs[STREAMS], int ours[CHILD_OUTPUTS])
 {
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < STREAMS; i++)
         close_fd(&theirs[i]);
-    for (int i = 0; ours && i < 2; i++)
+    for (int i = 0; ours && i < CHILD_OUTPUTS; i++)
         close_fd(&ours[i]);
 }
 
@@ -204,10 +209,10 @@ SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal)
     if (!child)
         raise_system(ENOMEM, "start", arguments[0]);
     *child = (struct child){
-        .creator = getpid(), .pid = -1, .pidfd = -1, .signal = Rf_asInteger(signal), .output = {-1, -1}};
+        .creator = getpid(), .pid = -1, .pidfd = -1, .signal = Rf_asInteger(signal), .output = {-1, -1, -1}};
     SEXP pointer = PROTECT(R_MakeExternalPtr(child, R_NilValue, R_NilValue));
     R_RegisterCFinalizerEx(pointer, finalize_child, TRUE);
-    int theirs[3];
+    int theirs[STREAMS] = {-1, -1, -1, -1};
     int error = open_streams(log_path, theirs, child->output);
     if (collected_for(error)) {
         close_streams(theirs, child->output);
@@ -235,44 +240,55 @@ SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal)
 /* What becomes of the output of Python, and the text that is kept where that is CAPTURE. */
 static struct {
     enum output { CONSOLE, SILENT, CAPTURE } output;
-    char *text;
-    size_t size, room;
+    struct text kept;
 } captured;
 
 SEXP pyrmap_output(SEXP output, SEXP forget)
 {
     captured.output = (enum output)Rf_asInteger(output);
     if (Rf_asLogical(forget))
-        captured.size = 0;
+        captured.kept.size = 0;
     return R_NilValue;
 }
 
-SEXP pyrmap_captured(void)
+static void append(struct text *text, const char *bytes, size_t size)
+{
+    if (text->size + size > text->room) {
+        size_t room = 2 * (text->size + size);
+        char *more = room < INT_MAX ? realloc(text->text, room) : NULL;
+        if (!more)
+            return;
+        text->text = more;
+        text->room = room;
+    }
+    memcpy(text->text + text->size, bytes, size);
+    text->size += size;
+}
+
+/* A string of all of it, which is forgotten. */
+static SEXP take_text(struct text *text)
 {
     /* R has no nul in a string. */
     size_t size = 0;
-    for (size_t i = 0; i < captured.size; i++)
-        if (captured.text[i])
-            captured.text[size++] = captured.text[i];
-    captured.size = 0;
-    SEXP text = PROTECT(Rf_mkCharLenCE(size ? captured.text : "", (int)size, CE_UTF8));
-    SEXP answer = Rf_ScalarString(text);
+    for (size_t i = 0; i < text->size; i++)
+        if (text->text[i])
+            text->text[size++] = text->text[i];
+    text->size = 0;
+    SEXP string = PROTECT(Rf_mkCharLenCE(size ? text->text : "", (int)size, CE_UTF8));
+    SEXP answer = Rf_ScalarString(string);
     UNPROTECT(1);
     return answer;
 }
 
-static void capture(const char *bytes, size_t size)
+SEXP pyrmap_captured(void)
 {
-    if (captured.size + size > captured.room) {
-        size_t room = 2 * (captured.size + size);
-        char *text = room < INT_MAX ? realloc(captured.text, room) : NULL;
-        if (!text)
-            return;
-        captured.text = text;
-        captured.room = room;
-    }
-    memcpy(captured.text + captured.size, bytes, size);
-    captured.size += size;
+    return take_text(&captured.kept);
+}
+
+SEXP pyrmap_child_warnings(SEXP pointer)
+{
+    struct child *child = child_get(pointer);
+    return child && child->warnings.size > 0 ? take_text(&child->warnings) : R_NilValue;
 }
 
 /* bytes[size] can be written to. */
@@ -280,7 +296,7 @@ static void pass_on(char *bytes, size_t size, int stream)
 {
     bytes[size] = '\0';
     if (captured.output == CAPTURE)
-        capture(bytes, size);
+        append(&captured.kept, bytes, size);
     if (captured.output != CONSOLE)
         return;
     for (size_t start = 0; start < size; start += strlen(bytes + start) + 1)
@@ -317,14 +333,16 @@ static ssize_t read_chunk(int *fd, char *buffer, size_t size)
 void child_relay(struct child *child)
 {
     char buffer[CHUNK + 1];
+    ssize_t got;
     for (int i = 0; i < 2; i++) {
-        ssize_t got;
         while ((got = read_chunk(&child->output[i], buffer, CHUNK)) > 0) {
             if (i == 1)
                 remember(child, buffer, (size_t)got);
             pass_on(buffer, (size_t)got, i);
         }
     }
+    while ((got = read_chunk(&child->output[2], buffer, CHUNK)) > 0)
+        append(&child->warnings, buffer, (size_t)got);
 }
 
 /* Appends what came on standard output to text. Whether it is still open. */

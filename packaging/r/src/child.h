@@ -14,15 +14,21 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum { TAIL_MAX = 32768 };
+enum { TAIL_MAX = 32768, CHILD_OUTPUTS = 3 };
+
+struct text {
+    char *text;
+    size_t size, room;
+};
 
 struct child {
     pid_t creator;
-    pid_t pid;     /* its group's, too; -1 once it was waited for */
-    int pidfd;     /* readable once it ended; or -1 */
-    int signal;    /* what its group gets in the end, and it when R ends */
-    int output[2]; /* its standard output and error, nonblocking; -1 at their end */
-    int status;    /* of waitpid, once it was waited for */
+    pid_t pid;                 /* its group's, too; -1 once it was waited for */
+    int pidfd;                 /* readable once it ended; or -1 */
+    int signal;                /* what its group gets in the end, and it when R ends */
+    int output[CHILD_OUTPUTS]; /* its standard output and error, and warnings; nonblocking, -1 at their end */
+    struct text warnings;      /* that R has not raised yet: a line of JSON for each */
+    int status;                /* of waitpid, once it was waited for */
     size_t tail_size;
     char tail[TAIL_MAX]; /* of its standard error */
 };
@@ -41,7 +47,7 @@ SEXP pyrmap_environment(void);
 SEXP pyrmap_environment_version(void);
 
 /*
- * log: NULL: standard error is a pipe to R; else it goes to this file. environment: all of it, NAME=VALUE.
+ * log: NULL: standard error is a pipe to R, as descriptor 3 is, for warnings; else it goes to this file. environment: all of it, NAME=VALUE.
  * signal: what it gets when R ends.
  */
 SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal);
@@ -49,6 +55,8 @@ SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal);
 SEXP pyrmap_child_ready(SEXP child, SEXP timeout);
 SEXP pyrmap_child_alive(SEXP child);
 SEXP pyrmap_child_pid(SEXP child);
+/* The warnings that came since this was called last, as lines; NULL if there are none. */
+SEXP pyrmap_child_warnings(SEXP child);
 /*
  * Ends it and its group; unless its signal is SIGKILL it has two seconds. list(status, signal, meaning,
  * text): how it ended and the end of its standard error. NULL if it is not this process's.

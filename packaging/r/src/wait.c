@@ -27,7 +27,7 @@
 #define SPIN_S        0.0001
 #define FUTEX_S       0.005
 #define FUTEX_STEP_NS 1000000
-enum { INTERRUPT_MS = 250, PER_WORKER = 3 };
+enum { INTERRUPT_MS = 250, PER_WORKER = CHILD_OUTPUTS + 1 };
 
 struct waiting {
     struct slot **slots;
@@ -139,9 +139,9 @@ static void poll_all(struct waiting *waiting, double left)
     for (int i = 0; i < waiting->worker_count; i++, polls += PER_WORKER) {
         const struct child *worker = waiting->workers[i];
         bool lives = worker && child_alive(worker);
-        polls[0] = (struct pollfd){.fd = worker ? worker->output[0] : -1, .events = POLLIN};
-        polls[1] = (struct pollfd){.fd = worker ? worker->output[1] : -1, .events = POLLIN};
-        polls[2] = (struct pollfd){.fd = lives ? worker->pidfd : -1, .events = POLLIN};
+        for (int j = 0; j < CHILD_OUTPUTS; j++)
+            polls[j] = (struct pollfd){.fd = worker ? worker->output[j] : -1, .events = POLLIN};
+        polls[CHILD_OUTPUTS] = (struct pollfd){.fd = lives ? worker->pidfd : -1, .events = POLLIN};
     }
     int most = left * 1000 < INTERRUPT_MS ? (int)(left * 1000) + 1 : INTERRUPT_MS;
     if (poll(waiting->polls, (nfds_t)(polls - waiting->polls), most) <= 0)
