@@ -96,8 +96,7 @@ def test_in_this_process(producer: Slot, job: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("body, first, hint", [
     ("raise ValueError('no good')", "ValueError: no good", ""),
     ("raise KeyError", "KeyError", ""),
-    ("return None", "TypeError: None has no counterpart in a slot: did the function forget `return`?", ""),
-    ("return 'text'", "TypeError: str has no exact counterpart", ""),
+    ("return {'model': f}", "TypeError: element ['model'] is function, which has no counterpart in R", ""),
     ("np.memmap(os.environ['PYRMAP_SLOT'] + '/data.bin')", "OSError: [Errno 16]", "hint: a worker may only read data.bin"),
     ("sys.exit(3)", "SystemExit: 3", ""),
 ])

@@ -112,4 +112,5 @@ def test_a_frame_over_the_input_may_be_changed(keeper: Keeper, producer: Slot, j
     producer.produce(np.asfortranarray([[1.0, 2.0], [3.0, 4.0]]))
     producer.publish()
     keeper.run(job, script, "f")
-    assert producer.result(30).tolist() == [[2, 2, 4], [4, 4, 16]]
+    assert producer.result(30).to_numpy().tolist() == [[2, 2, 4], [4, 4, 16]]
+    assert np.fromfile(job / "data.bin").tolist() == [1, 3, 2, 4]

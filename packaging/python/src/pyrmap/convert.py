@@ -63,6 +63,10 @@ class Value(NamedTuple):
                 tile = (slice(row, row + _TILE), slice(column, column + _TILE))
                 np.copyto(target[tile], array[tile], casting="same_kind")
 
+    def pieces(self) -> Iterator[tuple[int, memoryview]]:
+        """The bytes as they go into the slot, each part with its place."""
+        yield 0, self.memory()
+
     def memory(self) -> memoryview:
         """The value's bytes as they go into the slot; copies only if the array is not laid out so already."""
         array = self.array

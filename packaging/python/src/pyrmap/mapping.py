@@ -154,9 +154,12 @@ class _Window:
         }
 
 
-def store(fd: int, data: memoryview) -> None:
-    """Copies bytes to the beginning of a file that is at least as long, on several processors."""
-    target = Mapping(fd, len(data), READ_WRITE).array(Extent(np.dtype(np.uint8), (), len(data), "C"))
+def store(fd: int, data: memoryview, offset: int) -> None:
+    """Copies bytes to a place in a file that is at least as long, on several processors."""
+    end = offset + len(data)
+    if not data:
+        return
+    target = Mapping(fd, end, READ_WRITE).array(Extent(np.dtype(np.uint8), (), end, "C"))[offset:]
     source = np.frombuffer(data, np.uint8)
     parts = min(len(os.sched_getaffinity(0)), _PARTS_MAX)
     size = -(-len(data) // parts)

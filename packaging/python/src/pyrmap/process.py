@@ -82,7 +82,7 @@ def process_via_mmap(function: Callable[..., Result]) -> Callable[..., Optional[
             _keep(slot, function)
             return None
         try:
-            slot.publish(function(slot.input()))
+            slot.publish(_call(function, slot, slot.input()))
         except BaseException as error:
             _fail_round(slot, error)
             raise
@@ -91,12 +91,18 @@ def process_via_mmap(function: Callable[..., Result]) -> Callable[..., Optional[
     return process
 
 
+def _call(function: Callable[..., Result], slot: Slot, x: Any) -> Result:
+    """Calls the function with the input, and with the arguments that came in one bundle with it."""
+    args, kwargs = slot.arguments([], {})
+    return function(x, *args, **kwargs)
+
+
 def _keep(slot: Slot, function: Callable[..., object]) -> None:
     """Keeps what the function returns for the end of the run."""
     with turn:
         x = slot.input_again()
     # In a list, so that no variable of this frame holds the array: the file under it could not be closed.
-    values = [function(x)]
+    values = [_call(function, slot, x)]
     with turn:
         slot.keep(values.pop())
 

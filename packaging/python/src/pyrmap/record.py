@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from pyrmap.layout import (RECORD_DTYPE_SAME, RECORD_FLAG_INPUT, RECORD_FLAG_RESULT, RECORD_LENGTH_ALL, RECORD_NDIM_MAX,
+from pyrmap.layout import (RECORD_BUNDLE, RECORD_DTYPE_SAME, RECORD_FLAG_INPUT, RECORD_FLAG_RESULT, RECORD_LENGTH_ALL, RECORD_NDIM_MAX,
                            RECORD_NUMPY, RECORD_OFFSETS, RECORD_ORDER_INPUT_F, RECORD_ORDER_INPUT_LOGICAL,
                            RECORD_ORDER_RESULT_F, RECORD_ORDER_RESULT_LOGICAL, RECORD_SIZE)
 
@@ -22,6 +22,8 @@ LOGICAL_NA = -2**31
 
 DTYPES: dict[int, np.dtype[Any]] = {code: np.dtype(name) for code, name in RECORD_NUMPY.items()}
 CODES: dict[np.dtype[Any], int] = {dtype: code for code, dtype in DTYPES.items()}
+
+_BYTES = np.dtype("u1")
 
 _FLAG = struct.Struct("<i")
 _CHANGE = struct.Struct("<I")
@@ -56,6 +58,12 @@ class Extent(NamedTuple):
     length: int  # elements
     order: str  # "C" or "F", as in NumPy
     logical: bool = False  # int32 that holds 0, 1 or LOGICAL_NA
+    bundle: bool = False  # uint8 that are a bundle's
+
+    @property
+    def code(self) -> int:
+        """Its dtype in the record."""
+        return RECORD_BUNDLE if self.bundle else CODES[self.dtype]
 
     @property
     def size(self) -> int:
@@ -100,24 +108,28 @@ def pack_flag(flag: int) -> bytes:
     return _FLAG.pack(flag)
 
 
+def _extent(dtype: int, shape: Shape, length: int, fortran: int, logical: int) -> Extent:
+    if dtype == RECORD_BUNDLE:
+        return Extent(_BYTES, (), length, "C", bundle=True)
+    return Extent(DTYPES[dtype], shape, length, "F" if fortran else "C", bool(logical))
+
+
 def input_extent(record: Record) -> Extent:
     """The input that a published record describes."""
-    order = "F" if record.order & RECORD_ORDER_INPUT_F else "C"
-    return Extent(DTYPES[record.dtype], record.input_shape, record.input_length, order,
-                  bool(record.order & RECORD_ORDER_INPUT_LOGICAL))
+    return _extent(record.dtype, record.input_shape, record.input_length, record.order & RECORD_ORDER_INPUT_F,
+                   record.order & RECORD_ORDER_INPUT_LOGICAL)
 
 
 def result_extent(record: Record) -> Extent:
     """The result that a record in DONE describes."""
-    order = "F" if record.order & RECORD_ORDER_RESULT_F else "C"
-    return Extent(DTYPES[record.result_dtype], record.result_shape, record.result_length, order,
-                  bool(record.order & RECORD_ORDER_RESULT_LOGICAL))
+    return _extent(record.result_dtype, record.result_shape, record.result_length, record.order & RECORD_ORDER_RESULT_F,
+                   record.order & RECORD_ORDER_RESULT_LOGICAL)
 
 
 def input_step(record: Record, extent: Extent) -> bytes:
     """The record that publishes an input."""
     order = (RECORD_ORDER_INPUT_F if extent.order == "F" else 0) | (RECORD_ORDER_INPUT_LOGICAL if extent.logical else 0)
-    return pack(record._replace(flag=RECORD_FLAG_INPUT, input_length=extent.length, dtype=CODES[extent.dtype],
+    return pack(record._replace(flag=RECORD_FLAG_INPUT, input_length=extent.length, dtype=extent.code,
                                 result_dtype=RECORD_DTYPE_SAME, result_length=RECORD_LENGTH_ALL,
                                 input_shape=extent.shape, result_shape=(), order=order))
 
@@ -127,7 +139,7 @@ def result_step(record: Record, extent: Extent) -> bytes:
     order = record.order & (RECORD_ORDER_INPUT_F | RECORD_ORDER_INPUT_LOGICAL)
     order |= RECORD_ORDER_RESULT_F if extent.order == "F" else 0
     order |= RECORD_ORDER_RESULT_LOGICAL if extent.logical else 0
-    return pack(record._replace(flag=RECORD_FLAG_RESULT, result_dtype=CODES[extent.dtype],
+    return pack(record._replace(flag=RECORD_FLAG_RESULT, result_dtype=extent.code,
                                 result_length=extent.length, result_shape=extent.shape, order=order))
 
 

@@ -222,7 +222,9 @@ def _execute(slot: Slot, task: Task, scripts: Scripts, hooks: Hooks) -> None:
     args, kwargs = copy.deepcopy((task.args, task.kwargs)) if task.args or task.kwargs else ([], {})
     arguments.restore(args, kwargs, task.arrays)
     # In a list, so that no variable of this frame holds an array that is mapped from result.bin.
-    values = [function(slot.input(), *args, **kwargs)]
+    x = slot.input()
+    args, kwargs = slot.arguments(args, kwargs)
+    values = [function(x, *args, **kwargs)]
     _end_if_forked(None)
     with process.turn:
         slot.publish(values.pop())

@@ -22,11 +22,11 @@ import sys
 import warnings
 import weakref
 from types import TracebackType
-from typing import Callable, NamedTuple, Optional, Union, overload
+from typing import Any, Callable, NamedTuple, Optional, Union, overload
 
 import numpy as np
 
-from pyrmap import convert, mapping, threads
+from pyrmap import convert, mapping, threads, values
 from pyrmap.collecting import with_room
 from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
 from pyrmap.layout import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
@@ -142,7 +142,7 @@ class Slot:
         self._inherited = handles is not None
         self._handles = handles if handles is not None else Handles(os.fspath(path))
         self._read_fds: list[int] = []
-        self._input: Optional[Array] = None
+        self._input: Optional[values.Taken] = None
         self._taken: Optional[Record] = None
         # The only round that this object is about.
         self._only = _round_of_run(self._handles.path)
@@ -213,12 +213,11 @@ class Slot:
         if shape is not None:
             extent = convert.extent_of(convert.check_shape(shape), convert.check_dtype(dtype), order)
             return self._map_new(_DATA, extent, again)
-        value = convert.to_value(array, order)
-        self._copy_new(_DATA, value)
+        self._copy_new(_DATA, values.outgoing(array, order))
         return None
 
-    def result(self, timeout: Optional[float] = None) -> Array:
-        """The result, as an array mapped copy-on-write from result.bin; waits for it.
+    def result(self, timeout: Optional[float] = None) -> Any:
+        """The result, as an array mapped copy-on-write from result.bin, or what a bundle of them is; waits for it.
 
         timeout: seconds; None: for ever. TimeoutError, RoundFailed with the text of `error`, RoundCancelled. SlotError
         if produce() was not followed by publish().
@@ -238,7 +237,7 @@ class Slot:
             try:
                 record = self.record
                 if record.flag == RECORD_FLAG_RESULT:
-                    return self._map_read(fd, result_extent(record))
+                    return self._map_read(fd, result_extent(record)).x
             finally:
                 os.close(fd)
 
@@ -252,8 +251,8 @@ class Slot:
 
     # -- the worker's side --------------------------------------------------------------------------------------
 
-    def input(self, timeout: Optional[float] = None) -> Array:
-        """The input of this round, as an array mapped copy-on-write from data.bin; waits for it.
+    def input(self, timeout: Optional[float] = None) -> Any:
+        """The input of this round, as an array mapped copy-on-write from data.bin, or what a bundle of them is; waits for it.
 
         Also names this process as the round's worker. The same array again until the round is published or failed, with
         what the program changed in it.
@@ -269,14 +268,18 @@ class Slot:
             if self._single and self._only is None:
                 self._only = record.round
                 os.environ[ROUND_VARIABLE] = str(record.round)
-        return self._input
+        return self._input.x
 
-    def input_again(self) -> Array:
+    def arguments(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments of a call with input(): these, and over them what came in one bundle with it."""
+        return (args, kwargs) if self._input is None else self._input.arguments_of(args, kwargs)
+
+    def input_again(self) -> Any:
         """input(), as it was published: without what the program has changed in it meanwhile."""
         if self._taken is None or not self._read_fds:
             return self.input()
         self._input = self._map_read(self._read_fds[0], input_extent(self._taken))
-        return self._input
+        return self._input.x
 
     def bind(self) -> None:
         """Names this process as the slot's worker before there is an input; input() does it too, once it has one.
@@ -462,6 +465,8 @@ class Slot:
     # -- how ----------------------------------------------------------------------------------------------------
 
     def _order(self) -> str:
+        if self._input is not None:
+            return self._input.order
         record = self._taken if self._taken is not None else self.record
         return "F" if record.order & RECORD_ORDER_INPUT_F else "C"
 
@@ -572,12 +577,11 @@ class Slot:
                 raise
         return fd
 
-    def _map_read(self, fd: int, extent: Extent) -> Array:
+    def _map_read(self, fd: int, extent: Extent) -> values.Taken:
         if not extent.size:
-            return np.empty(extent.array_shape, np.bool_ if extent.logical else extent.dtype)
+            return values.incoming(np.empty(extent.array_shape, extent.dtype), extent)
         memory = with_room(lambda: mapping.Mapping(fd, extent.size, mapping.READ_WRITE, mapping.COPY_ON_WRITE))
-        array = memory.array(extent)
-        return convert.from_logical(array) if extent.logical else array
+        return values.incoming(memory.array(extent), extent)
 
     def _open_new(self, name: str) -> int:
         if name == _RESULT:
@@ -618,7 +622,7 @@ class Slot:
         self._pending[name] = _Pending(fd, extent, weakref.ref(memory), weakref.ref(array))
         return array
 
-    def _copy_new(self, name: str, value: convert.Value) -> None:
+    def _copy_new(self, name: str, value: values.Outgoing) -> None:
         """Writes a value into a file of the slot that is or is now opened for writing."""
         pending = self._pending.pop(name, None)
         fd = self._open_new(name) if pending is None or pending.fd < 0 else pending.fd
@@ -627,8 +631,9 @@ class Slot:
             large = value.extent.size >= _LARGE and self._handles.record.passthrough
             if large or pending is not None:
                 with_room(lambda: os.ftruncate(fd, value.extent.size))
-            store = mapping.store if large else _write_all
-            with_room(lambda: store(fd, value.memory()))
+            for offset, piece in value.pieces():
+                store = mapping.store if large and len(piece) >= mapping.COPY_LIMIT else _write_all
+                with_room(lambda: store(fd, piece, offset))
         except OSError as error:
             self._abandon(name)
             raise refused(error, f"write {value.extent.size} bytes to {name}", self.path) from error
@@ -637,8 +642,12 @@ class Slot:
         """Brings what a worker returned into result.bin."""
         pending = self._pending.get(_RESULT)
         memory = pending.mapped() if pending is not None and pending.mapped is not None else None
-        checked = convert.to_value(value, self._order())
+        checked = values.outgoing(value, self._order(), self._input or values.Taken(None))
         if pending is None or memory is None:
+            self._copy_new(_RESULT, checked)
+            return
+        if not isinstance(checked, convert.Value):
+            memory.make_private()
             self._copy_new(_RESULT, checked)
             return
         array = checked.array
@@ -756,10 +765,10 @@ def _holds(fd: int, extent: Extent) -> bool:
     return not extent.size or len(os.pread(fd, 1, extent.size - 1)) == 1
 
 
-def _write_all(fd: int, data: memoryview) -> None:
-    offset = 0
-    while offset < len(data):
-        offset += os.pwrite(fd, data[offset:offset + _PIECE], offset)
+def _write_all(fd: int, data: memoryview, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done:done + _PIECE], offset + done)
 
 
 def flush_output() -> None:
