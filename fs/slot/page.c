@@ -35,8 +35,8 @@ static struct page_name name_of(const struct slot *slot, enum slot_page_kind kin
 
 /*
  * Never load or store through our mapping of a page, which is only an address for the futex: clients map the
- * same file and can punch holes into metadata.bin, so when memory is short we would get SIGBUS. Read and write
- * the bytes by system calls.
+ * same file and can punch holes into metadata.bin, so when memory is short we would get SIGBUS. Read and
+ * write the bytes by system calls.
  */
 static int open_to_use(struct arena *arena, const struct slot *slot, enum slot_page_kind kind, int flags)
 {
@@ -113,8 +113,8 @@ static void wake(char *map)
 }
 
 /*
- * Keep one address range for good and map pages into it to wake their sleepers: replacing a mapping works even
- * when the process has as many mappings as the kernel allows.
+ * Keep one address range for good and map pages into it to wake their sleepers: replacing a mapping works
+ * even when the process has as many mappings as the kernel allows.
  */
 static char *window;
 

@@ -208,8 +208,8 @@ uint32_t slots_end(const struct slots *slots);
 uint32_t slots_in_state(const struct slots *slots, enum handshake_state state);
 
 /*
- * A count that grows whenever a slot comes or goes or changes its name, state or source: while it is the same,
- * a picture of the table is true.
+ * A count that grows whenever a slot comes or goes or changes its name, state or source: while it is the
+ * same, a picture of the table is true.
  */
 uint64_t slots_changes(const struct slots *slots);
 /* Call it after a change that no function below makes. */
