@@ -144,11 +144,14 @@ check: deps
 	$(remake) tests packages
 	@tests/run $(FS_SUITES) demo install $(PACKAGE_SUITES)
 
-# The same tests in separate builds. What ThreadSanitizer can judge is the helper thread: the unit tests drive it.
+# The same tests in separate builds. What ThreadSanitizer can judge is the helper thread: the unit tests drive it. The
+# daemon that the other suites mount does everything in the shortest turns: others come in between wherever they can.
 check-sanitize: deps
 	$(remake) tests BUILD=$(BUILD)/sanitize SANITIZE=address,undefined
+	$(remake) tests BUILD=$(BUILD)/turns SANITIZE=address,undefined CPPFLAGS='$(CPPFLAGS) -DRUN_COST_OF_TURN=1'
 	$(remake) tests BUILD=$(BUILD)/thread SANITIZE=thread
-	@failed=; BUILD=$(BUILD)/sanitize tests/run $(FS_SUITES) || failed=yes; \
+	@failed=; BUILD=$(BUILD)/sanitize tests/run unit || failed=yes; \
+	BUILD=$(BUILD)/turns tests/run $(filter-out unit,$(FS_SUITES)) || failed=yes; \
 	BUILD=$(BUILD)/thread tests/run unit || failed=yes; \
 	$(MAKE) --no-print-directory fuzz || failed=yes; test -z "$$failed"
 

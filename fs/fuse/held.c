@@ -167,6 +167,8 @@ void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t req
         fuse_reply_write(request, size);
         return;
     }
+    /* The step is taken, and what the request was parked in may be freed. */
+    fuse_req_interrupt_func(request, NULL, NULL);
     item->request = request;
     item->size = size;
     note_slot(ops, item, 0, slot);
