@@ -59,11 +59,16 @@ test_that("as many workers are kept as the option says, the least recently used 
     expect_false(ask(1) == first[1])
     expect_true(eventually(function() !process_exists(first[3])))
     expect_identical(ask(2), first[2])
+    # A pipeline keeps its stages, however many.
+    stages <- rep(of("pid"), 4)
+    pids <- lapply(1:2, function(i) unlist(run_python_pipeline(1, stages, intermediate = TRUE)))
+    expect_length(unique(pids[[1]]), 4)
+    expect_identical(pids[[2]], pids[[1]])
     options(pyrmap.workers = "many")
     expect_error(ask(1), "pyrmap.workers", class = "pyrmap_argument_error")
     options(pyrmap.workers = 2)
     pyrmap_stop()
-    expect_true(eventually(function() !process_exists(first[2])))
+    expect_true(eventually(function() !process_exists(first[2]) && !any(vapply(pids[[1]], process_exists, NA))))
 })
 
 test_that("the environment and the directory are R's at the time of the call", {

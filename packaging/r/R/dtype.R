@@ -57,7 +57,7 @@ dtype_code <- function(dtype) {
 }
 
 check_na <- function(na) {
-    if (!is.character(na) || length(na) != 1L || !na %in% c("nan", "error", "keep"))
+    if (!identical(na, "nan") && (!is.character(na) || length(na) != 1L || !na %in% c("error", "keep")))
         stop_argument("na must be \"nan\", \"error\" or \"keep\"")
     na
 }
@@ -89,7 +89,7 @@ input_of <- function(data, dtype, na) {
     wanted <- if (!is.null(dtype)) dtype_code(dtype)
     code <- if (is.null(wanted)) own_dtype(source) else wanted
     na <- check_na(na)
-    missing <- if (source %in% sources[c("integer", "integer64", "logical")]) .Call(C_first_na, data, source) else 0
+    missing <- if (source == sources[["double"]] || source == sources[["raw"]]) 0 else .Call(C_first_na, data, source)
     if (missing > 0)
         code <- dtype_of_na(data, source, missing, wanted, na)
     # What is not to arrive as bool goes as the integers that R stores.

@@ -4,12 +4,14 @@
 # Above this many bytes a slot in the pool does not keep its segments.
 pool_bytes <- 2^20
 
-# How many are kept, at most.
+# How many are kept, at most: the stages of the longest pipeline, if these are more, or each call of it would start some.
 workers_max <- function() {
-    most <- getOption("pyrmap.workers", max(4L, .Call(C_cores)))
+    most <- getOption("pyrmap.workers")
+    if (is.null(most))
+        most <- max(4L, .Call(C_cores))
     if (!is.numeric(most) || length(most) != 1L || is.na(most) || most < 1)
         stop_argument("the option pyrmap.workers must be a number of workers to keep, at least 1")
-    most
+    max(most, session$stages)
 }
 
 # An environment: handle, path, root, key (of the jobs that its worker does), worker, task and file (what it is to do), number
@@ -56,9 +58,11 @@ acquire <- function(root, job) {
 
 # Takes the slot out of the pool that did such jobs last, if there is one whose worker lives; else NULL.
 pooled <- function(root, job) {
-    for (i in rev(seq_along(session$pool))) {
-        slot <- session$pool[[i]]
-        if (slot$root != root$path || slot$key != job$key)
+    i <- 0L
+    # The most recently used is the first.
+    for (slot in session$pool) {
+        i <- i + 1L
+        if (slot$key != job$key || slot$root != root$path)
             next
         # Another mount may be at that place now: those that were kept of the last one are gone.
         if (!.Call(C_slot_current, slot$handle, root$path)) {
@@ -69,6 +73,7 @@ pooled <- function(root, job) {
         if (.Call(C_child_alive, slot$worker))
             return(slot)
         discard(slot)
+        i <- i - 1L
     }
     NULL
 }
@@ -83,10 +88,12 @@ release <- function(slot, bytes = slot$bytes) {
     }
     if (bytes > pool_bytes)
         reset(slot)
-    session$pool <- c(session$pool, slot)
-    while (length(session$pool) > workers_max()) {
-        discard(session$pool[[1L]])
-        session$pool[[1L]] <- NULL
+    session$pool <- c(slot, session$pool)
+    count <- length(session$pool)
+    while (count > 1L && count > workers_max()) {
+        discard(session$pool[[count]])
+        session$pool[[count]] <- NULL
+        count <- count - 1L
     }
 }
 

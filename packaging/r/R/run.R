@@ -310,6 +310,7 @@ run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, t
 pipe_once <- function(data, input, jobs, mount, timeout, deadline, intermediate, last) {
     holder <- holder_of(data, input, root_for(mount))
     slots <- open_stages(mount, jobs, holder)
+    session$stages <- max(session$stages, length(slots))
     rest <- is.null(holder)
     on.exit(for (slot in rev(slots)) if (rest) release(slot, Inf) else discard(slot))
     if (is.null(holder)) {

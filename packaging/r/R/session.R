@@ -12,6 +12,7 @@ session_check <- function() {
 session_reset <- function() {
     session$pid <- Sys.getpid()
     session$pool <- list()
+    session$stages <- 0L
     session$interpreter <- session$interpreter_key <- NULL
     session$roots <- list()
     session$private <- NULL
