@@ -33,13 +33,28 @@ static uint32_t facts_about(const struct slot *slot, enum handshake_event event,
     return 0;
 }
 
+/* Whether another slot has the input, perhaps inline. Linear in the number of slots. */
+static bool is_named_elsewhere(const struct exchange *exchange, const struct slot *slot)
+{
+    uint64_t number = slot->arrays[RECORD_SIDE_INPUT].number;
+    const struct slot *other = slot_after(exchange->slots, 0);
+
+    while (other && (other == slot || (other->arrays[RECORD_SIDE_INPUT].number != number &&
+                                       other->arrays[RECORD_SIDE_RESULT].number != number)))
+        other = slot_after(exchange->slots, slot_index(exchange->slots, other));
+    return other;
+}
+
 /*
- * Whether a published segment that is to be written again (a result moved here) has another user: nobody's
+ * Whether a published input that is to be written again (a result moved here) has another user: nobody's
  * pages change.
  */
-static bool is_read_elsewhere(struct exchange *exchange, struct segment *segment)
+static bool is_read_elsewhere(struct exchange *exchange, const struct slot *slot)
 {
-    return segment->names > 1 || segment->handles > 0 || segment_in_use(exchange->arena, segment);
+    struct segment *segment = slot->segments[RECORD_SIDE_INPUT];
+
+    return segment->names > 1 || segment->handles > 0 || segment_in_use(exchange->arena, segment) ||
+           is_named_elsewhere(exchange, slot);
 }
 
 /*
@@ -92,7 +107,7 @@ static int prepare(struct exchange *exchange, struct slot *slot, enum record_sid
         return -step.error;
     }
     if (segment && segment->published && step.checks & CHECK_INPUT_UNREAD &&
-        is_read_elsewhere(exchange, segment))
+        is_read_elsewhere(exchange, slot))
         return refuse_event(exchange, slot, caller, event, -EBUSY,
                             handshake_check_reason(CHECK_INPUT_UNREAD));
     if (segment)

@@ -78,13 +78,16 @@ class Generator:
         return {"IDLE": self.begin, "READY": self.begin, "DONE": self.after, "FAILED": self.after}[slot.state](slot)
 
     def begin(self, slot: Slot) -> Operation | None:
-        if self.random.random() < 0.1:
+        draw = self.random.random()
+        if draw < 0.1:
             return self.publish(slot)
+        if draw < 0.3:
+            return self.put(slot, 0 if slot.state == "IDLE" else 1)
         return self.open(slot, "data.bin" if slot.state == "IDLE" else "result.bin")
 
     def after(self, slot: Slot) -> Operation | None:
-        return self.pick(slot, ((4, self.read), (2, self.read_error), (4, lambda slot: self.open(slot, "data.bin")), (1, self.move),
-                                (2, self.record)))
+        return self.pick(slot, ((4, self.read), (2, self.read_error), (4, lambda slot: self.open(slot, "data.bin")),
+                                (2, lambda slot: self.put(slot, 0)), (1, self.move), (2, self.record)))
 
     def publish(self, slot: Slot) -> Operation:
         """Mostly the flag that is due, with fields that mostly fit."""
@@ -300,7 +303,7 @@ class Generator:
 
     def put(self, slot: Slot, flag: int) -> Operation:
         """The record and an array behind it, which it mostly describes."""
-        record, size = self.proposal(slot, flag), self.random.choice((1, 8, 40, 80, 4096, 5000))
+        record, size = self.proposal(slot, flag), self.random.choice((1, 8, 40, 80, 1984, 1985, 1992, 4096))
         side = "result" if flag == 1 else "input"
         if self.random.random() < 0.9:
             dtype = self.random.choice((2, 5, 5, BUNDLE))
@@ -363,10 +366,11 @@ def show(operation: Operation) -> str:
 
 
 def show_argument(argument: Any) -> str:
-    if isinstance(argument, bytes) and len(argument) == SIZE:
+    if isinstance(argument, bytes) and len(argument) >= SIZE:
         with suppress(Refused):
-            if (record := unpack(argument)).pack() == argument:
-                return f"{record}.pack()"
+            if (record := unpack(argument[:SIZE])).pack() == argument[:SIZE]:
+                array = f" + {show_argument(argument[SIZE:])}" if argument[SIZE:] else ""
+                return f"{record}.pack(){array}"
     if isinstance(argument, bytes) and len(argument) > 20:
         if argument == pattern(argument[0], len(argument)):
             return f"pattern({argument[0]}, {len(argument)})"

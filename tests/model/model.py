@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
-from record_model import SIZE, Array, Record, Refused, difference, merge, merge_text
+from record_model import INLINE_MAX, SIZE, Array, Record, Refused, difference, merge, merge_text
 from slot_model import Failure, Handle, Segment, Slot, Waiter
 
 # The handshake. A cell is the state afterwards, or an errno, or "wait". The notes below name the conditions.
@@ -247,6 +247,7 @@ class Model:
         slot.input, slot.result, slot.taken, slot.has_input = segment, Segment(), segment, True
         slot.failure = None
         slot.is_result = slot.source_file == "result.bin"
+        slot.in_page = {"data.bin"} if slot.source_file in source.in_page else set()
         slot.record = replace(slot.record, input=described, result=Array(0))
         self.enter(slot, "READY")
 
@@ -460,6 +461,7 @@ class Model:
         if slot.state == "FAILED":
             self.recall(slot)
             slot.result = Segment()
+            slot.in_page.discard("result.bin")
         slot.failure = None
         self.enter(slot, "READY")
 
@@ -486,6 +488,9 @@ class Model:
             self.next_round(slot)
         fresh.content[:] = content
         fresh.published = True
+        if file == "data.bin":
+            slot.in_page.clear()
+        slot.in_page |= {file} if len(content) <= INLINE_MAX else set()
         if file == "data.bin":
             slot.input, slot.has_input, slot.failure = fresh, True, None
             slot.record = replace(slot.record, input=fitted, result=Array(0))
@@ -579,6 +584,7 @@ class Model:
 
     def empty(self, slot: Slot) -> None:
         slot.input, slot.result, slot.has_input, slot.is_result = Segment(), Segment(), False, False
+        slot.in_page.clear()
         slot.record = replace(slot.record, input=Array(slot.record.input.dtype), result=Array(0))
 
     def is_one_inode(self, slot: Slot) -> bool:

@@ -9,6 +9,8 @@ from typing import Callable
 
 LAYOUT = struct.Struct("<iiqiiqQii4q4qIIHHI")
 SIZE = 128
+PAGE_SIZE = 4096
+INLINE_MAX = (PAGE_SIZE - SIZE) // 2
 CHANGE_OFFSET = 116  # from here on the filesystem's
 assert LAYOUT.size == SIZE
 

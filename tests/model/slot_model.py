@@ -2,10 +2,11 @@
 """What a slot is, and what the slots of a chain are to each other."""
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import Callable, Iterator
 
-from record_model import Record
+from record_model import INLINE_MAX, Record
 
 
 @dataclass(eq=False)
@@ -47,6 +48,7 @@ class Slot:
     record: Record = field(default_factory=Record)
     input: Segment = field(default_factory=Segment)
     result: Segment = field(default_factory=Segment)
+    in_page: set[str] = field(default_factory=set)  # the arrays that stand in the page of the record
     task: bytes = b""
     task_change: int = 0
     error: bytes = b""
@@ -66,6 +68,12 @@ class Slot:
 
     def segment(self, file: str) -> Segment:
         return self.input if file == "data.bin" else self.result
+
+    def page(self) -> bytes:
+        """metadata.mem, with `change` left at zero."""
+        halves = [bytes(self.segment(file).content) if file in self.in_page else b"" for file in ("data.bin", "result.bin")]
+        record = self.record.pack()[:-8] + struct.pack("<HHI", *map(len, halves), self.task_change)
+        return record + b"".join(half.ljust(INLINE_MAX, b"\0") for half in halves)
 
     def followers_of(self, file: str) -> list[Slot]:
         return [follower for follower in self.followers if follower.source_file == file]

@@ -18,7 +18,7 @@ import pytest
 
 from daemon import PASSTHROUGH, Daemon
 from slots import Slot, eventually, usage
-from stage import FAILED, RESULT, Party, array_of
+from stage import FAILED, NONE, RESULT, Party, array_of
 
 STAGES = 5
 ROUNDS = int(os.environ.get("ROUNDS", "10000"))
@@ -55,15 +55,20 @@ class Pipeline:
         seen, number = 0, -1
         while number < self.rounds - 1:
             # In one read: the slot goes on as soon as the last result counts as taken.
-            flag, now = struct.unpack("<i28xQ", os.pread(party.metadata, 40, 0))
+            page = os.pread(party.page, 4096, 0)
+            flag, now, size = struct.unpack_from("<i28xQ82xH", page)
             if flag == FAILED:
                 self.failures += bool(party.take_error())  # else the slot would wait for a reader
             if flag != RESULT or now == seen:
                 party.changes.poll()
                 continue
             seen = now
-            values = party.take("result.bin")
+            values = array("q", page[2112:2112 + size]) or party.take_file("result.bin")
             number = values[0] - STAGES
+            if size and number % 2:
+                assert values == party.take_file("result.bin")
+            elif size:
+                party.publish(struct.pack("<i", NONE))  # nobody else knows that it was taken
             assert values == array("q", [value + STAGES for value in array_of(number)])
             self.arrived = number + 1
             yield number

@@ -304,6 +304,21 @@ def test_a_result_moves_to_an_input(slot: Slot, other: Slot) -> None:
         assert to.record.input_shape == (1, ANSWER.size, 0, 0) and np.array_equal(to.data(), ANSWER)
 
 
+def test_what_was_moved_is_not_written_while_a_follower_has_it(slot: Slot, other: Slot) -> None:
+    """The two have one number: what stands in a page cannot differ from the file of that number."""
+    os.symlink(f"../{slot.path.name}/result.bin", other / "source")
+    slot.send(INPUT, DATA)
+    slot.send(RESULT, ANSWER)
+    os.rename(slot / "result.bin", slot / "data.bin")
+    assert os.stat(slot / "data.bin").st_ino == os.stat(other / "data.bin").st_ino
+    with refused(errno.EBUSY):
+        open(slot / "data.bin", "r+b")
+    check(other, INPUT, ANSWER)
+    other.flag(NONE)
+    slot.put("data.bin", DATA)
+    assert np.array_equal(slot.data(), DATA)
+
+
 def test_an_open_that_waits_has_it(slot: Slot, agents: Callable[..., Agent]) -> None:
     for flag, array in ((INPUT, DATA), (RESULT, ANSWER)):
         path = slot / f"{FILES[flag]}.bin"
