@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,42 +25,46 @@ def test_each_field_is_read_at_its_offset() -> None:
         name: value for value, name in enumerate(scalars, 1000)}
     assert unpacked.input_shape == (2, 3, 5, 7)
     assert unpacked.result_shape == (11, 13)
-    assert record.unpack_change(raw) == unpacked.change
+    assert record.unpack_state(raw) == (unpacked.flag, unpacked.version, unpacked.round, unpacked.change)
+    assert record.unpack_task_change(raw) == unpacked.task_change
 
 
-_int32 = st.integers(-2**31, 2**31 - 1)
-_int64 = st.integers(-2**63, 2**63 - 1)
-_shape = st.lists(_int64, max_size=4).map(lambda extents: tuple(extents))
+_extents = st.lists(st.integers(0, 2**15), max_size=4).filter(lambda shape: len(shape) != 1).flatmap(lambda shape: st.builds(
+    record.Extent, dtype=st.sampled_from(list(record.DTYPES.values())), shape=st.just(tuple(shape)),
+    length=st.just(record.length_of(tuple(shape))) if shape else st.integers(0, 2**40),
+    order=st.sampled_from("CF"), logical=st.booleans()))
 
 
-@given(st.builds(record.Record, flag=_int32, version=_int32, input_length=_int64, dtype=_int32, result_dtype=_int32,
-                 result_length=_int64, round=st.integers(0, 2**64 - 1), input_shape=_shape, result_shape=_shape,
-                 order=st.integers(0, 2**32 - 1), change=st.integers(0, 2**32 - 1),
-                 input_inline=st.integers(0, 2**16 - 1), result_inline=st.integers(0, 2**16 - 1),
-                 task_change=st.integers(0, 2**32 - 1)))
-def test_pack_and_unpack_are_inverse(wanted: record.Record) -> None:
-    packed = record.pack(wanted)
-    assert len(packed) == layout.RECORD_SIZE
-    assert record.unpack(packed) == wanted
+@given(extent=_extents, result=_extents, round_=st.integers(0, 2**63))
+def test_steps_set_what_they_publish_and_keep_the_rest(extent: record.Extent, result: record.Extent, round_: int) -> None:
+    step = record.input_step(extent)
+    given_input = record.unpack(step)
+    assert len(step) == layout.RECORD_SIZE
+    assert record.input_extent(given_input) == extent
+    assert (given_input.flag, given_input.version, given_input.result_length) == (0, 2, -1)
+    before = bytearray(step)
+    struct.pack_into("<Q", before, layout.RECORD_OFFSETS["round"], round_)
+    step = record.result_step(before, result)
+    after = record.unpack(step)
+    assert len(step) == layout.RECORD_SIZE
+    assert record.result_extent(after) == result
+    # Another result replaces all of it.
+    assert record.result_step(record.result_step(before, extent), result) == step
+    assert record.input_extent(after) == extent
+    assert (after.flag, after.round) == (1, round_)
 
 
-def test_steps_set_what_they_publish_and_keep_the_rest() -> None:
-    before = record.unpack(bytes(layout.RECORD_SIZE))._replace(version=1, round=7, order=1, dtype=2, input_length=3)
-    extent = record.Extent(record.DTYPES[layout.RECORD_INT32], (2, 5), 10, "F")
-    result = record.unpack(record.result_step(before, extent))
-    assert (result.flag, result.result_dtype, result.result_length, result.result_shape) == (1, 3, 10, (2, 5))
-    assert (result.order, result.dtype, result.input_length) == (3, 2, 3)
-    given_input = record.unpack(record.input_step(before, extent._replace(order="C")))
-    assert (given_input.flag, given_input.dtype, given_input.input_length) == (0, 3, 10)
-    assert (given_input.input_shape, given_input.order, given_input.result_length) == ((2, 5), 0, -1)
-
-
-def test_steps_carry_the_logical_bits() -> None:
-    before = record.unpack(bytes(layout.RECORD_SIZE))._replace(version=1, order=5, dtype=3, input_length=3)
-    extent = record.Extent(record.DTYPES[layout.RECORD_INT32], (), 3, "C", logical=True)
-    assert record.input_extent(before) == extent._replace(order="F")
-    result = record.unpack(record.result_step(before, extent))
-    assert result.order == 1 | 4 | 8
-    assert record.result_extent(result) == extent
-    assert record.unpack(record.result_step(before, extent._replace(logical=False))).order == 1 | 4
-    assert record.unpack(record.input_step(result, extent)).order == 4
+def test_arrays_in_a_page() -> None:
+    extent = record.Extent(record.DTYPES[layout.RECORD_FLOAT64], (2, 3), 6, "F")
+    page = bytearray(layout.RECORD_PAGE_SIZE)
+    page[:layout.RECORD_SIZE] = record.result_step(record.input_step(extent), extent._replace(order="C"))
+    values = np.arange(6.0)
+    for offset, take in ((layout.RECORD_SIZE, record.inline_input),
+                         (layout.RECORD_SIZE + layout.RECORD_INLINE_MAX, record.inline_result)):
+        assert take(bytes(page), record.unpack(page)) is None
+        field = "input_inline" if take is record.inline_input else "result_inline"
+        struct.pack_into("<H", page, layout.RECORD_OFFSETS[field], values.nbytes)
+        page[offset:offset + values.nbytes] = values.tobytes()
+    read = [take(bytes(page), record.unpack(page)) for take in (record.inline_input, record.inline_result)]
+    assert read[0] is not None and np.array_equal(read[0], values.reshape(2, 3, order="F")) and read[0].flags.f_contiguous
+    assert read[1] is not None and np.array_equal(read[1], values.reshape(2, 3)) and read[1].flags.writeable

@@ -313,7 +313,7 @@ def test_no_slot_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refusals_say_state_and_reason(producer: Slot, worker: Slot, job: Path) -> None:
     with pytest.raises(SlotBusy, match=f"{job}: cannot open result.bin for writing: EBUSY.*the slot is IDLE, round 1"):
         worker.empty_result(3)
-    producer.produce([1])
+    producer.produce(shape=1)
     with pytest.raises(SlotBusy, match="FILLING"):
         worker.publish([1])
     producer.publish()
@@ -369,30 +369,33 @@ def test_a_full_arena_is_an_error_before_it_is_a_signal() -> None:
         slot.publish()
 
 
-def test_a_round_that_is_over_is_not_waited_for(producer: Slot, worker: Slot) -> None:
+def test_a_round_that_is_over_is_not_waited_for(producer: Slot, worker: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYRMAP_SLOT", worker.path)
+    monkeypatch.setenv("PYRMAP_ROUND", "1")
     begin(producer, worker)
     worker.publish(0)
-    for attempt in (worker.input, worker.wait):
-        worker.expect(1)
-        with pytest.raises(RoundCancelled, match="round 1 in .* is over"):
-            attempt()
+    for attempt in (Slot.input, Slot.wait):
+        with Slot() as late, pytest.raises(RoundCancelled, match="round 1 in .* is over"):
+            attempt(late)
 
 
-def test_the_round_that_is_expected_and_no_other(producer: Slot, worker: Slot, job: Path) -> None:
+def test_the_round_that_is_expected_and_no_other(producer: Slot, worker: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(producer, worker)
     worker.publish(0)
-    worker.expect(2)
-    # Round 1 is done: its data.bin would open at once.
-    with pytest.raises(TimeoutError):
-        worker.input(0.02)
-    taken: list[object] = []
-    thread = threading.Thread(target=lambda: taken.append(worker.input().tolist()))
-    thread.start()
-    producer.produce([7])
-    producer.publish()
-    thread.join(20)
-    assert taken == [[7]]
-    worker.publish(8)
+    monkeypatch.setenv("PYRMAP_SLOT", worker.path)
+    monkeypatch.setenv("PYRMAP_ROUND", "2")
+    with Slot() as waiting:
+        # Round 1 is done: its data.bin would open at once.
+        with pytest.raises(TimeoutError):
+            waiting.input(0.02)
+        taken: list[object] = []
+        thread = threading.Thread(target=lambda: taken.append(waiting.input().tolist()))
+        thread.start()
+        producer.produce([7])
+        producer.publish()
+        thread.join(20)
+        assert taken == [[7]]
+        waiting.publish(8)
 
 
 def test_a_worker_whose_round_was_cancelled_leaves_the_next_one_alone(producer: Slot, worker: Slot, job: Path) -> None:
@@ -427,11 +430,8 @@ def test_a_slot_that_is_removed_ends_the_wait_for_its_input(producer: Slot, job:
     thread = threading.Thread(target=wait)
     thread.start()
     assert opened.wait(20)
-    if timeout is None:
-        eventually(lambda: "waiting=" in (job / "metadata.txt").read_text(), "the worker waits")
-    else:
-        asleep = Path(f"/proc/self/task/{thread.native_id}/stat")
-        eventually(lambda: asleep.read_text().rsplit(")", 1)[1].split()[0] == "S", "the worker sleeps")
+    asleep = Path(f"/proc/self/task/{thread.native_id}/stat")
+    eventually(lambda: asleep.read_text().rsplit(")", 1)[1].split()[0] == "S", "the worker sleeps")
     job.rmdir()
     thread.join(20)
     assert raised == [f"{job} was removed"]
@@ -463,6 +463,7 @@ def test_bool_travels_both_ways(producer: Slot, worker: Slot) -> None:
     assert result.dtype == np.bool_ and np.array_equal(result, ~mask)
     del result
     producer.produce(np.zeros(3))
+    producer.publish()
     assert not producer.record.order & (4 | 8)
 
 

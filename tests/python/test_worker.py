@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any, Iterator
 import numpy as np
 import pytest
 
+from daemon import PASSTHROUGH
 from pyrmap import RoundFailed, Slot
 from serving import Keeper, Worker, children, environment, eventually, running
 
@@ -553,3 +555,23 @@ def test_streams_of_rounds(keeper: Keeper, producer: Slot, script: Path) -> None
     for number in range(300):
         assert ask(producer, np.full(10, number)) == [number + 1] * 10
     assert (keeper.output, keeper.complaints) == ("", "")
+
+
+def test_a_small_exchange_is_two_requests(mount: Path, data_path: str, keeper: Keeper, producer: Slot, script: Path) -> None:
+    """The producer's write and the worker's, where pages are mapped."""
+    if data_path != PASSTHROUGH:
+        pytest.skip("there the record is read and polled")
+
+    def requests() -> int:
+        text = (mount / ".pyrmap" / "metrics").read_text()
+        return sum(int(count) for count in re.findall(r'^pyrmapfs_requests_total\{op="\w+"\} (\d+)$', text, re.MULTILINE))
+
+    write(script, "def f(x):\n    x += 1\n    return x\n")
+    keeper.run(None, script, "f")
+    for length in (1, 10, 248):
+        ask(producer, np.zeros(length))
+        counts = [requests(), requests()]
+        for number in range(10):
+            assert ask(producer, np.full(length, number)) == [number + 1] * length
+        counts.append(requests())
+        assert counts[2] - counts[1] == counts[1] - counts[0] + 20

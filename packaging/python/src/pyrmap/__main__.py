@@ -44,8 +44,15 @@ def main() -> int:
         parser.error(f"no slot: give --slot or set {SLOT_VARIABLE}")
     faulthandler.enable()
     script, _, function = options.script.partition("::")
-    task = {"script": script, "function": function or None, "args": options.argument}
-    text = run.run(run.Run(os.path.abspath(options.slot), task))
+    task = run.parse_task({"script": script, "function": function or None, "args": options.argument})
+    try:
+        slot = Slot(options.slot)
+        slot.run_one_round()
+        slot.bind()
+    except SlotError as error:
+        print(f"pyrmap: {error}", file=sys.stderr)
+        return 1
+    text = run.run(slot, task)
     sys.stderr.write(text)
     return 1 if text else 0
 

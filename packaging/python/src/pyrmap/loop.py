@@ -8,45 +8,35 @@ place in `worker`, and the round is still there to be taken.
 """
 from __future__ import annotations
 
-import atexit
 import errno
 import faulthandler
 import gc
 import importlib
 import io
 import os
-import select
-import signal
 import sys
-import traceback
 from typing import NamedTuple, NoReturn, Optional
 
-from pyrmap import ending, leftovers, process, run, threads, warned
+from pyrmap import ending, forked, leftovers, process, run, threads, warned
 from pyrmap.errors import death_text, failure_text, refused
+from pyrmap.handles import Handles
 from pyrmap.imports import Imports, now_ns
 from pyrmap.layout import RECORD_FLAG_INPUT
+from pyrmap.record import unpack_state, unpack_task_change
 from pyrmap.restoring import Start
 from pyrmap.scripts import Scripts
-from pyrmap.slot import ROUND_VARIABLE, SLOT_VARIABLE, Handles, Slot, flush_output
-from pyrmap.texts import ERROR_MAX, TASK_MAX, encode, shorten
+from pyrmap.slot import ROUND_VARIABLE, SLOT_VARIABLE, Slot, flush_output
+from pyrmap.texts import ERROR_MAX, TASK_MAX, shorten, write_text
 from pyrmap.waiting import Deadline
 
 # What a request says when the slot or its mount is gone.
 _ENDS = (errno.ENOENT, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED)
 
-_TRACE_MAX = 32768
-
 # `python3 -m` would put the working directory first, and import what lies there.
 _AGAIN = "import runpy, sys; sys.path[:] = filter(None, sys.path); runpy.run_module({!r}, run_name='__main__', alter_sys=True)"
 _AGAIN_VARIABLE = "PYRMAP_AGAIN"
 
-# How long a run's process may take to end before the next round's wait begins.
-_REAP_SECONDS = 0.05
-
-# What a child says when its run is over.
-_ENDED, _UNENDED = b"e", b"u"
-# And that no code of the script is left to run.
-_CLEAN = b"c"
+_FOR_EVER = Deadline(None)
 
 
 class Command(NamedTuple):
@@ -61,14 +51,6 @@ class Command(NamedTuple):
     warnings_fd: Optional[int] = None  # None: warnings go to standard error
 
 
-class _Child(NamedTuple):
-    """A process that runs, or has run, one round."""
-
-    pid: int
-    pidfd: int
-    ended: int  # a pipe: a byte comes when the round is over
-
-
 class Loop:
     """A worker. Made once, in a process that has run nothing."""
 
@@ -81,14 +63,16 @@ class Loop:
         except OSError as error:
             raise refused(error, "become the worker", self.handles.path) from error
         self.task_file = self.handles.open("task", os.O_RDONLY) if command.task is None else -1
-        self.text = ""
         self.task = command.task
-        self.unended: Optional[int] = None
-        self.child: Optional[_Child] = None
-        self.clean = False
-        self.ending: list[_Child] = []
+        self.task_change = -1
+        # A round whose run has not brought it to its end.
+        self.unended = 0
+        # Whether the next round is a child's to take.
+        self.forks = command.isolation == "process"
+        self.spare: Optional[forked.Child] = None
+        # On their way out, with no code of a script to run.
+        self.leaving: list[forked.Child] = []
         self.has_run = False
-        self.trace = -1
         self.scripts = Scripts()
         self.imports = Imports()
         os.environ[SLOT_VARIABLE] = self.handles.path
@@ -111,8 +95,15 @@ class Loop:
 
     def serve(self) -> None:
         """Returns when the slot is gone. KeyboardInterrupt while it waits, or in a run."""
-        while (round_ := self._wait()) is not None:
-            self._take(round_)
+        while True:
+            if self.forks:
+                if not self._watch_child():
+                    return
+            else:
+                page = self._wait()
+                if page is None:
+                    return
+                self._take(page)
 
     def load(self) -> str:
         """Loads the function of a task that is always the same. Why that is impossible, or ""."""
@@ -126,16 +117,10 @@ class Loop:
             self.imports.note(self.begun)
         return ""
 
-    def _wait(self) -> Optional[int]:
-        """Waits for a round with an input that was not taken yet. None: the slot is gone."""
-        wait = self.handles.record.wait
+    def _wait(self) -> Optional[bytes]:
+        """Waits for a round with an input that was not taken yet. Its page; None: the slot is gone."""
         try:
-            if self.child is not None:
-                try:
-                    return wait(self._is_new, Deadline(_REAP_SECONDS))[1]
-                except TimeoutError:
-                    self._reap(os.WNOHANG)
-            return wait(self._is_new, Deadline(None))[1]
+            return self.handles.record.wait(self._is_new, _FOR_EVER)
         except OSError as error:
             if error.errno in _ENDS:
                 return None
@@ -144,64 +129,48 @@ class Loop:
     def _is_new(self, flag: int, round_: int) -> bool:
         if flag == RECORD_FLAG_INPUT and round_ == self.unended:
             return False
-        self.unended = None
+        self.unended = 0
         return flag == RECORD_FLAG_INPUT
 
-    def _take(self, round_: int) -> None:
-        order = run.Run(self.handles.path, None, round_)
-        isolation = self.command.isolation
-        directory = None
+    def _take(self, page: bytes) -> None:
         try:
-            task = self._read_task()
-            order = order._replace(task=task)
-            directory = task.directory
-            isolation = task.isolation or isolation
+            task = self._read_task(page)
         except Exception as error:
-            order = order._replace(failure=failure_text(error, self.handles.path))
+            run.fail(Slot.of_worker(self.handles, page), failure_text(error, self.handles.path))
+            return
         self._end_leftovers()
-        if self.imports.stale(directory) or isolation == "process" and self.has_run:
+        if self.imports.stale(task.directory) or self._is_isolated(task) and self.has_run:
             self._begin_again()
-        ended = self._fork(order) if isolation == "process" else self._run_here(order)
-        self.unended = None if ended else round_
+        elif self._is_isolated(task):
+            self.forks = True
+        else:
+            self._run_here(task, page)
 
-    def _end_leftovers(self) -> None:
-        """Nothing of an earlier run may see the next one."""
-        clean = self.child is not None and self.clean
-        if self.child is not None and clean:
-            # It is on its way out, and runs no code of a script any more.
-            self.ending.append(self.child)
-            self.child = None
-        elif self.child is not None:
-            signal.pidfd_send_signal(self.child.pidfd, signal.SIGKILL)
-            self._reap(0)
-        self.ending = [child for child in self.ending if not _has_ended(child, os.WNOHANG)]
-        if not clean:
-            leftovers.end({child.pid for child in self.ending})
+    def _is_isolated(self, task: run.Task) -> bool:
+        return (task.isolation or self.command.isolation) == "process"
 
-    def _read_task(self) -> run.Task:
+    def _read_task(self, page: bytes) -> run.Task:
         """The task as `task` says it now. ValueError, TypeError, OSError."""
-        if self.task_file >= 0:
+        change = unpack_task_change(page)
+        if self.task_file >= 0 and (self.task is None or change != self.task_change):
+            self.task = None
             text = os.pread(self.task_file, TASK_MAX + 1, 0).decode("utf-8", "replace")
-            if text != self.text or self.task is None:
-                self.task = None
-                content = run.task_of(text, self.handles.path)
-                task = run.parse_task(content)
-                self.text = text
-                # A file that is named may say something else the next time.
-                self.task = task if "\"file\"" not in text else None
+            task = run.parse_task(run.task_of(text, self.handles.path))
+            # A file that is named may say something else the next time.
+            if "\"file\"" in text:
                 return task
+            self.task, self.task_change = task, change
         assert self.task is not None
         return self.task
 
-    def _run_here(self, order: run.Run) -> bool:
-        """Whether the round was brought to its end. KeyboardInterrupt if that was it."""
-        assert order.round is not None
-        round_ = order.round
+    def _run_here(self, task: run.Task, page: bytes) -> None:
+        """KeyboardInterrupt if that ended the run."""
+        round_ = unpack_state(page)[2]
         self.has_run = True
         self.begun = now_ns()
         threads.begin(round_)
         try:
-            text = run.run(order, self.handles, run.Hooks(finish=lambda: ending.finish(round_), bind=Slot.owned), self.scripts)
+            text = run.run(Slot.of_worker(self.handles, page), task, self.scripts, lambda: ending.finish(round_))
         finally:
             process.leave_slot()
             ending.forget()
@@ -209,9 +178,10 @@ class Loop:
             self.imports.note(self.begun)
         if text.startswith("KeyboardInterrupt"):
             raise KeyboardInterrupt
-        return self._ended_by_us(round_)
+        self.unended = 0 if self._has_ended(round_) else round_
 
-    def _ended_by_us(self, round_: int) -> bool:
+    def _has_ended(self, round_: int) -> bool:
+        """Whether this process has brought a round to its end."""
         return Slot.last_ended.get(self.handles.path) == round_
 
     def _begin_again(self) -> NoReturn:
@@ -225,92 +195,80 @@ class Loop:
 
     # -- isolation "process" ------------------------------------------------------------------------------------
 
-    def _fork(self, order: run.Run) -> bool:
-        """Has a child run the round; returns when the round is over. Whether it was brought to its end."""
-        if self.trace < 0:
-            self.trace = os.memfd_create("pyrmap-trace")
-        os.ftruncate(self.trace, 0)
-        flush_output()
-        # Every child would draw the same numbers.
-        self.start.generators.seed()
-        parent = os.getpid()
-        ended, told = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            self._be_child(order, parent, told)
-        os.close(told)
-        self.child = _Child(pid, os.pidfd_open(pid), ended)
-        poll = select.poll()
-        poll.register(ended, select.POLLIN)
-        poll.register(self.child.pidfd, select.POLLIN)
-        if dict(poll.poll()).get(ended, 0) & select.POLLIN:
-            said = os.read(ended, 2)
-            self.clean = _CLEAN in said
-            return _ENDED in said
-        self._tell_death(order)
+    def _watch_child(self) -> bool:
+        """Has a child take the next round; returns when that is over. False: the slot is gone."""
+        child = self.spare or forked.fork(self._live)
+        child.go(self.unended)
+        self.unended = 0
+        self.spare = forked.fork(self._live)
+        said = child.await_end()
+        if said in (forked.GONE, forked.YOURS):
+            self.forks = False
+            self.spare.kill()
+            self.spare = None
+            child.kill()
+            return said == forked.YOURS
+        if not said:
+            self._tell_death(child)
+        elif forked.CLEAN in said:
+            self.leaving = [left for left in (*self.leaving, child) if left.reap() is None]
+        else:
+            # What goes on may do so until there is something else to do.
+            self.unended = 0 if forked.ENDED in said else child.taken()[0]
+            if self._wait() is None:
+                return False
+            child.kill()
+            self._end_leftovers()
         return True
 
-    def _be_child(self, order: run.Run, parent: int, told: int) -> NoReturn:
-        status = 1
-        assert order.round is not None
-        round_ = order.round
+    def _live(self, told: forked.Told) -> int:
+        """What a child does."""
+        # Every child would draw the same numbers.
+        self.start.generators.seed()
+        self.unended = told.await_go()
+        page = self._wait()
+        if page is None:
+            told.say(forked.GONE)
+            return 0
         try:
-            leftovers.die_with_parent(parent)
-            os.lseek(self.trace, 0, os.SEEK_SET)
-            faulthandler.enable(self.trace)
-            threads.begin(round_)
-            callbacks = atexit._ncallbacks()
+            task = self._read_task(page)
+            theirs = not self._is_isolated(task) or self.imports.stale(task.directory)
+        except Exception:
+            theirs = True
+        if theirs:
+            told.say(forked.YOURS)
+            return 0
+        round_ = unpack_state(page)[2]
+        told.takes(round_)
+        threads.begin(round_)
 
-            def finish() -> None:
-                ending.finish(round_)
-                run.finish()
+        def finish() -> None:
+            ending.finish(round_)
+            run.finish()
 
-            text = run.run(order, self.handles, run.Hooks(finish=finish, bind=Slot.owned), self.scripts)
-            clean = not run.goes_on() and atexit._ncallbacks() <= callbacks
-            os.write(told, (_ENDED if self._ended_by_us(round_) else _UNENDED) + (_CLEAN if clean else b""))
-            if not clean:
-                # What is left to do should not compete with the next run.
-                os.nice(19)
-                finish()
-            status = 1 if text else 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
+        text = run.run(Slot.of_worker(self.handles, page), task, self.scripts, finish)
+        clean = told.is_clean()
+        told.say((forked.ENDED if self._has_ended(round_) else forked.UNENDED) + (forked.CLEAN if clean else b""))
+        if not clean:
+            # What is left to do should not compete with the next run.
+            os.nice(19)
+            finish()
+        return 1 if text else 0
 
-    def _tell_death(self, order: run.Run) -> None:
+    def _tell_death(self, child: forked.Child) -> None:
         """Fails the round of a child that died, and says of what: the filesystem watches this process."""
-        assert self.child is not None and order.round is not None
-        pid = self.child.pid
-        status = self._reap(0)
-        leftovers.end()
-        if self.handles.record.read_state() != (RECORD_FLAG_INPUT, order.round):
-            return
-        trace = os.pread(self.trace, _TRACE_MAX, 0).decode("utf-8", "replace")
-        text = death_text(pid, order.round, status, trace)
-        fd = self.handles.open("error", os.O_WRONLY)
-        try:
-            os.write(fd, encode(shorten(text, ERROR_MAX)))
-        finally:
-            os.close(fd)
+        round_, trace = child.taken()
+        status = child.kill()
+        self._end_leftovers()
+        flag, _, now, _ = unpack_state(self.handles.record.ask())
+        if flag == RECORD_FLAG_INPUT and now == round_:
+            text = death_text(child.pid, round_, status, trace)
+            write_text(shorten(text, ERROR_MAX), "error", self.handles.directory)
 
-    def _reap(self, options: int) -> int:
-        """Waits for the child's end, as waitpid(2) does. Its status."""
-        assert self.child is not None
-        status = _has_ended(self.child, options)
-        if status:
-            self.child = None
-        return status[0] if status else 0
-
-
-def _has_ended(child: _Child, options: int) -> Optional[tuple[int]]:
-    """Its status as from waitpid(2), and its descriptors are closed then; None if it has not."""
-    pid, status = os.waitpid(child.pid, options)
-    if not pid:
-        return None
-    os.close(child.pidfd)
-    os.close(child.ended)
-    return (status,)
+    def _end_leftovers(self) -> None:
+        """Nothing of an earlier run may see the next one."""
+        self.leaving = [child for child in self.leaving if child.reap() is None]
+        leftovers.end({child.pid for child in (self.spare, *self.leaving) if child is not None})
 
 
 def _preload(module: str) -> None:

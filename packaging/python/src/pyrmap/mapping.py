@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import os
 import threading
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -85,9 +85,10 @@ class Mapping:
         if reserved_end > end:
             _munmap(end, reserved_end - end)
 
-    def __del__(self) -> None:
+    # The default is there when the interpreter ends, and the module's names are gone.
+    def __del__(self, unmap: Callable[[int, int], int] = _munmap) -> None:
         if self.address:
-            _munmap(self.address, self.length)
+            unmap(self.address, self.length)
 
     def array(self, extent: Extent) -> Array:
         """A NumPy array over the mapping, which it keeps alive; read-only if the mapping is."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyrmap.layout import (RECORD_BUNDLE, RECORD_DTYPE_SAME, RECORD_FLAG_INPUT, RECORD_FLAG_RESULT, RECORD_LENGTH_ALL, RECORD_NDIM_MAX,
-                           RECORD_NUMPY, RECORD_OFFSETS, RECORD_ORDER_INPUT_F, RECORD_ORDER_INPUT_LOGICAL,
-                           RECORD_ORDER_RESULT_F, RECORD_ORDER_RESULT_LOGICAL, RECORD_SIZE)
+from pyrmap.layout import (RECORD_BUNDLE, RECORD_DTYPE_SAME, RECORD_FLAG_INPUT, RECORD_FLAG_RESULT, RECORD_INLINE_MAX,
+                           RECORD_LENGTH_ALL, RECORD_NDIM_MAX, RECORD_NUMPY, RECORD_OFFSETS, RECORD_ORDER_INPUT_F,
+                           RECORD_ORDER_INPUT_LOGICAL,
+                           RECORD_ORDER_RESULT_F, RECORD_ORDER_RESULT_LOGICAL, RECORD_SIZE, RECORD_VERSION)
 
 Array = NDArray[Any]
 Buffer = Union[bytes, bytearray, memoryview]
@@ -26,9 +27,14 @@ CODES: dict[np.dtype[Any], int] = {dtype: code for code, dtype in DTYPES.items()
 _BYTES = np.dtype("u1")
 
 _FLAG = struct.Struct("<i")
-_CHANGE = struct.Struct("<I")
 _LAYOUT = struct.Struct("<iiqiiqQii4q4qIIHHI")
 assert _LAYOUT.size == RECORD_SIZE
+_STATE = struct.Struct("<ii24xQ76xI")
+_TASK_CHANGE = struct.Struct("<I")
+# What a result changes of a record: dtype and length, ndim, shape and order.
+_RESULT_TYPE, _RESULT_NDIM, _RESULT_SHAPE = struct.Struct("<iq"), struct.Struct("<i"), struct.Struct("<4qI")
+_ORDER = RECORD_OFFSETS["order"]
+_NO_SHAPE = (0,) * RECORD_NDIM_MAX
 
 
 class Record(NamedTuple):
@@ -85,22 +91,15 @@ def unpack(buffer: Buffer) -> Record:
                   task_change)
 
 
-def unpack_change(buffer: Buffer) -> int:
-    """The futex word alone."""
-    change: int = _CHANGE.unpack_from(buffer, RECORD_OFFSETS["change"])[0]
+def unpack_state(buffer: Buffer) -> tuple[int, int, int, int]:
+    """Flag, version, round and change alone."""
+    return _STATE.unpack_from(buffer)  # type: ignore[return-value]
+
+
+def unpack_task_change(buffer: Buffer) -> int:
+    """What changes with `task`."""
+    change: int = _TASK_CHANGE.unpack_from(buffer, RECORD_OFFSETS["task_change"])[0]
     return change
-
-
-def pack(record: Record) -> bytes:
-    """The 128 bytes of a record. ValueError for shapes of more than four dimensions."""
-    if max(len(record.input_shape), len(record.result_shape)) > RECORD_NDIM_MAX:
-        raise ValueError(f"a record has at most {RECORD_NDIM_MAX} dimensions")
-    shapes = [extent for shape in (record.input_shape, record.result_shape)
-              for extent in shape + (0,) * (RECORD_NDIM_MAX - len(shape))]
-    return _LAYOUT.pack(record.flag, record.version, record.input_length, record.dtype, record.result_dtype,
-                        record.result_length, record.round, len(record.input_shape), len(record.result_shape),
-                        *shapes, record.order, record.change, record.input_inline, record.result_inline,
-                        record.task_change)
 
 
 def pack_flag(flag: int) -> bytes:
@@ -126,21 +125,46 @@ def result_extent(record: Record) -> Extent:
                    record.order & RECORD_ORDER_RESULT_LOGICAL)
 
 
-def input_step(record: Record, extent: Extent) -> bytes:
+def inline_input(page: bytes, record: Record) -> Optional[Array]:
+    """The input in a page that the record is the beginning of, as an array of the caller's own; None if it does not stand there."""
+    return _inline(page, input_extent(record), record.input_inline, RECORD_SIZE)
+
+
+def inline_result(page: bytes, record: Record) -> Optional[Array]:
+    """The same of the result."""
+    return _inline(page, result_extent(record), record.result_inline, RECORD_SIZE + RECORD_INLINE_MAX)
+
+
+def _inline(page: bytes, extent: Extent, size: int, offset: int) -> Optional[Array]:
+    if size != extent.size:
+        return None
+    if not size:
+        return np.empty(extent.array_shape, extent.dtype)
+    array = np.frombuffer(page, extent.dtype, extent.length, offset).copy()
+    return array.reshape(extent.shape, order="F" if extent.order == "F" else "C") if extent.shape else array
+
+
+def input_step(extent: Extent) -> bytes:
     """The record that publishes an input."""
     order = (RECORD_ORDER_INPUT_F if extent.order == "F" else 0) | (RECORD_ORDER_INPUT_LOGICAL if extent.logical else 0)
-    return pack(record._replace(flag=RECORD_FLAG_INPUT, input_length=extent.length, dtype=extent.code,
-                                result_dtype=RECORD_DTYPE_SAME, result_length=RECORD_LENGTH_ALL,
-                                input_shape=extent.shape, result_shape=(), order=order))
+    return _LAYOUT.pack(RECORD_FLAG_INPUT, RECORD_VERSION, extent.length, extent.code, RECORD_DTYPE_SAME,
+                        RECORD_LENGTH_ALL, 0, len(extent.shape), 0, *_padded(extent.shape), *_NO_SHAPE, order, 0, 0, 0, 0)
 
 
-def result_step(record: Record, extent: Extent) -> bytes:
-    """The record that publishes a result."""
-    order = record.order & (RECORD_ORDER_INPUT_F | RECORD_ORDER_INPUT_LOGICAL)
-    order |= RECORD_ORDER_RESULT_F if extent.order == "F" else 0
-    order |= RECORD_ORDER_RESULT_LOGICAL if extent.logical else 0
-    return pack(record._replace(flag=RECORD_FLAG_RESULT, result_dtype=extent.code,
-                                result_length=extent.length, result_shape=extent.shape, order=order))
+def result_step(current: Buffer, extent: Extent) -> bytes:
+    """The record that publishes a result: current, the bytes of what it is now, with another result."""
+    step = bytearray(current[:RECORD_SIZE])
+    order = int.from_bytes(step[_ORDER:_ORDER + 4], "little") & (RECORD_ORDER_INPUT_F | RECORD_ORDER_INPUT_LOGICAL)
+    order |= (RECORD_ORDER_RESULT_F if extent.order == "F" else 0) | (RECORD_ORDER_RESULT_LOGICAL if extent.logical else 0)
+    _FLAG.pack_into(step, 0, RECORD_FLAG_RESULT)
+    _RESULT_TYPE.pack_into(step, RECORD_OFFSETS["result_dtype"], extent.code, extent.length)
+    _RESULT_NDIM.pack_into(step, RECORD_OFFSETS["result_ndim"], len(extent.shape))
+    _RESULT_SHAPE.pack_into(step, RECORD_OFFSETS["result_shape"], *_padded(extent.shape), order)
+    return bytes(step)
+
+
+def _padded(shape: Shape) -> Shape:
+    return shape + _NO_SHAPE[len(shape):]
 
 
 def length_of(shape: Shape) -> int:

@@ -12,10 +12,10 @@ import time
 from typing import Any, Callable, Mapping, NamedTuple, Optional
 
 from pyrmap import arguments, process
-from pyrmap.errors import GONE, RoundCancelled, failure_text
+from pyrmap.errors import RoundCancelled, failure_text
 from pyrmap.layout import RECORD_FLAG_FAILED, RECORD_FLAG_RESULT
 from pyrmap.scripts import Scripts, module_function
-from pyrmap.slot import Handles, Slot, flush_output
+from pyrmap.slot import Slot, flush_output
 from pyrmap.texts import read_text
 
 _UNPUBLISHED = ("RuntimeError: the script ended without publishing a result: end it with "
@@ -80,15 +80,6 @@ def task_of(text: str, slot: str) -> object:
     return content
 
 
-class Run(NamedTuple):
-    """One run of a slot."""
-
-    slot: str
-    task: object = None  # a Task, or its JSON value; None: what the slot's `task` says
-    round: Optional[int] = None  # the round to take; None: the next one that is published
-    failure: Optional[str] = None  # nothing is to be run: the round fails with this text
-
-
 def complain(text: str) -> None:
     """Writes to standard error, if the script has left one."""
     try:
@@ -104,61 +95,30 @@ def finish() -> None:
     flush_output()
 
 
-def goes_on() -> bool:
-    """Whether code of a script may still run, in a thread or a child of this process, when its round is over."""
-    if threading.active_count() > 1:
-        return True
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
-class Hooks(NamedTuple):
-    """What is done around a run. finish: when a whole script has come to its last line. bind: what lets the round fail when
-    this process dies."""
-
-    finish: Callable[[], None] = finish
-    bind: Callable[[Slot], None] = Slot.bind
-
-
-def run(order: Run, handles: Optional[Handles] = None, hooks: Hooks = Hooks(), scripts: Optional[Scripts] = None) -> str:
+def run(slot: Slot, task: Task, scripts: Optional[Scripts] = None, finish: Callable[[], None] = finish) -> str:
     """Runs one round of a slot. Returns why it failed, which is in the slot's `error` then, or "".
 
-    handles: of that slot, if they are open already. scripts: those that are loaded already.
+    scripts: those that are loaded already. finish: what is done when a whole script has come to its last line.
     Nothing is raised. A round that is cancelled before its input came is no failure. What goes wrong after the round
     was published is only printed. A whole script's result is published when all of it has run, a function's when it
     returns. In a child that a script forks and that comes back to here, the process ends.
     """
-    try:
-        slot = Slot(order.slot, handles)
-        if order.round is not None:
-            record = slot.record
-            if (record.round, record.flag == RECORD_FLAG_RESULT) >= (order.round, True):
-                # Binding it would take the slot from the worker of the next round.
-                return ""
-        slot.run_one_round(order.round)
-        hooks.bind(slot)
-        first = order.round if order.round is not None else _coming(slot)
-    except OSError as error:
-        if error.errno not in GONE:
-            complain(f"pyrmap: {error}\n")
-        return str(error)
-    if order.failure is not None:
-        return _fail(slot, order.failure)
     process.use_slot(slot)
+    first = _coming(slot)
     try:
-        _execute(slot, _task(order), scripts or Scripts(), hooks)
+        if task.function is None:
+            _run_script(task, scripts or Scripts(), finish)
+        else:
+            _call(slot, task, scripts or Scripts())
     except BaseException as error:
         _end_if_forked(error)
         if isinstance(error, RoundCancelled) and slot.finished:
             return ""
         if isinstance(error, KeyboardInterrupt) and slot.finished:
             slot.unbind()
-            return failure_text(error, order.slot)
+            return failure_text(error, slot.path)
         failed = not (isinstance(error, SystemExit) and error.code in (None, 0))
-        text = failure_text(error, order.slot) if failed else ""
+        text = failure_text(error, slot.path) if failed else ""
     else:
         text = ""
     flush_output()
@@ -168,14 +128,7 @@ def run(order: Run, handles: Optional[Handles] = None, hooks: Hooks = Hooks(), s
     with process.turn:
         if not text:
             text = _publish_kept(slot, first)
-        return _fail(slot, text) if text else ""
-
-
-def _task(order: Run) -> Task:
-    if isinstance(order.task, Task):
-        return order.task
-    text = order.task if order.task is not None else task_of(read_text(os.path.join(order.slot, "task")), order.slot)
-    return parse_task(text)
+        return fail(slot, text) if text else ""
 
 
 def _end_if_forked(error: Optional[BaseException]) -> None:
@@ -205,22 +158,24 @@ def _publish_kept(slot: Slot, first: int) -> str:
     return ""
 
 
-def _execute(slot: Slot, task: Task, scripts: Scripts, hooks: Hooks) -> None:
-    if task.function is None:
-        _enter(task)
-        assert task.script is not None
-        try:
-            scripts.run_main(task.script, [str(argument) for argument in task.args])
-        except SystemExit as end:
-            if end.code not in (None, 0):
-                raise
-        _end_if_forked(None)
-        hooks.finish()
-        return
+def _run_script(task: Task, scripts: Scripts, finish: Callable[[], None]) -> None:
+    _enter(task)
+    assert task.script is not None
+    try:
+        scripts.run_main(task.script, [str(argument) for argument in task.args])
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise
+    _end_if_forked(None)
+    finish()
+
+
+def _call(slot: Slot, task: Task, scripts: Scripts) -> None:
     function = load(task, scripts)
     # A task may be run again, and a function may change its arguments.
     args, kwargs = copy.deepcopy((task.args, task.kwargs)) if task.args or task.kwargs else ([], {})
-    arguments.restore(args, kwargs, task.arrays)
+    if task.arrays:
+        arguments.restore(args, kwargs, task.arrays)
     # In a list, so that no variable of this frame holds an array that is mapped from result.bin.
     x = slot.input()
     args, kwargs = slot.arguments(args, kwargs)
@@ -265,7 +220,7 @@ def _over(slot: Slot, round_: int) -> bool:
     return record.round > round_ or (record.round == round_ and ended)
 
 
-def _fail(slot: Slot, text: str) -> str:
+def fail(slot: Slot, text: str) -> str:
     """Fails the round, which may not have been published yet: only then does it accept an error."""
     try:
         slot.wait()

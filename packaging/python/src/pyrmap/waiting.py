@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""metadata.bin: reading the record, writing a step, and waiting for a change."""
+"""metadata.bin and metadata.mem: reading the record, writing a step, and waiting for a change."""
 from __future__ import annotations
 
 import ctypes
@@ -11,8 +11,8 @@ import time
 from typing import Callable, Optional
 
 from pyrmap import mapping
-from pyrmap.layout import RECORD_OFFSETS, RECORD_SIZE, RECORD_VERSION_GONE
-from pyrmap.record import Record, unpack, unpack_change
+from pyrmap.layout import RECORD_OFFSETS, RECORD_PAGE_SIZE, RECORD_SIZE, RECORD_VERSION_GONE
+from pyrmap.record import unpack_state
 from pyrmap.texts import read_text
 
 _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98, "ppc64le": 221}
@@ -26,6 +26,11 @@ _CHUNK = 1.0
 class _Timespec(ctypes.Structure):
     _fields_ = [("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long)]
 
+
+_SECOND = _Timespec(int(_CHUNK), 0)
+
+_CHANGE = RECORD_OFFSETS["change"] // 4
+_INLINE = slice(RECORD_OFFSETS["input_inline"], RECORD_OFFSETS["task_change"])
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
@@ -53,96 +58,100 @@ class Deadline:
         return min(left, _CHUNK)
 
 
-def uses_passthrough(root: str) -> bool:
-    """Whether mappings below the mount at root are the daemon's own pages. OSError if nothing is mounted there."""
+def data_path(root: str) -> str:
+    """How the mount at root shows the daemon's pages, as its status says: "passthrough", "links", or neither. OSError if nothing
+    is mounted there."""
     for line in read_text(os.path.join(root, ".pyrmap", "status")).splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "data path":
-            return value.strip().startswith("passthrough")
-    return False
+            return value.split()[0]
+    return ""
 
 
 class RecordFile:
-    """An open metadata.bin.
+    """metadata.bin, open, and metadata.mem, where the record and small arrays are read.
 
-    On the passthrough path the record is mapped: reading it costs nothing, and waiting is a futex on its
-    `change`. A mapping on the page-cache path may lag, so there it is read(2) and poll(2).
+    Where the page is live it is mapped: reading it costs nothing, and waiting is a futex on its `change`. A mapping of the
+    kernel's page cache may lag, so there it is read(2) and poll(2).
     """
 
-    __slots__ = ("_mapping", "_page", "_poll", "fd", "passthrough")
+    __slots__ = ("_mapping", "_page", "_poll", "_words", "fd", "page_fd", "passthrough")
 
-    def __init__(self, fd: int, passthrough: bool) -> None:
-        """Takes over the descriptor, which must be open for reading and writing."""
-        self.fd = fd
-        self.passthrough = passthrough
-        self._mapping: Optional[mapping.Mapping] = None
-        self._page: Optional[memoryview] = None
+    def __init__(self, directory: int, path: str) -> None:
+        """directory: the slot's, a descriptor. path: the mount's data_path(). OSError."""
+        self.passthrough = path == "passthrough"
+        live = _FUTEX is not None and path in ("passthrough", "links")
+        self.fd = os.open("metadata.bin", os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
         self._poll: Optional[select.poll] = None
-        if passthrough and _FUTEX is not None:
-            self._mapping = mapping.Mapping(fd, RECORD_SIZE, mapping.READ)
-            self._page = self._mapping.view()
-        else:
+        try:
+            # It stays open: the page of a slot is brought up to date for as long as somebody has it open.
+            self.page_fd = os.open("metadata.mem", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+            self._mapping = mapping.Mapping(self.page_fd, RECORD_PAGE_SIZE, mapping.READ) if live else None
+        except OSError:
+            os.close(self.fd)
+            raise
+        self._page = self._mapping.view() if self._mapping is not None else None
+        self._words = self._page.cast("I") if self._page is not None else None
+        if not live:
             self._poll = select.poll()
-            self._poll.register(fd, select.POLLIN)
+            self._poll.register(self.fd, select.POLLIN)
 
     def close(self) -> None:
         """Idempotent."""
-        self._page = None
-        self._mapping = None
+        self._words = self._page = self._mapping = None
         if self.fd >= 0:
             os.close(self.fd)
-        self.fd = -1
+            os.close(self.page_fd)
+        self.fd = self.page_fd = -1
 
-    def read(self) -> Record:
-        """The record at one moment."""
-        if self._page is None:
-            return unpack(os.pread(self.fd, RECORD_SIZE, 0))
+    def ask(self) -> bytes:
+        """The record as the daemon has it. OSError if the slot is gone."""
+        return os.pread(self.fd, RECORD_SIZE, 0)
+
+    def page(self) -> bytes:
+        """The page at one moment: the record, and behind it the arrays that stand there, if any does."""
+        if self._page is None or self._words is None:
+            # This read, and not that of the page, is what poll counts from.
+            head = self.ask()
+            return os.pread(self.page_fd, RECORD_PAGE_SIZE, 0) if any(head[_INLINE]) else head
         while True:
             # A sequence lock, as fs/protocol/record.h says: odd while the filesystem changes the page.
-            change = unpack_change(self._page)
+            change = self._words[_CHANGE]
             copy = bytes(self._page)
-            if not change & 1 and change == unpack_change(self._page):
-                return unpack(copy)
+            if not change & 1 and change == self._words[_CHANGE]:
+                return copy
             os.sched_yield()
 
+    def head(self) -> bytes:
+        """The record at one moment."""
+        return self.ask() if self._page is None else self.page()
+
     def write(self, step: bytes) -> None:
-        """One step of the handshake. OSError if it is refused."""
+        """One step of the handshake, with the array behind the record if there is one. OSError if it is refused."""
         os.pwrite(self.fd, step, 0)
 
-    def read_round(self) -> int:
-        """The round now."""
-        return self.read().round
-
-    def read_state(self) -> tuple[int, int]:
-        """Flag and round at one moment, asked of the daemon. OSError if the slot is gone."""
-        record = unpack(os.pread(self.fd, RECORD_SIZE, 0))
-        return record.flag, record.round
-
-    def wait(self, ready: Callable[[int, int], bool], deadline: Deadline) -> tuple[int, int]:
-        """Waits until ready(flag, round) and returns both. TimeoutError; OSError if the slot is gone; Ctrl-C works."""
+    def wait(self, ready: Callable[[int, int], bool], deadline: Deadline) -> bytes:
+        """Waits until ready(flag, round). The page of that moment. TimeoutError; OSError if the slot is gone; Ctrl-C works."""
         while True:
-            # A change that comes after this read ends the wait.
-            record = self.read()
-            if record.version == RECORD_VERSION_GONE:
+            # A change that comes after this ends the wait.
+            page = self.page()
+            flag, version, round_, change = unpack_state(page)
+            if version == RECORD_VERSION_GONE:
                 # Nobody changes this page any more. The read fails, and says why.
-                os.pread(self.fd, RECORD_SIZE, 0)
+                self.ask()
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-            if ready(record.flag, record.round):
-                return record.flag, record.round
+            if ready(flag, round_):
+                return page
             left = deadline.left()
             if self._poll is not None:
                 self._poll.poll(left * 1000)
-            elif not self._futex_wait(record.change, left):
-                # Nothing came for a while: does the slot still exist?
-                os.pread(self.fd, RECORD_SIZE, 0)
+            else:
+                self._sleep(change, left)
 
-    def _futex_wait(self, change: int, seconds: float) -> bool:
-        """Whether there may have been a change."""
+    def _sleep(self, change: int, seconds: float) -> None:
+        """Returns when there may have been a change."""
         assert self._mapping is not None and _FUTEX is not None
-        whole = int(seconds)
-        limit = _Timespec(whole, int((seconds - whole) * 1e9))
+        limit = _SECOND if seconds == _CHUNK else _Timespec(int(seconds), int(seconds % 1 * 1e9))
         # Woken, interrupted, or changed already: the caller looks again in every case. Python runs
         # its signal handlers, hence KeyboardInterrupt, as soon as the call is back.
-        result = _syscall(_FUTEX, self._mapping.address + RECORD_OFFSETS["change"], _FUTEX_WAIT, change,
-                          ctypes.byref(limit), None, 0)
-        return bool(result == 0) or ctypes.get_errno() != errno.ETIMEDOUT
+        _syscall(_FUTEX, self._mapping.address + RECORD_OFFSETS["change"], _FUTEX_WAIT, change, ctypes.byref(limit), None, 0)
