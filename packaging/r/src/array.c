@@ -2,13 +2,14 @@
 /*
  * array.c - pyrmap_array: an R vector that is a slot's data.bin from the beginning.
  *
- * While it is filled it is mapped shared, so that R's stores are the segment's. To publish it, the same
- * address is mapped again, private: the writable mapping is gone in that instant, as publishing demands, and
- * pointers that R or a C routine took stay good. A store after that copies its page; such an array no longer
- * is what its slot holds, so the next run copies it like any vector. So it does while a process that was
- * forked meanwhile (parallel::mclapply) still maps the array for writing, and when the mount is gone.
+ * We map it shared while R fills it, so that R's stores are the segment's. To publish it we map the same
+ * address again, private: the writable mapping is gone in that instant, as publishing demands, and pointers
+ * that R or a C routine took stay good. A store after that copies its page. Such an array is no longer what
+ * its slot holds, so the next run copies it as it copies any vector. The next run copies an array as well
+ * while a process that was forked meanwhile (parallel::mclapply) still maps it for writing, and when its mount
+ * is gone.
  *
- * The slot is parked except while it is published: an array costs a mapping and no descriptor.
+ * The slot is parked except while we publish it: an array costs a mapping and no descriptor.
  */
 #include "vector.h"
 
@@ -62,8 +63,10 @@ static int end_filling(struct vector *vector, const struct slot *slot)
     return error;
 }
 
-/* Children that parallel::mclapply has collected may take a moment to end. One that lives on is waited for
- * once. */
+/*
+ * We try for a moment: children that parallel::mclapply has collected may still be ending. We do not wait for
+ * one that lives on a second time.
+ */
 static int publish_patiently(struct vector *vector, struct slot *slot, const struct record *record)
 {
     enum { TRIES = 8 };

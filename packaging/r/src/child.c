@@ -53,7 +53,7 @@ bool child_alive(const struct child *child)
     return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
 }
 
-/* Its group is signalled before it is waited for: after that the number may be another group's. */
+/* We signal the group before we wait for the child: after that the number may be another group's. */
 static void child_end(struct child *child)
 {
     if (child->pid < 0)
@@ -85,8 +85,10 @@ static void finalize_child(SEXP pointer)
     free(child);
 }
 
-/* In the child, between fork and exec: system calls only. It dies by a signal if it cannot become what it
- * should. */
+/*
+ * Runs in the child, between fork and exec: it makes system calls only. The child dies by a signal if it
+ * cannot become what it should.
+ */
 static void become(char *const argv[], char *const envp[], const int fds[STREAMS], int death_signal,
                    pid_t parent)
 {

@@ -2,8 +2,8 @@
 /*
  * child.h - the processes that belong to this R session: Python workers, a private pyrmapfs.
  *
- * They are in process groups of their own (Ctrl-C is R's), hold no descriptor of R's but their pipes, and get
- * a signal from the kernel when R ends, however it ends.
+ * Each leads a process group, so that Ctrl-C reaches R alone, holds no descriptor of R's but its pipes, and
+ * gets a signal from the kernel when R ends, however R ends.
  */
 #ifndef PYRMAP_CHILD_H
 #define PYRMAP_CHILD_H
@@ -33,7 +33,7 @@ struct child {
     char tail[TAIL_MAX]; /* of its standard error */
 };
 
-/* NULL if the pointer is none, was stopped, or belongs to the process that this one was forked from. */
+/* NULL for what is no child, and for one of the process that this one was forked from. */
 struct child *child_get(SEXP pointer);
 
 /* Passes on what arrived, as pyrmap_output() was told. */
@@ -47,8 +47,8 @@ SEXP pyrmap_environment(void);
 SEXP pyrmap_environment_version(void);
 
 /*
- * log: NULL: standard error is a pipe to R, as descriptor 3 is, for warnings; else it goes to this file. environment: all of it, NAME=VALUE.
- * signal: what it gets when R ends.
+ * Starts a program. environment: all of it, NAME=VALUE. log: a file that standard error goes to; NULL:
+ * standard error is a pipe to R, and so is descriptor 3, for warnings. signal: what the child gets when R ends.
  */
 SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal);
 /* Waits for its line "ready": TRUE; FALSE if it ended or timeout seconds went by. */
@@ -58,13 +58,12 @@ SEXP pyrmap_child_pid(SEXP child);
 /* The warnings that came since this was called last, as lines; NULL if there are none. */
 SEXP pyrmap_child_warnings(SEXP child);
 /*
- * Ends it and its group; unless its signal is SIGKILL it has two seconds. list(status, signal, meaning,
- * text): how it ended and the end of its standard error. NULL if it is not this process's.
+ * Ends the child and its group. A child whose signal is not SIGKILL has two seconds. list(status, signal,
+ * meaning, text): how it ended, and the end of its standard error. NULL for another process's child.
  */
 SEXP pyrmap_child_end(SEXP child);
 
-/* From now on output goes to the console (0), nowhere (1), or is kept (2), for pyrmap_captured(): a string.
- */
+/* Output goes to the console from now on (0), nowhere (1), or is kept (2) for pyrmap_captured(), a string. */
 SEXP pyrmap_output(SEXP output, SEXP forget);
 SEXP pyrmap_captured(void);
 

@@ -51,8 +51,7 @@ static inline int int64_fits_double(int64_t value)
     return value == INT64_NA || (rounded < 9223372036854775808.0 && (int64_t)rounded == value);
 }
 
-/* R's NA, as a NaN that arithmetic does not signal: NumPy would warn of NA_REAL, which is a signalling one.
- */
+/* R's NA as a quiet NaN: NA_REAL is a signalling one, and NumPy would warn of it. */
 static inline double quiet_na(void)
 {
     const uint64_t bits = UINT64_C(0x7FF80000000007A2);

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How R stores the numbers. R code passes these, see input_type(). */
+/* How R stores the numbers. R code passes these: `sources` in dtype.R. */
 enum source_type {
     SOURCE_DOUBLE = 1,
     SOURCE_INTEGER = 2,
@@ -18,10 +18,10 @@ enum source_type {
 };
 
 /*
- * Converts count values and returns count; or the index of the first value that does not fit, what lies in
- * `to` is then unspecified. NA becomes NaN in float64 (one that is NA when it comes back) and float32, and
- * fits no integer type, except the one that R stores the values in: there the bits pass. float32 rounds:
- * only what overflows does not fit.
+ * Converts count values and returns count; or returns the index of the first value that does not fit, and what
+ * lies in `to` is then unspecified. NA becomes NaN in float64 (one that is NA when it comes back) and float32.
+ * NA fits no integer type but the one that R stores the values in: there the bits pass. float32 rounds: only
+ * what overflows does not fit.
  */
 size_t convert(enum source_type type, int32_t dtype, const void *from, void *to, size_t count);
 
@@ -37,8 +37,8 @@ size_t find_inexact(const int64_t *values, size_t count);
 size_t find_not_logical(const int32_t *values, size_t count);
 
 /*
- * What R has no type for, in one that holds it: float32 and int64 (where find_inexact() found nothing) as
- * double, uint8 as integer. from and to may be the same for int64.
+ * Turns what R has no type for into a type that holds it: float32 and int64 (where find_inexact() found
+ * nothing) into double, uint8 into integer. from and to may be the same for int64.
  */
 void widen(int32_t dtype, const void *from, void *to, size_t count);
 

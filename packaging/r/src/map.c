@@ -21,8 +21,8 @@ static const struct {
     [MAP_VIEW] = {PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE},
 };
 
-/* A huge page can only be mapped where file offset and address are aligned alike, which mmap of a FUSE file
- * does not see to. */
+/* The kernel maps a huge page only where file offset and address are aligned alike: mmap of a FUSE file does
+ * not see to that. */
 static void *reserve_aligned(size_t size)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);

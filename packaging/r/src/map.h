@@ -19,8 +19,8 @@ void *segment_map(int fd, size_t size, enum map_mode mode);
 int segment_settle_map(void *address, size_t size, int fd);
 
 /*
- * Puts a private copy in the place of a mapping: stores no longer reach the segment, nor those of others this
- * process. 0 or -errno.
+ * Puts a private copy in the place of a mapping: from now on this process's stores do not reach the segment,
+ * and nobody else's reach this process. 0 or -errno.
  */
 int segment_leave(void *address, size_t size);
 

@@ -12,8 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Results below this size are copied: the kernel allows 65530 mappings, and sessions keep more small results
- * than that. */
+/*
+ * Bytes from which on a result is mapped. We copy smaller ones: the kernel allows 65530 mappings, and sessions
+ * keep more small results than that.
+ */
 enum { MAPPED_LEAST = 65536 };
 
 static _Noreturn void raise_loss(const char *function, size_t index, long long value)
@@ -24,8 +26,7 @@ static _Noreturn void raise_loss(const char *function, size_t index, long long v
     raise_in_r(function, Rf_list2(place, PROTECT(Rf_mkString(digits))));
 }
 
-/* An R error, now and not at the first use, if R's type cannot hold a value. values: as the segment has them.
- */
+/* Raises an R error if R's type cannot hold a value: now, and not at the first use. values: the segment's. */
 static void check_values(const struct vector *vector, const void *values)
 {
     size_t count = (size_t)vector->length;

@@ -68,8 +68,8 @@ bool slot_is_removed(const struct slot *slot)
     return slot->record_fd < 0 && !slot->parked;
 }
 
-/* Of the filesystem that path, or the directory behind fd, lies in; 0 if it cannot be told. No request: the
- * kernel knows. */
+/* The device of the filesystem that path, or the directory behind fd, lies in; 0 if the kernel cannot tell it.
+ * The kernel does not ask the daemon. */
 static dev_t device_of(int fd, const char *path)
 {
     struct statx info;

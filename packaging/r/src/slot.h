@@ -38,21 +38,21 @@ struct slot *slot_get(SEXP pointer);
 /* Whether there is a slot at its path. */
 bool slot_exists(const struct slot *slot);
 
-/* Whether the slot is in the filesystem that is mounted at root now. No request: the kernel knows. */
+/* Whether the slot is in the filesystem that is mounted at root now. The kernel does not ask the daemon. */
 bool slot_on_mount(const struct slot *slot, const char *root);
 
-/* Whether nothing is to be had from it any more. */
+/* Whether this session has removed it. */
 bool slot_is_removed(const struct slot *slot);
 
 /*
- * Closes all descriptors and the view of a slot that is kept, and opens them again. A parked slot costs
- * neither, so that a session can have more of them than descriptors. slot_get() knows no parked slot.
- * slot_wake(): 0 or -errno: it is parked still.
+ * slot_park() closes all descriptors and the page of a slot that is kept, slot_wake() opens them again, or
+ * returns -errno and leaves it parked. A session can have more parked slots than descriptors. slot_get() takes
+ * no parked slot.
  */
 void slot_park(struct slot *slot);
 int slot_wake(struct slot *slot);
 
-/* Opens a file of the slot, not to be inherited. The descriptor, or -1 with errno set. */
+/* Opens a file of the slot. A descriptor that no program inherits, or -1 with errno set. */
 int slot_open_file(const struct slot *slot, const char *name, int flags);
 
 /* The record as the filesystem has it now. Re-arms poll. 0 or -errno. */
@@ -92,12 +92,12 @@ _Noreturn void raise_in_r(const char *function, SEXP arguments);
 _Noreturn void raise_system(int error, const char *operation, const char *path);
 
 SEXP pyrmap_slot_new(SEXP mount, SEXP live);
-/* One that somebody else made, who also removes it. */
+/* Opens a slot that somebody else made, and removes. */
 SEXP pyrmap_slot_open(SEXP path, SEXP live);
-/* Until it is let go of, no other client that asks for the lock has it. FALSE: another has it now. */
+/* Locks the slot against other clients that ask for the lock, until we let go of it. FALSE: one of them has it. */
 SEXP pyrmap_slot_lock(SEXP slot);
 SEXP pyrmap_slot_remove(SEXP slot);
-/* A string, of a parked slot too; NULL once removed. */
+/* The path, a parked slot's too; NULL once the slot was removed. */
 SEXP pyrmap_slot_path(SEXP slot);
 SEXP pyrmap_slot_current(SEXP slot, SEXP root);
 /* NULL, or the name of the errno. */

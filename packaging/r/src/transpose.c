@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * transpose.c - the first and the last dimension change places in tiles, the ones between are walked.
+ * transpose.c - the first and the last dimension change places in tiles, for each index of those between.
  *
- * Of each tile both the lines read and the lines written fit the first cache, whichever of the two is far
- * apart.
+ * The lines that are read and the lines that are written of one tile fit the first cache together, however far
+ * apart they lie.
  */
 #include "transpose.h"
 

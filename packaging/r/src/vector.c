@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 /*
- * R's collector does not know of mapped bytes. It is asked to run when this share of the arena, or this many
- * mappings, are in use beyond what it left when it was last asked.
+ * R's collector does not know of mapped bytes. We run it when this share of the arena, or this many mappings,
+ * are in use beyond what it left when we ran it last.
  */
 enum { ARENA_SHARE = 8, MAPPINGS_BETWEEN = 4096, LIVE_MAX = 16384 };
 
@@ -146,7 +146,7 @@ SEXP vector_wrap(SEXP pointer, SEXP values)
     }
 }
 
-/* All values are widened on first need; from then on the vector is an ordinary one and the mapping goes. */
+/* Widens all values, on first need: from then on the vector is an ordinary one, and its mapping is gone. */
 static SEXP vector_materialise(SEXP x, struct vector *vector)
 {
     SEXP values = PROTECT(Rf_allocVector(vector->type, vector->length));
@@ -163,8 +163,7 @@ static R_xlen_t method_length(SEXP x)
     return vector_of(x)->length;
 }
 
-/* What a forked child stores is its own, as with any vector, and not its parent's, who still fills the array.
- */
+/* What a forked child stores stays in the child, as with any vector: its parent may still fill the array. */
 static void leave_segment(struct vector *vector)
 {
     int error = segment_leave(vector->address, vector->size);

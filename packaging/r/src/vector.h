@@ -3,12 +3,12 @@
  * vector.h - R vectors (ALTREP) whose values lie in a mapped segment.
  *
  * A vector is in one of three kinds:
- *  - mapped: the pages of a published segment, mapped private. Reads see the segment, a store gives R a page
- *    of its own. Nothing that R does reaches the segment, and nothing in it ever changes. Where R has no such
- *    type (float32, int64, uint8) single values are widened as they are read, and all of them when R first
- *    asks for a pointer: then it is copied.
+ *  - mapped: the pages of a published segment, mapped private. Reads see the segment, a store copies its page.
+ *    Nothing that R does reaches the segment, and nothing in the segment ever changes. Where R has no such
+ *    type (float32, int64, uint8) we widen single values as R reads them, and all of them when R first asks
+ *    for a pointer: then the vector is copied.
  *  - filling: a pyrmap_array that is not published yet, mapped shared. A store is the segment's.
- *  - copied: an ordinary vector behind the same class. Small results are ordinary vectors altogether.
+ *  - copied: an ordinary vector behind the same class. Small results are.
  */
 #ifndef PYRMAP_VECTOR_H
 #define PYRMAP_VECTOR_H
@@ -16,8 +16,7 @@
 #include "map.h"
 #include "slot.h"
 
-/* Which of R's special types a vector may have: those that the caller used himself, or that the record names.
- */
+/* Which of R's special types a vector may have: those that the caller used, or that the record names. */
 enum vector_special {
     SPECIAL_RAW = 1,     /* uint8 is raw, else integer */
     SPECIAL_INT64 = 2,   /* int64 is bit64's integer64, else double */
@@ -57,7 +56,7 @@ size_t vector_element(const struct vector *vector);
 
 /* Not mapped yet. special: of enum vector_special. Raises an R error without memory. */
 struct vector *vector_new(const struct slot *slot, int32_t dtype, int special, R_xlen_t length);
-/* The external pointer that owns it; slot: what it keeps alive, or NULL. */
+/* The external pointer that owns the vector; slot: what that keeps alive, or NULL. */
 SEXP vector_pointer(struct vector *vector, SEXP slot);
 /* The R vector. values: the ordinary vector of one that is copied, else NULL. */
 SEXP vector_wrap(SEXP pointer, SEXP values);
@@ -66,11 +65,11 @@ SEXP vector_wrap(SEXP pointer, SEXP values);
 int vector_map(struct vector *vector, const struct slot *slot, const char *name, enum map_mode mode);
 void vector_unmap(struct vector *vector);
 
-/* Bytes are about to be mapped: lets R collect unused mappings when enough came together. */
+/* Is called before size bytes are mapped: lets R collect unused mappings when enough came together. */
 void mapped_account(const struct slot *slot, size_t size);
 /* Lets R collect. Whether mappings went: TRUE or FALSE. */
 SEXP pyrmap_collect(void);
-/* So many mappings are in use (the kernel allows 65530) that the next results are better copied. */
+/* Whether so many mappings are in use (the kernel allows 65530) that the next results are better copied. */
 bool mapped_enough(void);
 
 /*
