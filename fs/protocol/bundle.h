@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * bundle.h - several arrays in one: the layout of safetensors. 8 bytes N (little-endian), N bytes of JSON that
- * say which tensors there are, then the tensors.
+ * bundle.h - several arrays in one: the layout of safetensors. 8 bytes N (little-endian), N bytes of JSON
+ * that say which tensors there are, then the tensors.
  */
 #ifndef PYRMAPFS_BUNDLE_H
 #define PYRMAPFS_BUNDLE_H
@@ -15,8 +15,8 @@ enum {
 };
 
 /*
- * Whether the header of a bundle of size bytes lies in it, by its first bytes: got of them, BUNDLE_PREFIX if
- * there are so many. Returns NULL, or why not in a few words.
+ * Checks that the header of a bundle of size bytes lies within the bundle. first has its first `got` bytes:
+ * BUNDLE_PREFIX of them, or all. Returns NULL, or the fault in a few words.
  */
 const char *bundle_fault(const void *first, size_t got, uint64_t size);
 

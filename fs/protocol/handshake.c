@@ -6,42 +6,42 @@
 
 /* Names that keep the table below as wide as a page. */
 enum answer {
-    OK,          /* proceed, same state */
-    WAIT,        /* park */
-    WAIT_IF,     /* park, unless the caller is the one that fills */
-    BUSY,        /* not your turn */
-    PROTO,       /* no such transition */
-    FAILED_EIO,  /* the round failed */
-    SOLE,        /* proceed, unless another process writes the result: then not your turn */
-    FILL,        /* -> FILLING, the round goes on */
-    FILL_ON,     /* stay FILLING, if nobody reads what was moved here */
-    REFILL,      /* -> FILLING, next round */
-    PUBLISH,     /* -> READY, if data.bin was let go and the record fits it; not if a source feeds the slot */
-    RETRY,       /* -> READY with the same input, if the round had one */
-    COMPUTE,     /* -> COMPUTING */
-    FINISH,      /* -> DONE, if the record fits result.bin and that was let go */
-    FINISH_0,    /* the same with an empty result, else no such transition */
-    PUT,         /* -> READY with the array at hand, as PUBLISH */
-    PUT_OVER,    /* the same in place of what was written */
-    PUT_ON,      /* the same in the next round */
-    ANSWER,      /* -> DONE with the array at hand, as FINISH */
+    OK,         /* proceed, same state */
+    WAIT,       /* park */
+    WAIT_IF,    /* park, unless the caller fills data.bin itself */
+    BUSY,       /* refuse: not your turn */
+    PROTO,      /* refuse: no such transition */
+    FAILED_EIO, /* refuse: the round failed */
+    SOLE,       /* proceed, unless another process writes the result: then BUSY */
+    FILL,       /* -> FILLING, the round goes on */
+    FILL_ON,    /* stay FILLING, if no client reads the array that was moved here */
+    REFILL,     /* -> FILLING, next round */
+    PUBLISH,  /* -> READY, if data.bin was released and the record fits it; not if a source feeds the slot */
+    RETRY,    /* -> READY with the same input, if the round had one */
+    COMPUTE,  /* -> COMPUTING */
+    FINISH,   /* -> DONE, if result.bin was released and the record fits it */
+    FINISH_0, /* the same if the result is empty, else PROTO */
+    PUT,      /* -> READY with the array of this write, as PUBLISH */
+    PUT_OVER, /* the same in place of what was written */
+    PUT_ON,   /* the same in the next round */
+    ANSWER,   /* -> DONE with the array of this write, as FINISH */
     ANSWER_OVER, /* the same in place of what was written */
     FAIL,        /* -> FAILED */
-    DIE,         /* -> FAILED, if the round is the worker's */
+    DIE,         /* -> FAILED, if the worker is bound to this round */
     DROP,        /* -> IDLE, data dropped, the round number stays */
     CANCEL,      /* -> IDLE, round over */
-    MOVED,       /* -> IDLE, its result has gone elsewhere */
-    RECEIVE,     /* -> FILLING with somebody's result as input, the round goes on */
+    MOVED,       /* -> IDLE, its result was moved to another name */
+    RECEIVE,     /* -> FILLING with a moved result as input, the round goes on */
     RECEIVE_ON,  /* the same in the next round */
-    HELD,        /* not a slot that could be chained now */
-    OWED,        /* what the last round failed with, if it did, else park */
+    HELD,        /* refuse: the slot cannot be chained now */
+    OWED,        /* proceed with the last round's failure, if it failed, else park */
     GIVEN,       /* proceed if the round had an input, else its failure */
-    TAKE,        /* -> READY with the source's array, the round goes on; -> FAILED if it may not be read */
-    TAKE_ON,     /* the same in the next round, if the outcome of this one was taken, else park */
-    INHERIT,     /* -> FAILED as the source did, the round goes on */
-    INHERIT_ON,  /* the same in the next round, if the outcome of this one was taken, else park */
-    RECALL,      /* -> IDLE, if the failure is the source's: it has another try */
-    READ,        /* same state, the outcome was taken */
+    TAKE,    /* -> READY with the source's array, the round goes on; -> FAILED if the owner may not read it */
+    TAKE_ON, /* the same in the next round, if the outcome of this one was taken, else park */
+    INHERIT, /* -> FAILED as the source did, the round goes on */
+    INHERIT_ON, /* the same in the next round, if the outcome of this one was taken, else park */
+    RECALL,     /* -> IDLE, if the slot failed because its source did: the source tries again */
+    READ,       /* same state, a reader has taken the outcome */
 };
 
 /* clang-format off */
@@ -102,7 +102,7 @@ static const struct {
 static const struct {
     const char *name;
     const char *meaning;
-    const char *busy; /* why somebody has to wait or is refused in this state */
+    const char *busy; /* why a request waits or is refused in this state */
 } states[HANDSHAKE_STATES] = {
     [STATE_IDLE] = {"IDLE", "no input yet", "there is no input yet: write data.bin, then flag 0"},
     [STATE_FILLING] = {"FILLING", "the input is being written", "the input is still being written"},
@@ -138,7 +138,7 @@ static struct handshake_step fail(uint32_t checks, uint32_t effects)
     return proceed(STATE_FAILED, checks, FAILURE | effects);
 }
 
-/* A source has something for a slot whose outcome nobody has taken yet. */
+/* Park the delivery: the slot has an outcome that no reader or follower has taken yet. */
 static struct handshake_step park_untaken(enum handshake_state state)
 {
     return park(state, state == STATE_DONE ? "its result was not taken yet"

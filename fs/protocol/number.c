@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is known of a floating-point format. */
+/* The facts about a floating-point format. */
 struct format {
-    int mantissa_bits;  /* stored ones */
-    int digits_exact;   /* decimals of so many digits are apart further than the format's numbers */
-    int digits_max;     /* with so many everything reads back */
+    int mantissa_bits;  /* without the leading one, which is not stored */
+    int digits_exact;   /* decimals of so many digits lie further apart than the format's numbers */
+    int digits_max;     /* so many digits read back for every number */
     double integers;    /* below it every integer is exact */
-    long double eighth; /* of the gap above a power of two, relative to it */
+    long double eighth; /* of the gap above a power of two, relative to the power */
 };
 
 static const struct format float32_format = {23, FLT_DIG, FLT_DECIMAL_DIG, 0x1p24, 0x1p-26L};
@@ -47,7 +47,7 @@ static int put_signed(char *buffer, int64_t value)
     return 1 + put_unsigned(buffer + 1, -(uint64_t)value);
 }
 
-/* value / 10^scale, which is no integer and at least 1e-4. */
+/* Writes value / 10^scale, which must be at least 1e-4 and not an integer. */
 static int put_decimal(char *buffer, uint64_t value, int scale)
 {
     char digits[20];
@@ -78,9 +78,9 @@ static bool reads_back(const struct format *format, double value, const char *te
 }
 
 /*
- * Whether the text of mantissa / power reads back, power being at most 1e22. Both operands are exact in
- * double, and IEEE rounds the quotient once, as strtod does. A float32 is rounded twice here, which can err
- * only where the quotient lies midway between two of them: that counts as no.
+ * Whether the text of mantissa / power reads back; power is at most 1e22. Both operands are exact in double,
+ * and IEEE rounds the quotient once, as strtod does. A float32 is rounded twice here, which errs only if the
+ * quotient lies midway between two of them; we answer no then.
  */
 static bool quotient_reads_back(const struct format *format, double value, double mantissa, double power)
 {
@@ -94,13 +94,13 @@ static bool quotient_reads_back(const struct format *format, double value, doubl
 }
 
 /*
- * Fixed-point text of `digits` significant digits if that reads back, else 0. For values from 1e-4 to 1e15
- * that are no integers, and at most 15 digits: then the product is off by less than decimals are apart, so
- * that the one nearest to the value is found.
+ * Writes fixed-point text of `digits` significant digits if that reads back, else returns 0. The value must
+ * be from 1e-4 to 1e15 and not an integer, and digits at most 15: then the error of the product is smaller
+ * than the gap between decimals, so we find the decimal nearest to the value.
  */
 static int put_fixed(char *buffer, const struct format *format, double value, int digits)
 {
-    enum { ONE = 3 }; /* where 1 stands in the table */
+    enum { ONE = 3 }; /* the index of 1 in the table */
     static const double powers[] = {1e-3, 1e-2, 1e-1, 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                     1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18};
     int scale = digits + 3;
@@ -119,9 +119,9 @@ static int put_fixed(char *buffer, const struct format *format, double value, in
 enum gaps { GAPS_EQUAL, GAPS_UNEQUAL };
 
 /*
- * Tries more and more digits. Above a power of two the format's numbers are apart twice as far as below: the
- * decimal nearest to it may lie below and read back as its neighbour, when another of as many digits above it
- * would do. The one nearest to the middle of what reads back is that other.
+ * Tries more and more digits. Above a power of two the gaps are twice as wide as below it. So the decimal
+ * nearest to the power may lie below and read back as its neighbour, while another with as many digits lies
+ * above and would do. We find that one as the decimal nearest to the middle of what reads back.
  */
 static int put_shortest(char *buffer, const struct format *format, double value, int digits, enum gaps gaps)
 {
@@ -139,7 +139,7 @@ static int put_shortest(char *buffer, const struct format *format, double value,
     }
 }
 
-/* value is positive and finite; bits are its own in the format. */
+/* value is positive and finite; bits are its representation in the format. */
 static int put_positive(char *buffer, const struct format *format, double value, uint64_t bits)
 {
     uint64_t mantissa = bits & ((UINT64_C(1) << format->mantissa_bits) - 1);
@@ -148,7 +148,7 @@ static int put_positive(char *buffer, const struct format *format, double value,
     if (value < format->integers && value == (double)(uint64_t)value)
         return put_unsigned(buffer, (uint64_t)value);
     if (bits == mantissa) {
-        /* Subnormal: b bits are good for (b - 1) * log10(2) digits. */
+        /* A subnormal of b bits keeps (b - 1) * log10(2) digits. */
         digits = (63 - __builtin_clzll(mantissa)) * 30103 / 100000;
         return put_shortest(buffer, format, value, digits ? digits : 1, GAPS_EQUAL);
     }
@@ -165,7 +165,7 @@ static int put_positive(char *buffer, const struct format *format, double value,
     return put_shortest(buffer, format, value, digits, mantissa ? GAPS_EQUAL : GAPS_UNEQUAL);
 }
 
-/* bits are the value's in the format. */
+/* bits are the value's representation in the format. */
 static int put_float(char *buffer, const struct format *format, double value, uint64_t bits)
 {
     uint64_t sign = bits & (format == &float32_format ? UINT64_C(1) << 31 : UINT64_C(1) << 63);

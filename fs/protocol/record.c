@@ -19,7 +19,7 @@ static const struct dtype dtypes[] = {[RECORD_DTYPE_SAME] = {"same", NULL, 0},
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
 
 enum {
-    /* Those of the result are RESULT_SHIFT higher. */
+    /* The bits of the result are RESULT_SHIFT higher. */
     INPUT_BITS = RECORD_ORDER_INPUT_F | RECORD_ORDER_INPUT_LOGICAL,
     RESULT_SHIFT = 1,
 };
@@ -67,7 +67,7 @@ static void side_put(struct record *record, enum record_side which, const struct
     record->order |= side->order << order_shift(which);
 }
 
-/* Expects checked sides: their unused shape entries are zero. */
+/* Expects checked sides, whose unused shape entries are zero. */
 static int side_differs(const struct record_half *a, const struct record_half *b)
 {
     return a->length != b->length || a->dtype != b->dtype || a->ndim != b->ndim || a->order != b->order ||
@@ -75,8 +75,8 @@ static int side_differs(const struct record_half *a, const struct record_half *b
 }
 
 /*
- * The product of the shape, or -EINVAL if the shape is none or its product no length. A zero among the
- * entries does not excuse the others, whatever their order; NumPy sees it the same way.
+ * The product of the shape. -EINVAL if an entry is negative or the product exceeds every length; a zero among
+ * the entries does not excuse the others, as in NumPy.
  */
 static int64_t side_product(const struct record_half *side)
 {
@@ -94,7 +94,7 @@ static int64_t side_product(const struct record_half *side)
     return empty ? 0 : product;
 }
 
-/* dtype: the side's, or what RECORD_DTYPE_SAME stands for. */
+/* dtype is the side's, or the one that RECORD_DTYPE_SAME stands for. */
 static int side_check(struct record_half *side, int32_t dtype)
 {
     if (side->order & RECORD_ORDER_INPUT_LOGICAL && dtype != RECORD_INT32)
@@ -236,7 +236,10 @@ size_t record_array_size(size_t size, uint64_t offset)
     return offset == 0 && size > RECORD_SIZE ? size - RECORD_SIZE : 0;
 }
 
-/* PyRMap's metadata are the first 20 bytes, with version 1; a write that ends before what version 2 added may say so. */
+/*
+ * PyRMap writes the first 20 bytes, with version 1. We allow that version in a write that ends before the
+ * fields that version 2 added.
+ */
 static bool is_header_of_old(const struct record *overlaid, size_t size, uint64_t offset)
 {
     return offset == 0 && size <= offsetof(struct record, input_inline) &&
@@ -261,7 +264,7 @@ int record_merge(const struct record *current, const void *bytes, size_t size, u
     return record_merge_end(current, &overlaid, flag_touched, proposed, touched);
 }
 
-/* What a client writes there does not count. */
+/* Ignore what a client writes into the fields that the filesystem sets. */
 static void keep_own_fields(struct record *merged, const struct record *current)
 {
     merged->round = current->round;

@@ -5,7 +5,7 @@
  * The one definition of the layout: the R and Python packages take their constants from here (a test compares
  * them). All fields are little-endian; lengths count elements, sizes count bytes.
  *
- * A mapped page changes under those who read it. `change` is a sequence lock: the filesystem makes it odd,
+ * A mapped page changes while clients read it. `change` is a sequence lock: the filesystem makes it odd,
  * stores the rest, the flag last, and makes it even and larger. A client's copy is whole if `change` was even
  * before the client made it and is the same afterwards: record_snapshot.
  */
@@ -25,11 +25,11 @@
 enum {
     RECORD_SIZE = 128,
     RECORD_PAGE_SIZE = 4096,
-    RECORD_INLINE_MAX = 1984, /* bytes of an array that a page has room for */
+    RECORD_INLINE_MAX = 1984, /* a page has room for an array of so many bytes */
     RECORD_VERSION = 2,
-    RECORD_VERSION_PYRMAP = 1, /* taken in a write that ends before what version 2 added */
+    RECORD_VERSION_PYRMAP = 1, /* allowed in a write that ends before the fields that version 2 added */
     RECORD_VERSION_GONE =
-        0, /* of a mapped page: nobody will change it any more, the slot or the daemon is gone */
+        0, /* only in a mapped page: it will not change any more, the slot or the daemon is gone */
     RECORD_NDIM_MAX = 4,
 };
 
@@ -42,8 +42,8 @@ enum record_flag {
 };
 
 /*
- * The one list of dtypes: X(NAME, code, name, type in C, in NumPy). `make generate` takes it to R and Python.
- * A bundle holds several arrays: bytes in a layout of their own (see bundle.h), with neither shape nor order.
+ * The one list of dtypes: X(NAME, code, name, type in C, in NumPy). `make generate` writes it for R and
+ * Python. A bundle is bytes that hold several arrays (see bundle.h); it has neither shape nor order.
  */
 #define RECORD_DTYPES(X)                                                                                     \
     X(FLOAT32, 1, float32, float, "<f4")                                                                     \
@@ -85,8 +85,8 @@ struct record {
     int64_t input_shape[RECORD_NDIM_MAX];
     int64_t result_shape[RECORD_NDIM_MAX];
     uint32_t order;         /* enum record_order bits */
-    uint32_t change;        /* sequence lock and futex word; what follows is the filesystem's as well */
-    uint16_t input_inline;  /* bytes of the input that stand in the page; 0: it does not */
+    uint32_t change;        /* sequence lock and futex word; the filesystem sets it and all fields after it */
+    uint16_t input_inline;  /* bytes of an input that stands in the page; 0: it stands in data.bin only */
     uint16_t result_inline; /* the same for the result */
     uint32_t task_change;   /* grows whenever the text in `task` changes */
 };
@@ -120,12 +120,12 @@ static_assert(offsetof(struct record_page, input) == 128, "input");
 static_assert(offsetof(struct record_page, result) == 2112, "result");
 
 /*
- * Whether the page is still the one that copy was made of: then what the client has read of it meanwhile, an
- * inline array say, belongs to copy.
+ * Whether the page has not changed since the client made copy. Then everything that the client has read of
+ * the page in between, such as an inline array, belongs to copy.
  */
 static inline bool record_is_current(const struct record *page, const struct record *copy)
 {
-    /* The loads of the copy come before this one. */
+    /* Load the copy before this. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return __atomic_load_n(&page->change, __ATOMIC_RELAXED) == copy->change;
 }
@@ -157,31 +157,28 @@ int32_t record_dtype_parse(const char *name);
 /* The record of a fresh slot. */
 void record_init(struct record *record);
 
-/*
- * The half of the record that describes one of the two arrays: length, dtype, ndim, shape and its order bits.
- */
+/* One of the two arrays, and the half of the record that describes it: length, dtype, ndim, shape, order. */
 enum record_side {
     RECORD_SIDE_INPUT,
     RECORD_SIDE_RESULT,
 };
 
-/* That half by value, so that input and result share every rule. */
+/* Such a half, so that input and result share every rule. */
 struct record_half {
     int64_t length;
     int64_t shape[RECORD_NDIM_MAX];
     int32_t dtype;
     int32_t ndim;
-    uint32_t order; /* RECORD_ORDER_INPUT_ bits, whichever side it is */
+    uint32_t order; /* RECORD_ORDER_INPUT_ bits, for the result as well */
 };
 
-/* A result that has the input's dtype is told with that one. */
+/* The half of one side. RECORD_DTYPE_SAME is replaced by the dtype that it stands for. */
 struct record_half record_half(const struct record *record, enum record_side which);
 
 /*
- * Checks what can be checked without the files: known version, flag, dtypes and order bits, logical only with
- * int32, no shape and order of a bundle, lengths of -1 or more, shapes whose product can be a length. Shape
- * entries beyond ndim become 0.
- * Returns 0, or -EINVAL with the record unchanged.
+ * Checks everything that needs no file: known version, flag, dtypes and order bits, logical only with int32,
+ * a bundle without shape and order, lengths of -1 or more, shapes whose product can be a length. Sets shape
+ * entries beyond ndim to 0. Returns 0, or -EINVAL with the record unchanged.
  */
 int record_check(struct record *record);
 
@@ -200,31 +197,31 @@ void record_reset_side(struct record *record, enum record_side which);
 
 void record_copy_side(struct record *to, const struct record *from, enum record_side which);
 
-/* to's input is described as from's result is; for chains and moved segments. */
+/* Describes to's input as from describes its result; for chains and moved segments. */
 void record_result_to_input(struct record *to, const struct record *from);
 
 /* What a write proposes. */
 enum record_touched {
-    RECORD_TOUCHED_FLAG = 1u << 0,   /* it wrote the flag, be it the same one */
+    RECORD_TOUCHED_FLAG = 1u << 0,   /* the write covers the flag, even if it does not change it */
     RECORD_TOUCHED_INPUT = 1u << 1,  /* the input side differs from the current one */
-    RECORD_TOUCHED_RESULT = 1u << 2, /* the result side does */
+    RECORD_TOUCHED_RESULT = 1u << 2, /* the result side differs */
 };
 
-/* Of a write to metadata.bin: how many bytes behind the record are an array's. 0: it is the record alone. */
+/* Bytes of the array that a write to metadata.bin carries behind the record. 0: it is the record alone. */
 size_t record_array_size(size_t size, uint64_t offset);
 
 /*
- * Overlays current with size bytes at offset. What is the filesystem's (round, change and all behind it)
- * stays as it is whatever was written. A write from the beginning that ends before what version 2 added may be
- * of PyRMap's version. Returns 0, or -EINVAL if the write leaves the record or the merged record fails record_check; then
- * *proposed and *touched are unchanged. proposed may be current.
+ * Overlays current with size bytes at offset. Ignores what a client wrote into the filesystem's fields:
+ * round, change and all after it. A write from the beginning that ends before the fields of version 2 may
+ * have PyRMap's version. Returns 0, or -EINVAL with *proposed and *touched unchanged if the write leaves the
+ * record or the merged record fails record_check. proposed may be current.
  */
 int record_merge(const struct record *current, const void *bytes, size_t size, uint64_t offset,
                  struct record *proposed, uint32_t *touched);
 
 /*
- * The end of every merge, binary or text: judges the overlaid record. flag_touched is RECORD_TOUCHED_FLAG or
- * 0. Returns as record_merge does.
+ * The end of every merge, of bytes or of text: checks the overlaid record. flag_touched is
+ * RECORD_TOUCHED_FLAG or 0. Returns as record_merge does.
  */
 int record_merge_end(const struct record *current, const struct record *overlaid, uint32_t flag_touched,
                      struct record *proposed, uint32_t *touched);

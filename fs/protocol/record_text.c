@@ -119,7 +119,9 @@ size_t record_text_format(const struct record *record, char *buffer, size_t capa
     return length > 0 ? (size_t)length : 0;
 }
 
-/* Reads a decimal number and moves *text behind it. Digits alone: no blanks, no plus sign. */
+/*
+ * Reads a decimal number and moves *text behind it. Allows digits and a minus sign, no blanks, no plus sign.
+ */
 static int number_parse(const char **text, int64_t *value)
 {
     const char *digit = *text;
@@ -187,7 +189,7 @@ static int shape_parse(const char *value, int32_t *ndim, int64_t shape[RECORD_ND
     return 0;
 }
 
-/* One bit of order, by the two words that stand for it. */
+/* Reads one bit of order, by the two words that stand for it. */
 static int bit_parse(const char *value, const char *set, const char *clear, uint32_t *order, uint32_t bit)
 {
     if (!strcmp(value, set))
@@ -259,7 +261,7 @@ static char *trim(char *text)
     return text;
 }
 
-/* NULL, or what is wrong with the line. Cuts it into pieces. */
+/* Returns NULL or an error in words. Cuts the line into pieces. */
 static const char *line_apply(struct record *record, char *line, uint32_t *seen)
 {
     enum key key;
@@ -280,7 +282,9 @@ static const char *line_apply(struct record *record, char *line, uint32_t *seen)
     return key_apply(record, key, trim(value)) ? "the key has no such value" : NULL;
 }
 
-/* Quotes what fits of the line. It goes into logs and UTF-8 texts, so that only printable ASCII stays in it. */
+/*
+ * Quotes as much of the line as fits. Keeps only printable ASCII: the quote goes into logs and UTF-8 texts.
+ */
 static void quote(char why[RECORD_TEXT_WHY_MAX], unsigned number, const char *line, size_t length,
                   const char *reason)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * record_text.h - the record as `key=value` lines: what metadata.txt shows of it, and takes.
+ * record_text.h - the record as the `key=value` lines of metadata.txt, shown and read.
  */
 #ifndef PYRMAPFS_RECORD_TEXT_H
 #define PYRMAPFS_RECORD_TEXT_H
@@ -8,22 +8,23 @@
 #include "protocol/record.h"
 
 enum {
-    RECORD_TEXT_MAX = 768,       /* room for every text that record_text_format makes */
+    RECORD_TEXT_MAX = 768,       /* enough for every text of record_text_format */
     RECORD_TEXT_LINE_MAX = 1024, /* the longest line that record_text_merge takes, without its newline */
     RECORD_TEXT_WHY_MAX = 112,
 };
 
 /*
- * The lines flag to result_order of a record; the state line before them and what follows is the caller's.
- * Writes at most capacity bytes, the NUL included, and returns the length of the whole text like snprintf.
+ * Writes the lines flag to result_order of a record; the caller adds the lines before and after them. Writes
+ * at most capacity bytes with the NUL, and returns the length of the whole text, as snprintf does.
  */
 size_t record_text_format(const struct record *record, char *buffer, size_t capacity);
 
 /*
  * Overlays current with the lines of one write, in any order. Blanks around a key or a value do not count;
- * empty lines, lines beginning with # and the keys that only the filesystem sets are skipped. A key that is
- * unknown or given twice, a value that is none, a NUL byte or an overlong line is -EINVAL. Otherwise as
- * record_merge. On an error, why says in one line of printable characters what was refused, and quotes it.
+ * empty lines, lines beginning with # and the keys that only the filesystem sets are skipped. -EINVAL for a
+ * key that is unknown or given twice, a bad value, a NUL byte or an overlong line; otherwise as record_merge.
+ * On an error, `why` quotes the refused line and says what is wrong with it, in one line of printable
+ * characters.
  */
 int record_text_merge(const struct record *current, const char *text, size_t size, struct record *proposed,
                       uint32_t *touched, char why[RECORD_TEXT_WHY_MAX]);

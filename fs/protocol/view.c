@@ -15,11 +15,11 @@ enum {
     NPY_HEADER_MAX = 4 * NPY_ALIGN,
 };
 
-/* A window of elements, so that a line costs no read of its own. */
+/* A window of elements: we read many at once instead of one for each line. */
 struct chunk {
     const struct view_source *source;
     size_t element_size;
-    int64_t first, end; /* elements that bytes holds */
+    int64_t first, end; /* `bytes` holds these elements */
     char bytes[CHUNK_SIZE];
 };
 
@@ -31,7 +31,7 @@ static int chunk_init(struct chunk *chunk, const struct view_source *source)
     return record_dtype_numpy(source->dtype) ? 0 : -EINVAL;
 }
 
-/* Reads until size bytes are there. Returns how many: fewer only at the segment's end or before an error. */
+/* Reads size bytes, fewer only at the segment's end or before an error. Returns how many. */
 static ssize_t source_read(const struct view_source *source, char *buffer, size_t size, off_t offset)
 {
     size_t done = 0;
@@ -138,7 +138,7 @@ ssize_t view_text_read(const struct view_source *source, struct view_cursor *cur
             return result;
     } while (!result);
     while (done < size && cursor->element < source->length) {
-        /* Not 0 in the first line only, where the read may begin in the middle. */
+        /* 0 but for the first line, in whose middle the read may begin. */
         size_t skip = (size_t)(offset + (off_t)done - cursor->offset);
         int length = chunk_line(&chunk, cursor->element, line);
         size_t count;

@@ -3,8 +3,8 @@
  * view.h - data.txt, result.txt, data.npy, result.npy: read-only views of a published segment, made on the
  * fly.
  *
- * A view is described by what it shows and reads its bytes through a function, so that it builds and is
- * tested without an arena. Nothing is built whole: a read renders what it returns.
+ * A view reads the bytes that it shows through a function, so it builds and is tested without an arena. A
+ * read renders only what it returns; no view is ever built as a whole.
  */
 #ifndef PYRMAPFS_VIEW_H
 #define PYRMAPFS_VIEW_H
@@ -13,7 +13,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* What a view shows: pinned when the view is opened. The description fits the bytes (see record_fit). */
+/*
+ * The array that a view shows, fixed when the view is opened. The description fits the bytes: see record_fit.
+ */
 struct view_source {
     int32_t dtype; /* enum record_dtype */
     int32_t ndim;  /* 0: a plain vector of `length` */
@@ -26,12 +28,12 @@ struct view_source {
 };
 
 /*
- * Text: one value a line, in memory order, the shortest digits that read back to the same bits ("nan", "inf",
- * "-inf"). cursor remembers where the last read ended (zero it at open), so that sequential reads cost what
- * they return; a read further on walks there from the cursor, a read before it from the beginning.
+ * Text has one value a line, in memory order, with the fewest digits that read back to the same bits ("nan",
+ * "inf", "-inf"). cursor remembers where the last read ended (zero it at open), so a sequential read costs as
+ * much as it returns; a read further on walks there from the cursor, a read before it from the beginning.
  */
 struct view_cursor {
-    off_t offset;    /* of the text, where element begins */
+    off_t offset;    /* in the text, where the line of `element` begins */
     int64_t element; /* first element whose line ends after offset */
 };
 
@@ -43,16 +45,16 @@ ssize_t view_text_read(const struct view_source *source, struct view_cursor *cur
                        size_t size, off_t offset);
 
 /*
- * Walks the cursor to the line that holds offset, at most VIEW_SEEK_STEP elements at a time: a caller that
- * must not be kept for long walks in steps before it reads. Returns 1 when the cursor is there (or at the
- * end), 0 when there is more to walk, or -errno.
+ * Walks the cursor up to VIEW_SEEK_STEP elements towards the line that holds offset. A caller that must not
+ * be busy for long calls it until the cursor is there, and then reads. Returns 1 when the cursor is there (or
+ * at the end), 0 when it has further to walk, or -errno.
  */
 enum { VIEW_SEEK_STEP = 8192 };
 int view_text_seek(const struct view_source *source, struct view_cursor *cursor, off_t offset);
 
 /*
- * The text's size in bytes when it is cheap to know (length <= VIEW_TEXT_EXACT), else 0: like files in /proc,
- * readers go on to the end. -errno on a failed read.
+ * The text's size in bytes if it is cheap to know (length <= VIEW_TEXT_EXACT), else 0: clients then read on
+ * to the end, as they do with files in /proc. -errno on a failed read.
  */
 enum { VIEW_TEXT_EXACT = 16384 };
 off_t view_text_size(const struct view_source *source);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "slot/handle.h"
 
-/* Of these files mappings show the record. */
+/* Whether a mapping of the file shows the record. */
 static bool shows_record(const struct handle *handle)
 {
     return handle->file == SLOT_METADATA_BIN || handle->file == SLOT_METADATA_MEM;

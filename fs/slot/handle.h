@@ -31,16 +31,16 @@ struct handle {
 
     /* metadata.bin */
     uint32_t seen_change;           /* what its last read showed */
-    bool has_read;                  /* before its first read a handle has seen nothing new */
+    bool has_read;                  /* poll reports changes only after the first read */
     struct record_backing *backing; /* passthrough: the page's */
-    struct put *put;                /* what the write that is judged now has done so far: see put.h */
+    struct put *put;                /* the progress of the write that we judge now: see put.h */
 
-    struct slot_times times; /* as at open: what stat shows when the slot has gone on without it */
+    struct slot_times times; /* as at open: stat shows them once the slot is in another round */
 
-    void *poll; /* whom to tell of a change; the layer above's. NULL: nobody, and it is in no list */
+    void *poll; /* for the layer above, which tells this client of a change. NULL: it does not poll */
     LIST_ENTRY(handle) poll_link; /* in slot->polls */
 
-    /* texts and views: what was made at open, or the view's place */
+    /* texts and views: the text that we rendered at open, or the reader's place in the view */
     struct snapshot *snapshot;
     struct view_source view;
     struct view_cursor cursor;
@@ -50,8 +50,8 @@ void handle_enlist(struct handle *handle, struct slot *slot);
 void handle_delist(struct handle *handle);
 
 /*
- * Whether any handle has this segment open for writing, other than `own` (NULL: none) and those of the
- * process `except` (0: none). A handle of a process that the daemon cannot see is always another's.
+ * Whether a handle has this segment open for writing. Does not count the handle `own`, which may be NULL, and
+ * those of the process `except`, which may be 0. A process that the daemon cannot see is never `except`.
  */
 bool handle_writes_segment(const struct slot *slot, const struct segment *segment, pid_t except,
                            const struct handle *own);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 static const struct {
-    char prefix; /* no other file of the arena has a name that begins so */
+    char prefix; /* no other file of the arena has a name that begins with it */
     size_t size;
 } kinds[SLOT_PAGES] = {
     [SLOT_PAGE_BIN] = {'m', RECORD_SIZE},
@@ -34,9 +34,9 @@ static struct page_name name_of(const struct slot *slot, enum slot_page_kind kin
 }
 
 /*
- * A client's mapping is a mapping of this file, and that of metadata.bin may have holes punched into it: a
- * load or store here could end in SIGBUS when memory is short. So the bytes are read and written by system
- * calls; the mapping is an address for the futex.
+ * Never load or store through our mapping of a page, which is only an address for the futex: clients map the
+ * same file and can punch holes into metadata.bin, so when memory is short we would get SIGBUS. Read and
+ * write the bytes by system calls.
  */
 static int open_to_use(struct arena *arena, const struct slot *slot, enum slot_page_kind kind, int flags)
 {
@@ -53,7 +53,7 @@ static int open_to_use(struct arena *arena, const struct slot *slot, enum slot_p
     return result < 0 ? result : fd;
 }
 
-/* For an update: a client may see the page, so it must not go without. */
+/* Use the reserve of descriptors: a client that has the page mapped must see the update. */
 static int open_to_update(struct arena *arena, const struct slot *slot, enum slot_page_kind kind)
 {
     int fd = arena_file_open(arena, name_of(slot, kind).text, O_RDWR);
@@ -91,8 +91,9 @@ void page_show(const struct slot *slot, struct record_page *page)
 }
 
 /*
- * The sequence lock's writer. Each write takes and leaves the file's lock, so that no processor sees them in
- * another order. Who looks at the flag alone must find the lengths that belong to it: it comes after them.
+ * Write order is the protocol: odd change, body, flag, even change. A reader that sees the new flag sees the
+ * lengths that belong to it. Each pwrite takes and releases the file's lock, so no processor sees the writes
+ * in another order.
  */
 static void store(int fd, const struct slot *slot, enum slot_page_kind kind)
 {
@@ -112,8 +113,8 @@ static void wake(char *map)
 }
 
 /*
- * An address range that is ours for good: a page that is mapped here only to wake its sleepers cannot be
- * refused because the process has as many mappings as it may have.
+ * Keep one address range for good and map pages into it to wake their sleepers: replacing a mapping works
+ * even when the process has as many mappings as the kernel allows.
  */
 static char *window;
 
@@ -142,7 +143,7 @@ static void wake_through_window(int fd)
         log_warning("a record's page stays mapped until the next one: %s", strerror(errno));
 }
 
-/* A file that was made for an open that is refused after all must go: nobody else knows of it. */
+/* If this open made the file, remove it again: nothing refers to it. */
 static int give_up(struct arena *arena, const struct slot *slot, enum slot_page_kind kind, int fd, int result)
 {
     if (fd >= 0)
@@ -207,7 +208,7 @@ static void update(struct arena *arena, struct slot *slot, enum slot_page_kind k
         wake(page->map);
         return;
     }
-    /* A mapping may outlive the handle that it was made with. */
+    /* A client may have closed the file and kept its mapping. */
     fd = open_to_update(arena, slot, kind);
     if (fd < 0) {
         log_warning("a page of a record could not be opened: %s", strerror(-fd));
@@ -237,7 +238,7 @@ void page_discard(struct arena *arena, const struct slot *slot)
         arena_file_unlink(arena, name_of(slot, (enum slot_page_kind)kind).text);
 }
 
-/* What stands there stays, but for version and change. A server that was killed may have left that odd. */
+/* Changes only version and change. A server that was killed may have left change odd. */
 static void retire(int fd)
 {
     struct record_page page;

@@ -6,7 +6,7 @@
 
 enum { BUCKETS = 64 };
 
-/* Entries stay: as many as there ever were users. */
+/* We never free an account, so there are as many as there ever were users. */
 struct account {
     uid_t uid;
     uint32_t slots;
@@ -85,7 +85,7 @@ int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64
 
     if (!account)
         return -ENOMEM;
-    /* Sizes are a client's word until they are reserved: two of them can be more than the sum can hold. */
+    /* Check for overflow: a client chose the size, and nothing is reserved yet. */
     if (__builtin_add_overflow(account->bytes - before, bytes, &sum) ||
         (limit && bytes > before && sum > limit))
         return -EDQUOT;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * quota.h - what each user has: slots and bytes of the arena, open files and memory of the daemon.
+ * quota.h - counts what each user has: slots and bytes of the arena, open files and memory of the daemon.
+ *
+ * A limit of 0 is no limit.
  */
 #ifndef PYRMAPFS_QUOTA_H
 #define PYRMAPFS_QUOTA_H
@@ -14,30 +16,29 @@ struct quota;
 struct quota *quota_new(void);
 void quota_free(struct quota *quota);
 
-/* One slot more, -EDQUOT beyond limit, -ENOMEM; one less. */
+/* Count one slot more or less. quota_add_slot returns 0, -EDQUOT beyond the limit, or -ENOMEM. */
 int quota_add_slot(struct quota *quota, uid_t uid, uint32_t limit);
 void quota_drop_slot(struct quota *quota, uid_t uid);
 
 /*
- * Charges the segment's bytes to uid instead of what it was charged before; limit 0 is none. -EDQUOT if that
- * is more than before and beyond the limit, or more than can be counted; then nothing changes.
+ * Charges so many bytes of the segment to uid and takes back its last charge. Returns 0, -ENOMEM, or -EDQUOT
+ * and changes nothing if that is more than before and beyond the limit, or more than can be counted.
  */
 int quota_charge(struct quota *quota, struct segment *segment, uid_t uid, uint64_t bytes, uint64_t limit);
-/* The same for bytes of other files. */
+/* Count bytes of other files. quota_add_bytes returns as quota_charge does. */
 int quota_add_bytes(struct quota *quota, uid_t uid, uint64_t bytes, uint64_t limit);
 void quota_drop_bytes(struct quota *quota, uid_t uid, uint64_t bytes);
-/* What is on the user's account now. */
+/* The bytes on the user's account now. */
 uint64_t quota_bytes(struct quota *quota, uid_t uid);
 void quota_uncharge(struct quota *quota, struct segment *segment);
 
-/* One open file more, -EMFILE beyond limit (0 is none), -ENOMEM; one less. */
+/* Count one open file more or less. quota_add_open returns 0, -EMFILE beyond the limit, or -ENOMEM. */
 int quota_add_open(struct quota *quota, uid_t uid, uint32_t limit);
 void quota_drop_open(struct quota *quota, uid_t uid);
 
 /*
- * Memory that the daemon keeps for a user; limit 0 is none. -EDQUOT if it would be more than the limit,
- * -ENOMEM. A user that has nothing gets what it asks for, however much: else a large text could not be read
- * at all.
+ * Count memory that the daemon keeps for a user. quota_hold returns 0, -EDQUOT beyond the limit, or -ENOMEM.
+ * A user for whom we keep nothing gets any amount: otherwise a text above the limit could never be read.
  */
 int quota_hold(struct quota *quota, uid_t uid, uint64_t bytes, uint64_t limit);
 void quota_let_go(struct quota *quota, uid_t uid, uint64_t bytes);

@@ -44,7 +44,7 @@ struct index_header {
     uint32_t version;
     uint32_t entry_size;
     uint64_t next_serial;
-    uint32_t entries; /* that the file has room for, entry 0 included, which is never used */
+    uint32_t entries; /* the file has room for so many, with entry 0, which is never used */
     struct slot_times root;
 };
 
@@ -57,7 +57,7 @@ struct slots {
     uint32_t limit;
     uint32_t room; /* entries that this process may touch: 0 until slots_begin */
     uint32_t count;
-    uint32_t leaving;    /* not counted any more, but their entries are not free */
+    uint32_t leaving;    /* slots that we do not count any more, though their entries are not free */
     uint32_t first_free; /* entries below it are in use */
     uint32_t in_state[HANDSHAKE_STATES];
     uint64_t changes;
@@ -112,7 +112,7 @@ static off_t index_size(uint32_t entries)
     return INDEX_HEADER + (off_t)entries * (off_t)sizeof(struct slot);
 }
 
-/* Allocate pages before they are touched: a full arena is -ENOSPC here and not a signal in slot_create. */
+/* Allocate pages before we touch them: a full arena gives -ENOSPC here instead of SIGBUS in slot_create. */
 static int allocate(struct slots *slots, uint32_t entries)
 {
     off_t size = index_size(entries);
@@ -139,12 +139,12 @@ static int grow(struct slots *slots)
     return 0;
 }
 
-/* --- an index that is there already: looked at, not changed --- */
+/* --- an index that exists: we look at it and change nothing --- */
 
 static int refuse(const struct slots *slots, char error[ARENA_ERROR_MAX], const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The line is the file's name and what is wrong with it. */
+/* The error line names the file and says what is wrong with it. */
 static int refuse(const struct slots *slots, char error[ARENA_ERROR_MAX], const char *format, ...)
 {
     char path[ARENA_ERROR_MAX / 2], what[ARENA_ERROR_MAX / 2];
@@ -221,7 +221,7 @@ static int check_entries(const struct slots *slots, off_t size, char error[ARENA
     return 0;
 }
 
-/* Whether nothing was ever written into it: its server ended between making it and using it. */
+/* Whether the server that made the index ended before it wrote anything into it. */
 static bool is_blank(const struct slots *slots, off_t size)
 {
     static const char zeros[INDEX_HEADER];
@@ -299,7 +299,7 @@ int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char err
     return 0;
 }
 
-/* --- from here on the index is changed --- */
+/* --- from here on we change the index --- */
 
 static int create_index(struct slots *slots)
 {
@@ -319,7 +319,7 @@ static int create_index(struct slots *slots)
     slots->entries = (struct slot *)((char *)map + INDEX_HEADER);
     slots->header->version = INDEX_VERSION;
     slots->header->entry_size = sizeof(struct slot);
-    slots->header->next_serial = 16; /* below: numbers of the daemon's own files */
+    slots->header->next_serial = 16; /* the daemon's own files have the numbers below */
     slots->header->entries = 0;
     slots->header->root = slot_times_now();
     memcpy(slots->header->magic, index_magic, sizeof(index_magic));
@@ -505,7 +505,7 @@ int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mod
     slot->entered = slot->times[SLOT_DIRECTORY].modified;
     slot_fresh_array(slots, slot, RECORD_SIDE_INPUT);
     slot_fresh_array(slots, slot, RECORD_SIDE_RESULT);
-    slot->serial = slots_serial(slots); /* last: from here on the entry is a slot */
+    slot->serial = slots_serial(slots); /* set it last: it makes the entry a slot */
     enlist(slots, slot);
     slots->count++;
     times_touch(&slots->header->root);
@@ -521,7 +521,7 @@ static void shrink(struct slots *slots)
     off_t before = index_size(slots->room);
 
     slots->header->entries = slots->room = INDEX_STEP;
-    if (ftruncate(slots->fd, index_size(INDEX_STEP)) == 0) /* else: a longer file does no harm */
+    if (ftruncate(slots->fd, index_size(INDEX_STEP)) == 0) /* if it fails, a longer file does no harm */
         ledger_file_resized(slots->arena, (uint64_t)before, (uint64_t)index_size(INDEX_STEP));
 }
 

@@ -2,9 +2,9 @@
 /*
  * slot.h - the table of slots, their names, and the index that keeps them.
  *
- * The table is a file of the arena, mapped: whatever describes a slot is in there and not on the heap, so
- * that a server that starts on it finds the slots again. Only what ends with the process (open handles,
- * waiters, pidfds) is "runtime" below, and is rebuilt.
+ * The table is a mapped file of the arena. Everything that describes a slot stands in it and not on the heap,
+ * so a server that starts on it finds the slots again. The fields under "runtime" below end with the process
+ * (open handles, waiters, pidfds), and the next server sets them anew.
  */
 #ifndef PYRMAPFS_SLOT_H
 #define PYRMAPFS_SLOT_H
@@ -21,8 +21,8 @@
 
 enum {
     SLOT_NAME_MAX = 255,
-    SLOT_REASON_MAX = 120,      /* of a refusal or a wait, in words */
-    SLOT_LIMIT = (1 << 18) - 2, /* what a nodeid has room for */
+    SLOT_REASON_MAX = 120,      /* bytes of the reason for a refusal or a wait */
+    SLOT_LIMIT = (1 << 18) - 2, /* a nodeid has room for no more */
 };
 
 /* The files of a slot, in the order of a listing. */
@@ -45,7 +45,7 @@ enum slot_file {
     SLOT_FILES,
 };
 
-/* As stat shows them. Nobody sees all that is read, so `accessed` is when the file came to be, or as set. */
+/* As stat shows them. We do not see every read, so `accessed` is when the file came to be, or as set. */
 struct slot_times {
     struct timespec accessed;
     struct timespec modified;
@@ -55,12 +55,12 @@ struct slot_times {
 /* One array of the slot in this round: data.bin (RECORD_SIDE_INPUT) or result.bin (RECORD_SIDE_RESULT). */
 struct slot_array {
     uint64_t serial;     /* fresh with each array */
-    uint64_t inode;      /* serial of its nodeid: that of the array before it if nobody has it open */
+    uint64_t inode;      /* serial of its nodeid: the last array's, unless a client had that open */
     uint64_t number;     /* st_ino; a chained input has its source's */
     uint64_t segment_id; /* 0: none yet, the array is empty */
     uint32_t home;       /* index of the slot in which the array came to be: see nodeid.h */
     uint32_t home_side;  /* and its side there */
-    uint32_t borrowed;   /* another slot has the same pages, and they are on that one's account */
+    uint32_t borrowed;   /* another slot has the same pages, on its account */
     struct slot_times times;
 };
 
@@ -89,7 +89,7 @@ struct slot_failure {
     char source[SLOT_NAME_MAX + 1];
 };
 
-/* Page-cache path: whether mappings of metadata.bin are being made to read it again. */
+/* Page-cache path: whether we are making mappings of metadata.bin read it again. */
 enum slot_refresh { REFRESH_NOT, REFRESH_UNDER_WAY, REFRESH_UNDER_WAY_AND_AGAIN };
 
 /* The pages that clients map, and the files behind them: see page.h. */
@@ -100,10 +100,10 @@ struct slot_page {
     int fd;    /* and its descriptor */
     uint32_t handles;
     uint32_t exists;                /* the file is there: clients may have it mapped */
-    struct record_backing *backing; /* passthrough: its registration, the layer above's */
+    struct record_backing *backing; /* passthrough: its registration, for the layer above */
 };
 
-/* Whether the exchange is at the slot's waiters and followers, which may take it several turns of the loop. */
+/* Whether the exchange works on the slot's waiters and followers, in perhaps several turns of the loop. */
 enum slot_work { AT_WORK_NOT, AT_WORK, AT_WORK_AND_AGAIN };
 
 struct handle;
@@ -118,7 +118,7 @@ struct slot {
     uint16_t modes[SLOT_FILES];          /* permission bits */
     uint32_t state;                      /* enum handshake_state */
     struct slot_times times[SLOT_FILES]; /* see slot_times */
-    struct timespec entered;             /* when it came into this state */
+    struct timespec entered;             /* when the slot came into this state */
     struct record record;
     struct slot_array arrays[2];                /* by enum record_side */
     uint8_t inline_bytes[2][RECORD_INLINE_MAX]; /* by enum record_side: see slot_inline_size */
@@ -126,23 +126,23 @@ struct slot {
     uint32_t error_size;
     pid_t owner;          /* 0: none */
     pid_t worker;         /* 0: none */
-    uint64_t worker_once; /* the one round that worker is bound to; 0: this one and those to come */
+    uint64_t worker_once; /* the only round that worker is bound to; 0: this one and all later ones */
     uint64_t refusals;
     struct slot_refusal refusal;
 
-    /* chain: indices into the table, 0 for none */
+    /* chain: indices into the table, 0 is no slot */
     uint32_t source;        /* the slot that feeds this one */
     uint32_t source_side;   /* enum record_side: which of its arrays */
     uint64_t source_serial; /* of the symlink's nodeid */
-    gid_t source_group;     /* one that the owner was in when he made the link */
+    gid_t source_group;     /* a group of the owner when the link was made */
     uint64_t source_taken;  /* number of the last array, or failure, taken from it */
     uint32_t first_follower;
     uint32_t next_follower;
     uint32_t previous_follower;
-    uint64_t failure;       /* its number while a follower may have to take it; 0 once a round has an input */
-    uint64_t recalled;      /* number of the last failure that was taken back by another try */
-    uint32_t has_input;     /* an input was published or delivered in this round */
-    uint32_t outcome_taken; /* a reader has had the result, or the failure */
+    uint64_t failure;           /* its number while followers have to take it; 0 once a round has an input */
+    uint64_t recalled;          /* number of the last failure that another try took back */
+    uint32_t has_input;         /* this round has an input: published, or delivered by the source */
+    uint32_t outcome_taken;     /* a reader has had the result, or the failure */
     struct slot_failure failed; /* the last one */
 
     /* runtime */
@@ -150,37 +150,37 @@ struct slot {
     uint64_t ready_stamp; /* chain_followers_ready looked at it in the walk of that number */
     uint32_t queued;      /* in the exchange's list of slots to look at */
     uint32_t next_queued;
-    uint32_t at_work;         /* enum slot_work */
-    struct wait *cursor;      /* the waiter that is next */
-    uint32_t follower_cursor; /* and the follower */
-    uint32_t leaving;         /* it is removed, and nobody finds it; its followers still have to hear of it */
+    uint32_t at_work;            /* enum slot_work */
+    struct wait *cursor;         /* the waiter that is next */
+    uint32_t follower_cursor;    /* and the follower */
+    uint32_t leaving;            /* it has no name any more, and its followers still have to hear of that */
     struct segment *segments[2]; /* by enum record_side */
     struct segment *kept_open;   /* see array_open */
     struct handle *handles;
     uint32_t handle_count, record_handles; /* all of them; those of metadata.bin and metadata.mem */
-    LIST_HEAD(slot_polls, handle) polls;   /* those that want to be told of a change */
+    LIST_HEAD(slot_polls, handle) polls;   /* handles of clients that poll */
     LIST_HEAD(slot_waits, wait) waiters;
     uint32_t wait_count;
     struct process_bond owner_bond;
     struct process_bond worker_bond;
     struct slot_page pages[SLOT_PAGES]; /* by enum slot_page_kind */
-    uint32_t dated[2]; /* by enum record_side: utimensat set the time of the last change that we know of */
-    uint64_t text_serial[2]; /* by enum record_side: of the array whose text has this size */
+    uint32_t dated[2];       /* by enum record_side: utimensat set the time, after all changes that we saw */
+    uint64_t text_serial[2]; /* by enum record_side: serial of the array whose text has text_size bytes */
     off_t text_size[2];
     uint32_t refreshing;   /* enum slot_refresh */
     pid_t filler;          /* the process that last opened data.bin for writing in this round */
     uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
     int32_t settled[2];    /* how that ended: 0 or -errno */
     uint32_t sizing[2];    /* by enum record_side: reservations under way */
-    uint64_t last_size[2]; /* bytes, when last published: the guess for the next round */
+    uint64_t last_size[2]; /* bytes of the last published array: our guess for the next */
 };
 
 struct slots;
 
 /*
- * Looks at the index in the arena and refuses what it cannot read; there may be none only where there is no
- * other file either. Changes nothing, and the table is empty until slots_begin. error gets one line that
- * names the file and the remedy. Returns 0 or -errno.
+ * Looks at the index in the arena. Refuses one that it cannot read, and an arena that has files but no index.
+ * Changes nothing; the table is empty until slots_begin. error gets one line that names the file and the
+ * remedy. Returns 0 or -errno.
  */
 int slots_open(struct slots **out, struct arena *arena, uint32_t limit, char error[ARENA_ERROR_MAX]);
 
@@ -192,8 +192,9 @@ int slots_visit_segments(const struct slots *slots,
                          int (*visit)(void *context, const char *name, uint64_t segment_id), void *context);
 
 /*
- * Takes the index over, or makes one: the start is not refused any more. Slots that an earlier server left
- * are in the table, their runtime part zeroed; the caller restores the rest. Returns 0 or -errno.
+ * Takes the index over, or makes one. Call it when nothing can refuse the start any more. The table then has
+ * the slots that an earlier server left, their runtime fields zeroed; the caller restores the rest. Returns 0
+ * or -errno.
  */
 int slots_begin(struct slots *slots);
 void slots_close(struct slots *slots);
@@ -202,16 +203,16 @@ void slots_close(struct slots *slots);
 uint64_t slots_bytes(uint32_t limit);
 uint32_t slots_count(const struct slots *slots);
 uint32_t slots_limit(const struct slots *slots);
-/* Above the index of every slot; 0 before slots_begin where there was no index. */
+/* A number above the index of every slot; 0 before slots_begin if there was no index. */
 uint32_t slots_end(const struct slots *slots);
 uint32_t slots_in_state(const struct slots *slots, enum handshake_state state);
 
 /*
- * Grows whenever a slot comes or goes or changes its name, state or source: while it is the same, a picture
- * of the table is true.
+ * A count that grows whenever a slot comes or goes or changes its name, state or source: while it is the
+ * same, a picture of the table is true.
  */
 uint64_t slots_changes(const struct slots *slots);
-/* For changes that the functions below do not make. */
+/* Call it after a change that no function below makes. */
 void slots_changed(struct slots *slots);
 
 /* A fresh number, never given twice in this arena. */
@@ -235,12 +236,12 @@ int slot_name_check(const char *name);
  * A fresh slot in state IDLE. Returns 0, -EEXIST, -ENOSPC (full table or arena) or slot_name_check's error.
  */
 int slot_create(struct slots *slots, const char *name, uid_t uid, gid_t gid, mode_t mode, struct slot **out);
-/* The caller has let go of segments, handles, waiters and chain links. */
+/* The caller has released segments, handles, waiters and chain links. */
 void slot_destroy(struct slots *slots, struct slot *slot);
 /*
- * What slot_destroy begins with, if there is more to do in between: the slot loses its name and is not counted
- * any more, and only slot_at knows it. If the server is killed meanwhile the next one removes it, as one whose
- * owner is gone.
+ * The first half of slot_destroy, for a caller that has more to do before the second: the slot loses its name
+ * and its place in the counts, and only slot_at finds it. If the server is killed in between, the next one
+ * removes the slot, as it does when an owner is gone.
  */
 void slot_leave(struct slots *slots, struct slot *slot);
 /* The new name must be free and checked. */
@@ -255,26 +256,26 @@ bool slot_may_read(const struct slot *slot, enum slot_file file, uid_t uid, bool
 void slot_chmod(struct slot *slot, mode_t mode);
 void slot_chown(struct slot *slot, uid_t uid, gid_t gid);
 
-/* Its state lies in the index: this keeps the counts of the table right. */
+/* Sets the state, and keeps the counts of the table right. */
 void slot_enter_state(struct slots *slots, struct slot *slot, enum handshake_state state);
 
-/* Of what comes to be just now. */
+/* The times of a file that comes to be now. */
 struct slot_times slot_times_now(void);
 /* A file's times. An array and its views have the same, and so have the record and its text. */
 struct slot_times *slot_times(struct slot *slot, enum slot_file file);
 /* The root's, which slot_create, slot_destroy and slot_rename keep. */
 struct slot_times *slots_times(struct slots *slots);
 
-/* What is in the file changed just now; or, of the directory, which names it has. */
+/* Notes that the file's content changed now; for the directory, its names. */
 void slot_touch(struct slot *slot, enum slot_file file);
-/* What describes it did: mode, owner, name. */
+/* Notes that mode, owner or name changed now. */
 void slot_touch_attributes(struct slot *slot, enum slot_file file);
 
 /* "metadata.bin" and so on; "" for the slot's directory. */
 const char *slot_file_name(enum slot_file file);
 /* The file of that name, SLOT_FILES if a slot has no place for it. */
 enum slot_file slot_file_find(const char *name);
-/* Whether the slot has this file now: all but `source`, which only a chained one has. */
+/* Whether the slot has this file now. Only a chained slot has `source`; every slot has all others. */
 bool slot_file_exists(const struct slot *slot, enum slot_file file);
 
 /* Whether it is an array or a view of one; these six are in pairs, input and result. */
@@ -287,12 +288,12 @@ enum record_side slot_file_side(enum slot_file file);
 enum slot_file slot_file_of_side(enum record_side side);
 
 /*
- * A small array that was published in one write stands in the slot's entry, and in the page of metadata.mem.
- * It may have a segment as well, which clients opened it for: a copy, which the index does not name. How many
- * bytes; 0: the array has its segment, or is empty.
+ * Bytes of an inline array: a small one that was published in one write and stands in the slot's entry and in
+ * the page of metadata.mem. 0: the array has a segment, or is empty. An inline array may have a segment as
+ * well, made when a client opened it: a copy, which the index does not name.
  */
 size_t slot_inline_size(const struct slot *slot, enum record_side side);
-/* At most RECORD_INLINE_MAX bytes; 0: the array stands there no more, and nothing of it is left. */
+/* Sets an inline array of at most RECORD_INLINE_MAX bytes; 0 removes it and clears its bytes. */
 void slot_set_inline(struct slot *slot, enum record_side side, const void *bytes, size_t size);
 
 /* A new inode for one array; it has no segment. */

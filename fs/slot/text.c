@@ -52,7 +52,7 @@ uint64_t text_growth(const struct slot *slot, enum slot_file file, size_t size, 
     uint64_t now = text_size(slot, file);
     uint64_t end = (uint64_t)offset + size;
 
-    /* What is too long is refused as such. */
+    /* text_write refuses a text that is too long, with another error. */
     return end > now && end <= limit_of(file) ? text_bytes(end) - text_bytes(now) : 0;
 }
 
@@ -74,7 +74,7 @@ ssize_t text_read(struct arena *arena, const struct slot *slot, enum slot_file f
     return got;
 }
 
-/* A text without bytes has no file: nobody would remove it. */
+/* Remove the file of an empty text: nothing else would. */
 static void remove_empty(struct arena *arena, const struct slot *slot, enum slot_file file)
 {
     if (text_size(slot, file) == 0)
@@ -110,7 +110,7 @@ ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, 
     if (put < 0)
         put = -errno;
     else if ((size_t)put < size)
-        put = ftruncate(fd, (off_t)*current) < 0 ? -EIO : -ENOSPC; /* half a text is none */
+        put = ftruncate(fd, (off_t)*current) < 0 ? -EIO : -ENOSPC; /* never keep half a text */
     else if ((uint64_t)offset + (uint64_t)put > *current)
         set_size(arena, current, (uint32_t)(offset + put));
     close(fd);

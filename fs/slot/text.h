@@ -14,12 +14,12 @@ enum { TEXT_TASK_MAX = 4096, TEXT_ERROR_MAX = 65536 };
 size_t text_size(const struct slot *slot, enum slot_file file);
 /* Bytes that a text of that size takes. */
 uint64_t text_bytes(uint64_t size);
-/* And how many more it takes after that write. */
+/* How many more the text takes after that write. */
 uint64_t text_growth(const struct slot *slot, enum slot_file file, size_t size, off_t offset);
 /* Bytes read, 0 at the end, or -errno. */
 ssize_t text_read(struct arena *arena, const struct slot *slot, enum slot_file file, void *buffer,
                   size_t size, off_t offset);
-/* Bytes written; -EFBIG beyond the text's limit, -ENOSPC, and then nothing is. */
+/* Returns bytes written, all or none: -EFBIG beyond the text's limit, -ENOSPC or another -errno. */
 ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, const void *buffer,
                    size_t size, off_t offset);
 /* Cuts or extends (with NULs) to size: 0, -EFBIG or -errno. */
