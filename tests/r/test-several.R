@@ -170,7 +170,7 @@ test_that("an input that cannot be pushed leaves the stream as it was", {
     pipeline <- pyrmap_pipeline(c(answer("plus_one"), answer("total")), dtype = "int32", timeout = 60)
     pipeline$push(c(1, 2))
     expect_error(pipeline$push(1.5), class = "pyrmap_loss")
-    expect_error(pipeline$push("a"), class = "pyrmap_type_error")
+    expect_error(pipeline$push(sum), class = "pyrmap_type_error")
     pipeline$push(3)
     expect_identical(as.numeric(pipeline$pull()), 5)
     expect_error(pipeline$push(2^40), class = "pyrmap_loss")

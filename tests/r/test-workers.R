@@ -233,7 +233,7 @@ test_that("a slot that somebody serves is asked by its name or path", {
     counts <- parallel::mclapply(1:4, function(i) vapply(1:10, function(j) run_python(i, slot = "predict"), 0), mc.cores = 4)
     expect_identical(sort(unlist(counts)), as.numeric(3:42))
     expect_error(run_python(1, answer("same"), slot = "predict"), "leave out", class = "pyrmap_argument_error")
-    expect_error(run_python("a", slot = "predict"), class = "pyrmap_type_error")
+    expect_error(run_python(sum, slot = "predict"), class = "pyrmap_type_error")
     expect_error(run_python(1.5, slot = "predict", dtype = "int32"), class = "pyrmap_loss")
     expect_identical(run_python(1, slot = "predict"), 43)
     tools::pskill(pid, tools::SIGTERM)

@@ -7,43 +7,11 @@ sources <- c(double = 1L, integer = 2L, integer64 = 3L, raw = 4L, logical = 5L)
 # enum vector_special: which of R's special types a result may have.
 special <- c(raw = 1L, integer64 = 2L)
 
-# The source of `data`, or a condition that says what to pass instead.
+# The source of `data`, which is_numbers().
 source_type <- function(data) {
-    if (is.object(data) && !inherits(data, c("integer64", "ts", "table", "AsIs", "noquote")))
-        stop_type(data)
-    if (inherits(data, "integer64") && is.double(data))
+    if (inherits(data, "integer64"))
         return(sources[["integer64"]])
-    switch(typeof(data), double = , integer = , logical = , raw = sources[[typeof(data)]], stop_type(data))
-}
-
-stop_type <- function(data) {
-    remedy <- if (is.factor(data)) {
-        "pass as.integer(x) for its codes"
-    } else if (is.data.frame(data)) {
-        "pass as.matrix(x) of its numeric columns"
-    } else if (inherits(data, "Matrix")) {
-        "pass as.matrix(x)"
-    } else if (inherits(data, "sparseVector")) {
-        "pass as.numeric(x)"
-    } else if (inherits(data, "POSIXlt")) {
-        "pass as.numeric(as.POSIXct(x)) for its seconds"
-    } else if (is.object(data) && !isS4(data) && typeof(data) %in% c("double", "integer", "logical", "raw")) {
-        "pass unclass(x) for its numbers"
-    } else if (is.object(data)) {
-        "pass a vector, matrix or array of the numbers that are in it"
-    } else {
-        switch(typeof(data),
-            character = "pass numbers: as.numeric(x), or charToRaw(x) for the bytes of a string",
-            list = "pass one vector, matrix or array: unlist(x), or simplify2array(x)",
-            complex = "pass rbind(Re(x), Im(x))",
-            "NULL" = "pass numeric(0) for an empty input",
-            "pass a numeric, integer, logical or raw vector, matrix or array")
-    }
-    kind <- if (is.object(data)) class(data)[1L] else typeof(data)
-    stop_with("pyrmap_type_error",
-                paste0("data of type ", kind, " cannot be exchanged",
-                       if (length(data)) " (from element 1 on)", ": ", remedy),
-                index = 1L)
+    sources[[typeof(data)]]
 }
 
 # The dtype that holds values of a source as they are: in the order of sources.
@@ -84,6 +52,8 @@ check_dim <- function(data) {
 # What the C code needs to know of an input, and of which types its results are. It does not hold the data: R would count
 # that as one more reference, and never forget it.
 input_of <- function(data, dtype, na) {
+    if (!is_numbers(data))
+        return(input_of_bundle(data, dtype, na))
     source <- source_type(data)
     check_dim(data)
     wanted <- if (!is.null(dtype)) dtype_code(dtype)
@@ -95,7 +65,7 @@ input_of <- function(data, dtype, na) {
     # What is not to arrive as bool goes as the integers that R stores.
     if (source == sources[["logical"]] && (missing > 0 || !is.null(wanted)))
         source <- sources[["integer"]]
-    list(type = source, dtype = code, flat = length(dim(data)) == 1L, special = special_of(source))
+    list(type = source, dtype = code, flat = length(dim(data)) == 1L, special = special_of(source), na = na, bundle = FALSE)
 }
 
 # R's special types are for who used them: see enum vector_special.

@@ -5,12 +5,12 @@ module_pattern <- "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*$"
 
 # "script.py", "script.py::fun" or "module::fun". The text is made once for the same script, arguments and directory: it costs
 # as much as a small exchange. That the script exists is looked at each time.
-# python: what will run it. at_once: how many of the same call may run at the same time. Jobs with the same key share workers,
-# jobs with the same number are the same.
-job_of <- function(script, args, env, python, isolation, preload, at_once = 1L) {
+# python: what will run it. at_once: how many of the same call may run at the same time. carried: arguments may travel with the
+# input, in $arguments; else all of them are JSON. Jobs with the same key share workers, jobs with the same number are the same.
+job_of <- function(script, args, env, python, isolation, preload, at_once = 1L, carried = TRUE) {
     if (!is.character(script) || length(script) != 1L || is.na(script))
         stop_argument("a script must be one path, \"script.py\" or \"script.py::function\", or \"module::function\"")
-    key <- list(args, env, getwd(), python, isolation, preload, at_once)
+    key <- list(args, env, getwd(), python, isolation, preload, at_once, carried)
     known <- session$jobs[[script]]
     if (!is.null(known) && identical(known$key, key) && (known$job$module || file.exists(known$job$script)))
         return(known$job)
@@ -35,6 +35,8 @@ job_of <- function(script, args, env, python, isolation, preload, at_once = 1L) 
     if (module)
         full <- path
     args <- check_args(args, fun, script)
+    arguments <- if (carried && !is.null(fun)) arguments_of(args)
+    args <- without(args, arguments)
     task <- list(full, "function" = fun, args = args$positional, kwargs = args$named, cwd = getwd())
     names(task)[1L] <- if (module) "module" else "script"
     if (!is.null(fun))
@@ -43,11 +45,33 @@ job_of <- function(script, args, env, python, isolation, preload, at_once = 1L) 
         task$isolation <- isolation
     job <- list(script = full, module = module, fun = fun,
                 label = paste0(basename(path), if (!is.null(fun)) paste0("::", fun)), task = to_json(task),
-                env = check_env(env), python = python, isolation = isolation, preload = preload, at_once = at_once,
-                key = paste(c(python$path, isolation, full, preload), collapse = "\n"),
+                arguments = arguments, env = check_env(env), python = python, isolation = isolation, preload = preload,
+                at_once = at_once, key = paste(c(python$path, isolation, full, preload), collapse = "\n"),
                 number = session$job_number <- session$job_number + 1)
-    session$jobs[[script]] <- list(key = key, job = job)
+    # What is large is not kept beyond the call.
+    session$jobs[[script]] <- if (is.null(arguments)) list(key = key, job = job)
     job
+}
+
+# Of list(positional, named), those that travel with the input, in the places that they have: list(args, kwargs). NULL if none
+# does.
+arguments_of <- function(args) {
+    args <- lapply(args, function(part) {
+        moved <- vapply(part, in_bundle, NA)
+        part[!moved] <- list(NULL)
+        part
+    })
+    if (!all(vapply(c(args$positional, args$named), is.null, NA)))
+        list(args = args$positional, kwargs = args$named[!vapply(args$named, is.null, NA)])
+}
+
+# What is left for JSON: null in the places of those that travel.
+without <- function(args, arguments) {
+    if (is.null(arguments))
+        return(args)
+    args$positional[!vapply(arguments$args, is.null, NA)] <- list(NULL)
+    args$named <- args$named[!names(args$named) %in% names(arguments$kwargs)]
+    args
 }
 
 check_args <- function(args, fun, script) {
@@ -70,12 +94,15 @@ check_args <- function(args, fun, script) {
 }
 
 # args of several scripts: a list with one element for each (a list of arguments, or NULL).
-jobs_of <- function(scripts, args, env, ..., at_once = 1L) {
+jobs_of <- function(scripts, args, env, ..., at_once = 1L, carried = TRUE) {
     if (!is.character(scripts) || length(scripts) == 0L)
         stop_argument("script_paths must be a character vector with at least one path")
     if (!is.null(args) && (!is.list(args) || length(args) != length(scripts)))
         stop_argument("args must be a list with one list of arguments (or NULL) for each script")
-    jobs <- lapply(seq_along(scripts), function(i) job_of(scripts[[i]], args[[i]], env, ..., at_once = at_once))
+    # Of a pipeline only the first stage has an input that comes from here.
+    jobs <- lapply(seq_along(scripts), function(i) {
+        job_of(scripts[[i]], args[[i]], env, ..., at_once = at_once, carried = carried && i == 1L)
+    })
     labels <- sub("\\.py(::|$)", "\\1", vapply(jobs, `[[`, "", "label"))
     given <- names(scripts)
     if (!is.null(given))
@@ -124,7 +151,7 @@ json_double <- function(x) {
 
 json_scalars <- function(x) {
     if (is.object(x) && !inherits(x, c("AsIs", "integer64")))
-        stop_argument("args of class ", class(x)[1L], " cannot be passed: convert them to numbers or text")
+        stop_argument("args of class ", class(x)[1L], " cannot be passed here: convert them to numbers or text, or make them members of `data`")
     if (inherits(x, "integer64"))
         return(ifelse(is.na(x), "null", as.character(x)))
     switch(typeof(x),
@@ -132,28 +159,32 @@ json_scalars <- function(x) {
         integer = ifelse(is.na(x), "null", as.character(x)),
         double = json_double(x),
         character = ifelse(is.na(x), "null", json_string(x)),
-        stop_argument("args of type ", typeof(x), " cannot be passed"))
+        stop_argument("args of type ", typeof(x), " cannot be passed here: make them members of `data`, as in list(x = x, y = y)"))
 }
 
-# The matrices and arrays among arguments, for Python to make arrays of the lists that JSON has for them. at: the JSON of
-# where x is.
+# The vectors, matrices and arrays among arguments, for Python to make arrays of the lists that JSON has for them; what is of
+# length 1, without dim and I(), is a scalar. at: the JSON of where x is.
 array_args <- function(x, at) {
     if (is.list(x)) {
         keys <- if (is.null(names(x))) seq_along(x) - 1L else vapply(names(x), json_string, "", USE.NAMES = FALSE)
         return(do.call(c, Map(array_args, unname(unclass(x)), paste0(at, ", ", keys, recycle0 = TRUE))))
     }
-    if (is.null(dim(x)))
+    if (is.null(x) || inherits(x, "json") || is_scalar(x))
         return(NULL)
     if (inherits(x, "integer64")) {
         # float64 need not hold them: Python's own integers do, with None.
         dtype <- if (.Call(C_first_na, x, sources[["integer64"]]) > 0) "object" else "int64"
     } else {
         dtype <- switch(typeof(x), logical = if (anyNA(x)) "float64" else "bool",
-                        integer = if (anyNA(x)) "float64" else "int32",
-                        character = if (anyNA(x)) "object" else "str", "float64")
+                        integer = if (anyNA(x)) "float64" else "int32", character = "object", "float64")
     }
-    list(structure(sprintf("{\"at\": [%s], \"shape\": [%s], \"dtype\": \"%s\"}", at, paste(dim(x), collapse = ", "), dtype),
+    shape <- if (is.null(dim(x))) length(x) else dim(x)
+    list(structure(sprintf("{\"at\": [%s], \"shape\": [%s], \"dtype\": \"%s\"}", at, paste(shape, collapse = ", "), dtype),
                    class = "json"))
+}
+
+is_scalar <- function(x) {
+    length(x) == 1L && is.null(dim(x)) && !inherits(x, "AsIs")
 }
 
 # Lists in lists, rows first.
@@ -183,7 +214,7 @@ to_json <- function(x) {
     scalars <- json_scalars(x)
     if (!is.null(dim(x)))
         return(json_array(scalars, dim(x)))
-    if (length(x) == 1L && !inherits(x, "AsIs"))
+    if (is_scalar(x))
         return(scalars)
     paste0("[", paste(scalars, collapse = ", "), "]")
 }

@@ -128,7 +128,10 @@ chain <- function(slot, source, file) {
 send <- function(slot, data, input) {
     slot$idle <- FALSE
     slot$bytes <- 8 * length(data)
-    said <- .Call(C_slot_fill, slot$handle, data, input$type, input$dtype)
+    said <- if (input$bundle)
+        .Call(C_bundle_fill, slot$handle, data, input$arguments, input$na, input$type, input$dtype)
+    else
+        .Call(C_slot_fill, slot$handle, data, input$type, input$dtype)
     if (is.numeric(said))
         stop_misfit(data, said, names(dtypes)[match(input$dtype, dtypes)])
     said
@@ -143,6 +146,8 @@ fill <- function(slot, data, input) {
 
 # A pyrmap_array that can be passed on as it is: the path of its slot, published. Else NULL.
 holder_of <- function(data, input, root) {
+    if (input$bundle)
+        return(NULL)
     handle <- .Call(C_array_holder, data, input$dtype, root$path)
     if (is.null(handle)) NULL else .Call(C_slot_path, handle)
 }

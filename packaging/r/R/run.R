@@ -55,7 +55,8 @@ is_once_more <- function(result) inherits(result, "pyrmap_once_more")
 take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), round = NULL, several = FALSE) {
     pass_on_warnings(slots)
     result <- .Call(C_slot_result, slot$handle, input$special, input$flat, round)
-    if (is.null(result)) {
+    # In place of a result, which may be NULL.
+    if (is.symbol(result)) {
         # The part of a result that did find room goes when the slot is released.
         slot$bytes <- Inf
         cause <- first_cause(.Call(C_slot_read, slot$handle, "error"), slot, job, slots, jobs)
@@ -63,7 +64,7 @@ take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), r
             return(once_more)
         stop_failed(cause$text, cause$job, cause$slot)
     }
-    slot$bytes <- max(slot$bytes, 8 * length(result))
+    slot$bytes <- max(slot$bytes, .Call(C_slot_bytes, slot$handle))
     result
 }
 
@@ -132,6 +133,7 @@ run_python <- function(data, python_script_path, dtype = NULL, args = NULL, time
     }
     hear(output)
     job <- job_of(python_script_path, args, env, interpreter(python), isolation, preload)
+    input <- with_arguments(input, job$arguments)
     result <- run_once(data, input, job, mount, timeout, deadline, last = FALSE)
     if (is_once_more(result))
         return(run_once(data, input, job, mount, timeout, deadline, last = TRUE))
@@ -226,7 +228,7 @@ run_python_shared_data <- function(data, script_paths, dtype = NULL, args = NULL
         stop_argument("run_python_shared_data() needs `data` and `script_paths`")
     input <- input_of(data, dtype, na)
     jobs <- jobs_of(python_scripts_paths, args, env, interpreter(python), isolation, preload,
-                    at_once = min(length(python_scripts_paths), .Call(C_cores)))
+                    at_once = min(length(python_scripts_paths), .Call(C_cores)), carried = FALSE)
     deadline <- check_timeout(timeout)
     hear(output)
     root <- root_for(mount)
@@ -275,7 +277,7 @@ share <- function(root, jobs, input, holder, timeout, deadline) {
         if (is_once_more(result)) {
             last[done] <- TRUE
             pending <- c(pending, done)
-        } else {
+        } else if (!is.null(result)) {
             results[[done]] <- result
         }
         if (!is.null(bar))
@@ -301,6 +303,7 @@ run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, t
     jobs <- jobs_of(python_scripts_paths, args, env, interpreter(python), isolation, preload)
     deadline <- check_timeout(timeout)
     hear(output)
+    input <- with_arguments(input, jobs[[1L]]$arguments)
     results <- pipe_once(initial_data, input, jobs, mount, timeout, deadline, required_intermediate_results, last = FALSE)
     if (is_once_more(results))
         return(pipe_once(initial_data, input, jobs, mount, timeout, deadline, required_intermediate_results, last = TRUE))
@@ -333,9 +336,13 @@ pipe_once <- function(data, input, jobs, mount, timeout, deadline, intermediate,
         return(result)
     results <- vector("list", count)
     names(results) <- names(jobs)
-    results[[count]] <- result
-    for (stage in rev(seq_len(count - 1L)))
-        results[[stage]] <- take(slots[[stage]], jobs[[stage]], input, TRUE, slots, jobs)
+    if (!is.null(result))
+        results[[count]] <- result
+    for (stage in rev(seq_len(count - 1L))) {
+        result <- take(slots[[stage]], jobs[[stage]], input, TRUE, slots, jobs)
+        if (!is.null(result))
+            results[[stage]] <- result
+    }
     results
 }
 

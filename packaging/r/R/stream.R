@@ -196,7 +196,8 @@ stream_push <- function(stream, data) {
     stream_check(stream)
     if (missing(data))
         stop_argument("push() needs `data`")
-    input <- c(list(data = data, place = stream$place + 1), input_of(data, stream$dtype, stream$na))
+    input <- c(list(data = data, place = stream$place + 1),
+               with_arguments(input_of(data, stream$dtype, stream$na), stream$jobs[[1L]]$arguments))
     deadline <- check_timeout(stream$timeout)
     stream_on_mount(stream, function() stream_send(stream, input, stream$timeout, deadline))
     stream$place <- input$place

@@ -3,6 +3,7 @@
  * result.c - a published result as an R vector: mapped where R can use it as it lies, copied once where it
  * cannot.
  */
+#include "bundle_read.h"
 #include "convert.h"
 #include "transpose.h"
 #include "vector.h"
@@ -11,12 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-/*
- * Bytes from which on a result is mapped. We copy smaller ones: the kernel allows 65530 mappings, and sessions
- * keep more small results than that.
- */
-enum { MAPPED_LEAST = 65536 };
 
 static _Noreturn void raise_loss(const char *function, size_t index, long long value)
 {
@@ -79,7 +74,7 @@ static SEXP copied_values(struct vector *vector, const struct record *record, co
         return Rf_allocVector(vector->type, 0);
     if (column_major)
         check_values(vector, from);
-    if (column_major && vector->size >= MAPPED_LEAST && !mapped_enough())
+    if (column_major && vector->size >= VECTOR_MAPPED_LEAST && !mapped_enough())
         return R_NilValue;
     SEXP values = PROTECT(copy_values(vector, record, from, column_major));
     vector->copied = (size_t)vector->length * vector_element(vector);
@@ -119,6 +114,18 @@ static void say_taken(struct slot *slot, const struct vector *vector, bool is_in
         close(slot_open_file(slot, "result.bin", O_RDONLY | O_NONBLOCK));
 }
 
+/* Its members lie in the one mapping, which goes when none of them does. */
+static SEXP bundle_result(struct vector *vector, SEXP holder, int special, const void *from)
+{
+    struct bundle_reading reading = {.origin = vector->path, .special = special, .holder = holder};
+    if (vector->size >= VECTOR_MAPPED_LEAST && !mapped_enough())
+        reading.whole = vector;
+    SEXP x = bundle_read(&reading, from, vector->size);
+    if (!reading.mapped)
+        vector_unmap(vector);
+    return x;
+}
+
 SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
 {
     struct slot *slot = slot_get(pointer);
@@ -132,7 +139,7 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
         raise_in_r("stop_round_lost", Rf_list1(Rf_mkString(slot->path)));
     if (record->flag == RECORD_FLAG_FAILED) {
         slot->seen = record->round;
-        return R_NilValue;
+        return Rf_install("failed");
     }
     if (record_dtype_size(record->result_dtype) == 0)
         Rf_error("%s has a result of an unknown dtype", slot->path);
@@ -147,6 +154,13 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
         raise_system(-error, "map the result of", slot->path);
     slot->seen = record->round;
     say_taken(slot, vector, is_inline);
+    slot->result_bytes = vector->size;
+    if (vector->dtype == RECORD_BUNDLE) {
+        SEXP bundle =
+            bundle_result(vector, holder, Rf_asInteger(special), is_inline ? page.result : vector->address);
+        UNPROTECT(1);
+        return bundle;
+    }
     SEXP values = PROTECT(copied_values(vector, record, is_inline ? page.result : vector->address));
     SEXP x = PROTECT(vector_wrap(holder, values));
     if (vector->integer64)

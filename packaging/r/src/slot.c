@@ -463,3 +463,8 @@ SEXP pyrmap_slot_reset(SEXP pointer)
 {
     return Rf_ScalarLogical(slot_reset(slot_get(pointer)) == 0);
 }
+
+SEXP pyrmap_slot_bytes(SEXP pointer)
+{
+    return Rf_ScalarReal((double)slot_get(pointer)->result_bytes);
+}

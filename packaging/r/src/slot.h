@@ -23,12 +23,13 @@ struct slot {
     bool parked;   /* nothing is open: see slot_park() */
     dev_t device;  /* of the mount that it lies in */
     const struct record_page
-        *page;       /* metadata.mem, mapped when it is first looked at; NULL if it is not live */
-    bool live;       /* pages are the filesystem's, and futex wakes arrive on them; else poll and pread */
-    bool chained;    /* it has a source */
-    bool running;    /* this session published its round: flag -1 means cancelled */
-    size_t capacity; /* of the mount's arena, in bytes */
-    uint64_t seen;   /* the last round whose outcome was taken */
+        *page;           /* metadata.mem, mapped when it is first looked at; NULL if it is not live */
+    bool live;           /* pages are the filesystem's, and futex wakes arrive on them; else poll and pread */
+    bool chained;        /* it has a source */
+    bool running;        /* this session published its round: flag -1 means cancelled */
+    size_t capacity;     /* of the mount's arena, in bytes */
+    size_t result_bytes; /* of the last result */
+    uint64_t seen;       /* the last round whose outcome was taken */
     char path[];
 };
 
@@ -107,5 +108,7 @@ SEXP pyrmap_slot_source(SEXP slot, SEXP target);
 SEXP pyrmap_slot_state(SEXP slot);
 /* slot_reset(): TRUE or FALSE. */
 SEXP pyrmap_slot_reset(SEXP slot);
+/* Bytes of the last result. */
+SEXP pyrmap_slot_bytes(SEXP slot);
 
 #endif

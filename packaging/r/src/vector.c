@@ -63,8 +63,11 @@ void vector_unmap(struct vector *vector)
 {
     if (!vector->address)
         return;
-    segment_unmap(vector->address, vector->size);
+    if (!vector->part)
+        segment_unmap(vector->address, vector->size);
     vector->address = NULL;
+    if (vector->part)
+        return;
     live.bytes -= vector->size;
     live.count--;
 }
@@ -110,17 +113,39 @@ static void choose_type(struct vector *vector, int32_t dtype, int special)
     }
 }
 
+static struct vector *allocate(const char *path)
+{
+    struct vector *vector = calloc(1, sizeof(*vector) + strlen(path) + 1);
+    if (!vector)
+        raise_system(ENOMEM, "map", path);
+    vector->creator = getpid();
+    strcpy(vector->path, path);
+    return vector;
+}
+
 struct vector *vector_new(const struct slot *slot, int32_t dtype, int special, R_xlen_t length)
 {
-    struct vector *vector = calloc(1, sizeof(*vector) + strlen(slot->path) + 1);
-    if (!vector)
-        raise_system(ENOMEM, "map", slot->path);
-    vector->creator = getpid();
+    struct vector *vector = allocate(slot->path);
     choose_type(vector, dtype, special);
     vector->length = length;
     vector->size = (size_t)length * record_dtype_size(dtype);
-    strcpy(vector->path, slot->path);
     return vector;
+}
+
+SEXP vector_part(const struct vector *whole, SEXP holder, void *address, int32_t dtype, int special,
+                 R_xlen_t length)
+{
+    struct vector *part = allocate(whole->path);
+    SEXP pointer = PROTECT(vector_pointer(part, holder));
+    choose_type(part, dtype, special);
+    part->length = length;
+    part->size = (size_t)length * record_dtype_size(dtype);
+    part->round = whole->round;
+    part->part = true;
+    part->address = address;
+    SEXP x = vector_wrap(pointer, R_NilValue);
+    UNPROTECT(1);
+    return x;
 }
 
 SEXP vector_pointer(struct vector *vector, SEXP slot)

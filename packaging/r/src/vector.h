@@ -23,6 +23,10 @@ enum vector_special {
     SPECIAL_LOGICAL = 4, /* int32 is logical, else integer */
 };
 
+/* Results below this size are copied: the kernel allows 65530 mappings, and sessions keep more small results
+ * than that. */
+enum { VECTOR_MAPPED_LEAST = 65536 };
+
 /* Behind data1 of each vector. data2 is the ordinary vector of one that is copied, else NULL. */
 struct vector {
     pid_t creator;
@@ -35,6 +39,7 @@ struct vector {
     bool integer64; /* it has bit64's class */
     uint64_t round;
     size_t copied;  /* bytes copied in its making */
+    bool part;      /* of a bundle, whose mapping the external pointer protects */
     bool array;     /* a pyrmap_array: the external pointer protects its slot */
     bool filling;   /* mapped shared */
     bool published; /* its slot is READY or later */
@@ -61,6 +66,10 @@ SEXP vector_pointer(struct vector *vector, SEXP slot);
 /* The R vector. values: the ordinary vector of one that is copied, else NULL. */
 SEXP vector_wrap(SEXP pointer, SEXP values);
 
+/* The R vector of values that lie in the mapping of whole, a bundle, at an address that suits them. holder: whole's pointer. */
+SEXP vector_part(const struct vector *whole, SEXP holder, void *address, int32_t dtype, int special,
+                 R_xlen_t length);
+
 /* Maps SLOT/name; MAP_FILL gives it its size first. 0 or -errno. */
 int vector_map(struct vector *vector, const struct slot *slot, const char *name, enum map_mode mode);
 void vector_unmap(struct vector *vector);
@@ -73,7 +82,7 @@ SEXP pyrmap_collect(void);
 bool mapped_enough(void);
 
 /*
- * The result of a slot in DONE, with its dim; NULL in FAILED. Either is taken then. special: of enum
+ * The result of a slot in DONE, with its dim; a symbol in FAILED. Either is taken then. special: of enum
  * vector_special. keep: a 1-d array stays one. round: which one it has to be of, or NULL for any. Raises
  * pyrmap_round_lost if the slot went on, pyrmap_loss if a value has no counterpart in R's type.
  */

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * bundle_write.c - the bytes of a planned bundle, straight to where they will lie.
+ */
+#include "bundle_plan.h"
+
+#include "input.h"
+#include "place.h"
+#include "protocol/record.h"
+#include "vector.h"
+#include <string.h>
+
+static const struct {
+    const char *name;
+    size_t size;
+} dtypes[] = {
+#define BUNDLE_DTYPE(name, size) [BUNDLE_##name] = {#name, size},
+    BUNDLE_DTYPES(BUNDLE_DTYPE)
+#undef BUNDLE_DTYPE
+};
+
+const char *bundle_dtype_name(enum bundle_dtype dtype)
+{
+    return dtypes[dtype].name;
+}
+
+size_t bundle_dtype_size(enum bundle_dtype dtype)
+{
+    return dtypes[dtype].size;
+}
+
+/* The record's code of a dtype that R's numbers are converted to. */
+static int32_t record_dtype_of(enum bundle_dtype dtype)
+{
+    switch (dtype) {
+    case BUNDLE_F32:
+        return RECORD_FLOAT32;
+    case BUNDLE_I32:
+        return RECORD_INT32;
+    case BUNDLE_I64:
+        return RECORD_INT64;
+    case BUNDLE_U8:
+        return RECORD_UINT8;
+    default:
+        return RECORD_FLOAT64;
+    }
+}
+
+static void store_booleans(SEXP x, char *to)
+{
+    int buffer[512];
+    R_xlen_t count = XLENGTH(x), done = 0;
+    while (done < count) {
+        R_xlen_t got = LOGICAL_GET_REGION(x, done, 512, buffer);
+        for (R_xlen_t i = 0; i < got; i++)
+            to[done + i] = buffer[i] != 0;
+        done += got;
+    }
+}
+
+static void store_complex(SEXP x, char *to)
+{
+    Rcomplex buffer[256];
+    R_xlen_t count = XLENGTH(x), done = 0;
+    while (done < count) {
+        R_xlen_t got = COMPLEX_GET_REGION(x, done, 256, buffer);
+        memcpy(to + (size_t)done * sizeof(*buffer), buffer, (size_t)got * sizeof(*buffer));
+        done += got;
+    }
+}
+
+/* bytes, offsets: NULL where they are not what is wanted. */
+static void store_strings(SEXP x, char *bytes, char *offsets)
+{
+    int64_t offset = 0;
+    R_xlen_t count = XLENGTH(x);
+    for (R_xlen_t i = 0; i < count; i++) {
+        SEXP string = STRING_ELT(x, i);
+        const void *mark = vmaxget();
+        size_t size = 0;
+        const char *text = string == NA_STRING ? "" : bundle_utf8(string, &size);
+        if (bytes)
+            memcpy(bytes + offset, text, size);
+        if (offsets)
+            memcpy(offsets + (size_t)i * sizeof(offset), &offset, sizeof(offset));
+        vmaxset(mark);
+        offset += (int64_t)size;
+    }
+    if (offsets)
+        memcpy(offsets + (size_t)count * sizeof(offset), &offset, sizeof(offset));
+}
+
+static void store_missing(SEXP x, char *to)
+{
+    for (R_xlen_t i = 0; i < XLENGTH(x); i++)
+        to[i] = STRING_ELT(x, i) == NA_STRING;
+}
+
+/* Whether all values fit. */
+static bool store_tensor(const struct bundle_tensor *tensor, char *to, size_t *done)
+{
+    switch (tensor->values) {
+    case VALUES_NUMBERS:
+        *done = input_convert(tensor->x, tensor->source, record_dtype_of(tensor->dtype), to);
+        return *done == (size_t)XLENGTH(tensor->x);
+    case VALUES_BOOLEANS:
+        store_booleans(tensor->x, to);
+        return true;
+    case VALUES_COMPLEX:
+        store_complex(tensor->x, to);
+        return true;
+    case VALUES_BYTES:
+        store_strings(tensor->x, to, NULL);
+        return true;
+    case VALUES_OFFSETS:
+        store_strings(tensor->x, NULL, to);
+        return true;
+    case VALUES_MISSING:
+        store_missing(tensor->x, to);
+        return true;
+    }
+    return false;
+}
+
+struct writing {
+    const struct bundle_plan *plan;
+    size_t misfit; /* the index (from 1) of the first value of data that does not fit, 0 without one */
+};
+
+static bool store_bundle(void *context, char *to)
+{
+    struct writing *writing = context;
+    const struct bundle_plan *plan = writing->plan;
+    memcpy(to, plan->header.bytes, plan->header.size);
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct bundle_tensor *tensor = &plan->tensors[i];
+        size_t done = 0;
+        if (!store_tensor(tensor, to + plan->header.size + tensor->offset, &done)) {
+            writing->misfit = done + 1;
+            return false;
+        }
+    }
+    return true;
+}
+
+static int na_of(SEXP na)
+{
+    const char *text = CHAR(STRING_ELT(na, 0));
+    return strcmp(text, "error") == 0 ? NA_IS_ERROR : strcmp(text, "keep") == 0 ? NA_KEPT : NA_AS_NAN;
+}
+
+SEXP pyrmap_bundle_check(SEXP data, SEXP arguments, SEXP na)
+{
+    struct bundle_plan plan = {.na = na_of(na)};
+    bundle_plan(&plan, data, arguments);
+    return Rf_ScalarInteger(plan.special);
+}
+
+SEXP pyrmap_bundle_fill(SEXP pointer, SEXP data, SEXP arguments, SEXP na, SEXP type, SEXP dtype)
+{
+    struct slot *slot = slot_get(pointer);
+    struct bundle_plan plan = {.na = na_of(na), .strings = true};
+    plan.plain = (struct bundle_plain){data, (enum source_type)Rf_asInteger(type), Rf_asInteger(dtype)};
+    bundle_plan(&plan, data, arguments);
+    bundle_plan_end(&plan);
+    struct writing writing = {.plan = &plan};
+    struct record record = slot_input(RECORD_BUNDLE, 0, (R_xlen_t)plan.size, R_NilValue);
+    SEXP said = input_publish(slot, &record, plan.size, store_bundle, &writing);
+    return writing.misfit > 0 ? Rf_ScalarReal((double)writing.misfit) : said;
+}
+
+SEXP pyrmap_bundle_bytes(SEXP data, SEXP na)
+{
+    struct bundle_plan plan = {.na = na_of(na), .strings = true};
+    bundle_plan(&plan, data, R_NilValue);
+    bundle_plan_end(&plan);
+    SEXP bytes = PROTECT(Rf_allocVector(RAWSXP, (R_xlen_t)plan.size));
+    struct writing writing = {.plan = &plan};
+    store_bundle(&writing, (char *)RAW(bytes));
+    UNPROTECT(1);
+    return bytes;
+}
