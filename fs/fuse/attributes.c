@@ -4,7 +4,7 @@
 #include "exchange/array.h"
 #include "exchange/step.h"
 
-/* Names of arrays and views stand for another inode in the next round: the kernel asks each time. */
+/* The kernel must ask each time for names of arrays and views: the next round gives them another inode. */
 static const struct attributes_timeouts lasting = {3600, 3600};
 static const struct attributes_timeouts changing = {0, 3600};
 static const struct attributes_timeouts unsettled = {0, 0};
@@ -59,7 +59,7 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
         return lasting;
     case SLOT_FILES_ARRAY:
         array_attributes(ops, slot, slot_file_side(inode->file), st);
-        /* The kernel is to ask before it believes a size that has no pages yet: GETATTR fills the holes. */
+        /* Make the kernel ask before it believes a size that has holes: GETATTR fills them. */
         return array_has_holes(ops->exchange, slot, slot_file_side(inode->file)) ? unsettled : changing;
     case SLOT_FILES_VIEW:
         st->st_size = row->size(ops->exchange, slot, inode->file);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * attributes.h - what stat(2) shows of a file, and for how long the kernel may believe it.
+ * attributes.h - fills in what stat(2) shows of a file, and for how long the kernel may believe it.
  */
 #ifndef PYRMAPFS_ATTRIBUTES_H
 #define PYRMAPFS_ATTRIBUTES_H
@@ -17,7 +17,7 @@ struct attributes_timeouts {
 struct attributes_timeouts attributes_fill(struct request_ops *ops, const struct nodeid_target *inode,
                                            struct stat *st);
 
-/* The three times alone. */
+/* Fills in the three times only. */
 void attributes_times(const struct slot_times *times, struct stat *st);
 
 #endif

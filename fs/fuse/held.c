@@ -13,17 +13,17 @@ enum { A_TURN = 16 };
 
 struct item {
     TAILQ_ENTRY(item) link;
-    uint32_t slots[2]; /* indices; 0: none */
+    uint32_t slots[2]; /* indices; 0: no slot */
     uint64_t serials[2];
-    fuse_req_t request; /* a write that was taken; NULL: a request as the kernel wrote it */
-    uid_t uid;          /* who has it on the account of memory */
+    fuse_req_t request; /* a write that was done; NULL: we hold the bytes of a request */
+    uid_t uid;          /* the user whose account of memory has it */
     size_t size;
     char bytes[];
 };
 
 struct held {
     struct turn turn;
-    bool has_turn; /* it is in the queue, or in the middle of its turn */
+    bool has_turn; /* it is in the queue of turns, or a turn of it is under way */
     struct request_ops *ops;
     TAILQ_HEAD(items, item) items;
 };
@@ -77,7 +77,7 @@ static enum turn_progress take_turn(struct turn *turn)
     return held->has_turn ? TURN_AGAIN : TURN_DONE;
 }
 
-/* They are in the list of the session's own. */
+/* Do nothing: libfuse lists the requests and frees them with the session. */
 static void give_up(struct turn *turn)
 {
     (void)turn;
@@ -91,7 +91,7 @@ static void keep(struct held *held, struct item *item)
     TAILQ_INSERT_TAIL(&held->items, item, link);
 }
 
-/* The slot that a nodeid stands for, NULL if it is none, or gone. */
+/* The slot that a nodeid stands for; NULL if it stands for another thing, or the slot is gone. */
 static struct slot *slot_of(struct request_ops *ops, uint64_t nodeid)
 {
     struct nodeid_target inode;
@@ -99,7 +99,7 @@ static struct slot *slot_of(struct request_ops *ops, uint64_t nodeid)
     return nodeid_decode(ops->exchange, nodeid, &inode) == 0 && inode.kind == NODEID_SLOT ? inode.slot : NULL;
 }
 
-/* A request's slots: that of its inode, and where a file is moved to another directory, that of the directory. */
+/* Finds a request's slots: its inode's, and the target directory's if it moves a file. */
 static void find_slots(struct request_ops *ops, const struct fuse_in_header *header, const char *bytes,
                        size_t size, struct slot *slots[2])
 {
@@ -118,7 +118,7 @@ static bool is_at_rest(struct request_ops *ops, const struct slot *slot)
     return !slot || run_is_at_rest(ops->exchange, slot);
 }
 
-/* Whether the request is dealt with: held, or refused because its client has too much of that kind. */
+/* Returns whether we held the request, or refused it because we hold too much for its client. */
 static bool hold(void *context, const void *bytes, size_t size)
 {
     struct held *held = context;
@@ -133,7 +133,7 @@ static bool hold(void *context, const void *bytes, size_t size)
         return false;
     memcpy(&header, bytes, sizeof(header));
     if (header.opcode == FUSE_FORGET)
-        return false; /* which has no answer */
+        return false; /* FORGET has no answer */
     find_slots(ops, &header, bytes, size, slots);
     if (is_at_rest(ops, slots[0]) && is_at_rest(ops, slots[1]))
         return false;

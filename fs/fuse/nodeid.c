@@ -10,7 +10,7 @@ enum { SLOT_BITS = 18, FILE_BITS = 5 };
 static const uint64_t slot_mask = (UINT64_C(1) << SLOT_BITS) - 1;
 static const uint64_t file_mask = (UINT64_C(1) << FILE_BITS) - 1;
 
-/* .pyrmap and its files: slot index 0, which no slot has, and a serial, so that none is the root's 1. */
+/* .pyrmap and its files have slot index 0, which no slot has, and a serial, so no nodeid is the root's 1. */
 enum { DAEMON_SERIAL = 1 };
 
 /* The last two codes of the five bits, behind all files of a slot. */
@@ -27,7 +27,7 @@ uint64_t nodeid_serial(uint64_t nodeid)
     return nodeid >> (SLOT_BITS + FILE_BITS);
 }
 
-/* The serial that a file's nodeid has now. */
+/* The serial in the nodeid that a file has now. */
 static uint64_t current_serial(const struct slot *slot, enum slot_file file)
 {
     if (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN)
@@ -53,7 +53,9 @@ static int has_array(struct slot *slot, const struct slot_array *wanted, struct 
     return 0;
 }
 
-/* Page-cache path: any slot that has the array. Its home first, which moved on only if the chain is busy. */
+/*
+ * Page-cache path: finds any slot that has the array. Looks at its home first, which has it most of the time.
+ */
 static int decode_shared(struct exchange *exchange, const struct slot_array *wanted,
                          struct nodeid_target *inode)
 {

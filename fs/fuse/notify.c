@@ -22,8 +22,8 @@ void notify_attributes(struct request_ops *ops, struct slot *slot)
 }
 
 /*
- * Pages are dropped in the helper thread, because that can wait for a request. Nothing else is: a directory's
- * entry, say, is locked by clients that wait for the helper thread's other jobs.
+ * Drop pages in the helper thread, because that can wait for a request. Do nothing else of the kind there:
+ * clients that wait for the helper thread's other jobs hold locks, such as that of a directory.
  */
 struct invalidation {
     struct background_job job;
@@ -81,7 +81,9 @@ void notify_record(struct request_ops *ops, struct slot *slot)
 {
     if (exchange_data_path(ops->exchange) != DATA_PATH_PAGE_CACHE)
         return;
-    /* One at a time for each slot: a record may change faster than pages are dropped. */
+    /*
+     * Run one invalidation at a time for each slot: a record may change faster than the kernel drops pages.
+     */
     if (slot->refreshing != REFRESH_NOT) {
         slot->refreshing = REFRESH_UNDER_WAY_AND_AGAIN;
         return;
@@ -130,7 +132,7 @@ static void array_replaced(void *context, struct slot *slot, enum slot_file file
     fuse_lowlevel_notify_inval_inode(ops->session, nodeid_of(ops->exchange, slot, file), -1, 0);
 }
 
-/* With its attributes gone the kernel asks at the next walk, hears ESTALE, and looks the name up again. */
+/* Without attributes the kernel asks at the next walk, hears ESTALE, and looks the name up again. */
 static void slot_vanished(void *context, const char *name)
 {
     struct request_ops *ops = context;
@@ -153,7 +155,7 @@ static void slot_removing(void *context, struct slot *slot)
     answer_polls(slot);
 }
 
-/* One backing id per segment for life: a second one would give EIO to who has it open under the first. */
+/* Register a segment once for life: a second backing id would give EIO to clients that use the first. */
 static int array_opening(void *context, struct segment *segment)
 {
     const struct request_ops *ops = context;

@@ -65,19 +65,19 @@ static void ops_connect(void *userdata, struct fuse_conn_info *connection)
 {
     struct request_ops *ops = userdata;
 
-    /*
-     * Sizes change by SETATTR and passthrough writes, which the kernel sees: no other reason to drop pages.
-     */
+    /* Sizes change by SETATTR and passthrough writes only, so the kernel knows when to drop pages. */
     connection->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE |
                                     FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
     /*
-     * At an open with O_TRUNC the kernel would take every file for empty, and metadata.bin is not: who has it
-     * mapped through the page cache would get SIGBUS. Asked by SETATTR it learns the true size.
+     * Do not let the kernel handle O_TRUNC itself: it would take metadata.bin for empty, and a client that
+     * has it mapped through the page cache would get SIGBUS. By SETATTR the kernel learns the true size.
      */
     if (!transport_is_offered(ops->transport) || geteuid() != 0)
         connection->want &= ~(unsigned)FUSE_CAP_ATOMIC_O_TRUNC;
     connection->max_write = REQUEST_BUFFER_SIZE;
-    /* RELEASE is a background request: it must overtake no publish of the same client. */
+    /*
+     * Let the kernel send every RELEASE at once: it is a background request, and a publish must find it done.
+     */
     connection->max_background = UINT16_MAX;
     connection->congestion_threshold = UINT16_MAX;
 }
@@ -145,7 +145,7 @@ static void ops_fsync(fuse_req_t request, fuse_ino_t nodeid, int datasync, struc
     request_reply(request, 0);
 }
 
-/* flush and the xattr requests are left out: libfuse answers ENOSYS, and the kernel does not ask again. */
+/* Leave out flush and the xattr requests: libfuse answers ENOSYS, and the kernel does not ask again. */
 const struct fuse_lowlevel_ops ops_table = {
     .init = ops_connect,
     .lookup = ops_name_lookup,

@@ -21,7 +21,7 @@ static void reply_attributes(struct request_ops *ops, fuse_req_t request, const 
     fuse_reply_attr(request, &st, timeouts.attributes);
 }
 
-/* The slot may have gone on while the background worked. */
+/* Decode again: the slot may have another round since the background began. */
 static void reply_attributes_later(void *context, int result)
 {
     struct parked *parked = context;
@@ -37,8 +37,8 @@ static void reply_attributes_later(void *context, int result)
 }
 
 /*
- * There is data behind holes that cannot be filled. Who is about to map it must not, and gets the error;
- * anybody else may look, open it and make it shorter.
+ * The holes in an array could not be filled. Refuse a process that has it open for writing, since that may
+ * map it next; let all others look, open it and make it shorter.
  */
 static void holes_filled(void *context, int result)
 {
@@ -58,7 +58,7 @@ static void holes_filled(void *context, int result)
     reply_attributes_later(context, result);
 }
 
-/* fstat of a file of an earlier round, or of a slot that is gone: what is open knows its size. */
+/* fstat of a file of an earlier round, or of a slot that is gone: take the size from the open handle. */
 static int stale_attributes(struct request_ops *ops, uint64_t nodeid, struct stat *st)
 {
     const struct handle *handle = request_stale_handle(ops, nodeid);
@@ -152,7 +152,7 @@ static void set_times_of_file(const struct nodeid_target *inode, const struct st
         inode->slot->dated[slot_file_side(inode->file)] = 1;
 }
 
-/* The root's owner and mode are the configuration's. */
+/* Refuse to change the root's owner and mode, which the configuration sets. */
 static int set_root(struct request_ops *ops, const struct stat *st, int mask)
 {
     if (mask & ~(SET_ACCESSED | SET_MODIFIED))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * ops_attr.h - requests about attributes. A new size may wait for pages that the background reserves.
+ * ops_attr.h - requests about attributes. A new size may wait until the background has reserved its pages.
  */
 #ifndef PYRMAPFS_OPS_ATTR_H
 #define PYRMAPFS_OPS_ATTR_H

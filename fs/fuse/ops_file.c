@@ -29,7 +29,7 @@ static void handle_free(struct request_ops *ops, struct handle *handle)
 {
     struct snapshot *text = handle->snapshot;
 
-    /* What it has on an account goes with the handle. */
+    /* request_handle_free takes the text off the account. */
     handle->snapshot = NULL;
     switch (request_file_kind(handle)) {
     case SLOT_FILES_ARRAY:
@@ -51,8 +51,8 @@ static void handle_free(struct request_ops *ops, struct handle *handle)
 }
 
 /*
- * A record page's registration. The kernel may still be about to act on the answer to another open: it needs
- * the id until the last handle goes, and handles may outlive the slot.
+ * A record page's registration. Keep it until the last handle goes, which may be after the slot: the kernel
+ * may still act on our answer to another open.
  */
 struct record_backing {
     int32_t id;
@@ -122,15 +122,15 @@ static void reply_open(struct request_ops *ops, fuse_req_t request, struct fuse_
     request_handle_list(ops, handle);
     if (transport_reply_open(ops->transport, request, fi, backing_id) != -ENOENT)
         return;
-    /* The opener was killed meanwhile: no RELEASE will come. */
+    /* The client was killed before our answer: no RELEASE will come. */
     if (handle->backing)
         release_record(ops, handle, &(struct caller){.thread = handle->process, .process = handle->process});
     handle_free(ops, handle);
 }
 
 /*
- * An array that can be mapped is written through the daemon, which leaves no hole under the mapping and asks
- * for the quota. With a backing id direct_io concerns read(2) and write(2) only.
+ * Make write(2) come to the daemon if the client may also map the array: we leave no hole under its mapping
+ * and charge the bytes. With a backing id direct_io affects read(2) and write(2) only.
  */
 static bool sees_writes(const struct parked *parked)
 {
@@ -144,7 +144,7 @@ static bool sees_writes(const struct parked *parked)
     }
 }
 
-/* The array is open: the last half of an open, at once or after waiting. */
+/* The last part of an open, at once or after a wait. */
 static void finish_open(struct parked *parked, int result)
 {
     if (result < 0) {
@@ -153,7 +153,7 @@ static void finish_open(struct parked *parked, int result)
     } else {
         int32_t backing_id = parked->handle->segment->backing_id; /* 0 on the page-cache path */
 
-        /* Pages stay valid from open to open: all changes pass through this inode. Passthrough keeps none. */
+        /* The kernel keeps its pages from open to open: all changes go through this inode. */
         parked->fi.keep_cache = backing_id == 0;
         parked->fi.direct_io = backing_id != 0 && sees_writes(parked);
         reply_open(parked->ops, parked->request, &parked->fi, parked->handle, backing_id);
@@ -179,7 +179,7 @@ static void end_open(struct wait *wait, int result)
                      RESERVE_RESIZE, 0, sized_at_open, parked);
         return;
     }
-    /* What was written unseen may have holes, and this handle may be mapped. */
+    /* Fill holes before the client can map the array: a client may have written to it past the daemon. */
     if (result == 0 && (parked->fi.flags & O_ACCMODE) != O_WRONLY && handle->slot &&
         array_has_holes(parked->ops->exchange, handle->slot, handle->side)) {
         array_fill_holes(parked->ops->exchange, handle->slot, handle->side, &parked->caller, sized_at_open,
@@ -231,7 +231,7 @@ static int open_record_page(struct request_ops *ops, struct slot *slot, struct h
     return result;
 }
 
-/* Has the slot remember why a file of it was not opened. */
+/* Makes the slot remember why one of its files was not opened. Returns result. */
 static int refuse_open(struct request_ops *ops, struct slot *slot, const struct caller *caller, int result)
 {
     if (result == -EMFILE)
@@ -243,7 +243,7 @@ static int refuse_open(struct request_ops *ops, struct slot *slot, const struct 
     return result;
 }
 
-/* The text that row->open made goes on the account of the one who opens it. */
+/* Charges the text that row->open made to the user who opens the file. */
 static int charge_text(struct request_ops *ops, struct handle *handle)
 {
     struct snapshot *text = handle->snapshot;
@@ -262,7 +262,7 @@ static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_
     int result = 0;
 
     if (handle->access == HANDLE_WRITES && !row->write)
-        result = -EACCES; /* read-only; the kernel's own check lets root through */
+        result = -EACCES; /* the file is read-only; the kernel's own check lets root through */
     if (result == 0 && row->open)
         result = row->open(ops->exchange, slot, handle);
     if (result == 0 && handle->snapshot)
@@ -323,7 +323,7 @@ static void open_daemon_file(struct request_ops *ops, fuse_req_t request, struct
 {
     struct daemon_open *open = calloc(1, sizeof(*open));
 
-    handle->file = SLOT_METADATA_TXT; /* a text of another kind, and of no slot */
+    handle->file = SLOT_METADATA_TXT; /* like any text, but of no slot */
     if (!open || handle->access == HANDLE_WRITES || fuse_req_interrupted(request)) {
         request_reply(request, !open ? -ENOMEM : handle->access == HANDLE_WRITES ? -EACCES : -EINTR);
         handle_free(ops, handle);
@@ -403,7 +403,7 @@ static void reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t r
         held_reply_write(ops, slot, request, size);
 }
 
-/* What a write has done so far is in the handle only while it is judged: others may come through it. */
+/* Move the progress of a write out of the handle: other writes may come through the same handle. */
 static void keep_put(struct parked *parked)
 {
     parked->put = parked->handle->put;
@@ -433,7 +433,7 @@ static void end_write(struct wait *wait, int result)
     free(parked);
 }
 
-/* A copy of the write, which the user's share of memory has to allow; NULL: it was answered. */
+/* Copies the write, on the user's account of memory. Answers it and returns NULL if that is refused. */
 static struct parked *copy_write(struct request_ops *ops, fuse_req_t request, const struct fuse_file_info *fi,
                                  const char *bytes, size_t size, off_t offset)
 {
@@ -487,7 +487,7 @@ static void reply_written(fuse_req_t request, ssize_t result)
         fuse_reply_write(request, (size_t)result);
 }
 
-/* Somebody else may have taken the room by now: then it is full. */
+/* If another client took the room meanwhile, the arena is full. */
 static void array_reserved(void *context, int result)
 {
     struct parked *parked = context;
@@ -539,7 +539,7 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
     }
     if (fi->writepage && handle->file == SLOT_METADATA_BIN) {
         if (!caller.thread)
-            caller.thread = caller.process = handle->process; /* the kernel's flusher wrote it */
+            caller.thread = caller.process = handle->process; /* the kernel's flusher thread sent it */
         stored_write_back(ops, handle->slot, &caller, bytes, size, offset);
         fuse_reply_write(request, size);
         return;
@@ -563,13 +563,13 @@ void ops_file_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_in
     struct slot *slot = handle->slot;
 
     (void)nodeid;
-    /* Stores through a mapping are unseen; but cp -p sets the time before it closes. */
+    /* We see no stores through a mapping, so set the time here, unless the client did, as cp -p does. */
     if (slot && handle->access == HANDLE_WRITES && request_file_kind(handle) == SLOT_FILES_ARRAY &&
         slot->segments[handle->side] == handle->segment && !slot->dated[handle->side])
         slot_touch(slot, handle->file);
     if (handle->backing) {
         if (!caller.thread)
-            caller.thread = caller.process = handle->process; /* RELEASE often comes from nobody */
+            caller.thread = caller.process = handle->process; /* RELEASE often names no process */
         release_record(ops, handle, &caller);
     }
     handle_free(ops, handle);

@@ -44,7 +44,7 @@ static bool is_directory(const struct nodeid_target *inode)
     return inode->file == SLOT_DIRECTORY;
 }
 
-/* What a name in a directory stands for. Returns 0, -ENOENT, -ENAMETOOLONG or -ENOTDIR. */
+/* Finds what a name in a directory stands for. Returns 0, -ENOENT, -ENAMETOOLONG or -ENOTDIR. */
 static int find(struct request_ops *ops, const struct nodeid_target *parent, const char *name,
                 struct nodeid_target *child)
 {
@@ -116,7 +116,7 @@ void ops_name_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mod
     reply_entry(request, ops, &made);
 }
 
-/* A directory of this filesystem has no place for the name. */
+/* Refuses a name for which the directory has no place. */
 static int refuse_name(struct request_ops *ops, fuse_ino_t parent, const char *name)
 {
     struct nodeid_target directory, child;
@@ -289,7 +289,7 @@ void ops_name_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fu
 
 /* --- listings --- */
 
-/* One listing being put together. */
+/* A listing under construction. */
 struct listing {
     struct request_ops *ops;
     fuse_req_t request;
@@ -299,7 +299,7 @@ struct listing {
     enum listing_kind { LISTING_NAMES, LISTING_WITH_ATTRIBUTES } kind;
 };
 
-/* Returns whether there was room. next is the offset behind this entry. */
+/* Returns whether the entry had room. next is the offset after it. */
 static bool add(struct listing *listing, const struct nodeid_target *inode, const char *name, off_t next)
 {
     struct fuse_entry_param entry = {0};
@@ -311,7 +311,7 @@ static bool add(struct listing *listing, const struct nodeid_target *inode, cons
         struct attributes_timeouts timeouts = attributes_fill(listing->ops, inode, &entry.attr);
         entry.attr_timeout = timeouts.attributes;
         entry.entry_timeout = timeouts.entry;
-        /* The kernel keeps no inode for the dots. */
+        /* Any number will do: the kernel keeps no inode for the dots. */
         entry.ino =
             name[0] == '.' && (!name[1] || name[1] == '.') ? 0 : nodeid_encode(listing->ops->exchange, inode);
         needed = fuse_add_direntry_plus(listing->request, at, room, name, &entry, next);
@@ -328,9 +328,7 @@ static bool add(struct listing *listing, const struct nodeid_target *inode, cons
     return true;
 }
 
-/*
- * Offsets are stable: 1 and 2 follow the dots, then comes a place for each file, or each entry of the table.
- */
+/* Offsets are stable: 1 and 2 follow the dots, then each file, or each entry of the table, has a place. */
 enum { FIRST_PLACE = 2 };
 
 static void list_root(struct listing *listing, off_t offset)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * ops_name.h - requests that take names: lookup, the making and removing of slots, chains, renames, listings.
+ * ops_name.h - requests that take names: lookup, mkdir, rmdir, unlink, symlink, rename, and listings.
  */
 #ifndef PYRMAPFS_OPS_NAME_H
 #define PYRMAPFS_OPS_NAME_H

@@ -26,7 +26,7 @@ struct parked *parked_new(struct request_ops *ops, fuse_req_t request, fuse_ino_
     return parked;
 }
 
-/* The kernel would abort the whole connection for the sake of this request. */
+/* End the request before the kernel aborts the whole connection because of it. */
 static void out_of_patience(struct deadline *deadline)
 {
     struct parked *parked = container_of(deadline, struct parked, patience);
@@ -55,10 +55,7 @@ static void interrupted(fuse_req_t request, void *data)
     parked->wait.end(&parked->wait, -EINTR);
 }
 
-/*
- * Parks a request in a slot, or refuses to: O_NONBLOCK, or its process was told to stop already. Calls end in
- * that case.
- */
+/* Parks a request in a slot, or ends it: with O_NONBLOCK, and if its process was interrupted already. */
 void parked_wait(struct parked *parked, struct slot *slot, int why, int flags)
 {
     struct wait *wait = &parked->wait;

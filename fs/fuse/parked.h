@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * parked.h - requests that are answered later: an open or a write that waits for a peer, and any that waits
- * for the background.
+ * parked.h - requests that we answer later: an open or a write that waits for a peer, and every request that
+ * waits for the background.
  */
 #ifndef PYRMAPFS_PARKED_H
 #define PYRMAPFS_PARKED_H
@@ -17,22 +17,22 @@ struct parked {
     fuse_ino_t nodeid;
     struct fuse_file_info fi;
     struct handle *handle;
-    struct put *put; /* what a write has done so far: see put.h */
-    size_t size;     /* of bytes, in a write */
+    struct put *put; /* the progress of a write: see put.h */
+    size_t size;     /* of `bytes`, in a write */
     off_t offset;
-    struct deadline patience; /* the kernel's: see request_ops */
+    struct deadline patience; /* how long the kernel waits: see request_ops */
     void (*end)(struct wait *wait, int result);
     char bytes[];
 };
 
-/* From malloc; whoever replies frees it. fi may be NULL. NULL if there is no memory. */
+/* NULL if there is no memory. fi may be NULL. The caller frees it when it replies. */
 struct parked *parked_new(struct request_ops *ops, fuse_req_t request, fuse_ino_t nodeid,
                           const struct fuse_file_info *fi, size_t size);
 
 /*
- * Parks it in a slot, with waiter.event, retry and end filled in. Refuses O_NONBLOCK (flags) if it would wait
- * for a peer (why is WAIT_FOR_PEER), and a process that was told to stop already; then waiter.end is called
- * at once.
+ * Parks the request in a slot; the caller has filled in wait.event, retry and end. Calls wait.end at once,
+ * with an error, if flags have O_NONBLOCK and it would wait for a peer (why is WAIT_FOR_PEER), or if its
+ * process was interrupted already.
  */
 void parked_wait(struct parked *parked, struct slot *slot, int why, int flags);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * request.h - one request of the kernel: what it works on, who made it, and its one reply.
+ * request.h - one request of the kernel: its caller, its open file, and its one reply.
  */
 #ifndef PYRMAPFS_REQUEST_H
 #define PYRMAPFS_REQUEST_H
@@ -52,18 +52,16 @@ struct request_ops {
     gid_t gid;
     struct timespec started;
     uint64_t counts[REQUEST_KINDS];
-    bool closing; /* the loop is over: no invalidation is worth sending any more */
+    bool closing; /* the loop has ended: send no more invalidations */
     struct turn_queue *turns;
     struct held *held;
-    struct deadlines *patience; /* of the kernel, for parked requests; NULL if it waits for ever */
-    uint64_t patience_ms;       /* well before it aborts the connection */
+    struct deadlines *patience; /* for parked requests; NULL if the kernel waits for ever */
+    uint64_t patience_ms;       /* after so long, well before the kernel aborts the connection */
     struct quota *quota; /* open files and memory of each user; the exchange has its own for the arena */
     LIST_HEAD(request_handles, handle) open[REQUEST_BUCKETS]; /* all open files, by nodeid */
 };
 
-/*
- * Fills in what follows from the parts: users, the time, where the files of .pyrmap take their numbers from.
- */
+/* Fills in the rest once all parts are there: users, the time, and the source of the numbers in .pyrmap. */
 void request_init(struct request_ops *ops);
 
 /* Counts the request. */
@@ -71,20 +69,22 @@ struct request_ops *request_begin(fuse_req_t request, enum request_kind kind);
 struct caller request_caller(fuse_req_t request);
 
 /*
- * A fresh handle on the account of the one who opens it, not in the list of open files yet. Returns 0,
- * -EMFILE beyond limits.open_per_user, which does not bind root, or -ENOMEM.
+ * Makes a handle, charged to the caller's user and not in the list of open files yet. Returns 0, -ENOMEM, or
+ * -EMFILE beyond limits.open_per_user, which does not apply to root.
  */
 int request_handle_new(struct request_ops *ops, const struct caller *caller, uint64_t nodeid,
                        struct handle **out);
-/* The text in handle->snapshot goes on the account as well. Returns 0, -EDQUOT beyond limits.memory_per_user,
- * or -ENOMEM; then the handle has none. */
+/*
+ * Gives the handle this text and charges it to the handle's user. Returns 0, -ENOMEM, or -EDQUOT beyond
+ * limits.memory_per_user; if it fails the handle has no text.
+ */
 int request_handle_charge(struct request_ops *ops, struct handle *handle, struct snapshot *text);
 void request_handle_forget_text(struct request_ops *ops, struct handle *handle);
 void request_handle_list(struct request_ops *ops, struct handle *handle);
-/* Frees it and what it has on the account; all else has been given back. */
+/* Frees the handle and takes it off the account. The caller has given back all else. */
 void request_handle_free(struct request_ops *ops, struct handle *handle);
 
-/* Memory that the daemon keeps for the caller until request_let_go. Returns as request_handle_charge. */
+/* Charges memory to the caller's user until request_let_go. Returns as request_handle_charge. */
 int request_hold(struct request_ops *ops, const struct caller *caller, size_t size);
 void request_let_go(struct request_ops *ops, const struct caller *caller, size_t size);
 
@@ -93,15 +93,15 @@ struct handle *request_handle(const struct fuse_file_info *fi);
 enum slot_files_kind request_file_kind(const struct handle *handle);
 
 /*
- * An open file with this nodeid, which decodes to nothing any more: of an earlier round, or of a slot that is
- * gone. NULL if there is none.
+ * An open file with this nodeid, which decodes to nothing any more because the round is over or the slot
+ * gone. NULL if no file is open under it.
  */
 struct handle *request_stale_handle(const struct request_ops *ops, uint64_t nodeid);
 
 /* result: 0 or -errno. */
 void request_reply(fuse_req_t request, int result);
 
-/* Bytes that a reply can hold; the loop's own buffer, overwritten by the next request. */
+/* The loop's buffer for the bytes of a reply. The next request overwrites it. */
 enum { REQUEST_BUFFER_SIZE = 1 << 20 };
 extern char request_buffer[REQUEST_BUFFER_SIZE];
 

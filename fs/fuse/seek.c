@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* One read on its way to its place. Its handle stays: the kernel sends no RELEASE during a read. */
+/* One read on the way to its place. Its handle stays open: the kernel sends no RELEASE during a read. */
 struct seek {
     struct turn turn;
     struct request_ops *ops;
@@ -17,7 +17,7 @@ struct seek {
     off_t offset;
 };
 
-/* Rendering takes time, and the loop has others to serve: a short read makes the reader come again. */
+/* Answer with a short read, so that others are served before this client reads on: rendering takes time. */
 enum { MOST_AT_ONCE = 65536 };
 
 static void reply(fuse_req_t request, struct handle *handle, size_t size, off_t offset)

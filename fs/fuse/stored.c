@@ -23,17 +23,17 @@ struct stored {
     struct request_ops *ops;
     struct caller caller;
     union words page;
-    uint32_t changed; /* bit n: word n was stored into */
+    uint32_t changed; /* bit n: a client stored into word n */
 };
 
-/* A store that is undone is a refusal like any other. */
+/* Count and tell a store that we undo as a refusal. */
 static int refuse(struct request_ops *ops, struct slot *slot, const struct caller *caller, int result,
                   const char *reason)
 {
     return refuse_operation(ops->exchange, slot, caller, "store into metadata.bin", result, reason);
 }
 
-/* Of round (two words), and of change and what follows it, no store is a step. */
+/* Ignore stores into the fields that the filesystem sets: round (two words), change and all after it. */
 static uint32_t words_of_filesystem(void)
 {
     const size_t round = offsetof(struct record, round) / sizeof(uint32_t);
@@ -47,7 +47,7 @@ static int retry(struct wait *wait)
     const struct stored *stored = container_of(wait, struct stored, wait);
     struct slot *slot = wait->slot;
     union words overlaid = {.record = slot->record};
-    /* A flag that was not stored into is no step, even if writing the same again would be one. */
+    /* Leave out a flag that no client stored into: to write the same flag again may be a step. */
     size_t from = stored->changed & 1 ? 0 : offsetof(struct record, version);
     struct record proposed;
     uint32_t touched;
@@ -68,7 +68,7 @@ static int retry(struct wait *wait)
     return result;
 }
 
-/* Done or refused: all mappings show the record again. */
+/* Done or refused: make all mappings show the record again. */
 static void end(struct wait *wait, int result)
 {
     struct stored *stored = container_of(wait, struct stored, wait);
@@ -109,7 +109,7 @@ void stored_take(struct request_ops *ops, struct slot *slot, const struct caller
         return;
     }
     wait_park(ops->exchange, &stored->wait, slot, result);
-    /* The page shows the record meanwhile, else the next writer's release would count the store again. */
+    /* Show the record while the store waits, or the next writer's release would count the store again. */
     page_update(ops->arena, slot);
     notify_record(ops, slot);
 }
@@ -119,7 +119,7 @@ void stored_write_back(struct request_ops *ops, struct slot *slot, const struct 
 {
     struct record page;
 
-    /* The page tells its age: of an older one nobody knows what was stored and what is just old. */
+    /* Take a page of the current `change` only: in an older one a store looks like an old value. */
     if (offset != 0 || size < sizeof(page) ||
         memcmp(bytes + offsetof(struct record, change), &slot->record.change, sizeof(page.change)) != 0) {
         refuse(ops, slot, caller, -ESTALE, "the record had changed since the page was read");

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * stored.h - stores through a mapping of metadata.bin: requests that nobody waits for.
+ * stored.h - stores through a mapping of metadata.bin, which are requests without an answer.
  *
- * What was stored differs from what the page showed; the difference is applied as one step or undone.
+ * We compare the page with what it showed before, and apply the difference as one step or undo it.
  */
 #ifndef PYRMAPFS_STORED_H
 #define PYRMAPFS_STORED_H
 
 #include "fuse/request.h"
 
-/* Passthrough: a handle that could write is released. page is what it left, base what it should show. */
+/* Passthrough: judges `page`, as a handle that could write left it. It showed `base` before. */
 void stored_take(struct request_ops *ops, struct slot *slot, const struct caller *caller,
                  const struct record *page, const struct record *base);
 
-/* Page-cache path: the kernel writes (a part of) a page back. */
+/* Page-cache path: judges (a part of) a page that the kernel writes back. */
 void stored_write_back(struct request_ops *ops, struct slot *slot, const struct caller *caller,
                        const char *bytes, size_t size, off_t offset);
 

@@ -11,13 +11,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* From Linux 6.9's fuse.h, for older headers. The numbers are the kernel's interface and do not change. */
+/* From fuse.h of Linux 6.9, for older headers. The numbers are the kernel's interface and do not change. */
 enum { OPENED_PARALLEL_DIRECT_WRITES = 1 << 6, OPENED_PASSTHROUGH = 1 << 7 };
 static const uint32_t init_ext = UINT32_C(1) << 30;
 static const uint32_t init2_direct_io_mmap = UINT32_C(1) << (36 - 32);
 static const uint32_t init2_passthrough = UINT32_C(1) << (37 - 32);
 
-/* The first 64 bytes of INIT's two messages. */
+/* The first 64 bytes of INIT and of its reply. */
 struct init_request {
     uint32_t major, minor, max_readahead, flags, flags2;
 };
@@ -49,14 +49,14 @@ struct transport {
     void *hold_context;
 };
 
-/* Of the OPEN reply that this thread is writing. The helper thread writes notifications meanwhile. */
+/* The OPEN reply that this thread writes. It is the thread's because the helper thread writes, too. */
 static _Thread_local struct {
     bool is_open;
-    uint32_t flags;     /* to add to its own */
-    int32_t backing_id; /* 0: none */
+    uint32_t flags;     /* flags that libfuse does not know */
+    int32_t backing_id; /* 0: no backing file */
 } opening;
 
-/* libfuse's callbacks get the session's userdata, which is the operations'; a process has one transport. */
+/* A process has one transport; libfuse's callbacks could only give us the userdata of the operations. */
 static struct transport *the_transport;
 
 static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
@@ -160,7 +160,7 @@ void transport_deinit(struct transport *transport)
 
 enum transport_event transport_serve(struct transport *transport)
 {
-    enum { AT_ONCE = 64 }; /* then pidfds, timers and signals get their turn */
+    enum { AT_ONCE = 64 }; /* requests; then pidfds, timers and signals have their turn */
 
     for (int i = 0; i < AT_ONCE; i++) {
         bool first;
@@ -241,7 +241,7 @@ int transport_reply_open(struct transport *transport, fuse_req_t request, const 
     opening.is_open = true;
     opening.backing_id = backing_id;
     opening.flags = backing_id ? OPENED_PASSTHROUGH : 0;
-    /* Else a write that waits for its answer keeps all others waiting, unkillably. */
+    /* Allow parallel writes, or a write that waits would keep all others waiting, unkillably. */
     if (fi->direct_io)
         opening.flags |= OPENED_PARALLEL_DIRECT_WRITES;
     result = fuse_reply_open(request, fi);

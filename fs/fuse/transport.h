@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * transport.h - what libfuse before 3.17 does not know of the kernel's protocol: passthrough.
+ * transport.h - passthrough, which libfuse before 3.17 does not know.
  *
- * Requests and replies pass through here on their way between /dev/fuse and libfuse. The reply to INIT asks
- * for what libfuse cannot name, and the reply to OPEN carries the backing id.
+ * Requests and replies pass through here on their way between /dev/fuse and libfuse. We add flags that
+ * libfuse does not know to the reply to INIT, and the backing id to the reply to OPEN.
  */
 #ifndef PYRMAPFS_TRANSPORT_H
 #define PYRMAPFS_TRANSPORT_H
@@ -32,35 +32,35 @@ enum transport_stacking {
 };
 
 /*
- * Takes over the session's descriptor, which must be mounted. wanted: CONF_OFF never asks for passthrough.
- * Returns 0 or -errno.
+ * Takes over the session's descriptor; the session must be mounted. With `wanted` CONF_OFF we never ask the
+ * kernel for passthrough. Returns 0 or -errno.
  */
 int transport_init(struct transport **out, struct fuse_session *session, enum conf_tristate wanted,
                    enum transport_stacking stacking);
 void transport_deinit(struct transport *transport);
 
-/* Serves the requests that there are. */
+/* Serves the requests that have come. */
 enum transport_event {
-    TRANSPORT_IDLE,        /* all of them, or enough for once */
-    TRANSPORT_INITIALISED, /* INIT alone, which is the first: now backing files can be registered */
-    TRANSPORT_UNMOUNTED,   /* there will be no more */
+    TRANSPORT_IDLE,        /* it served all, or as many as it serves at once */
+    TRANSPORT_INITIALISED, /* it served INIT, the first: backing files can be registered from now on */
+    TRANSPORT_UNMOUNTED,   /* no more requests will come */
 };
 enum transport_event transport_serve(struct transport *transport);
 
 /*
- * Shows each request to `hold`, as the kernel wrote it, before it is served; true: it is not served now. NULL:
- * to nobody.
+ * Sets a function that sees each request before we serve it, as the kernel wrote it. If it returns true, we
+ * do not serve the request now. NULL removes it.
  */
 void transport_hold(struct transport *transport, bool (*hold)(void *context, const void *bytes, size_t size),
                     void *context);
-/* Serves a request that was held, or answers it with -errno. */
+/* Serves a request that `hold` kept, or answers it with -errno. */
 void transport_replay(struct transport *transport, void *bytes, size_t size);
 void transport_refuse(struct transport *transport, uint64_t unique, int result);
 
-/* Whether the kernel of this INIT request has passthrough and we want it; for who answers INIT. */
+/* Whether the kernel offers passthrough in its INIT request and we want it. Ask while you answer INIT. */
 bool transport_is_offered(const struct transport *transport);
 
-/* Whether the kernel agreed to passthrough; meaningful once INIT was answered. */
+/* Whether the kernel agreed to passthrough. Ask after INIT was answered. */
 bool transport_negotiated(const struct transport *transport);
 
 /* Registers a descriptor (O_RDONLY suffices). Returns its backing id, above 0, or -errno. */
@@ -68,8 +68,8 @@ int transport_backing_open(struct transport *transport, int fd);
 void transport_backing_close(struct transport *transport, int32_t backing_id);
 
 /*
- * fuse_reply_open of a passthrough file: mapped, and unless fi->direct_io read and written, without the
- * daemon. Returns as fuse_reply_open does: -ENOENT if the opener is gone.
+ * As fuse_reply_open, for a passthrough file: the client maps it without the daemon, and reads and writes it
+ * without the daemon unless fi->direct_io is set. Returns -ENOENT if the client is gone.
  */
 int transport_reply_open(struct transport *transport, fuse_req_t request, const struct fuse_file_info *fi,
                          int32_t backing_id);
