@@ -25,14 +25,15 @@ static void reply_attributes(struct request_ops *ops, fuse_req_t request, const 
 static void reply_attributes_later(void *context, int result)
 {
     struct parked *parked = context;
+    fuse_req_t request = parked_take_request(parked);
     struct nodeid_target inode;
 
     if (result == 0)
         result = nodeid_decode(parked->ops->exchange, parked->nodeid, &inode);
-    if (result < 0)
-        request_reply(parked->request, result);
-    else
-        reply_attributes(parked->ops, parked->request, &inode);
+    if (request && result < 0)
+        request_reply(request, result);
+    else if (request)
+        reply_attributes(parked->ops, request, &inode);
     free(parked);
 }
 
@@ -249,8 +250,10 @@ void ops_attr_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, in
 static void fallocated(void *context, int result)
 {
     struct parked *parked = context;
+    fuse_req_t request = parked_take_request(parked);
 
-    request_reply(parked->request, result);
+    if (request)
+        request_reply(request, result);
     free(parked);
 }
 

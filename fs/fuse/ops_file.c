@@ -147,8 +147,12 @@ static bool sees_writes(const struct parked *parked)
 /* The last part of an open, at once or after a wait. */
 static void finish_open(struct parked *parked, int result)
 {
-    if (result < 0) {
-        request_reply(parked->request, result);
+    fuse_req_t request = parked_take_request(parked);
+
+    if (!request) {
+        handle_free(parked->ops, parked->handle);
+    } else if (result < 0) {
+        request_reply(request, result);
         handle_free(parked->ops, parked->handle);
     } else {
         int32_t backing_id = parked->handle->segment->backing_id; /* 0 on the page-cache path */
@@ -156,7 +160,7 @@ static void finish_open(struct parked *parked, int result)
         /* The kernel keeps its pages from open to open: all changes go through this inode. */
         parked->fi.keep_cache = backing_id == 0;
         parked->fi.direct_io = backing_id != 0 && sees_writes(parked);
-        reply_open(parked->ops, parked->request, &parked->fi, parked->handle, backing_id);
+        reply_open(parked->ops, request, &parked->fi, parked->handle, backing_id);
     }
     free(parked);
 }
@@ -428,7 +432,7 @@ static void end_write(struct wait *wait, int result)
     struct parked *parked = container_of(wait, struct parked, wait);
 
     put_drop(&parked->put);
-    reply_write(parked->ops, wait->slot, parked->request, result, parked->size);
+    reply_write(parked->ops, wait->slot, parked_take_request(parked), result, parked->size);
     request_let_go(parked->ops, &parked->caller, parked->size);
     free(parked);
 }
@@ -492,12 +496,14 @@ static void array_reserved(void *context, int result)
 {
     struct parked *parked = context;
     struct exchange *exchange = parked->ops->exchange;
+    fuse_req_t request = parked_take_request(parked);
     ssize_t written = result;
 
-    if (result == 0)
+    if (request && result == 0)
         written = array_write(exchange, parked->handle, &parked->caller, parked->bytes, parked->size,
                               parked->offset);
-    reply_written(parked->request, written == -EAGAIN ? -ENOSPC : written);
+    if (request)
+        reply_written(request, written == -EAGAIN ? -ENOSPC : written);
     request_let_go(parked->ops, &parked->caller, parked->size);
     free(parked);
 }

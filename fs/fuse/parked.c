@@ -3,9 +3,42 @@
 
 #include "base/container.h"
 #include "exchange/refuse.h"
+#include "fuse/nodeid.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+
+static const char impatient[] =
+    "the kernel lets no request take longer: sysctl fs.fuse.default_request_timeout";
+
+static struct slot *slot_of(const struct parked *parked)
+{
+    struct nodeid_target inode;
+
+    if (parked->handle)
+        return parked->handle->slot;
+    return nodeid_decode(parked->ops->exchange, parked->nodeid, &inode) == 0 ? inode.slot : NULL;
+}
+
+/* End the request before the kernel aborts the whole connection because of it. */
+static void out_of_patience(struct deadline *deadline)
+{
+    struct parked *parked = container_of(deadline, struct parked, patience);
+    struct slot *slot;
+
+    if (parked->waits) {
+        if (!parked->wait.ended)
+            refuse_operation(parked->ops->exchange, parked->wait.slot, &parked->caller,
+                             handshake_event_name(parked->wait.event), -ETIMEDOUT, impatient);
+        wait_end(&parked->wait, -ETIMEDOUT);
+        return;
+    }
+    slot = slot_of(parked);
+    if (slot)
+        refuse_operation(parked->ops->exchange, slot, &parked->caller, "reserve space", -ETIMEDOUT,
+                         impatient);
+    request_reply(parked_take_request(parked), -ETIMEDOUT);
+}
 
 struct parked *parked_new(struct request_ops *ops, fuse_req_t request, fuse_ino_t nodeid,
                           const struct fuse_file_info *fi, size_t size)
@@ -23,26 +56,26 @@ struct parked *parked_new(struct request_ops *ops, fuse_req_t request, fuse_ino_
         parked->fi = *fi;
         parked->handle = request_handle(fi);
     }
+    parked->patience.expired = out_of_patience;
+    if (ops->patience)
+        deadline_set(ops->patience, &parked->patience, ops->patience_ms);
     return parked;
 }
 
-/* End the request before the kernel aborts the whole connection because of it. */
-static void out_of_patience(struct deadline *deadline)
+fuse_req_t parked_take_request(struct parked *parked)
 {
-    struct parked *parked = container_of(deadline, struct parked, patience);
+    fuse_req_t request = parked->request;
 
-    if (!parked->wait.ended)
-        refuse_operation(parked->ops->exchange, parked->wait.slot, &parked->caller,
-                         handshake_event_name(parked->wait.event), -ETIMEDOUT,
-                         "the kernel lets no request take longer: sysctl fs.fuse.default_request_timeout");
-    wait_end(&parked->wait, -ETIMEDOUT);
+    deadline_clear(&parked->patience);
+    parked->request = NULL;
+    return request;
 }
 
 static void ended(struct wait *wait, int result)
 {
     struct parked *parked = container_of(wait, struct parked, wait);
 
-    deadline_clear(&parked->patience);
+    parked->waits = false;
     parked->end(wait, result);
 }
 
@@ -73,9 +106,7 @@ void parked_wait(struct parked *parked, struct slot *slot, int why, int flags)
     wait->process = parked->caller.process;
     parked->end = wait->end;
     wait->end = ended;
-    parked->patience.expired = out_of_patience;
-    if (parked->ops->patience)
-        deadline_set(parked->ops->patience, &parked->patience, parked->ops->patience_ms);
+    parked->waits = true;
     wait_park(parked->ops->exchange, wait, slot, why);
     fuse_req_interrupt_func(parked->request, interrupted, parked);
 }

@@ -2,11 +2,13 @@
 """What one user may have open, and what that costs the daemon: limits.open_per_user, limits.memory_per_user."""
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import resource
 import signal
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -25,7 +27,7 @@ OPEN = "fds.append(os.open(path, os.O_RDONLY))"
 
 def resident(daemon: Daemon) -> int:
     """Bytes that the server has in memory."""
-    lines = Path(f"/proc/{daemon.pids()[-1]}/status").read_text().splitlines()
+    lines = Path(f"/proc/{daemon.server}/status").read_text().splitlines()
     return next(number(line.split(":")[1]) for line in lines if line.startswith("VmRSS")) * 1024
 
 
@@ -214,6 +216,51 @@ def test_an_impatient_kernel(impatient_kernel: None, agents: Callable[..., Agent
         assert "ETIMEDOUT" in slot.text["refused"] and "fs.fuse.default_request_timeout" in slot.text["refused"]
         assert slot.state == "READY" and slot.waiters() == []
         early.run("0")
+
+
+@contextmanager
+def stopped_helper(server: int) -> Iterator[None]:
+    """The thread that reserves memory stands still; the rest of the server goes on."""
+    attach, detach, wait_all = 16, 17, 0x40000000
+    libc = ctypes.CDLL(None, use_errno=True)
+    (thread,) = [int(name) for name in os.listdir(f"/proc/{server}/task") if int(name) != server]
+    if libc.ptrace(attach, thread, None, None) < 0:
+        pytest.skip(f"no ptrace here: {os.strerror(ctypes.get_errno())}")
+    os.waitpid(thread, wait_all)
+    try:
+        yield
+    finally:
+        assert libc.ptrace(detach, thread, None, None) == 0
+
+
+SIZES = {
+    "truncate": "os.truncate(path, 64 << 20)",
+    "allocate": "os.posix_fallocate(fd, 0, 64 << 20)",
+    "write": "os.pwrite(fd, b'x' * 4096, (64 << 20) - 4096)",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_impatient_kernel_and_memory(path: str, impatient_kernel: None, agents: Callable[..., Agent]) -> None:
+    """A request that waits for memory ends by itself, too, and finds the memory when it comes again."""
+    with mounted(path) as daemon:
+        slots = {name: Slot.make(daemon.path, name) for name in SIZES}
+        clients = {name: agents() for name in SIZES}
+        for name, slot in slots.items():
+            clients[name].run("fd = os.open(path, os.O_RDWR | os.O_CREAT)", path=slot / "data.bin")
+        with stopped_helper(daemon.server):
+            for name, slot in slots.items():
+                clients[name].start(SIZES[name], path=slot / "data.bin")
+            for name, slot in slots.items():
+                with refused(errno.ETIMEDOUT):
+                    clients[name].result(seconds=60)
+                told = slot.text["refused"]
+                assert "reserve space" in told and "fs.fuse.default_request_timeout" in told
+        for name, slot in slots.items():
+            clients[name].run(SIZES[name], path=slot / "data.bin", seconds=60)
+            assert clients[name].run("os.fstat(fd).st_size") == 64 << 20
+            clients[name].run("os.close(fd)")
+            assert slot.state == "FILLING"
 
 
 def test_sizes_and_readers(path: str, tmp_path: Path) -> None:
