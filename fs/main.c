@@ -28,6 +28,7 @@
  *   slot_files     the files of a slot, a table row each
  *   daemon_files   the files of .pyrmap, a table row each
  *   report         what metadata.txt says
+ *   shown          the arrays that views show
  *   drawing        the pictures as texts, drawn in turns, shared by all readers
  *   graph          the chains as pictures
  *   snapshot       a text as it was at one moment, on the account of its readers
@@ -63,7 +64,9 @@
  *   record_text    the record as key=value lines
  *   record         the 128-byte record
  *   view           data.txt, data.npy and so on
+ *   bundle_text    a bundle for people
  *   bundle         several arrays in one
+ *   json           JSON that a client wrote, walked in place
  *   number         one value as the shortest text that reads back
  * base/        knows nothing of pyrmapfs
  *   process        watches processes: pidfds

@@ -5,6 +5,7 @@
 #include "exchange/chain.h"
 #include "exchange/step.h"
 #include "exchange/wait.h"
+#include "files/shown.h"
 #include "protocol/record_text.h"
 #include "slot/handle.h"
 #include <string.h>
@@ -171,6 +172,23 @@ static void report_refusal(const struct slot *slot, FILE *out)
     fprintf(out, "refusals=%llu\n", (unsigned long long)slot->refusals);
 }
 
+static void report_bundle(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                          const char *key, FILE *out)
+{
+    struct bundle bundle;
+    struct shown shown;
+    int result;
+
+    if (!shown_is(slot, side) || record_half(&slot->record, side).dtype != RECORD_BUNDLE)
+        return;
+    result = shown_bundle(exchange, slot, side, &shown, &bundle);
+    if (result == 0)
+        fprintf(out, "%s=%zu\n", key, bundle_entries(&bundle));
+    else
+        fprintf(out, "%s=damaged: %s\n", key, bundle.fault[0] ? bundle.fault : "its bytes cannot be read");
+    bundle_close(&bundle);
+}
+
 void report_slot(struct exchange *exchange, const struct slot *slot, FILE *out)
 {
     char text[RECORD_TEXT_MAX];
@@ -184,6 +202,8 @@ void report_slot(struct exchange *exchange, const struct slot *slot, FILE *out)
     fprintf(out, "\ndata_size=%llu\n", (unsigned long long)size);
     step_array_stat(exchange, slot, RECORD_SIDE_RESULT, &size, &allocated);
     fprintf(out, "result_size=%llu\n", (unsigned long long)size);
+    report_bundle(exchange, slot, RECORD_SIDE_INPUT, "input_entries", out);
+    report_bundle(exchange, slot, RECORD_SIDE_RESULT, "result_entries", out);
     if (slot->owner)
         fprintf(out, "owner=%d\n", slot->owner);
     if (slot->worker)

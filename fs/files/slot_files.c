@@ -9,7 +9,9 @@
 #include "exchange/step.h"
 #include "exchange/wait.h"
 #include "files/report.h"
+#include "files/shown.h"
 #include "files/snapshot.h"
+#include "protocol/bundle_text.h"
 #include "protocol/record_text.h"
 #include "slot/page.h"
 #include "slot/text.h"
@@ -154,51 +156,11 @@ static int report_write(struct exchange *exchange, struct handle *handle, const 
 
 /* --- views --- */
 
-/* An inline array is small, and the view has a copy of it. */
-struct view_place {
-    struct arena *arena;
-    struct segment *segment; /* NULL: the array is inline, or empty */
-    size_t inline_size;
-    uint8_t inline_bytes[RECORD_INLINE_MAX];
-};
-
-static void find_place(struct exchange *exchange, const struct slot *slot, enum record_side side,
-                       struct view_place *place)
-{
-    place->arena = exchange_arena(exchange);
-    place->inline_size = slot_inline_size(slot, side);
-    place->segment = place->inline_size ? NULL : slot->segments[side];
-    memcpy(place->inline_bytes, slot->inline_bytes[side], place->inline_size);
-}
-
-static ssize_t view_fetch(void *context, void *buffer, size_t size, off_t offset)
-{
-    struct view_place *place = context;
-
-    if ((size_t)offset < place->inline_size) {
-        if (size > place->inline_size - (size_t)offset)
-            size = place->inline_size - (size_t)offset;
-        memcpy(buffer, place->inline_bytes + offset, size);
-        return (ssize_t)size;
-    }
-    return place->segment ? segment_read(place->arena, place->segment, buffer, size, offset) : 0;
-}
-
-/* Show only what is published: a reader of a view must not see half an array. */
-static bool is_shown(const struct slot *slot, enum record_side side)
-{
-    enum handshake_state state = slot_state(slot);
-
-    if (side == RECORD_SIDE_RESULT)
-        return state == STATE_DONE;
-    return state != STATE_IDLE && state != STATE_FILLING && slot->has_input;
-}
-
 static void describe_view(const struct slot *slot, enum record_side side, struct view_source *view)
 {
     struct record_half half = record_half(&slot->record, side);
 
-    *view = (struct view_source){.read = view_fetch};
+    *view = (struct view_source){.read = shown_read};
     view->dtype = half.dtype;
     view->ndim = half.ndim;
     memcpy(view->shape, half.shape, sizeof(view->shape));
@@ -206,30 +168,67 @@ static void describe_view(const struct slot *slot, enum record_side side, struct
     view->fortran = half.order & RECORD_ORDER_INPUT_F;
 }
 
+static bool is_npy(enum slot_file file)
+{
+    return file == SLOT_DATA_NPY || file == SLOT_RESULT_NPY;
+}
+
 static off_t size_of_view(const struct view_source *view, enum slot_file file)
 {
-    off_t size =
-        file == SLOT_DATA_TXT || file == SLOT_RESULT_TXT ? view_text_size(view) : view_npy_size(view);
+    off_t size = is_npy(file) ? view_npy_size(view) : view_text_size(view);
 
     return size > 0 ? size : 0;
+}
+
+static bool is_bundle(const struct slot *slot, enum record_side side)
+{
+    return record_half(&slot->record, side).dtype == RECORD_BUNDLE;
+}
+
+/* The text of a published bundle from malloc, or NULL. */
+static char *bundle_text(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                         size_t *size)
+{
+    struct bundle bundle;
+    struct shown shown;
+    char *text = NULL;
+    FILE *out = open_memstream(&text, size);
+
+    if (!out)
+        return NULL;
+    bundle_text_write(&bundle, shown_bundle(exchange, slot, side, &shown, &bundle), out);
+    bundle_close(&bundle);
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+static off_t bundle_text_size(struct exchange *exchange, const struct slot *slot, enum record_side side)
+{
+    size_t size = 0;
+
+    free(bundle_text(exchange, slot, side, &size));
+    return (off_t)size;
 }
 
 static off_t view_size(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
     enum record_side side = slot_file_side(file);
     struct view_source view;
-    struct view_place place;
+    struct shown place;
 
-    if (!is_shown(slot, side))
+    if (!shown_is(slot, side))
         return 0;
     describe_view(slot, side, &view);
-    find_place(exchange, slot, side, &place);
+    shown_find(exchange, slot, side, &place);
     view.context = &place;
-    if (file == SLOT_DATA_NPY || file == SLOT_RESULT_NPY)
+    if (is_npy(file))
         return size_of_view(&view, file);
     /* We render the text to find its size, and keep that: what is published does not change. */
     if (slot->text_serial[side] != slot->arrays[side].serial) {
-        slot->text_size[side] = size_of_view(&view, file);
+        slot->text_size[side] =
+            is_bundle(slot, side) ? bundle_text_size(exchange, slot, side) : size_of_view(&view, file);
         slot->text_serial[side] = slot->arrays[side].serial;
     }
     return slot->text_size[side];
@@ -237,23 +236,40 @@ static off_t view_size(struct exchange *exchange, struct slot *slot, enum slot_f
 
 off_t slot_files_view_size(const struct handle *handle)
 {
+    if (handle->snapshot)
+        return (off_t)snapshot_size(handle->snapshot);
     return handle->view.read ? size_of_view(&handle->view, handle->file) : 0;
+}
+
+static int bundle_view_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
+{
+    struct caller caller = {.process = handle->process};
+    size_t size = 0;
+    char *text;
+
+    if (is_npy(handle->file))
+        return refuse_operation(exchange, slot, &caller, "open a .npy view", -EINVAL,
+                                "a bundle is more than one array: use data.bin with a reader of safetensors");
+    text = bundle_text(exchange, slot, slot_file_side(handle->file), &size);
+    return keep_text(handle, text, size);
 }
 
 static int view_open(struct exchange *exchange, struct slot *slot, struct handle *handle)
 {
     enum record_side side = slot_file_side(handle->file);
-    struct view_place *place;
+    struct shown *place;
     int result;
 
     handle->view.read = NULL;
-    if (!is_shown(slot, side))
+    if (!shown_is(slot, side))
         return 0;
+    if (is_bundle(slot, side))
+        return bundle_view_open(exchange, slot, handle);
     describe_view(slot, side, &handle->view);
     place = malloc(sizeof(*place));
     if (!place)
         return -ENOMEM;
-    find_place(exchange, slot, side, place);
+    shown_find(exchange, slot, side, place);
     handle->view.context = place;
     if (!place->segment)
         return 0;
@@ -266,9 +282,8 @@ static int view_open(struct exchange *exchange, struct slot *slot, struct handle
 static ssize_t text_view_read(struct exchange *exchange, struct handle *handle, char *buffer, size_t size,
                               off_t offset)
 {
-    (void)exchange;
     if (!handle->view.read)
-        return 0;
+        return kept_read(exchange, handle, buffer, size, offset);
     return view_text_read(&handle->view, &handle->cursor, buffer, size, offset);
 }
 

@@ -265,6 +265,7 @@ static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_
     struct slot *slot = inode->slot;
     int result = 0;
 
+    handle->process = caller.process;
     if (handle->access == HANDLE_WRITES && !row->write)
         result = -EACCES; /* the file is read-only; the kernel's own check lets root through */
     if (result == 0 && row->open)
@@ -283,7 +284,6 @@ static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_
         request_reply(request, result);
         return;
     }
-    handle->process = caller.process;
     handle_enlist(handle, slot);
     fi->direct_io = inode->file != SLOT_DATA_NPY && inode->file != SLOT_RESULT_NPY;
     reply_open(ops, request, fi, handle, handle->backing ? handle->backing->id : 0);

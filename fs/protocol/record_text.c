@@ -45,6 +45,8 @@ static const struct {
     {"result_inline", KEY_READ_ONLY},
     {"data_size", KEY_READ_ONLY},
     {"result_size", KEY_READ_ONLY},
+    {"input_entries", KEY_READ_ONLY},
+    {"result_entries", KEY_READ_ONLY},
     {"owner", KEY_READ_ONLY},
     {"worker", KEY_READ_ONLY},
     {"source", KEY_READ_ONLY},

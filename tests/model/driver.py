@@ -2,6 +2,7 @@
 """Drives a mount and the model through the same operations, and compares them after each one."""
 from __future__ import annotations
 
+import errno
 import io
 import mmap
 import os
@@ -252,6 +253,7 @@ class Run:
                  "result": (slot.state == "DONE", slot.record.result, slot.result)}
         for name, (is_shown, array, segment) in shown.items():
             if is_shown and array.dtype == BUNDLE:
+                self.check_bundle(f"{slot.name}/{name}", path, name)
                 continue
             text, npy = (load(f"{path}/{name}{suffix}") for suffix in (".txt", ".npy"))
             if not is_shown:
@@ -269,6 +271,15 @@ class Run:
             parse = float if dtype.kind == "f" else int
             read = np.array([parse(line) for line in text.splitlines()], dtype)
             expect(f"{slot.name}/{name}.txt", True, np.array_equal(values, read, equal_nan=dtype.kind == "f"))
+
+    def check_bundle(self, what: str, path: str, name: str) -> None:
+        """Its header is of no use: the model writes none."""
+        expect(f"{what}.txt", "damaged: its header is not JSON", load(f"{path}/{name}.txt").decode()[:31])
+        try:
+            npy: object = load(f"{path}/{name}.npy")
+        except OSError as error:
+            npy = error.errno
+        expect(f"{what}.npy", errno.EINVAL, npy)
 
     # --- the end
 

@@ -24,7 +24,7 @@ BUNDLE_HEADER_MAX = 1 << 20
 NDIM_MAX = 4
 INT64_MAX = 2**63 - 1
 TEXT_LINE_MAX = 1024
-READ_ONLY = {"state", "meaning", "round", "change", "task_change", "input_inline", "result_inline", "data_size", "result_size", "owner", "worker", "source",
+READ_ONLY = {"state", "meaning", "round", "change", "task_change", "input_inline", "result_inline", "data_size", "result_size", "input_entries", "result_entries", "owner", "worker", "source",
              "failure", "holders", "open", "waiting", "refused", "refusals"}
 
 

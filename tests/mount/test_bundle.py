@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from slots import BUNDLE, FAILED, INPUT, RESULT, UINT8, Slot, refused, write_once
+from slots import BUNDLE, FAILED, INPUT, NONE, RESULT, UINT8, Slot, refused, write_once
 
 HEADER_MAX = 1 << 20
 
@@ -95,6 +95,48 @@ def test_empty_file_is_none(slot: Slot) -> None:
     with refused(errno.EINVAL):
         slot.write(flag=INPUT, dtype=BUNDLE, input_length=-1, input_ndim=1, input_shape=(40, 0, 0, 0))
     assert os.stat(slot / "data.bin").st_size == 40
+
+
+@pytest.mark.parametrize("at_once", (False, True))
+def test_how_it_is_shown(slot: Slot, at_once: bool) -> None:
+    publish(slot, INPUT, PAIR, at_once)
+    assert (slot / "data.txt").read_text() == "2 tensors\n  x: F64 5   0 1 2 3 4\n  y: I32 3   0 1 2\n"
+    assert os.stat(slot / "data.txt").st_size == len((slot / "data.txt").read_bytes())
+    assert (slot.text["input_entries"], "result_entries" in slot.text) == ("2", False)
+    table = {"kind": "frame", "rows": 12, "names": ["x", "odd"], "items": [{"kind": "array", "type": "double", "tensor": "x"}, {"kind": "null"}]}
+    publish(slot, RESULT, bundle({"x": np.arange(12.0)}, table), at_once)
+    lines = (slot / "result.txt").read_text().splitlines()
+    assert lines[:4] == ["table of 12 rows, 2 columns", "  x       odd", "  double  ", "  0       damaged"]
+    assert lines[-1] == "  ... and 2 rows more" and slot.text["result_entries"] == "2"
+
+
+def test_what_a_damaged_header_shows(slot: Slot) -> None:
+    publish(slot, INPUT, with_header(b'{"x":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}}', b"\0" * 8), True)
+    assert (slot / "data.txt").read_text() == "damaged: tensor x does not lie in the bundle\n"
+    assert slot.text["input_entries"] == "damaged: tensor x does not lie in the bundle"
+    publish(slot, RESULT, with_header(b"{", b"\0" * 8), True)
+    assert (slot / "result.txt").read_text().startswith("damaged: its header is not JSON: at byte 64 ")
+
+
+def test_no_npy_view(slot: Slot) -> None:
+    publish(slot, INPUT, PAIR, True)
+    assert os.stat(slot / "data.npy").st_size == 0
+    with refused(errno.EINVAL):
+        open(slot / "data.npy", "rb")
+    assert "open a .npy view EINVAL a bundle is more than one array: use data.bin" in slot.text["refused"]
+    slot.flag(NONE)
+    assert (slot / "data.npy").read_bytes() == b""
+
+
+def test_a_text_stays_what_it_was_at_open(slot: Slot) -> None:
+    publish(slot, INPUT, PAIR, False)
+    with open(slot / "data.txt") as text:
+        publish_next = bundle({"z": np.arange(2.0)})
+        slot.flag(NONE)
+        publish(slot, INPUT, publish_next, False)
+        assert text.read().startswith("2 tensors")
+        assert os.fstat(text.fileno()).st_size == 52
+    assert (slot / "data.txt").read_text().startswith("1 tensor\n")
 
 
 def test_goes_along_a_chain(slot: Slot) -> None:
