@@ -43,11 +43,14 @@ static void timer_ready(struct loop_source *source)
 
     if (read(source->fd, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
         return;
-    while ((first = TAILQ_FIRST(&deadlines->list)) && first->at_ms <= now) {
+    for (int told = 0; told < DEADLINES_A_TURN; told++) {
+        first = TAILQ_FIRST(&deadlines->list);
+        if (!first || first->at_ms > now)
+            break;
         deadline_clear(first);
         first->expired(first);
     }
-    arm_timer(deadlines);
+    arm_timer(deadlines); /* for the rest of those that are due it fires at once */
 }
 
 int deadline_init(struct deadlines **out, struct loop *loop)

@@ -3,7 +3,7 @@
  * deadline.h - one-shot deadlines in the loop.
  *
  * All deadlines of one struct deadlines are set with the same delay, so they expire in the order in which
- * they were set: a list and one timer do.
+ * they were set: a list and one timer do. DEADLINES_A_TURN of them expire in one turn of the loop.
  */
 #ifndef PYRMAPFS_DEADLINE_H
 #define PYRMAPFS_DEADLINE_H
@@ -13,6 +13,8 @@
 #include <sys/queue.h>
 
 struct deadlines;
+
+enum { DEADLINES_A_TURN = 32 };
 
 /* Embedded in the caller's structure. `expired` is set by its owner. */
 struct deadline {

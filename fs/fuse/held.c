@@ -146,6 +146,8 @@ static bool hold(void *context, const void *bytes, size_t size)
     item = malloc(sizeof(*item) + size);
     if (!item) {
         request_let_go(ops, &caller, size);
+        if (header.opcode == FUSE_RELEASE)
+            return false; /* it comes once, and the handle must go */
         transport_refuse(ops->transport, header.unique, -ENOMEM);
         return true;
     }

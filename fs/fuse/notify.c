@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/notify.h"
 
+#include "base/container.h"
 #include "base/log.h"
 #include "exchange/step.h"
 #include "fuse/nodeid.h"
@@ -92,14 +93,42 @@ void notify_record(struct request_ops *ops, struct slot *slot)
     send_invalidation(ops, slot);
 }
 
-static void answer_polls(struct slot *slot)
+enum { POLLS_A_TURN = 32 };
+
+static enum turn_progress answer_polls(struct turn *turn)
 {
+    struct request_ops *ops = container_of(turn, struct request_ops, answering);
     struct handle *handle;
 
-    while ((handle = LIST_FIRST(&slot->polls))) {
+    for (int i = 0; i < POLLS_A_TURN && (handle = LIST_FIRST(&ops->answered_polls)); i++) {
         fuse_lowlevel_notify_poll(handle->poll);
         notify_forget_poll(handle);
     }
+    ops->is_answering = !LIST_EMPTY(&ops->answered_polls);
+    return ops->is_answering ? TURN_AGAIN : TURN_DONE;
+}
+
+/* What is left of them goes with the session. */
+static void give_up_polls(struct turn *turn)
+{
+    (void)turn;
+}
+
+static void rouse_polls(struct request_ops *ops, struct slot *slot)
+{
+    struct handle *handle;
+
+    if (LIST_EMPTY(&slot->polls))
+        return;
+    while ((handle = LIST_FIRST(&slot->polls))) {
+        LIST_REMOVE(handle, poll_link);
+        LIST_INSERT_HEAD(&ops->answered_polls, handle, poll_link);
+    }
+    if (ops->is_answering)
+        return;
+    ops->answering = (struct turn){.take = answer_polls, .give_up = give_up_polls};
+    if (answer_polls(&ops->answering) == TURN_AGAIN && !ops->closing)
+        turn_add(ops->turns, &ops->answering);
 }
 
 void notify_keep_poll(struct handle *handle, struct fuse_pollhandle *poll)
@@ -120,7 +149,7 @@ void notify_forget_poll(struct handle *handle)
 
 static void record_changed(void *context, struct slot *slot)
 {
-    answer_polls(slot);
+    rouse_polls(context, slot);
     if (slot->record_handles > 0)
         notify_record(context, slot);
 }
@@ -151,8 +180,7 @@ static void source_removed(void *context, struct slot *slot)
 
 static void slot_removing(void *context, struct slot *slot)
 {
-    (void)context;
-    answer_polls(slot);
+    rouse_polls(context, slot);
 }
 
 /* Register a segment once for life: a second backing id would give EIO to clients that use the first. */

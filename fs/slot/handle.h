@@ -38,7 +38,7 @@ struct handle {
     struct slot_times times; /* as at open: stat shows them once the slot is in another round */
 
     void *poll; /* for the layer above, which tells this client of a change. NULL: it does not poll */
-    LIST_ENTRY(handle) poll_link; /* in slot->polls */
+    LIST_ENTRY(handle) poll_link; /* in slot->polls, or among those that the layer above answers */
 
     /* texts and views: the text that we rendered at open, or the reader's place in the view */
     struct snapshot *snapshot;

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import select
 import struct
 import subprocess
 from pathlib import Path
@@ -136,3 +137,19 @@ def test_a_removal(mount: Path, slot: Slot, others: list[Slot]) -> None:
         assert one.text["failure"] == f"source {slot.path.name}"
         assert not os.path.lexists(one / "source")
     assert count_in(mount, "FAILED") - before == COUNT
+
+
+def test_polls(mount: Path, slot: Slot) -> None:
+    """As many handles as that wait for one change: each is told."""
+    handles = [os.open(slot / "metadata.bin", os.O_RDONLY) for _ in range(COUNT)]
+    epoll = select.epoll()
+    for handle in handles:
+        os.pread(handle, LAYOUT.size, 0)
+        epoll.register(handle, select.EPOLLIN | select.EPOLLET)
+    assert epoll.poll(0) == []
+    slot.bring("READY")
+    told: set[int] = set()
+    eventually(lambda: told.update(handle for handle, _ in epoll.poll(0, COUNT)) or told == set(handles))
+    epoll.close()
+    for handle in handles:
+        os.close(handle)

@@ -6,6 +6,7 @@
 
 #include "process_fixture.h"
 #include "suite.h"
+#include <unistd.h>
 
 enum { DEADLINES = 50 };
 
@@ -138,6 +139,56 @@ START_TEST(test_deadlines_that_change_others)
 }
 END_TEST
 
+struct onlooker {
+    struct loop_source source; /* first: ready() gets it back */
+    const int *clock;
+    int seen;
+    int most; /* that expired between two of its turns */
+};
+
+static void look(struct loop_source *source)
+{
+    struct onlooker *onlooker = (struct onlooker *)source;
+
+    if (*onlooker->clock - onlooker->seen > onlooker->most)
+        onlooker->most = *onlooker->clock - onlooker->seen;
+    onlooker->seen = *onlooker->clock;
+}
+
+/* All are due at once, and the loop serves others in between. */
+START_TEST(test_turns)
+{
+    enum { MANY = 10 * DEADLINES_A_TURN };
+    static struct alarm alarms[MANY];
+    struct bench bench;
+    struct onlooker onlooker = {.source.ready = look};
+    int always[2];
+    int clock = 0;
+
+    open_bench(&bench);
+    ck_assert_int_eq(pipe(always), 0);
+    ck_assert_int_eq(write(always[1], "x", 1), 1);
+    onlooker.source.fd = always[0];
+    onlooker.clock = &clock;
+    ck_assert_int_eq(loop_add(bench.loop, &onlooker.source), 0);
+    for (int i = 0; i < MANY; i++) {
+        alarms[i] = (struct alarm){.deadlines = bench.deadlines, .clock = &clock};
+        alarms[i].base.expired = expired;
+        deadline_set(bench.deadlines, &alarms[i].base, 1);
+    }
+    while (deadline_now_ms() <= alarms[MANY - 1].base.at_ms)
+        continue;
+    loop_until(bench.loop, has_expired, &alarms[MANY - 1]);
+    ck_assert_int_eq(clock, MANY);
+    ck_assert_int_gt(onlooker.most, 0);
+    ck_assert_int_le(onlooker.most, DEADLINES_A_TURN);
+    loop_remove(bench.loop, &onlooker.source);
+    close(always[0]);
+    close(always[1]);
+    close_bench(&bench);
+}
+END_TEST
+
 START_TEST(test_nothing_to_end)
 {
     deadline_deinit(NULL);
@@ -153,6 +204,7 @@ int main(void)
     tcase_add_test(deadlines, test_deadlines_in_order);
     tcase_add_test(deadlines, test_cleared_deadlines);
     tcase_add_test(deadlines, test_deadlines_that_change_others);
+    tcase_add_test(deadlines, test_turns);
     tcase_add_test(deadlines, test_nothing_to_end);
     suite_add_tcase(suite, deadlines);
     return suite_run(suite);
