@@ -39,6 +39,7 @@
  *   array          opens, sizes and moves data.bin and result.bin
  *   run            retries what a step made possible
  *   chain          links between slots, and what goes along them
+ *   copy           makes the segment of an inline array
  *   step           takes the steps that a verdict allows
  *   account        what the bytes of slots are charged to
  *   wait           parked requests, and the queue of slots to look at

@@ -2,6 +2,7 @@
 #include "exchange/array.h"
 
 #include "exchange/account.h"
+#include "exchange/copy.h"
 #include "exchange/refuse.h"
 #include "exchange/run.h"
 #include "exchange/shared.h"
@@ -11,8 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char over_quota[] = "it is more than limits.bytes_per_user allows";
 
 enum handshake_event array_open_event(enum record_side side, enum handle_access access)
 {
@@ -67,23 +66,6 @@ struct prepared {
     bool is_fresh; /* it is not the slot's yet: its name is ours */
 };
 
-static const char *what_is_lacking(int result)
-{
-    switch (-result) {
-    case EDQUOT:
-        return over_quota;
-    case EMFILE:
-    case ENFILE:
-        return "the daemon has no file descriptor left: raise its limit of open files (LimitNOFILE=)";
-    case ENOMEM:
-        return "the daemon has no memory left";
-    case ENOSPC:
-        return "the arena is full";
-    default:
-        return "the arena cannot give the array its pages";
-    }
-}
-
 /* Judges an event that opens or resizes an array. Returns 0, WAIT_FOR_PEER or a refusal. */
 static int prepare(struct exchange *exchange, struct slot *slot, enum record_side side,
                    enum handshake_event event, const struct caller *caller, const struct handle *handle,
@@ -112,14 +94,12 @@ static int prepare(struct exchange *exchange, struct slot *slot, enum record_sid
                             handshake_check_reason(CHECK_INPUT_UNREAD));
     if (segment)
         return 0;
-    if (!(step.effects & EFFECT_FRESH_INPUT) && slot_inline_size(slot, side)) {
-        result = step_need_segment(exchange, slot, side);
-        prepared->is_fresh = false;
-        prepared->segment = slot->segments[side];
-    } else {
+    if (copy_is_due(slot, side) && !(step.effects & EFFECT_FRESH_INPUT))
+        result = copy_make(exchange, slot, side, &prepared->segment);
+    else
         result = step_make_segment(exchange, slot, side, &prepared->segment);
-    }
-    return result < 0 ? refuse_event(exchange, slot, caller, event, result, what_is_lacking(result)) : 0;
+    return result < 0 ? refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(result))
+                      : 0;
 }
 
 static void abandon(struct exchange *exchange, const struct prepared *prepared)
@@ -141,7 +121,9 @@ static void take(struct exchange *exchange, struct slot *slot, enum record_side 
     }
     if (is_change)
         step_take(exchange, slot, step);
-    if (prepared->is_fresh)
+    if (prepared->is_fresh && copy_is_due(slot, side))
+        copy_put(exchange, slot, side, prepared->segment);
+    else if (prepared->is_fresh)
         step_put_segment(slot, side, prepared->segment);
     if (is_change)
         step_announce(exchange, slot, step);
@@ -166,7 +148,7 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
     }
     if (result < 0) {
         abandon(exchange, &prepared);
-        return refuse_event(exchange, slot, caller, event, result, what_is_lacking(result));
+        return refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(result));
     }
     is_change = step_is_change(slot, &prepared.step);
     take(exchange, slot, side, &prepared);
@@ -196,12 +178,6 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
     return 0;
 }
 
-/* Whether an inline array has a segment that its bytes have found no room in yet: nobody has seen that. */
-static bool lacks_bytes(const struct slot *slot, enum record_side side)
-{
-    return slot_inline_size(slot, side) && slot->segments[side] && !slot->segments[side]->published;
-}
-
 void array_close(struct exchange *exchange, struct handle *handle)
 {
     struct slot *slot = handle->slot;
@@ -209,7 +185,7 @@ void array_close(struct exchange *exchange, struct handle *handle)
 
     handle_delist(handle);
     if (slot && handle->file == SLOT_RESULT_BIN && handle->access == HANDLE_READS &&
-        handle->segment == slot->segments[RECORD_SIDE_RESULT] && !lacks_bytes(slot, RECORD_SIDE_RESULT)) {
+        handle->segment == slot->segments[RECORD_SIDE_RESULT] && !copy_is_owed(slot, RECORD_SIDE_RESULT)) {
         step_outcome_read(exchange, slot);
         run_all(exchange);
     }
@@ -333,7 +309,7 @@ static void sizing_done(void *context, int result)
     snprintf(reason, sizeof(reason), "%llu bytes do not fit: %llu of %llu are in use",
              (unsigned long long)sizing->size, (unsigned long long)usage.used,
              (unsigned long long)usage.capacity);
-    sizing_failed(sizing, slot, result, result == -ENOSPC ? reason : what_is_lacking(result));
+    sizing_failed(sizing, slot, result, result == -ENOSPC ? reason : refuse_what_is_lacking(result));
 }
 
 /* fresh: as in struct sizing, whose name is given away, or NULL. */
@@ -370,7 +346,7 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
         charge = segment->charged;
     result = account_charge(exchange, segment, slot->uid, charge);
     if (result < 0)
-        sizing_failed(sizing, slot, result, what_is_lacking(result));
+        sizing_failed(sizing, slot, result, refuse_what_is_lacking(result));
     else
         reserve_pages(exchange->arena, segment, mode, size, sizing_done, sizing);
 }
@@ -399,61 +375,6 @@ void array_resize(struct exchange *exchange, struct slot *slot, enum record_side
                  context);
 }
 
-/* --- holes --- */
-
-/* Room is being made for the bytes of an inline array. The slot may be in another round when there is some. */
-struct copying {
-    struct exchange *exchange;
-    uint32_t index;
-    uint64_t serial; /* the array's */
-    struct segment *segment;
-    struct caller caller;
-    enum record_side side;
-    void (*done)(void *context, int result);
-    void *context;
-};
-
-static void copy_now(void *context, int result)
-{
-    struct copying *copying = context;
-    struct exchange *exchange = copying->exchange;
-    struct slot *slot = slot_at(exchange->slots, copying->index);
-
-    if (slot && slot->arrays[copying->side].serial != copying->serial)
-        slot = NULL;
-    if (copying->segment->published) /* two may wait for the same bytes */
-        result = 0;
-    else if (result == 0)
-        result = slot ? step_write_inline(exchange, slot, copying->side) : -ESTALE;
-    if (result == -EAGAIN)
-        result = -ENOSPC; /* somebody else has taken the room by now */
-    if (result < 0 && slot)
-        refuse_operation(exchange, slot, &copying->caller, "reserve space", result, what_is_lacking(result));
-    copying->done(copying->context, result);
-    free(copying);
-}
-
-static void start_copying(struct exchange *exchange, const struct slot *slot, enum record_side side,
-                          const struct caller *caller, void (*done)(void *context, int result), void *context)
-{
-    struct copying *copying = malloc(sizeof(*copying));
-
-    if (!copying) {
-        done(context, -ENOMEM);
-        return;
-    }
-    *copying = (struct copying){.exchange = exchange,
-                                .index = slot_index(exchange->slots, slot),
-                                .serial = slot->arrays[side].serial,
-                                .segment = slot->segments[side],
-                                .caller = *caller,
-                                .side = side,
-                                .done = done,
-                                .context = context};
-    reserve_pages(exchange->arena, copying->segment, RESERVE_GROW, slot_inline_size(slot, side), copy_now,
-                  copying);
-}
-
 static bool writable_now(const struct slot *slot, enum record_side side)
 {
     return side == RECORD_SIDE_INPUT ? slot->state == STATE_FILLING : slot->state == STATE_COMPUTING;
@@ -463,7 +384,7 @@ bool array_has_holes(struct exchange *exchange, const struct slot *slot, enum re
 {
     uint64_t size, allocated;
 
-    if (lacks_bytes(slot, side))
+    if (copy_is_owed(slot, side))
         return true;
     return writable_now(slot, side) && slot->segments[side] && !slot->segments[side]->published &&
            step_array_stat(exchange, slot, side, &size, &allocated) == 0 && allocated < size;
@@ -475,8 +396,8 @@ void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_
     uint64_t size, allocated;
     int result = step_array_stat(exchange, slot, side, &size, &allocated);
 
-    if (lacks_bytes(slot, side))
-        start_copying(exchange, slot, side, caller, done, context);
+    if (copy_is_owed(slot, side))
+        copy_fill(exchange, slot, side, caller, done, context);
     else if (result < 0)
         done(context, result);
     else
@@ -507,7 +428,7 @@ ssize_t array_write(struct exchange *exchange, struct handle *handle, const stru
     if (end > segment->charged) {
         result = account_charge(exchange, segment, slot->uid, end);
         if (result < 0)
-            return refuse_operation(exchange, slot, caller, "write", result, over_quota);
+            return refuse_operation(exchange, slot, caller, "write", result, refuse_what_is_lacking(result));
     }
     put = segment_write(exchange->arena, segment, buffer, size, offset);
     if (put > 0)
@@ -533,6 +454,39 @@ bool array_may_write_unseen(struct exchange *exchange, struct segment *segment)
 
 /* --- rename of a result onto an input --- */
 
+/*
+ * The pages of the result of `from`, on the account of the owner of `to`, with a name that is the caller's. *pages is NULL
+ * if the result is empty and nobody has opened it.
+ */
+static int take_pages(struct exchange *exchange, struct slot *from, const struct slot *to,
+                      struct segment **pages)
+{
+    const enum record_side side = RECORD_SIDE_RESULT;
+    struct segment *segment = from->segments[side];
+    bool is_copy = copy_is_due(from, side);
+    int result = 0;
+
+    *pages = NULL;
+    if (is_copy)
+        result = copy_make(exchange, from, side, &segment);
+    else if (segment)
+        segment_name(segment);
+    if (result < 0 || !segment)
+        return result;
+    if (slot_inline_size(from, side) && !segment->published)
+        result = -ENOSPC;
+    else if (is_copy && from->uid == to->uid) /* it is on that account already */
+        result = quota_charge(exchange->quota, segment, to->uid, slot_inline_size(from, side), 0);
+    else
+        result = account_charge(exchange, segment, to->uid,
+                                is_copy ? slot_inline_size(from, side) : segment->charged);
+    if (result < 0)
+        segment_unname(exchange->arena, segment);
+    else
+        *pages = segment;
+    return result;
+}
+
 int array_move_result(struct exchange *exchange, struct slot *from, struct slot *to,
                       const struct caller *caller)
 {
@@ -544,25 +498,17 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     struct record moved = from->record;
     uint64_t number = from->arrays[RECORD_SIDE_RESULT].number;
     struct slot_times times = from->arrays[RECORD_SIDE_RESULT].times;
-    bool is_inline = slot_inline_size(from, RECORD_SIDE_RESULT) > 0;
     int result;
 
     if (take.verdict == VERDICT_REFUSE)
         return refuse_event(exchange, from, caller, EVENT_TAKE_RESULT, -take.error, take.reason);
     if (give.verdict == VERDICT_REFUSE)
         return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -give.error, give.reason);
-    result = is_inline ? step_need_segment(exchange, from, RECORD_SIDE_RESULT) : 0;
-    if (result == 0 && lacks_bytes(from, RECORD_SIDE_RESULT))
-        result = -ENOSPC;
+    result = take_pages(exchange, from, to, &segment);
     if (result < 0)
-        return refuse_event(exchange, from, caller, EVENT_TAKE_RESULT, result, what_is_lacking(result));
-    segment = from->segments[RECORD_SIDE_RESULT];
+        return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, refuse_what_is_lacking(result));
     if (segment) {
-        result = account_charge(exchange, segment, to->uid, segment->charged);
-        if (result < 0)
-            return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, over_quota);
         from->arrays[RECORD_SIDE_RESULT].borrowed = 1; /* from the one that it moves to */
-        segment_name(segment);
         segment->published = true; /* an empty one has its pages from who opened it for reading */
     }
     step_take(exchange, from, &take);
@@ -572,10 +518,8 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
         step_announce(exchange, from, &take);
     step_take(exchange, to, &give);
     step_renew_inode(to, RECORD_SIDE_INPUT);
-    if (segment) {
-        to->segments[RECORD_SIDE_INPUT] = segment;
-        to->arrays[RECORD_SIDE_INPUT].segment_id = segment->id;
-    }
+    if (segment)
+        step_put_segment(to, RECORD_SIDE_INPUT, segment);
     to->arrays[RECORD_SIDE_INPUT].times = times;
     slot_touch_attributes(to, SLOT_DATA_BIN);
     to->arrays[RECORD_SIDE_INPUT].number = number; /* an empty array without a segment keeps it as well */

@@ -144,11 +144,6 @@ static int keep(struct exchange *exchange, const struct slot *slot, const void *
     return result == 0 ? advance(*put, bytes, size) : result;
 }
 
-static const char *why_not_kept(int result)
-{
-    return result == -EDQUOT ? "it is more than limits.bytes_per_user allows" : "the arena is full";
-}
-
 /* The array of the slot is another one. */
 static void replaced(struct exchange *exchange, struct slot *slot, enum record_side side, size_t size)
 {
@@ -217,7 +212,7 @@ static int try(struct exchange *exchange, struct slot *slot, const struct caller
     else
         result = keep(exchange, slot, bytes, size, put);
     if (result < 0)
-        return refuse_event(exchange, slot, caller, event, result, why_not_kept(result));
+        return refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(result));
     if (result != 0)
         return result;
     step_take(exchange, slot, &step);

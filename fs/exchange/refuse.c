@@ -59,3 +59,20 @@ int refuse_event(struct exchange *exchange, struct slot *slot, const struct call
 {
     return refuse_operation(exchange, slot, caller, handshake_event_name(event), result, reason);
 }
+
+const char *refuse_what_is_lacking(int result)
+{
+    switch (-result) {
+    case EDQUOT:
+        return "it is more than limits.bytes_per_user allows";
+    case EMFILE:
+    case ENFILE:
+        return "the daemon has no file descriptor left: raise its limit of open files (LimitNOFILE=)";
+    case ENOMEM:
+        return "the daemon has no memory left";
+    case ENOSPC:
+        return "the arena is full";
+    default:
+        return "the arena cannot give the array its pages";
+    }
+}

@@ -20,4 +20,7 @@ int refuse_by_name(struct exchange *exchange, const char *name, const struct cal
 int refuse_event(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                  enum handshake_event event, int result, const char *reason);
 
+/* The reason where an array does not get its pages with this result. */
+const char *refuse_what_is_lacking(int result);
+
 #endif

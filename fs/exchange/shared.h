@@ -8,6 +8,7 @@
  *     wait      the queue of slots to look at, and the requests that are parked in slots
  *     account   what the bytes of slots are charged to
  *     step      takes a step that the handshake's verdict allows: state, round, arrays
+ *     copy      makes the segment of an inline array
  *     chain     links between slots, and what goes along them
  *     run       works off the queue: lets everything happen that can
  *     array     opens, sizes and moves data.bin and result.bin

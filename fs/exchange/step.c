@@ -179,72 +179,6 @@ void step_charge_to(struct exchange *exchange, const struct slot *slot, enum rec
     }
 }
 
-/* The segment of an inline array, whose bytes are on the account with it from now on. */
-static void put_copy(struct exchange *exchange, struct slot *slot, enum record_side side,
-                     struct segment *segment)
-{
-    quota_drop_bytes(exchange->quota, slot->uid, slot_inline_size(slot, side));
-    slot->segments[side] = segment;
-}
-
-int step_write_inline(struct exchange *exchange, const struct slot *slot, enum record_side side)
-{
-    struct segment *segment = slot->segments[side];
-    size_t size = slot_inline_size(slot, side);
-    ssize_t written = segment_write(exchange->arena, segment, slot->inline_bytes[side], size, 0);
-
-    if (written < 0)
-        return (int)written;
-    if ((size_t)written < size)
-        return -EAGAIN;
-    segment->published = true;
-    return 0;
-}
-
-/* The slot that this one shares the array with because it feeds it, or NULL. */
-static struct slot *sharing_source(const struct exchange *exchange, const struct slot *slot,
-                                   enum record_side side)
-{
-    struct slot *source = side == RECORD_SIDE_INPUT ? slot_at(exchange->slots, slot->source) : NULL;
-
-    return source && !source->leaving && source->arrays[slot->source_side].number == slot->arrays[side].number
-               ? source
-               : NULL;
-}
-
-/*
- * The segment is made for the first slot of those that share the array along the chain, which has it on its
- * account, and all from there down to this one get it.
- */
-static int copy_inline(struct exchange *exchange, struct slot *slot, enum record_side side)
-{
-    struct slot *first = slot, *at, *source;
-    enum record_side first_side = side;
-    struct segment *segment;
-    int result = 0;
-
-    while (!first->segments[first_side] && (source = sharing_source(exchange, first, first_side))) {
-        first_side = (enum record_side)first->source_side;
-        first = source;
-    }
-    if (!first->segments[first_side]) {
-        result = segment_create(exchange->arena, slot_inline_size(slot, side), &segment);
-        if (result < 0)
-            return result;
-        put_copy(exchange, first, first_side, segment);
-        first->arrays[first_side].borrowed = 0;
-        quota_charge(exchange->quota, segment, first->uid, slot_inline_size(slot, side), 0);
-        result = step_write_inline(exchange, first, first_side);
-    }
-    segment = first->segments[first_side];
-    for (at = slot; at != first; at = slot_at(exchange->slots, at->source)) {
-        put_copy(exchange, at, RECORD_SIDE_INPUT, segment);
-        segment_name(segment);
-        at->arrays[RECORD_SIDE_INPUT].borrowed = 1;
-    }
-    return result == -EAGAIN ? 0 : result;
-}
-
 int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct segment *segment;
@@ -252,8 +186,6 @@ int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_
 
     if (slot->segments[side])
         return 0;
-    if (slot_inline_size(slot, side))
-        return copy_inline(exchange, slot, side);
     result = step_make_segment(exchange, slot, side, &segment);
     if (result == 0)
         step_put_segment(slot, side, segment);

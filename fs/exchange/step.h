@@ -59,13 +59,10 @@ int step_make_segment(struct exchange *exchange, const struct slot *slot, enum r
 /* The array, which has none, gets it with its name. */
 void step_put_segment(struct slot *slot, enum record_side side, struct segment *segment);
 /*
- * Makes sure that the array has a segment: an empty one if it had none, or a copy of the inline array, which
- * all who share that along the chain get. Errors as step_make_segment's. If the copy's bytes find no room at
- * once, it is not published yet: the caller makes room and calls step_write_inline.
+ * Makes sure that the array, which is not inline, has a segment: an empty one if it had none. Errors as
+ * step_make_segment's.
  */
 int step_need_segment(struct exchange *exchange, struct slot *slot, enum record_side side);
-/* Writes the bytes of an inline array into its segment, which is published then. -EAGAIN: there is no room. */
-int step_write_inline(struct exchange *exchange, const struct slot *slot, enum record_side side);
 /* The array goes from the account of the slot's owner to that of the new one. */
 void step_charge_to(struct exchange *exchange, const struct slot *slot, enum record_side side, uid_t uid);
 /*

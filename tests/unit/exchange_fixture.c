@@ -384,6 +384,21 @@ static struct handle *new_handle(enum slot_file file, enum handle_access access)
     return handle;
 }
 
+/* An open for reading ends when an inline array's bytes are in its segment, or have no room there. */
+static int await_bytes(struct world *world, struct handle *handle)
+{
+    struct outcome outcome = {0};
+
+    if (!copy_is_owed(handle->slot, handle->side))
+        return 0;
+    array_fill_holes(world->exchange, handle->slot, handle->side, &world->caller, outcome_note, &outcome);
+    background_drain(world->bench.background);
+    ck_assert_int_eq(outcome.calls, 1);
+    if (outcome.result < 0)
+        array_close(world->exchange, handle);
+    return outcome.result;
+}
+
 int world_try_open(struct world *world, struct slot *slot, enum slot_file file, enum handle_access access,
                    struct handle **out)
 {
@@ -395,6 +410,9 @@ int world_try_open(struct world *world, struct slot *slot, enum slot_file file, 
     if (result == 0) {
         ck_assert_ptr_nonnull(handle->segment);
         ck_assert_ptr_eq(handle->segment, slot->segments[slot_file_side(file)]);
+        result = await_bytes(world, handle);
+    }
+    if (result == 0) {
         *out = handle;
         return 0;
     }
@@ -578,6 +596,21 @@ struct slot *world_slot_in(struct world *world, const char *name, enum handshake
         world_put(world, slot, SLOT_RESULT_BIN, WORLD_COUNT, 2);
     if (state == STATE_DONE)
         ck_assert_int_eq(world_flag(world, slot, RECORD_FLAG_RESULT), 0);
+    if (state == STATE_FAILED)
+        ck_assert_int_eq(publish_failure(world->exchange, slot, &world->caller, "why", 3), 0);
+    expect_state(slot, state, 1);
+    return slot;
+}
+
+struct slot *world_slot_sent_in(struct world *world, const char *name, enum handshake_state state)
+{
+    struct slot *slot = world_slot(world, name);
+
+    ck_assert_int_eq(world_send(world, slot, RECORD_FLAG_INPUT, WORLD_COUNT, 1, WORLD_COUNT), 0);
+    if (state == STATE_COMPUTING)
+        world_put(world, slot, SLOT_RESULT_BIN, WORLD_COUNT, 2);
+    if (state == STATE_DONE)
+        ck_assert_int_eq(world_send(world, slot, RECORD_FLAG_RESULT, WORLD_COUNT, 2, WORLD_COUNT), 0);
     if (state == STATE_FAILED)
         ck_assert_int_eq(publish_failure(world->exchange, slot, &world->caller, "why", 3), 0);
     expect_state(slot, state, 1);

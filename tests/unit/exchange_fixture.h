@@ -13,6 +13,7 @@
 #include "base/container.h"
 #include "exchange/array.h"
 #include "exchange/chain.h"
+#include "exchange/copy.h"
 #include "exchange/exchange.h"
 #include "exchange/publish.h"
 #include "exchange/put.h"
@@ -131,6 +132,8 @@ void world_take_failure(struct world *world, struct slot *slot);
 /* A slot in this state of its first round: WORLD_COUNT doubles of 1 and of 2. */
 enum { WORLD_COUNT = 4 };
 struct slot *world_slot_in(struct world *world, const char *name, enum handshake_state state);
+/* The same, in one that has an input, with arrays that were published in one write each. */
+struct slot *world_slot_sent_in(struct world *world, const char *name, enum handshake_state state);
 
 /* --- waiting --- */
 

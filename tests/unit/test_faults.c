@@ -185,8 +185,11 @@ static void unmap_pages(struct trial *trial)
     }
 }
 
+/* How the arrays came into the slots: through their files, or in one write each, and so inline. */
+enum publication { WRITTEN, SENT };
+
 static void begin(struct trial *trial, enum arena_kind kind, enum exchange_data_path data_path,
-                  enum handshake_state state)
+                  enum publication publication, enum handshake_state state)
 {
     struct world_options options = world_defaults();
 
@@ -194,8 +197,13 @@ static void begin(struct trial *trial, enum arena_kind kind, enum exchange_data_
     options.kind = kind;
     options.data_path = data_path;
     ck_assert(world_try_begin(&trial->world, &options));
-    trial->other = world_slot_in(&trial->world, "other", STATE_DONE);
-    trial->slot = world_slot_in(&trial->world, "job", state);
+    if (publication == SENT) {
+        trial->other = world_slot_sent_in(&trial->world, "other", STATE_DONE);
+        trial->slot = world_slot_sent_in(&trial->world, "job", state);
+    } else {
+        trial->other = world_slot_in(&trial->world, "other", STATE_DONE);
+        trial->slot = world_slot_in(&trial->world, "job", state);
+    }
     if (data_path == DATA_PATH_PASSTHROUGH)
         map_pages(trial);
 }
@@ -340,6 +348,14 @@ static int open_array(struct trial *trial, enum slot_file file, enum handle_acce
             trial->handle = handle;
         else
             free(handle);
+    }
+    if (result == 0 && copy_is_owed(trial->slot, slot_file_side(file))) {
+        struct outcome outcome = {0};
+
+        array_fill_holes(world->exchange, trial->slot, slot_file_side(file), &world->caller, outcome_note,
+                         &outcome);
+        background_drain(world->bench.background);
+        result = outcome.result;
     }
     return result;
 }
@@ -508,6 +524,16 @@ static int send_input(struct trial *trial)
     return world_send(&trial->world, trial->slot, RECORD_FLAG_INPUT, 1000, 7, 1000);
 }
 
+static int send_small_input(struct trial *trial)
+{
+    return world_send(&trial->world, trial->slot, RECORD_FLAG_INPUT, 10, 7, 10);
+}
+
+static int send_small_result(struct trial *trial)
+{
+    return world_send(&trial->world, trial->slot, RECORD_FLAG_RESULT, 10, 7, 10);
+}
+
 static int send_result(struct trial *trial)
 {
     return world_send(&trial->world, trial->slot, RECORD_FLAG_RESULT, 1000, 7, 1000);
@@ -586,6 +612,8 @@ static const struct operation {
     {"rename result.bin data.bin", move_to_itself},
     {"flag 0 and an array", send_input},
     {"flag 1 and an array", send_result},
+    {"flag 0 and a small array", send_small_input},
+    {"flag 1 and a small array", send_small_result},
     {"open metadata.bin", open_page},
     {"open metadata.txt", open_report},
     {"open data.txt", open_text},
@@ -649,18 +677,19 @@ static int refuse_from(const struct operation *operation, struct trial *trial, i
 }
 
 static void try_operation(const struct operation *operation, enum arena_kind kind,
-                          enum exchange_data_path data_path, enum handshake_state state)
+                          enum exchange_data_path data_path, enum publication publication,
+                          enum handshake_state state)
 {
     struct expectation expected;
     struct trial trial;
     bool ended = false;
 
-    begin(&trial, kind, data_path, state);
+    begin(&trial, kind, data_path, publication, state);
     expected.result = operation->run(&trial);
     note_states(&trial, expected.states);
     end(&trial);
     for (int call = 1; !ended; call++) {
-        begin(&trial, kind, data_path, state);
+        begin(&trial, kind, data_path, publication, state);
         call = refuse_from(operation, &trial, call, &expected, &ended);
         end(&trial);
     }
@@ -669,8 +698,13 @@ static void try_operation(const struct operation *operation, enum arena_kind kin
 static void try_in_all_states(const struct operation *operation, enum arena_kind kind)
 {
     for (int state = 0; state < HANDSHAKE_STATES; state++) {
-        for (int data_path = 0; data_path < DATA_PATHS; data_path++)
-            try_operation(operation, kind, (enum exchange_data_path)data_path, (enum handshake_state)state);
+        for (int data_path = 0; data_path < DATA_PATHS; data_path++) {
+            try_operation(operation, kind, (enum exchange_data_path)data_path, WRITTEN,
+                          (enum handshake_state)state);
+            if (state >= STATE_READY)
+                try_operation(operation, kind, (enum exchange_data_path)data_path, SENT,
+                              (enum handshake_state)state);
+        }
     }
 }
 
@@ -692,7 +726,7 @@ START_TEST(test_registration)
     struct picture before, after;
     struct trial trial;
 
-    begin(&trial, ARENA_MEMFD, DATA_PATH_PASSTHROUGH, STATE_READY);
+    begin(&trial, ARENA_MEMFD, DATA_PATH_PASSTHROUGH, WRITTEN, STATE_READY);
     take_picture(&trial, &before);
     trial.world.cannot_register = EMFILE;
     ck_assert_int_eq(open_result_to_write(&trial), -EMFILE);

@@ -497,6 +497,7 @@ static void expect_unusable(struct table *table, uint32_t limit, const char *rem
 
 START_TEST(test_foreign_index)
 {
+    enum { INLINE_SIZES = 4096 + sizeof(struct slot) + offsetof(struct slot, record.input_inline) };
     /* Offsets of the index's header. */
     static const struct {
         off_t offset;
@@ -510,6 +511,9 @@ START_TEST(test_foreign_index)
         {12, sizeof(struct slot) + 8, "another version"}, /* size of an entry */
         {24, 100000, "cut short"},                        /* entries */
         {24, UINT32_MAX, "cut short"},
+        /* Of the first entry: bytes of the inline arrays, more than there is room for. */
+        {INLINE_SIZES, RECORD_INLINE_MAX + 1, "damaged"},
+        {INLINE_SIZES, (RECORD_INLINE_MAX + 1) << 16, "damaged"},
     };
     struct table table;
 
