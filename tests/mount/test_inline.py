@@ -181,42 +181,6 @@ def test_a_mapped_page_follows(slot: Slot, view: mmap.mmap) -> None:
         eventually(lambda: view[:] == page)
 
 
-WATCH = """
-def watch(path, last):
-    fd = os.open(path, os.O_RDONLY)
-    view = mmap.mmap(fd, 4096, access=mmap.ACCESS_READ)
-    while True:
-        before = view[116:120]
-        if before[0] & 1:
-            continue
-        copy = view[:]
-        if view[116:120] != before:
-            continue
-        size, = struct.unpack_from("<H", copy, 120)
-        assert copy[128 + size:2112] == bytes(1984 - size)
-        values = struct.unpack_from(f"<{size // 8}d", copy, 128)
-        assert len(set(values)) == (size > 0)
-        if values:
-            assert len(values) == 1 + values[0] % 240
-            if values[0] == last:
-                return "whole"
-"""
-
-
-def test_a_copy_by_the_lock_is_of_one_round(slot: Slot, agent: Agent) -> None:
-    """A client that copies while rounds go by never has bytes of two of them."""
-    rounds = 2000
-    agent.run(WATCH)
-    agent.start("watch(path, last)", path=slot / "metadata.mem", last=rounds)
-    answer = slot.image(RESULT, ANSWER)
-    fd = os.open(slot / "metadata.bin", os.O_WRONLY)
-    for count in range(1, rounds + 1):
-        os.pwrite(fd, slot.image(INPUT, np.full(1 + count % 240, float(count))), 0)
-        os.pwrite(fd, answer, 0) if count < rounds else None
-    os.close(fd)
-    assert agent.result() == "whole"
-
-
 def test_a_round_that_failed_goes_on_with_the_same_input(slot: Slot) -> None:
     slot.send(INPUT, DATA)
     slot.flag(FAILED)

@@ -140,6 +140,80 @@ static void *read_all_the_time(void *argument)
     return NULL;
 }
 
+/* Each array of this test is so many bytes, all the same, and nothing stands behind it. */
+static bool is_of(const struct record *copy, const uint8_t bytes[RECORD_INLINE_MAX], size_t size)
+{
+    size_t i = 0;
+
+    while (i < size && bytes[i] == (uint8_t)copy->task_change)
+        i++;
+    while (i >= size && i < RECORD_INLINE_MAX && bytes[i] == 0)
+        i++;
+    return i == RECORD_INLINE_MAX;
+}
+
+static void *read_arrays_all_the_time(void *argument)
+{
+    struct reader *reader = argument;
+    const struct record_page *page = (const struct record_page *)reader->page;
+    struct record_page copy;
+
+    while (!__atomic_load_n(&reader->stop, __ATOMIC_ACQUIRE)) {
+        if (!record_snapshot(&page->record, &copy.record))
+            continue;
+        memcpy(copy.input, page->input, sizeof(copy.input));
+        memcpy(copy.result, page->result, sizeof(copy.result));
+        if (!record_is_current(&page->record, &copy.record)) {
+            reader->torn++;
+            continue;
+        }
+        reader->whole++;
+        reader->mixed += !is_of(&copy.record, copy.input, copy.record.input_inline) ||
+                         !is_of(&copy.record, copy.result, copy.record.result_inline);
+    }
+    return NULL;
+}
+
+/* An array of that many bytes, which belong to the record with this task_change. */
+static void set_array(struct slot *slot, enum record_side side, uint32_t size)
+{
+    uint8_t bytes[RECORD_INLINE_MAX];
+
+    memset(bytes, (uint8_t)slot->record.task_change, size);
+    slot_set_inline(slot, side, bytes, size);
+}
+
+/* What a client copies between two looks at the lock is one record with the arrays that belong to it. */
+START_TEST(test_arrays_are_of_their_record)
+{
+    struct reader reader = {0};
+    struct world world;
+    struct slot *slot;
+    pthread_t thread;
+
+    world_begin(&world, DATA_PATH_PASSTHROUGH);
+    slot = open_page(&world, SLOT_PAGE_MEM);
+    reader.page = map_page(slot, SLOT_PAGE_MEM, O_RDONLY, PROT_READ);
+    ck_assert_int_eq(pthread_create(&thread, NULL, read_arrays_all_the_time, &reader), 0);
+    for (uint32_t i = 1; i <= 50000; i++) {
+        slot->record.task_change = i;
+        set_array(slot, RECORD_SIDE_INPUT, i % (RECORD_INLINE_MAX + 1));
+        set_array(slot, RECORD_SIDE_RESULT, i * 7 % (RECORD_INLINE_MAX + 1));
+        slot->record.change += 2;
+        page_update(world.bench.arena, slot);
+    }
+    __atomic_store_n(&reader.stop, 1, __ATOMIC_RELEASE);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_uint_gt(reader.whole, 0);
+    ck_assert_uint_eq(reader.mixed, 0);
+    munmap((void *)(uintptr_t)reader.page, RECORD_SIZE);
+    page_close(slot, SLOT_PAGE_MEM);
+    slot_set_inline(slot, RECORD_SIDE_INPUT, NULL, 0); /* which nobody has published */
+    slot_set_inline(slot, RECORD_SIDE_RESULT, NULL, 0);
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(test_copies_are_whole)
 {
     const enum slot_page_kind kind = (enum slot_page_kind)_i;
@@ -432,6 +506,7 @@ int main(void)
     tcase_add_loop_test(tests, test_page_is_the_record, 0, SLOT_PAGES);
     tcase_add_test(tests, test_stores);
     tcase_add_loop_test(tests, test_copies_are_whole, 0, SLOT_PAGES);
+    tcase_add_test(tests, test_arrays_are_of_their_record);
     tcase_add_loop_test(tests, test_retiring_a_page_that_is_being_changed, 0, SLOT_PAGES);
     tcase_add_loop_test(tests, test_waking, 0, 2 * SLOT_PAGES);
     tcase_add_loop_test(tests, test_sleepers_at_the_end, 0, 12 * SLOT_PAGES);
