@@ -335,8 +335,9 @@ static SEXP read_date(struct bundle_reading *reading, struct node node, struct b
     return x;
 }
 
-/* Seconds of a count in a smaller unit, which would not be exact as a double. */
-static SEXP read_seconds(struct bundle_reading *reading, struct node node, struct bundle_values_of *values)
+/* Times in R's unit, which has so many seconds, of a count in a smaller one, which a double would not hold exactly. */
+static SEXP read_times(struct bundle_reading *reading, struct node node, struct bundle_values_of *values,
+                       int64_t seconds)
 {
     static const struct {
         const char *name;
@@ -344,23 +345,24 @@ static SEXP read_seconds(struct bundle_reading *reading, struct node node, struc
     } units[] = {{"ns", 1000000000}, {"us", 1000000}, {"ms", 1000}, {"s", 1}};
     if (values->entry->dtype != BUNDLE_I64)
         return bundle_numbers(reading, values, 0, node.place);
-    int64_t per_second = 0;
+    int64_t per_unit = 0;
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
         if (json_is(member(reading, node, "unit"), units[i].name))
-            per_second = units[i].per_second;
-    if (!per_second)
+            per_unit = units[i].per_second * seconds;
+    if (!per_unit)
         refuse(reading, node, "times in a unit that R does not know");
-    double *seconds = (double *)R_alloc(values->count, sizeof(*seconds));
+    double *times = (double *)R_alloc(values->count, sizeof(*times));
     for (size_t i = 0; i < values->count; i++) {
         int64_t time = offset_at(values->entry, i);
-        int64_t rest = time % per_second, whole = time / per_second;
-        seconds[i] = time == INT64_MIN ? NA_REAL : (double)whole + (double)rest / (double)per_second;
+        times[i] = time == INT64_MIN
+                       ? NA_REAL
+                       : (double)(time / per_unit) + (double)(time % per_unit) / (double)per_unit;
     }
     SEXP x = PROTECT(Rf_allocVector(REALSXP, (R_xlen_t)values->count));
     if (values->row_major)
-        bundle_turn(values, sizeof(*seconds), seconds, REAL(x));
+        bundle_turn(values, sizeof(*times), times, REAL(x));
     else if (values->count > 0)
-        memcpy(REAL(x), seconds, values->count * sizeof(*seconds));
+        memcpy(REAL(x), times, values->count * sizeof(*times));
     UNPROTECT(1);
     return x;
 }
@@ -368,7 +370,7 @@ static SEXP read_seconds(struct bundle_reading *reading, struct node node, struc
 static SEXP read_moment(struct bundle_reading *reading, struct node node, struct bundle_values_of *values)
 {
     static const char *const classes[] = {"POSIXct", "POSIXt"};
-    SEXP x = PROTECT(read_seconds(reading, node, values));
+    SEXP x = PROTECT(read_times(reading, node, values, 1));
     const struct json *zone = text_member(reading, node, "zone");
     if (zone) {
         SEXP text = PROTECT(Rf_ScalarString(string_of(zone)));
@@ -382,16 +384,18 @@ static SEXP read_moment(struct bundle_reading *reading, struct node node, struct
 
 static SEXP read_duration(struct bundle_reading *reading, struct node node, struct bundle_values_of *values)
 {
-    static const char *const known[] = {"secs", "mins", "hours", "days", "weeks"};
-    SEXP x = PROTECT(read_seconds(reading, node, values));
+    static const struct {
+        const char *name;
+        int64_t seconds;
+    } known[] = {{"secs", 1}, {"mins", 60}, {"hours", 3600}, {"days", 86400}, {"weeks", 604800}};
     const struct json *units = text_member(reading, node, "units");
-    const char *unit = units || values->entry->dtype != BUNDLE_I64 ? NULL : "secs";
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-        if (json_is(units, known[i]))
-            unit = known[i];
-    if (!unit)
+    size_t unit = 0;
+    while (units && unit < sizeof(known) / sizeof(known[0]) && !json_is(units, known[unit].name))
+        unit++;
+    if (unit == sizeof(known) / sizeof(known[0]))
         refuse(reading, node, "a difftime in units that R does not know");
-    set_text(x, Rf_install("units"), unit);
+    SEXP x = PROTECT(read_times(reading, node, values, known[unit].seconds));
+    set_text(x, Rf_install("units"), known[unit].name);
     set_text(x, R_ClassSymbol, "difftime");
     UNPROTECT(1);
     return x;

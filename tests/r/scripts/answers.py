@@ -85,6 +85,33 @@ def second(x, y, *rest):
     return y
 
 
+def same_of_two(x, y):
+    return x
+
+
+def nothing(x):
+    return None
+
+
+def described_by(x, code):
+    """What an expression says of the input."""
+    return eval(code, {"x": x, "np": np})
+
+
+def evaluated_to(x, code):
+    return eval(code)
+
+
+def add_in_place(x):
+    x["a"] += 1
+    return x
+
+
+def sum_of(x, times, w, by):
+    assert isinstance(w, np.ndarray) and isinstance(by, float) and isinstance(times, int)
+    return float(w.sum()) * times
+
+
 def joined(x, *texts, **named):
     """What the arguments were, as bytes of a text."""
     text = repr(texts) + repr(sorted(named.items()))

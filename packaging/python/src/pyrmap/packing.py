@@ -343,10 +343,10 @@ class _Packer:
         numbers[np.isnat(days)] = NA_REAL
         return self.numbers("date", numbers, path)
 
-    def time(self, array: Array, path: str, zone: Optional[str] = None) -> Node:
-        """Moments in UTC; zone: where they are shown."""
+    def time(self, array: Array, path: str, zone: Optional[str] = None, in_table: bool = False) -> Node:
+        """Moments in UTC; zone: where they are shown. in_table: pandas has no other type for dates."""
         exact = _in_ns(array, _NS, path)
-        if zone is None and DATE in self.kinds and array.ndim and _are_midnights(exact):
+        if zone is None and in_table and DATE in self.kinds and _are_midnights(exact):
             return self.date(exact, path)
         node = {**self.numbers("posixct", exact.view("<i8"), path), "unit": "ns"}
         if zone is None and LOCAL in self.kinds:
@@ -403,7 +403,8 @@ class _Packer:
         if isinstance(dtype, pandas.SparseDtype):
             return self.ndarray(np.asarray(series), path, 0)
         if isinstance(dtype, np.dtype):
-            return self.ndarray(series.to_numpy(), path, 0)
+            values = series.to_numpy()
+            return self.time(values, path, in_table=True) if dtype.kind == "M" else self.ndarray(values, path, 0)
         missing = np.asarray(series.isna())
         if isinstance(dtype, pandas.StringDtype):
             return self.text([None if absent else item for item, absent in zip(array, missing)], path)

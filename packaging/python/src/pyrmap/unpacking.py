@@ -21,6 +21,8 @@ from pyrmap.values import KEPT, Taken
 Node = dict[str, Any]
 
 _SECONDS = {"secs": 1, "mins": 60, "hours": 3600, "days": 86400, "weeks": 604800}
+# R's NA, as a NaN that arithmetic does not signal.
+_QUIET_NA = np.array([0x7FF80000000007A2], "<u8").view("<f8")[0]
 _NAT = np.iinfo(np.int64).min
 
 
@@ -309,9 +311,9 @@ class _Masked(NamedTuple):
     missing: Array
 
     def floats(self) -> Array:
-        """What NumPy has for it: NaN."""
+        """What NumPy has for it: NaN, one that R tells from others when it comes back."""
         floats = self.values.astype("<f8")
-        floats[self.missing] = np.nan
+        floats[self.missing] = _QUIET_NA
         return floats
 
 
