@@ -24,6 +24,15 @@ What a script gets, and what R gets for what it returns:
     bit64's integer64                     int64
     dtype = "float32" and so on           that type
     a matrix or array among args          an array of float64, int32, bool, int64 or text
+    character                             an array of str, dtype object, None for NA; a str if there is one
+    complex                               complex128
+    factor, ordered                       pandas.Categorical, or pyrmap.Factor where pandas is not
+    Date, POSIXct, difftime               datetime64[D], datetime64[ns] in UTC, timedelta64[ns]; NA is NaT
+    data.frame                            pandas.DataFrame, or pyrmap.Frame; integer and logical columns with NA are
+                                          Int32 and boolean, POSIXct has its zone, row names other than 1..n are the index
+    named list; other lists               dict; list
+    Matrix's sparse matrices              scipy.sparse.csc_matrix
+    NULL                                  None
 
     returned                              travels as            R
     float, float64                        float64               double
@@ -34,14 +43,31 @@ What a script gets, and what R gets for what it returns:
     int32, int16, int8, uint16            int32                 integer; -2**31 is NA
     uint8                                 uint8                 integer; raw if x was
     list, list of rows, tuple of numbers  as NumPy makes one array of it
-    two arrays in a tuple or a list       TypeError: return one array
 
-uint64 and int above 2**63 - 1, text, None, objects, complex, dates and masked values are a TypeError that names them.
+    The others travel as a bundle, several arrays in one file; its members follow the table above.
+    str, list of str, arrays of str       character, None is NA
+    bytes                                 raw
+    complex                               complex
+    dict                                  named list
+    tuple, list of arrays or of several   list
+    DataFrame, Frame                      data.frame; an index of text or numbers is the row names
+    Series                                vector, with names if it has an index of text
+    nullable Int8 to Int64, boolean       integer, or double where one does not fit; logical; pandas.NA is NA
+    Categorical, Factor                   factor, ordered
+    datetime64, datetime                  POSIXct with its zone, UTC without; whole days (datetime64[D], date) are Date
+    timedelta64, timedelta                difftime
+    scipy.sparse                          dgCMatrix
+    None                                  NULL
+
+Arrays in a bundle are mapped, each a view of one mapping; text is copied. What has no counterpart (uint64 and int above
+2**63 - 1, sets, functions, masked values, objects of other kinds) is a TypeError that names the member and the remedy.
 """
 # Names are loaded on first use: a program that only looks for the package does not wait for NumPy.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrmap.bundle import BundleError
     from pyrmap.errors import NotASlot, RoundCancelled, RoundFailed, SlotBusy, SlotError
+    from pyrmap.frame import Factor, Frame
     from pyrmap.process import current_slot, empty_result, process_via_mmap, wait
     from pyrmap.record import Record
     from pyrmap.slot import Slot
@@ -49,6 +75,9 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "BundleError",
+    "Factor",
+    "Frame",
     "NotASlot",
     "Record",
     "RoundCancelled",
@@ -63,7 +92,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "bundle": ("BundleError",),
     "errors": ("NotASlot", "RoundCancelled", "RoundFailed", "SlotBusy", "SlotError"),
+    "frame": ("Factor", "Frame"),
     "process": ("current_slot", "empty_result", "process_via_mmap", "wait"),
     "record": ("Record",),
     "slot": ("Slot",),

@@ -177,6 +177,16 @@ def _root(text: str) -> object:
     return content["root"]
 
 
+def join_texts(strings: Sequence[str]) -> tuple[bytes, Array]:
+    """Text as a bundle has it: all of it in UTF-8, and where each begins and the last one ends. UnicodeEncodeError."""
+    joined = "".join(strings)
+    data = joined.encode("utf-8")
+    lengths = map(len, strings) if len(data) == len(joined) else (len(item.encode("utf-8")) for item in strings)
+    offsets = np.zeros(len(strings) + 1, "<i8")
+    np.cumsum(np.fromiter(lengths, "<i8", len(strings)), out=offsets[1:])
+    return data, offsets
+
+
 def lay_out(tensors: Sequence[tuple[str, np.dtype[Any], Shape]], root: object) -> tuple[bytes, list[int], int]:
     """The header's bytes with its length before it, where in the file each tensor begins, and the size of the file.
 

@@ -161,11 +161,25 @@ class _Packer:
         return pack(self, np.asarray(value), path)
 
     def frame(self, value: Frame, path: str, depth: int) -> Node:
-        columns = [(name, self.node(column, f"{path}[{name!r}]", depth + 1)) for name, column in zip(value.names, value.columns)]
+        columns = [(name, self._our_column(column, zone, f"{path}[{name!r}]", depth + 1))
+                   for name, column, zone in zip(value.names, value.columns, value.zones)]
         node = self._frame(len(value), columns, path)
         if value.row_names is not None:
             node["row_names"] = self.node(value.row_names, f"{path}.row_names", depth + 1)
         return node
+
+    def _our_column(self, column: Any, zone: Optional[str], path: str, depth: int) -> Node:
+        if zone is not None:
+            return self.time(column, path, zone)
+        if isinstance(column, np.ma.MaskedArray) and column.dtype.kind in "biuf":
+            missing = np.ma.getmaskarray(column)  # type: ignore[no-untyped-call]
+            values = np.asarray(column.filled(0))  # type: ignore[no-untyped-call]
+            if column.dtype.kind == "b":
+                return self.logical(values, path, missing)
+            if column.dtype.kind == "f":
+                return self.number(np.where(missing, NA_REAL, values), path)
+            return self.integers(values, missing, path) if missing.any() else self.number(values, path)
+        return self.node(column, path, depth)
 
     def _frame(self, rows: int, columns: Sequence[tuple[str, Node]], path: str) -> Node:
         for name, _ in columns:
@@ -242,17 +256,13 @@ class _Packer:
         missing = [item is None for item in strings]
         if any(missing):
             strings = ["" if item is None else item for item in strings]
-        joined = "".join(strings)
-        if "\0" in joined:
-            index = next(index for index, item in enumerate(strings) if "\0" in item)
-            raise TypeError(f"{_at(f'{path}[{index}]')} is text with a NUL in it, which R has not")
         try:
-            data = joined.encode("utf-8")
+            data, offsets = bundle.join_texts(strings)
         except UnicodeEncodeError:
             raise TypeError(f"{_at(path)} holds text that is not valid: {_first_invalid(strings)!r}") from None
-        lengths = map(len, strings) if len(data) == len(joined) else (len(item.encode("utf-8")) for item in strings)
-        offsets = np.zeros(len(strings) + 1, "<i8")
-        np.cumsum(np.fromiter(lengths, "<i8", len(strings)), out=offsets[1:])
+        if b"\0" in data:
+            index = next(index for index, item in enumerate(strings) if "\0" in item)
+            raise TypeError(f"{_at(f'{path}[{index}]')} is text with a NUL in it, which R has not")
         node = self.numbers("character", np.frombuffer(data, np.uint8), path)
         node["offsets"] = self.numbers("", offsets, f"{path}.offsets")["tensor"]
         if any(missing):

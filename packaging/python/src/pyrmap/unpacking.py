@@ -114,8 +114,7 @@ class _Reader:
             if not isinstance(row_names, np.ndarray) or row_names.shape != (rows,):
                 raise BundleError("the row names of the table are as many as it has rows")
         if find_spec("pandas") is None:
-            plain = [column.floats() if isinstance(column, _Masked) else column for column in columns]
-            return Frame._of(names, plain, rows, row_names)
+            return _our_frame(names, columns, rows, row_names)
         return _data_frame(names, columns, rows, row_names)
 
     def _column(self, item: object, name: str, rows: int) -> Any:
@@ -351,6 +350,13 @@ def _categorical(factor: Factor) -> Any:
         return pandas.Categorical.from_codes(factor.codes, factor.levels, factor.ordered)
     except ValueError as error:
         raise BundleError(f"a factor in the bundle is none: {error}") from None
+
+
+def _our_frame(names: list[str], columns: list[Any], rows: int, row_names: Optional[Array]) -> Frame:
+    zones = [column.zone if isinstance(column, _Zoned) else None for column in columns]
+    plain = [column.floats() if isinstance(column, _Masked) else column.values if isinstance(column, _Zoned) else column
+             for column in columns]
+    return Frame._of(names, plain, zones, rows, row_names)
 
 
 def _data_frame(names: list[str], columns: list[Any], rows: int, row_names: Optional[Array]) -> Any:
