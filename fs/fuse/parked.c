@@ -84,6 +84,8 @@ static void interrupted(fuse_req_t request, void *data)
     struct parked *parked = data;
 
     (void)request;
+    if (!parked->waits)
+        return; /* its peer has come, and the background will call back with this pointer */
     wait_unpark(&parked->wait);
     parked->wait.end(&parked->wait, -EINTR);
 }

@@ -2,13 +2,11 @@
 """What one user may have open, and what that costs the daemon: limits.open_per_user, limits.memory_per_user."""
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import resource
 import signal
 import subprocess
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -17,6 +15,7 @@ from agent import Agent
 from daemon import Daemon
 from paths import PATHS, mounted
 from slots import ANSWER, DATA, RESULT, Slot, eventually, metrics, number, refused, status
+from standstill import stopped_helper
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
 
@@ -216,21 +215,6 @@ def test_an_impatient_kernel(impatient_kernel: None, agents: Callable[..., Agent
         assert "ETIMEDOUT" in slot.text["refused"] and "fs.fuse.default_request_timeout" in slot.text["refused"]
         assert slot.state == "READY" and slot.waiters() == []
         early.run("0")
-
-
-@contextmanager
-def stopped_helper(server: int) -> Iterator[None]:
-    """The thread that reserves memory stands still; the rest of the server goes on."""
-    attach, detach, wait_all = 16, 17, 0x40000000
-    libc = ctypes.CDLL(None, use_errno=True)
-    (thread,) = [int(name) for name in os.listdir(f"/proc/{server}/task") if int(name) != server]
-    if libc.ptrace(attach, thread, None, None) < 0:
-        pytest.skip(f"no ptrace here: {os.strerror(ctypes.get_errno())}")
-    os.waitpid(thread, wait_all)
-    try:
-        yield
-    finally:
-        assert libc.ptrace(detach, thread, None, None) == 0
 
 
 SIZES = {

@@ -16,6 +16,7 @@ import pytest
 from agent import Agent
 from paths import check_data_path, mounted
 from slots import ANSWER, DATA, FAILED, INPUT, NONE, Slot, eventually, number, refused, status, write_once
+from standstill import stopped_helper
 
 OPEN = "os.read(os.open(path, os.O_RDONLY), 1000)"
 
@@ -63,6 +64,33 @@ def test_a_signal_ends_it(slot: Slot, agent: Agent) -> None:
     eventually(lambda: slot.waiters() == [])
     slot.publish()
     assert agent.run(OPEN).encode("latin-1") == DATA.tobytes()
+
+
+def uninterruptible(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].startswith("D")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may stop one thread of the server")
+def test_a_signal_after_the_wait(path: str, agents: Callable[[], Agent]) -> None:
+    """The peer has come, and the open waits for the helper thread only: the signal comes too late to end it."""
+    with mounted(path, arena_capacity="16M", arena_warm="0") as daemon:
+        full, slot, agent = Slot.make(daemon.path, "full"), Slot.make(daemon.path, "job"), agents()
+        with open(full / "data.bin", "wb", buffering=0) as file, refused(errno.ENOSPC):
+            while True:
+                file.write(bytes(4096))
+        agent.run("signal.signal(signal.SIGUSR1, lambda *_: None)")
+        park(agent, slot, "data.bin")
+        with stopped_helper(daemon.server):
+            full.remove()  # the helper has to free it
+            slot.send(INPUT, DATA)  # its bytes stand in the page: the open has to make the file, and finds no room
+            eventually(lambda: slot.waiters() == [])
+            assert not agent.answered()
+            agent.interrupt()
+            eventually(lambda: uninterruptible(agent.pid), "the kernel has sent the interrupt")
+            assert number(status(daemon.path)["waiters"]) == 0 and not agent.answered()
+        assert agent.result().encode("latin-1") == DATA.tobytes()
+        slot.answer()
+        assert number(status(daemon.path)["waiters"]) == 0
 
 
 def test_the_system_call_itself_says_eintr(slot: Slot, program: Callable[[str], str]) -> None:
