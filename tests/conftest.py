@@ -9,6 +9,7 @@ from typing import Iterator
 import pytest
 
 import daemon
+import skipped
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,6 +19,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     daemon.private_mounts()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in skipped.lines:
+        terminalreporter.write_line(line)
 
 
 def limited(item: pytest.Item) -> Iterator[None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
+import skipped
 from daemon import PYRMAPFS, as_user
 
 HERE = Path(__file__).resolve().parent
@@ -49,6 +50,7 @@ def allowed(directory: Path) -> None:
 @pytest.mark.time_limit(240)
 @pytest.mark.parametrize("suite", SUITES)
 def test_suite_as_an_ordinary_user(allowed: None, directory: Path, suite: str) -> None:
-    run = as_nobody(directory, sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", str(HERE / suite))
+    run = as_nobody(directory, sys.executable, "-m", "pytest", "-q", "-x", "-rs", "--tb=short", str(HERE / suite))
     assert run.returncode == 0, f"{suite} as {USER}:\n{run.stdout[-10000:]}{run.stderr[-2000:]}"
     assert " passed" in run.stdout
+    skipped.collect(run.stdout)

@@ -79,7 +79,7 @@ bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, ui
     }
     code = try_start(bench, error);
     if (code == -EPERM && kind == ARENA_TMPFS) {
-        fprintf(stderr, "%s: not tested\n", error);
+        fprintf(stderr, "SKIPPED [1] %s\n", error);
         background_deinit(bench->background);
         return false;
     }

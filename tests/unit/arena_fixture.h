@@ -23,7 +23,7 @@ struct bench {
     uint64_t freed; /* the last segment that the arena says is gone */
 };
 
-/* A scratch arena. Returns false, and says so, if this machine cannot have this kind. */
+/* A scratch arena. Returns false, and says SKIPPED, if this machine cannot have this kind. */
 bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, uint64_t warm);
 /* Closes the arena with everything in it. */
 void bench_close(struct bench *bench);

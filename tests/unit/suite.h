@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * suite.h - runs one Check suite as a whole program.
+ *
+ * Check knows no skipped tests: a test that cannot run here prints "SKIPPED [1] why" to stderr, on a line that
+ * tests/run counts.
  */
 #ifndef PYRMAPFS_SUITE_H
 #define PYRMAPFS_SUITE_H
