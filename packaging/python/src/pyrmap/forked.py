@@ -13,7 +13,6 @@ import select
 import signal
 import socket
 import struct
-import threading
 import traceback
 from typing import Callable, NamedTuple, NoReturn, Optional
 
@@ -104,13 +103,7 @@ class Told:
 
     def is_clean(self) -> bool:
         """Whether no code of a script can run any more, in a thread, a child or at the end of this process."""
-        if threading.active_count() > 1 or atexit._ncallbacks() > self._exits:
-            return False
-        try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return True
-        return False
+        return atexit._ncallbacks() <= self._exits and leftovers.is_alone()
 
     def say(self, words: bytes) -> None:
         """For await_end()."""

@@ -37,7 +37,7 @@ class Imports:
         self._others = {os.path.realpath(path) + os.sep for path in
                         (*(paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
                          *site.getsitepackages(), site.getusersitepackages(), os.path.dirname(__file__))}
-        self._directory: Optional[str] = None
+        self._script: Optional[str] = None
 
     def note(self, since_ns: int) -> None:
         """Looks for modules that were imported since a time."""
@@ -50,10 +50,10 @@ class Imports:
             self._own[name] = _Module(file, _version_before(file, since_ns))
         self._known = set(sys.modules)
 
-    def stale(self, directory: Optional[str]) -> bool:
-        """Whether a module's file has changed, or a script in this directory would get another module of its name."""
+    def stale(self, script: Optional[str]) -> bool:
+        """Whether a module's file has changed, or this script would get another module of its name, from its own directory."""
+        before, self._script = self._script, script
         if not self._own:
-            self._directory = directory
             return False
         for module in self._own.values():
             try:
@@ -61,8 +61,7 @@ class Imports:
                     return True
             except OSError:
                 return True
-        moved, self._directory = directory != self._directory, directory
-        return moved and directory is not None and self._shadowed(directory)
+        return script is not None and script != before and self._shadowed(os.path.dirname(script))
 
     def _shadowed(self, directory: str) -> bool:
         path = [directory, *sys.path]

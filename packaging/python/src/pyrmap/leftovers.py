@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from typing import Collection
 
 _PR_SET_PDEATHSIG = 1
@@ -27,7 +28,7 @@ def die_with_parent(parent: int) -> None:
 
 def end(spared: Collection[int] = ()) -> None:
     """Kills all children, and theirs, who become children of this process as their parents end. spared: not these."""
-    while _has_children():
+    while not _is_childless():
         trackers = _trackers()
         left = [pid for pid in _children() if pid not in trackers and pid not in spared]
         if not left:
@@ -52,12 +53,17 @@ def _kill(pid: int) -> None:
         os.close(pidfd)
 
 
-def _has_children() -> bool:
+def is_alone() -> bool:
+    """Whether this process has neither children nor threads that might have some."""
+    return threading.active_count() == 1 and _is_childless()
+
+
+def _is_childless() -> bool:
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _children() -> list[int]:

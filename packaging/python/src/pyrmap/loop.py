@@ -73,6 +73,8 @@ class Loop:
         # On their way out, with no code of a script to run.
         self.leaving: list[forked.Child] = []
         self.has_run = False
+        # Whether there may be processes of an earlier run.
+        self.left = False
         self.scripts = Scripts()
         self.imports = Imports()
         os.environ[SLOT_VARIABLE] = self.handles.path
@@ -138,8 +140,9 @@ class Loop:
         except Exception as error:
             run.fail(Slot.of_worker(self.handles, page), failure_text(error, self.handles.path))
             return
-        self._end_leftovers()
-        if self.imports.stale(task.directory) or self._is_isolated(task) and self.has_run:
+        if self.left:
+            self._end_leftovers()
+        if self.imports.stale(task.script) or self._is_isolated(task) and self.has_run:
             self._begin_again()
         elif self._is_isolated(task):
             self.forks = True
@@ -176,6 +179,7 @@ class Loop:
             ending.forget()
             self.start.restore((ROUND_VARIABLE,))
             self.imports.note(self.begun)
+            self.left = not leftovers.is_alone()
         if text.startswith("KeyboardInterrupt"):
             raise KeyboardInterrupt
         self.unended = 0 if self._has_ended(round_) else round_
@@ -232,7 +236,7 @@ class Loop:
             return 0
         try:
             task = self._read_task(page)
-            theirs = not self._is_isolated(task) or self.imports.stale(task.directory)
+            theirs = not self._is_isolated(task) or self.imports.stale(task.script)
         except Exception:
             theirs = True
         if theirs:

@@ -17,33 +17,29 @@ from pyrmap.slot import Slot
 Result = TypeVar("Result")
 
 _current: Optional[Slot] = None
-# The process that opened it: a forked child opens its own.
-_opened_by = 0
-# The process in which the worker runs a script, and publishes what is kept when the script has ended.
-_run_by = 0
+# Whether the worker runs a script here, and publishes what is kept when the script has ended.
+_runs = False
 # Threads of a script may call its functions at the same time.
 turn = threading.RLock()
 
 
 def use_slot(slot: Slot) -> None:
     """Makes a slot the one that the functions of this module work on; the caller publishes, and tells failures."""
-    global _current, _opened_by, _run_by
-    _current = slot
-    _opened_by = _run_by = os.getpid()
+    global _current, _runs
+    _current, _runs = slot, True
 
 
 def leave_slot() -> None:
     """Undoes use_slot(). What the run did not end of its round is given up, and not done by a thread that is left."""
-    global _current, _run_by
+    global _current, _runs
     if _current is not None:
         _current.leave()
-    _current = None
-    _run_by = 0
+    _current, _runs = None, False
 
 
 def is_run() -> bool:
     """Whether this is the process that use_slot() was called in, and not a child that was forked from it."""
-    return _run_by == os.getpid()
+    return _runs
 
 
 def current_slot() -> Slot:
@@ -51,14 +47,21 @@ def current_slot() -> Slot:
 
     RoundCancelled in a thread that an earlier run has left behind.
     """
-    global _current, _opened_by, turn
-    if _current is not None and _opened_by == os.getpid():
-        _current.check_thread()
-    else:
-        turn = threading.RLock()
+    global _current
+    if _current is None:
         _current = Slot()
-        _opened_by = os.getpid()
+    else:
+        _current.check_thread()
     return _current
+
+
+def _begin_child() -> None:
+    """A forked child opens its own slot, and has none of the threads that may hold the lock."""
+    global _current, _runs, turn
+    _current, _runs, turn = None, False, threading.RLock()
+
+
+os.register_at_fork(after_in_child=_begin_child)
 
 
 def process_via_mmap(function: Callable[..., Result]) -> Callable[..., Optional[Result]]:

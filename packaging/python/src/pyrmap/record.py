@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyrmap.layout import (RECORD_BUNDLE, RECORD_DTYPE_SAME, RECORD_FLAG_INPUT, RECORD_FLAG_RESULT, RECORD_INLINE_MAX,
-                           RECORD_LENGTH_ALL, RECORD_NDIM_MAX, RECORD_NUMPY, RECORD_OFFSETS, RECORD_ORDER_INPUT_F,
+from pyrmap.layout import (RECORD_BUNDLE, RECORD_DTYPE_SAME, RECORD_FLAG_INPUT, RECORD_FLAG_RESULT, RECORD_LENGTH_ALL, RECORD_NDIM_MAX, RECORD_NUMPY, RECORD_OFFSETS, RECORD_ORDER_INPUT_F,
                            RECORD_ORDER_INPUT_LOGICAL,
                            RECORD_ORDER_RESULT_F, RECORD_ORDER_RESULT_LOGICAL, RECORD_SIZE, RECORD_VERSION)
 
@@ -123,25 +122,6 @@ def result_extent(record: Record) -> Extent:
     """The result that a record in DONE describes."""
     return _extent(record.result_dtype, record.result_shape, record.result_length, record.order & RECORD_ORDER_RESULT_F,
                    record.order & RECORD_ORDER_RESULT_LOGICAL)
-
-
-def inline_input(page: bytes, record: Record) -> Optional[Array]:
-    """The input in a page that the record is the beginning of, as an array of the caller's own; None if it does not stand there."""
-    return _inline(page, input_extent(record), record.input_inline, RECORD_SIZE)
-
-
-def inline_result(page: bytes, record: Record) -> Optional[Array]:
-    """The same of the result."""
-    return _inline(page, result_extent(record), record.result_inline, RECORD_SIZE + RECORD_INLINE_MAX)
-
-
-def _inline(page: bytes, extent: Extent, size: int, offset: int) -> Optional[Array]:
-    if size != extent.size:
-        return None
-    if not size:
-        return np.empty(extent.array_shape, extent.dtype)
-    array = np.frombuffer(page, extent.dtype, extent.length, offset).copy()
-    return array.reshape(extent.shape, order="F" if extent.order == "F" else "C") if extent.shape else array
 
 
 def input_step(extent: Extent) -> bytes:

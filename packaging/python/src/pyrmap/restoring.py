@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_SIGNALS = sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
 # numpy.random's own generator: 624 words and a position.
 _MT19937_SIZE = 625 * 4
@@ -30,7 +30,7 @@ class Start:
         self.path = list(sys.path)
         self.environment = dict(_variables())
         self.directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.handlers = [(number, getsignal(number)) for number in _SIGNALS]
+        self.handlers = list(map(getsignal, _SIGNALS))
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.filters = list(warnings.filters)
         self.showwarning = warnings.showwarning
@@ -51,10 +51,11 @@ class Start:
         self._restore_environment(kept)
         os.chdir(self.directory)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in self.handlers:
-            # None: not installed by Python, which cannot bring it back.
-            if handler is not None and getsignal(number) is not handler:
-                signal.signal(number, handler)
+        if list(map(getsignal, _SIGNALS)) != self.handlers:
+            for number, handler in zip(_SIGNALS, self.handlers):
+                # None: not installed by Python, which cannot bring it back.
+                if handler is not None:
+                    signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         if warnings.filters != self.filters:
             warnings.filters[:] = self.filters  # type: ignore[index]

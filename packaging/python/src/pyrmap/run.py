@@ -40,11 +40,6 @@ class Task(NamedTuple):
     module: Optional[str] = None
     isolation: Optional[str] = None  # one of ISOLATIONS; None: what the worker was started with
 
-    @property
-    def directory(self) -> Optional[str]:
-        """Where modules are looked for first."""
-        return None if self.script is None else os.path.dirname(self.script)
-
 
 def parse_task(content: object) -> Task:
     """A task from its JSON object; ValueError or TypeError that says what is wrong with it."""
@@ -83,7 +78,8 @@ def task_of(text: str, slot: str) -> object:
 def complain(text: str) -> None:
     """Writes to standard error, if the script has left one."""
     try:
-        sys.stderr.write(text)
+        if text:
+            sys.stderr.write(text)
     except (AttributeError, OSError, ValueError):
         return
 
@@ -104,12 +100,14 @@ def run(slot: Slot, task: Task, scripts: Optional[Scripts] = None, finish: Calla
     returns. In a child that a script forks and that comes back to here, the process ends.
     """
     process.use_slot(slot)
-    first = _coming(slot)
+    first = 0
     try:
         if task.function is None:
+            first = _coming(slot)
             _run_script(task, scripts or Scripts(), finish)
         else:
             _call(slot, task, scripts or Scripts())
+            return ""
     except BaseException as error:
         _end_if_forked(error)
         if isinstance(error, RoundCancelled) and slot.finished:

@@ -31,10 +31,11 @@ def _read(path: str) -> bytes:
 class _Script:
     """One version of a file."""
 
-    __slots__ = ("code", "module", "path", "source", "version")
+    __slots__ = ("code", "directory", "module", "path", "source", "version")
 
     def __init__(self, path: str, version: Optional[Version]) -> None:
         self.path = path
+        self.directory = os.path.dirname(path)
         self.version = version
         # Kept while the file may change without a new time stamp.
         self.source: Optional[bytes] = _read(path)
@@ -65,18 +66,18 @@ class Scripts:
 
     def run_main(self, path: str, arguments: list[str]) -> None:
         """Runs a script as `python3 path arguments...` would."""
-        code = self._load(path).code
+        script = self._load(path)
         sys.argv = [path, *arguments]
-        _enter(path)
+        _enter(script.directory)
         module = _new_module("__main__", path)
         sys.modules["__main__"] = module
-        exec(code, module.__dict__)
+        exec(script.code, module.__dict__)
 
     def function(self, path: str, name: str) -> Callable[..., Any]:
         """A function of a script that is imported under the name of its file. AttributeError if it has none such."""
         script = self._load(path)
         sys.argv = [path]
-        _enter(path)
+        _enter(script.directory)
         if script.module is None:
             self._import(script)
         assert script.module is not None
@@ -134,9 +135,8 @@ def _new_module(name: str, path: str) -> ModuleType:
     return module
 
 
-def _enter(path: str) -> None:
+def _enter(directory: str) -> None:
     """Modules are found beside the script first, also those that have just been written."""
-    directory = os.path.dirname(path)
     sys.path.insert(0, directory)
     finder = sys.path_importer_cache.get(directory)
     if finder is not None and isinstance(finder, importlib.machinery.FileFinder):

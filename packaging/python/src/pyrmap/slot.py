@@ -30,10 +30,11 @@ from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError
 from pyrmap.handles import Handles
 from pyrmap.layout import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
                            RECORD_ORDER_INPUT_F, RECORD_VERSION_GONE)
-from pyrmap.record import (Array, Extent, Record, Shape, inline_input, inline_result, input_extent, input_step, pack_flag,
-                           result_extent, result_step, unpack, unpack_state)
+from pyrmap.record import (Array, Extent, Record, Shape, input_extent, input_step, pack_flag, result_extent, result_step, unpack,
+                           unpack_state)
 from pyrmap.staging import Stage
 from pyrmap.texts import ERROR_MAX, read_text, shorten, write_text
+from pyrmap.values import inline_input, inline_result
 from pyrmap.waiting import Deadline
 
 SLOT_VARIABLE = "PYRMAP_SLOT"
@@ -186,9 +187,9 @@ class Slot:
             if not parked:
                 page = self._wait_result(deadline)
                 # At the end of a chain the filesystem has to see that the result is taken.
-                array = inline_result(page, unpack(page)) if self._produced else None
-                if array is not None:
-                    return values.incoming(array, result_extent(unpack(page))).x
+                inline = inline_result(page, unpack(page)) if self._produced else None
+                if inline is not None:
+                    return inline.x
             try:
                 fd = self._handles.open(self._result.name, os.O_RDONLY | (0 if parked else os.O_NONBLOCK))
             except OSError as error:
@@ -240,13 +241,11 @@ class Slot:
         """input(), as it was published: without what the program has changed in it meanwhile."""
         if self._taken is None:
             return self.input()
-        extent = input_extent(self._taken)
         if isinstance(self._source, int):
-            self._input = self._map_read(self._source, extent)
+            self._input = self._map_read(self._source, input_extent(self._taken))
         else:
-            array = inline_input(self._source, self._taken)
-            assert array is not None
-            self._input = values.incoming(array, extent)
+            self._input = inline_input(self._source, self._taken)
+        assert self._input is not None
         return self._input.x
 
     def bind(self) -> None:
@@ -517,7 +516,8 @@ class Slot:
                 self._park()
                 continue
             record = unpack(page)
-            if inline_input(page, record) is not None:
+            inline = inline_input(page, record)
+            if inline is not None:
                 source: Union[bytes, int] = page
                 break
             try:
@@ -540,7 +540,7 @@ class Slot:
                 if isinstance(source, int):
                     os.close(source)
                 raise
-        self._source, self._taken = source, record
+        self._source, self._taken, self._input = source, record, inline
 
     def _park(self) -> None:
         """Has the filesystem wait for an input, where there was none yet, so that metadata.txt shows who waits."""

@@ -99,7 +99,6 @@ class Stage:
             # The file becomes something else under an array that is mapped from it.
             memory.make_private()
         if 0 < value.extent.size <= SEND_MAX and (self._staged is None or self._staged.memory is not None):
-            self._check()
             self._staged = _Staged(value.extent, memory=b"".join(piece for _, piece in value.pieces()))
         else:
             self.write(value)

@@ -5,12 +5,13 @@ What bundles need is loaded with the first of them.
 """
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
 from pyrmap import convert
-from pyrmap.record import Array, Extent
+from pyrmap.layout import RECORD_INLINE_MAX, RECORD_SIZE
+from pyrmap.record import Array, Extent, Record, input_extent, result_extent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +64,25 @@ def incoming(array: Array, extent: Extent) -> Taken:
         return Taken(convert.from_logical(array), [], {}, frozenset(), extent.order)
     kinds = _KINDS.get(extent.dtype, frozenset())
     return Taken(array, [], {}, kinds, extent.order)
+
+
+def inline_input(page: bytes, record: Record) -> Optional[Taken]:
+    """The input in a page that the record is the beginning of, copied; None if it does not stand there."""
+    return _inline(page, input_extent(record), record.input_inline, RECORD_SIZE)
+
+
+def inline_result(page: bytes, record: Record) -> Optional[Taken]:
+    """The same of the result."""
+    return _inline(page, result_extent(record), record.result_inline, RECORD_SIZE + RECORD_INLINE_MAX)
+
+
+def _inline(page: bytes, extent: Extent, size: int, offset: int) -> Optional[Taken]:
+    if size != extent.size:
+        return None
+    if not size:
+        return incoming(np.empty(extent.array_shape, extent.dtype), extent)
+    array = np.frombuffer(page, extent.dtype, extent.length, offset).copy()
+    return incoming(array.reshape(extent.shape, order="F" if extent.order == "F" else "C") if extent.shape else array, extent)
 
 
 _KINDS = {np.dtype("u1"): frozenset(("raw",)), np.dtype("<i8"): frozenset(("integer64",))}
