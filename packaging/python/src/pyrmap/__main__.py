@@ -17,7 +17,8 @@ if sys.path and sys.path[0] in ("", os.getcwd()):
 
 from pyrmap import loop, run
 from pyrmap.errors import SlotError
-from pyrmap.slot import SLOT_VARIABLE, Slot
+from pyrmap.slot import Slot
+from pyrmap.turn import SLOT_VARIABLE
 
 
 def main() -> int:

@@ -25,8 +25,9 @@ from pyrmap.layout import RECORD_FLAG_INPUT
 from pyrmap.record import unpack_state, unpack_task_change
 from pyrmap.restoring import Start
 from pyrmap.scripts import Scripts
-from pyrmap.slot import ROUND_VARIABLE, SLOT_VARIABLE, Slot, flush_output
+from pyrmap.slot import Slot, flush_output
 from pyrmap.texts import ERROR_MAX, TASK_MAX, shorten, write_text
+from pyrmap.turn import ROUND_VARIABLE, SLOT_VARIABLE, last_ended
 from pyrmap.waiting import Deadline
 
 # What a request says when the slot or its mount is gone.
@@ -186,7 +187,7 @@ class Loop:
 
     def _has_ended(self, round_: int) -> bool:
         """Whether this process has brought a round to its end."""
-        return Slot.last_ended.get(self.handles.path) == round_
+        return last_ended(self.handles.path) == round_
 
     def _begin_again(self) -> NoReturn:
         """Becomes a new process that has imported nothing, with the round still to be taken."""

@@ -100,7 +100,7 @@ def run(slot: Slot, task: Task, scripts: Optional[Scripts] = None, finish: Calla
     returns. In a child that a script forks and that comes back to here, the process ends.
     """
     process.use_slot(slot)
-    first = 0
+    first, text, interrupted = 0, "", False
     try:
         if task.function is None:
             first = _coming(slot)
@@ -112,21 +112,21 @@ def run(slot: Slot, task: Task, scripts: Optional[Scripts] = None, finish: Calla
         _end_if_forked(error)
         if isinstance(error, RoundCancelled) and slot.finished:
             return ""
-        if isinstance(error, KeyboardInterrupt) and slot.finished:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if interrupted and slot.finished:
             slot.unbind()
             return failure_text(error, slot.path)
-        failed = not (isinstance(error, SystemExit) and error.code in (None, 0))
-        text = failure_text(error, slot.path) if failed else ""
-    else:
-        text = ""
+        if not isinstance(error, SystemExit) or error.code not in (None, 0):
+            text = failure_text(error, slot.path)
     flush_output()
-    if slot.over:
-        complain(text)
-        return ""
     with process.turn:
-        if not text:
-            text = _publish_kept(slot, first)
-        return fail(slot, text) if text else ""
+        if slot.over:
+            complain(text)
+            failed = ""
+        else:
+            failed = fail(slot, text) if text else _publish_kept(slot, first)
+    # The interrupt may have come while the result was being published.
+    return text if interrupted else failed
 
 
 def _end_if_forked(error: Optional[BaseException]) -> None:
@@ -144,15 +144,15 @@ def _end_if_forked(error: Optional[BaseException]) -> None:
 
 
 def _publish_kept(slot: Slot, first: int) -> str:
-    """Publishes the result of the script's last decorated call. Why that is impossible, or ""."""
+    """Publishes the result of the script's last decorated call, or fails the round. Why that is impossible, or ""."""
     if not slot.keeps:
-        return "" if _over(slot, first) else _UNPUBLISHED
+        return "" if _over(slot, first) else fail(slot, _UNPUBLISHED)
     try:
         slot.publish()
     except RoundCancelled:
         return ""
     except OSError as error:
-        return failure_text(error, slot.path)
+        return fail(slot, failure_text(error, slot.path))
     return ""
 
 

@@ -24,7 +24,7 @@ from typing import Any, Callable, Optional, Union, overload
 
 import numpy as np
 
-from pyrmap import convert, mapping, threads, values
+from pyrmap import convert, mapping, turn, values
 from pyrmap.collecting import with_room
 from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
 from pyrmap.handles import Handles
@@ -36,11 +36,6 @@ from pyrmap.staging import Stage
 from pyrmap.texts import ERROR_MAX, read_text, shorten, write_text
 from pyrmap.values import inline_input, inline_result
 from pyrmap.waiting import Deadline
-
-SLOT_VARIABLE = "PYRMAP_SLOT"
-
-# Set for a script that is run in one round of that slot, and inherited by what it starts: none of it takes part in another.
-ROUND_VARIABLE = "PYRMAP_ROUND"
 
 # A wait without an end that lasts longer is one of those that metadata.txt shows.
 _UNSEEN_SECONDS = 0.1
@@ -59,32 +54,25 @@ class Slot:
     program has taken its input, so that nobody waits for a result in vain.
     """
 
-    # The round of each slot that this process has brought to its end, through whichever object, where it was limited to one.
-    last_ended: dict[str, int] = {}
-
     def __init__(self, path: Union[str, os.PathLike[str], None] = None) -> None:
         if path is None:
-            path = os.environ.get(SLOT_VARIABLE)
+            path = os.environ.get(turn.SLOT_VARIABLE)
             if not path:
-                raise NotASlot(errno.ENOENT, f"no slot: set {SLOT_VARIABLE}=/mnt/pyrmap/JOB, or call the function "
+                raise NotASlot(errno.ENOENT, f"no slot: set {turn.SLOT_VARIABLE}=/mnt/pyrmap/JOB, or call the function "
                                              "with an array")
         handles = Handles(os.fspath(path))
-        self._begin(handles, _round_of_run(handles.path))
+        self._begin(handles, turn.round_of_run(handles.path))
 
     def _begin(self, handles: Handles, only: Optional[int]) -> None:
         self._handles = handles
-        self._data = Stage(handles, "data.bin", lambda: None)
-        self._result = Stage(handles, "result.bin", self._check_round)
+        self._turn = turn.Turn(handles, only)
+        self._data = Stage(handles, "data.bin")
+        self._result = Stage(handles, "result.bin", self._turn)
         self._input: Optional[values.Taken] = None
         # Where the input was taken from: a page, or the descriptor of data.bin.
         self._source: Union[bytes, int] = -1
-        self._taken: Optional[Record] = None
         # With the input that is to be taken, if the caller has it already.
         self._page: Optional[bytes] = None
-        # The only round that this object is about, for good if one is named, else from the first input on.
-        self._only = only
-        self._single = False
-        self._left = False
         self._named = False
         self._kept = False
         # What a run starts may end before the round does, which is the worker's.
@@ -109,12 +97,11 @@ class Slot:
 
         page: of a round with an input; this process, and all that it starts, takes part in no other. The handles are the caller's.
         """
-        # A failed round may be published again.
-        cls.last_ended.pop(handles.path, None)
+        round_ = unpack_state(page)[2]
+        turn.begin(handles.path, round_)
         slot = cls.__new__(cls)
-        slot._begin(handles, unpack_state(page)[2])
+        slot._begin(handles, round_)
         slot._page = page
-        os.environ[ROUND_VARIABLE] = str(slot._only)
         return slot
 
     # -- what the slot says -------------------------------------------------------------------------------------
@@ -139,7 +126,12 @@ class Slot:
     @property
     def finished(self) -> bool:
         """True unless this program has taken an input and neither published a result nor failed."""
-        return self._taken is None
+        return self._turn.taken is None
+
+    @property
+    def over(self) -> bool:
+        """Whether this process itself has ended the only round that this object is about."""
+        return self._turn.over
 
     # -- the producer's side ------------------------------------------------------------------------------------
 
@@ -226,11 +218,8 @@ class Slot:
         object's own produce() was not followed by publish().
         """
         self._check_published()
-        if self._taken is None:
+        if self._turn.taken is None:
             self._take_input(timeout)
-            if self._single and self._only is None and self._taken is not None:
-                self._only = self._taken.round
-                os.environ[ROUND_VARIABLE] = str(self._only)
         return self.input_again() if self._input is None else self._input.x
 
     def arguments(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -239,12 +228,13 @@ class Slot:
 
     def input_again(self) -> Any:
         """input(), as it was published: without what the program has changed in it meanwhile."""
-        if self._taken is None:
+        taken = self._turn.taken
+        if taken is None:
             return self.input()
         if isinstance(self._source, int):
-            self._input = self._map_read(self._source, input_extent(self._taken))
+            self._input = self._map_read(self._source, input_extent(taken))
         else:
-            self._input = inline_input(self._source, self._taken)
+            self._input = inline_input(self._source, taken)
         assert self._input is not None
         return self._input.x
 
@@ -272,22 +262,20 @@ class Slot:
 
     def run_one_round(self) -> None:
         """This process, and all that it starts, takes part in one round: the next that comes."""
-        os.environ[SLOT_VARIABLE] = self.path
-        self._single = True
-        if self._only is None:
-            os.environ.pop(ROUND_VARIABLE, None)
+        os.environ[turn.SLOT_VARIABLE] = self.path
+        self._turn.single = True
+        if self._turn.only is None:
+            os.environ.pop(turn.ROUND_VARIABLE, None)
 
     def leave(self) -> None:
         """Gives up the round that this object is about, for good; the handles stay as they are."""
-        self._left = True
+        self._turn.leave()
         self._drop_result()
         self._forget_round()
 
     def check_thread(self) -> None:
         """RoundCancelled in a thread that was started in another round."""
-        own = threads.round_here()
-        if own is not None and self._only is not None and own != self._only:
-            raise RoundCancelled(f"round {own} in {self.path} is over")
+        self._turn.check_thread()
 
     def empty_result(self, shape: Union[int, Shape], dtype: object = np.float64,
                      order: Optional[str] = None) -> Array:
@@ -310,7 +298,7 @@ class Slot:
 
         value: as for publish(). A later one of the same round replaces it.
         """
-        self._check_round()
+        self._turn.check()
         self._result.store(self._outgoing(value))
         del value
         self._result.finish()
@@ -324,7 +312,7 @@ class Slot:
     def fail(self, message: str) -> None:
         """Fails the round: the producer gets RoundFailed with this text (at most 64 KiB of it)."""
         self._drop_result()
-        self._check_round()
+        self._turn.check()
         try:
             write_text(shorten(message or "failed", ERROR_MAX), "error", self._handles.directory)
         except OSError as error:
@@ -408,7 +396,7 @@ class Slot:
     def _order(self) -> str:
         if self._input is not None:
             return self._input.order
-        record = self._taken if self._taken is not None else self.record
+        record = self._turn.taken or self.record
         return "F" if record.order & RECORD_ORDER_INPUT_F else "C"
 
     def _wait(self, ready: Callable[[int, int], bool], deadline: Deadline) -> bytes:
@@ -423,47 +411,22 @@ class Slot:
 
     def _wait_input(self, deadline: Deadline) -> bytes:
         """Waits for an input, that of the round that this program is about if there is one. The page then."""
-        wanted = self._wanted()
+        wanted = self._turn.wanted
 
         # A failed round is not over, unless we failed it: its input may be published once more.
         def ready(flag: int, round_: int) -> bool:
-            if self.over:
+            if self._turn.over:
                 return True
             if wanted is None or round_ == wanted:
                 return flag == RECORD_FLAG_INPUT or (flag == RECORD_FLAG_RESULT and wanted is not None)
             return round_ > wanted
 
         page = self._wait(ready, deadline)
-        self._check_over()
+        self._turn.check_over()
         flag, _, round_, _ = unpack_state(page)
         if flag != RECORD_FLAG_INPUT or wanted not in (None, round_):
             raise RoundCancelled(f"round {wanted} in {self.path} is over")
         return page
-
-    def _wanted(self) -> Optional[int]:
-        return self._taken.round if self._taken is not None else self._only
-
-    @property
-    def over(self) -> bool:
-        """Whether this process itself has ended the only round that this object is about."""
-        return self._left or self._only is not None and Slot.last_ended.get(self.path) == self._only
-
-    def _check_over(self) -> None:
-        if self.over:
-            raise RoundCancelled(f"round {self._only} in {self.path} is over")
-
-    def _check_round(self) -> None:
-        """A worker whose round was cancelled, or is over, must not give its result, or its failure, to the next one."""
-        self._current_head()
-
-    def _current_head(self) -> bytes:
-        """The record, of the round that this program is about."""
-        self._check_over()
-        wanted = self._wanted()
-        head = self._handles.record.head()
-        if wanted is not None and unpack_state(head)[2] != wanted:
-            raise RoundCancelled(f"round {wanted} in {self.path} was cancelled, or is over")
-        return head
 
     def _check_published(self) -> None:
         """Nobody can answer an input that is not published: a program that waits then would wait for itself."""
@@ -540,7 +503,8 @@ class Slot:
                 if isinstance(source, int):
                     os.close(source)
                 raise
-        self._source, self._taken, self._input = source, record, inline
+        self._source, self._input = source, inline
+        self._turn.take(record)
 
     def _park(self) -> None:
         """Has the filesystem wait for an input, where there was none yet, so that metadata.txt shows who waits."""
@@ -557,32 +521,22 @@ class Slot:
         return values.incoming(memory.array(extent), extent)
 
     def _result_step(self, extent: Extent) -> bytes:
-        return result_step(self._current_head(), extent)
+        return result_step(self._turn.check(), extent)
 
     def _drop_result(self) -> None:
         self._result.drop()
         self._kept = False
 
     def _end_round(self) -> None:
-        if self._only is not None:
-            Slot.last_ended[self.path] = self._only
+        self._turn.end()
         self._forget_round()
 
     def _forget_round(self) -> None:
-        self._input = self._taken = None
+        self._input = self._turn.taken = None
         self._bound = self._kept = False
         if isinstance(self._source, int) and self._source >= 0:
             os.close(self._source)
         self._source = -1
-
-
-def _round_of_run(path: str) -> Optional[int]:
-    """The round that this process was started to take part in, if path is that round's slot."""
-    number = os.environ.get(ROUND_VARIABLE, "")
-    if not number.isdecimal() or os.path.abspath(os.environ.get(SLOT_VARIABLE) or ".") != path:
-        return None
-    own = threads.round_here()
-    return int(number) if own is None else own
 
 
 def _holds(fd: int, extent: Extent) -> bool:

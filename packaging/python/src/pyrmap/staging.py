@@ -19,6 +19,7 @@ from pyrmap.collecting import with_room
 from pyrmap.errors import SlotError, refused
 from pyrmap.handles import Handles
 from pyrmap.record import Array, Extent
+from pyrmap.turn import Turn
 
 # Up to this many bytes one write costs less than opening, writing and closing a file.
 SEND_MAX = 128 << 10
@@ -48,15 +49,15 @@ class _Staged(NamedTuple):
 class Stage:
     """One of the two arrays of a slot, as this program makes it.
 
-    name: data.bin or result.bin. check: raises if it is no longer this program's to make.
+    name: data.bin or result.bin. turn: what has to be checked before it is made, and published.
     """
 
-    __slots__ = ("_check", "_handles", "_staged", "name")
+    __slots__ = ("_handles", "_staged", "_turn", "name")
 
-    def __init__(self, handles: Handles, name: str, check: Callable[[], None]) -> None:
+    def __init__(self, handles: Handles, name: str, turn: Optional[Turn] = None) -> None:
         self.name = name
         self._handles = handles
-        self._check = check
+        self._turn = turn
         self._staged: Optional[_Staged] = None
 
     def __bool__(self) -> bool:
@@ -173,14 +174,16 @@ class Stage:
         self.drop()
 
     def _open(self) -> int:
-        self._check()
+        if self._turn is not None:
+            self._turn.check()
         try:
             fd = self._handles.open(self.name, os.O_RDWR)
         except OSError as error:
             raise self._refused(error, f"open {self.name} for writing") from error
         try:
             # Only now is it sure: no other round can begin while the file of this one is open for writing.
-            self._check()
+            if self._turn is not None:
+                self._turn.check()
         except BaseException:
             os.close(fd)
             raise

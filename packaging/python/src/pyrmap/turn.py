@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which round of a slot a program takes part in, and that it takes part in no other."""
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+from pyrmap import threads
+from pyrmap.errors import RoundCancelled
+from pyrmap.handles import Handles
+from pyrmap.record import Record, unpack_state
+
+SLOT_VARIABLE = "PYRMAP_SLOT"
+
+# Set for a script that is run in one round of that slot, and inherited by what it starts: none of it takes part in another.
+ROUND_VARIABLE = "PYRMAP_ROUND"
+
+# The round of each slot that this process has brought to its end, through whichever object, where it was limited to one.
+_last_ended: dict[str, int] = {}
+
+
+class Turn:
+    """What one object of this program has to do with a slot's rounds.
+
+    only: the round that it is about, and no other. single: it is about one round, the first whose input it takes.
+    """
+
+    __slots__ = ("_handles", "_left", "only", "single", "taken")
+
+    def __init__(self, handles: Handles, only: Optional[int]) -> None:
+        self._handles = handles
+        self.only = only
+        self.single = False
+        self.taken: Optional[Record] = None  # of the round whose input this program has, until it has answered
+        self._left = False
+
+    def take(self, record: Record) -> None:
+        """This program has the round's input."""
+        self.taken = record
+        if self.single and self.only is None:
+            self.only = record.round
+            os.environ[ROUND_VARIABLE] = str(record.round)
+
+    def leave(self) -> None:
+        """Gives the round up, for good."""
+        self._left = True
+        self.taken = None
+
+    def end(self) -> None:
+        """This program has answered."""
+        if self.only is not None:
+            _last_ended[self._handles.path] = self.only
+        self.taken = None
+
+    @property
+    def wanted(self) -> Optional[int]:
+        """The round that may be answered; None: whichever comes."""
+        return self.taken.round if self.taken is not None else self.only
+
+    @property
+    def over(self) -> bool:
+        """Whether this process itself has ended the only round that there is to take part in."""
+        return self._left or self.only is not None and last_ended(self._handles.path) == self.only
+
+    def check_over(self) -> None:
+        """RoundCancelled if it is over."""
+        if self.over:
+            raise RoundCancelled(f"round {self.only} in {self._handles.path} is over")
+
+    def check(self) -> bytes:
+        """The record now. RoundCancelled unless it is of the round that may be answered: a worker whose round was cancelled,
+        or is over, must not give its result, or its failure, to the next one."""
+        self.check_over()
+        wanted = self.wanted
+        head = self._handles.record.head()
+        if wanted is not None and unpack_state(head)[2] != wanted:
+            raise RoundCancelled(f"round {wanted} in {self._handles.path} was cancelled, or is over")
+        return head
+
+    def check_thread(self) -> None:
+        """RoundCancelled in a thread that was started in another round."""
+        own = threads.round_here()
+        if own is not None and self.only is not None and own != self.only:
+            raise RoundCancelled(f"round {own} in {self._handles.path} is over")
+
+
+def last_ended(path: str) -> Optional[int]:
+    """The round of a slot that this process has brought to its end, where it was limited to one."""
+    return _last_ended.get(path)
+
+
+def begin(path: str, round_: int) -> None:
+    """This process, and all that it starts, takes part in a round, which may have failed and be published again."""
+    _last_ended.pop(path, None)
+    os.environ[ROUND_VARIABLE] = str(round_)
+
+
+def round_of_run(path: str) -> Optional[int]:
+    """The round that this process was started to take part in, if path is that round's slot."""
+    number = os.environ.get(ROUND_VARIABLE, "")
+    if not number.isdecimal() or os.path.abspath(os.environ.get(SLOT_VARIABLE) or ".") != path:
+        return None
+    own = threads.round_here()
+    return int(number) if own is None else own
