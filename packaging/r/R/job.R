@@ -5,17 +5,19 @@ module_pattern <- "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*$"
 
 # "script.py", "script.py::fun" or "module::fun". The text is made once for the same script, arguments and directory: it costs
 # as much as a small exchange. That the script exists is looked at each time.
-# python: what will run it. at_once: how many of the same call may run at the same time. carried: arguments may travel with the
-# input, in $arguments; else all of them are JSON. Jobs with the same key share workers, jobs with the same number are the same.
+# at_once: how many of the same call may run at the same time. carried: arguments may travel with the input, in $arguments; else all
+# of them are JSON. Jobs with the same key share workers, jobs with the same number are the same.
 job_of <- function(script, args, env, python, isolation, preload, at_once = 1L, carried = TRUE) {
     if (!is.character(script) || length(script) != 1L || is.na(script))
         stop_argument("a script must be one path, \"script.py\" or \"script.py::function\", or \"module::function\"")
-    key <- list(args, env, getwd(), python, isolation, preload, at_once, carried)
+    key <- list(args, env, getwd(), python, getOption("pyrmap.python"), .Call(C_environment_version), isolation, preload, at_once,
+                carried)
     known <- session$jobs[[script]]
     if (!is.null(known) && identical(known$key, key) && (known$job$module || file.exists(known$job$script)))
         return(known$job)
     check_isolation(isolation)
     check_preload(preload)
+    python <- interpreter(python)
     path <- script
     fun <- NULL
     if (grepl("::", script, fixed = TRUE)) {

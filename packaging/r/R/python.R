@@ -1,20 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which Python runs the scripts, and why that one.
 
-# list(path, why), chosen anew only where what it depends on has changed: this is asked at each call.
+# list(path, why). What somebody named for this package has to exist; an environment that does not exist is passed over, and why
+# says so.
 interpreter <- function(python = NULL) {
-    if (!is.null(python))
-        check_text(python, "python", "the path or the name of a Python interpreter")
-    key <- list(python, getOption("pyrmap.python"), .Call(C_environment_version))
-    if (!identical(session$interpreter_key, key) || file.access(session$interpreter$path, 1L) != 0L) {
-        session$interpreter <- choose_interpreter(python)
-        session$interpreter_key <- key
-    }
-    session$interpreter
-}
-
-# What somebody named for this package has to exist; an environment that does not exist is passed over, and why says so.
-choose_interpreter <- function(python) {
     own <- list("the argument `python`" = python, "options(pyrmap.python =)" = getOption("pyrmap.python"),
                 "the variable PYRMAP_PYTHON" = variable("PYRMAP_PYTHON"))
     for (source in names(own)) {

@@ -38,10 +38,12 @@ await <- function(slots, jobs, timeout, deadline, all = slots, all_jobs = jobs) 
     stop_worker_ended(all[[ended]], all_jobs[[ended]])
 }
 
-# As C's pyrmap_wait() says.
+# What pyrmap_wait() in wait.h says.
 wait_for <- function(slots, all, deadline) {
-    .Call(C_wait, lapply(slots, `[[`, "handle"), lapply(all, `[[`, "worker"), lapply(all, `[[`, "handle"),
-          seconds_left(deadline))
+    # lapply costs as much as the rest of a small call's way through here.
+    handles <- if (length(all) == 1L) list(all[[1L]]$handle) else lapply(all, `[[`, "handle")
+    workers <- if (length(all) == 1L) list(all[[1L]]$worker) else lapply(all, `[[`, "worker")
+    .Call(C_wait, if (identical(slots, all)) handles else lapply(slots, `[[`, "handle"), workers, handles, seconds_left(deadline))
 }
 
 # What take() returns instead of a result if the arena was full, and R held garbage in it, which is collected now: the call is
@@ -132,7 +134,7 @@ run_python <- function(data, python_script_path, dtype = NULL, args = NULL, time
         return(ask(data, input, slot, mount, timeout, deadline))
     }
     hear(output)
-    job <- job_of(python_script_path, args, env, interpreter(python), isolation, preload)
+    job <- job_of(python_script_path, args, env, python, isolation, preload)
     input <- with_arguments(input, job$arguments)
     result <- run_once(data, input, job, mount, timeout, deadline, last = FALSE)
     if (is_once_more(result))
@@ -227,7 +229,7 @@ run_python_shared_data <- function(data, script_paths, dtype = NULL, args = NULL
     if (missing(data) || (missing(script_paths) && missing(python_scripts_paths)))
         stop_argument("run_python_shared_data() needs `data` and `script_paths`")
     input <- input_of(data, dtype, na)
-    jobs <- jobs_of(python_scripts_paths, args, env, interpreter(python), isolation, preload,
+    jobs <- jobs_of(python_scripts_paths, args, env, python, isolation, preload,
                     at_once = min(length(python_scripts_paths), .Call(C_cores)), carried = FALSE)
     deadline <- check_timeout(timeout)
     hear(output)
@@ -300,7 +302,7 @@ run_python_pipeline <- function(data, script_paths, dtype = NULL, args = NULL, t
         stop_argument("run_python_pipeline() needs `data` and `script_paths`")
     check_flag(required_intermediate_results, "intermediate")
     input <- input_of(initial_data, dtype, na)
-    jobs <- jobs_of(python_scripts_paths, args, env, interpreter(python), isolation, preload)
+    jobs <- jobs_of(python_scripts_paths, args, env, python, isolation, preload)
     deadline <- check_timeout(timeout)
     hear(output)
     input <- with_arguments(input, jobs[[1L]]$arguments)

@@ -13,7 +13,6 @@ session_reset <- function() {
     session$pid <- Sys.getpid()
     session$pool <- list()
     session$stages <- 0L
-    session$interpreter <- session$interpreter_key <- NULL
     session$roots <- list()
     session$private <- NULL
     session$jobs <- new.env(parent = emptyenv())

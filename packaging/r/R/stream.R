@@ -13,7 +13,7 @@ pyrmap_pipeline <- function(script_paths, dtype = NULL, args = NULL, timeout = I
     if (missing(script_paths))
         stop_argument("pyrmap_pipeline() needs `script_paths`")
     stream <- new.env(parent = emptyenv())
-    stream$jobs <- jobs_of(script_paths, args, env, interpreter(python), isolation, preload,
+    stream$jobs <- jobs_of(script_paths, args, env, python, isolation, preload,
                            at_once = length(script_paths))
     check_timeout(timeout)
     stream$timeout <- timeout

@@ -58,6 +58,8 @@ start_worker <- function(job, slot) {
 
 stop_no_worker <- function(python, worker) {
     ended <- .Call(C_child_end, worker)
+    # The next call chooses anew: the interpreter may be gone.
+    session$jobs <- new.env(parent = emptyenv())
     name <- in_words(python)
     if (ended$status %in% exit_no_numpy) {
         stop_with("pyrmap_missing_numpy",

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * wait.c - first a look or two, for jobs of microseconds; then the futex on the live page, for jobs of a few
- * milliseconds; then poll.
+ * wait.c - first the futex on the live page, for jobs of a few milliseconds; then poll.
  */
 #include "wait.h"
 
@@ -12,19 +11,16 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <R_ext/Utils.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 /*
- * To be woken costs as much as a small exchange, so we look for SPIN_S first, and let others have the processor
- * between two looks. A futex cannot be waited for together with pipes, so it is left after FUTEX_S for poll,
- * which can, but which costs requests. INTERRUPT_MS bounds how late a signal that arrived just before poll is
- * noticed.
+ * A futex cannot be waited for together with pipes, so we leave it after FUTEX_S for poll, which can, but which
+ * costs requests. (To look again and again before the futex saves nothing: the daemon and the worker want that
+ * processor.) INTERRUPT_MS bounds how late we notice a signal that arrived just before poll.
  */
-#define SPIN_S        0.0001
 #define FUTEX_S       0.005
 #define FUTEX_STEP_NS 1000000
 enum { INTERRUPT_MS = 250, PER_WORKER = CHILD_OUTPUTS + 1 };
@@ -95,7 +91,7 @@ static enum outcome wait_page(const struct waiting *waiting)
 {
     const struct slot *slot = waiting->slots[0];
     const struct timespec step = {.tv_nsec = FUTEX_STEP_NS};
-    double begin = now();
+    double end = now() + FUTEX_S;
     for (;;) {
         struct record record;
         slot_look(slot, &record);
@@ -104,13 +100,8 @@ static enum outcome wait_page(const struct waiting *waiting)
             return PENDING;
         if (judge(slot, record.flag, record.round) == SETTLED)
             return SETTLED;
-        double spent = now() - begin;
-        if (spent > FUTEX_S)
+        if (now() > end)
             return PENDING;
-        if (spent < SPIN_S) {
-            sched_yield();
-            continue;
-        }
         syscall(SYS_futex, &slot->page->record.change, FUTEX_WAIT, record.change, &step, NULL, 0);
         relay_all(waiting);
     }
