@@ -25,9 +25,9 @@ test_that("an exception costs no slot", {
 })
 
 test_that("what cannot be returned is a TypeError that names it", {
-    condition <- expect_error(run_python(1, answer("text_result")), class = "pyrmap_python_error")
+    condition <- expect_error(run_python(1, answer("object_result")), class = "pyrmap_python_error")
     expect_identical(condition$python_type, "TypeError")
-    expect_match(condition$python_message, "str")
+    expect_match(condition$python_message, "object")
 })
 
 test_that("a script that publishes nothing says so", {

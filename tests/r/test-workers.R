@@ -130,8 +130,8 @@ test_that("preload imports before the first run", {
 })
 
 test_that("what Python prints can be silenced or kept", {
-    said <- function(...) c(capture.output(run_python(1, answer("talk"), ...), type = "message"),
-                            utils::head(capture.output(run_python(1, answer("talk"), ...)), -1L))
+    talk <- function(...) suppressWarnings(run_python(1, answer("talk"), ...))
+    said <- function(...) c(capture.output(talk(...), type = "message"), utils::head(capture.output(talk(...)), -1L))
     expect_true(all(c("on stderr", "on stdout: \u00e4") %in% said()))
     expect_identical(said(output = "silent"), character())
     expect_identical(said(output = "capture"), character())
@@ -143,9 +143,9 @@ test_that("what Python prints can be silenced or kept", {
     expect_identical(pyrmap_output(), "")
     # It is that of the last call.
     for (i in 1:2)
-        run_python(1, answer("talk"), output = "capture")
+        talk(output = "capture")
     expect_length(regmatches(kept <- pyrmap_output(), gregexpr("on stdout", kept))[[1]], 1)
-    expect_error(run_python(1, answer("talk"), output = "loud"), "\"console\"", class = "pyrmap_argument_error")
+    expect_error(talk(output = "loud"), "\"console\"", class = "pyrmap_argument_error")
     expect_true("on stderr" %in% said())
 })
 
