@@ -25,7 +25,7 @@ pyrmap_array <- function(dim, dtype = "float64", mount = NULL) {
     .Call(C_array_new, array_slot(mount), code, as.double(dim))
 }
 
-# Not in pyrmap_array's own frame: R would count that as a reference to the array for ever.
+# This is no part of pyrmap_array(), whose frame R would count as a reference to the array for ever.
 array_slot <- function(mount) {
     with_root(mount, function(root) .Call(C_slot_new, root$path, root$live))
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# What goes wrong, as conditions: each has a class of its own, "pyrmap_error", and a message with the remedy.
+# What goes wrong, as conditions: each has its class, then "pyrmap_error", and a message with the remedy.
 
 stop_with <- function(class, message, ..., call = NULL) {
     stop(structure(class = c(class, "pyrmap_error", "error", "condition"),
@@ -133,7 +133,7 @@ stop_timeout <- function(job, timeout) {
                 script = job$script, timeout = timeout)
 }
 
-# Nobody failed a round for it: it was never bound, or nothing was to be done.
+# The filesystem has failed no round for this worker: it was never bound, or its slot had no input.
 stop_worker_ended <- function(slot, job) {
     ended <- .Call(C_child_end, slot$worker)
     stop_with("pyrmap_worker_died",
@@ -150,8 +150,8 @@ ended_in_words <- function(ended) {
         "by a user, or by the kernel because memory was short: see `dmesg`" else ended$meaning, ")")
 }
 
-# text: of the slot's error file. How a worker ended its parent knows: this process, or (isolation = "process") another worker,
-# which has said so there.
+# text: of the slot's error file. A worker's parent knows how it ended. Where that is not this process but another worker
+# (isolation = "process"), the parent has said so in the error file.
 stop_died <- function(text, pid, job, slot) {
     text <- sub("\n+$", "", text)
     for (worker in c(slot$worker, slot$former)) {
@@ -170,7 +170,7 @@ stop_died <- function(text, pid, job, slot) {
               traceback = substring(text, nchar(first) + 2L))
 }
 
-# faulthandler's report at the end of standard error, without the frames of the interpreter and of the package.
+# The report of Python's faulthandler at the end of standard error, without the frames of the interpreter and of the package.
 crash_of <- function(text) {
     lines <- strsplit(text, "\n", fixed = TRUE)[[1L]]
     first <- utils::tail(grep("^Fatal Python error: ", lines), 1L)

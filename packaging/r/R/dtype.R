@@ -30,7 +30,7 @@ check_na <- function(na) {
     na
 }
 
-# The dtype for data with NA at index, which the integers of NumPy have not. wanted: the dtype that was asked for, or NULL.
+# The dtype for data with NA at index: the integers of NumPy have no NA. wanted: the dtype that was asked for, or NULL.
 dtype_of_na <- function(data, source, index, wanted, na) {
     own <- own_dtype(source)
     if (na == "error")
@@ -68,7 +68,7 @@ input_of <- function(data, dtype, na) {
     list(type = source, dtype = code, flat = length(dim(data)) == 1L, special = special_of(source), na = na, bundle = FALSE)
 }
 
-# R's special types are for who used them: see enum vector_special.
+# A caller gets R's special types only who used them himself: see enum vector_special.
 special_of <- function(source) {
     if (source == sources[["raw"]])
         return(special[["raw"]])

@@ -8,7 +8,7 @@ is_mount <- function(path) {
     file.exists(file.path(path, ".pyrmap", "status"))
 }
 
-# Whether metadata.bin can be waited for by futex.
+# Whether pages below the mount are the filesystem's own, on which futex wakes arrive.
 is_live <- function(root) {
     status <- readLines(file.path(root, ".pyrmap", "status"), warn = FALSE)
     any(grepl("^data path: *passthrough", status))
@@ -31,7 +31,7 @@ forget_root <- function(root) {
         private_end()
 }
 
-# list(path, live). It was looked at once; whoever finds it gone calls forget_root.
+# list(path, live). A mount is looked at once; a call that finds it gone calls forget_root().
 root_for <- function(mount) {
     if (!is.null(mount)) {
         check_text(mount, "mount", "the path of a mount")
@@ -87,7 +87,7 @@ environment_strings <- function(set = NULL) {
     c(now[!sub("=.*", "", now) %in% names(set)], if (length(set)) paste0(names(set), "=", set))
 }
 
-# A pyrmapfs of this session's own. It ends with R, however R ends: the kernel sends it SIGTERM.
+# Starts a pyrmapfs for this session alone. It ends with R, however R ends: the kernel sends it SIGTERM.
 private_root <- function(place) {
     if (!is.null(session$private)) {
         if (.Call(C_child_alive, session$private$child))
@@ -119,7 +119,7 @@ private_end <- function() {
         return(invisible())
     session$private <- NULL
     .Call(C_child_end, private$child)
-    # Not recursive: should it still be mounted, nothing in it is touched.
+    # This is not recursive: if it is still mounted, nothing in it is touched.
     unlink(private$log)
     invisible(suppressWarnings(file.remove(private$path)))
 }

@@ -4,7 +4,7 @@
 # Above this many bytes a slot in the pool does not keep its segments.
 pool_bytes <- 2^20
 
-# How many are kept, at most: the stages of the longest pipeline, if these are more, or each call of it would start some.
+# How many are kept, at most. A pipeline keeps as many as it has stages: else each call of it would start some.
 workers_max <- function() {
     most <- getOption("pyrmap.workers")
     if (is.null(most))
@@ -42,7 +42,7 @@ hire <- function(slot, job) {
     slot$worker <- start_worker(job, slot$path)
 }
 
-# A slot for a job, its worker told what to do.
+# A slot for a job, whose task says what the worker is to do.
 acquire <- function(root, job) {
     slot <- pooled(root, job)
     if (is.null(slot))
@@ -78,7 +78,7 @@ pooled <- function(root, job) {
     NULL
 }
 
-# For the next call. The least recently used goes where there are too many.
+# Keeps the slot for the next call. Where there are too many, the least recently used goes.
 release <- function(slot, bytes = slot$bytes) {
     if (!.Call(C_child_alive, slot$worker))
         return(discard(slot))
@@ -102,7 +102,7 @@ reset <- function(slot) {
     slot$idle <- .Call(C_slot_reset, slot$handle)
 }
 
-# Ends its worker, and all that this has started, and removes it.
+# Ends the worker of a slot, and all that this has started, and removes the slot.
 discard <- function(slot) {
     if (!is.null(slot$worker))
         .Call(C_child_end, slot$worker)
@@ -110,13 +110,13 @@ discard <- function(slot) {
     unlink(slot$file)
 }
 
-# Nothing may be left in a slot that others are to follow, or they would begin with it.
+# Empties a slot that others are to follow: they would begin with what is left in it.
 empty <- function(slot) {
     if (!slot$idle)
         reset(slot)
 }
 
-# The slot's input is from now on a file of another slot.
+# Makes a file of another slot the input of this one, from now on.
 chain <- function(slot, source, file) {
     empty(slot)
     .Call(C_slot_source, slot$handle, paste0("../", basename(source), "/", file))
@@ -137,7 +137,7 @@ send <- function(slot, data, input) {
     said
 }
 
-# The same, where taking none is an error.
+# Does the same where it is an error if the slot takes none.
 fill <- function(slot, data, input) {
     error <- send(slot, data, input)
     if (!is.null(error))

@@ -53,8 +53,8 @@ is_program <- function(path) {
     !is.null(path) && file.access(path, 1L) == 0L && !dir.exists(path)
 }
 
-# Sys.which() would run a program for it. The path is not resolved: an environment's python3 is a link, and finds its
-# environment by its own name.
+# We do not use Sys.which(), which runs a program. The path is not resolved: the python3 of an environment is a link, and Python
+# finds its environment by the link's name.
 first_program <- function(names) {
     for (name in path.expand(names)) {
         candidates <- if (startsWith(name, "/")) {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # run_python and its two relatives.
 
-# The first requests of a call tell whether the mount that was found earlier is still there. If not, once more from the
-# beginning: another may be mounted, or a private one can be started.
+# The first requests of a call tell whether the mount that we found earlier is still there. If it is not, we begin again:
+# another may be mounted, or we start a private one.
 lost <- c("ENOENT", "ENOTCONN", "ESTALE", "ECONNABORTED", "ENODEV")
 
 with_root <- function(mount, action) {
@@ -25,7 +25,7 @@ seconds_left <- function(deadline) {
     if (deadline == Inf) Inf else max(0, deadline - proc.time()[["elapsed"]])
 }
 
-# Waits for one of the slots; its index. all, all_jobs: the slots whose workers are at it, and what they do.
+# Waits for one of the slots, and returns its index. all, all_jobs: the slots whose workers compute for it, and their jobs.
 await <- function(slots, jobs, timeout, deadline, all = slots, all_jobs = jobs) {
     index <- wait_for(slots, all, deadline)
     if (index > 0L)
@@ -46,14 +46,14 @@ wait_for <- function(slots, all, deadline) {
     .Call(C_wait, if (identical(slots, all)) handles else lapply(slots, `[[`, "handle"), workers, handles, seconds_left(deadline))
 }
 
-# What take() returns instead of a result if the arena was full, and R held garbage in it, which is collected now: the call is
-# to be made once more.
+# What take() returns instead of a result if the arena was full and R held garbage in it. That is collected now, and the call
+# should be made once more.
 once_more <- structure(list(), class = "pyrmap_once_more")
 is_once_more <- function(result) inherits(result, "pyrmap_once_more")
 
 # The result of a slot that await() named. slots, jobs: those that an error may have come from. round: its number, where
 # the next one may have begun. last: a full arena is an error, whatever R holds.
-# several: it may have been others that took the room for a moment.
+# several: other slots of this call may have taken the room for a moment.
 take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), round = NULL, several = FALSE) {
     pass_on_warnings(slots)
     result <- .Call(C_slot_result, slot$handle, input$special, input$flat, round)
@@ -89,7 +89,7 @@ first_cause <- function(text, slot, job, slots, jobs) {
 # In what follows no function that has `data` or a result in its frame may make another function, or call tryCatch:
 # the frame would stay referenced, R would take the vector for shared, and would copy it whole at the next store.
 
-# A slot with a worker for the job. The usual case, a slot that did such jobs before, goes without tryCatch: that costs as
+# A slot with a worker for the job. The usual case, a slot that did such jobs before, goes without tryCatch, which costs as
 # much as the rest.
 open_slot <- function(root, mount, job) {
     slot <- pooled(root, job)
@@ -101,7 +101,7 @@ open_slot <- function(root, mount, job) {
     with_root(mount, function(root) acquire(root, job))
 }
 
-# Slots of which the first took no input: their mount may be another now.
+# Discards slots of which the first took no input. Another mount may be in the place of theirs.
 give_up <- function(slots, error) {
     for (slot in rev(slots))
         discard(slot)
@@ -165,7 +165,7 @@ run_once <- function(data, input, job, mount, timeout, deadline, last) {
     take(slot, job, input, last)
 }
 
-# Asks whoever serves in a slot: python3 -m pyrmap serve, or a program in any language.
+# Asks the program that serves in a slot: python3 -m pyrmap serve, or one in any language.
 ask <- function(data, input, place, mount, timeout, deadline) {
     slot <- open_served(place, mount, timeout, deadline)
     job <- list(label = slot$path, script = slot$path)
@@ -212,7 +212,7 @@ open_served <- function(place, mount, timeout, deadline) {
     slot
 }
 
-# A bar in interactive sessions; a function to call with how many are done, and with NULL at the end.
+# Shows a bar in interactive sessions. A function to call with how many are done, and with NULL at the end; or NULL.
 progress <- function(count) {
     if (!interactive() || count < 2L || !isTRUE(getOption("pyrmap.progress", TRUE)))
         return(NULL)
@@ -265,7 +265,7 @@ share <- function(root, jobs, input, holder, timeout, deadline) {
     last <- logical(length(jobs))
     pending <- seq_along(jobs)
     while (length(pending) + length(slots) > 0L) {
-        # One that found no room runs again when it is alone.
+        # A script that found no room runs again when it is alone.
         while (length(pending) > 0L && length(slots) < .Call(C_cores) && !(last[pending[1L]] && length(slots))) {
             slots[[as.character(pending[1L])]] <- follow(root, jobs[[pending[1L]]], holder)
             pending <- pending[-1L]
@@ -348,7 +348,7 @@ pipe_once <- function(data, input, jobs, mount, timeout, deadline, intermediate,
     results
 }
 
-# R waits for the last stage only; with a bar to show, for one after the other.
+# R waits for the last stage only; where it shows a bar, for one stage after the other.
 await_stages <- function(slots, jobs, timeout, deadline) {
     last <- length(slots)
     bar <- progress(last)

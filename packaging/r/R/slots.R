@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The slots of the mount, as a data frame.
 
-# A slot's metadata.txt as a named character vector; NULL if it vanished meanwhile or is another user's.
+# A slot's metadata.txt as a named character vector; NULL if the slot vanished meanwhile or another user does not let us read it.
 slot_fields <- function(path) {
     lines <- tryCatch(suppressWarnings(readLines(file.path(path, "metadata.txt"), warn = FALSE)),
                       error = function(condition) NULL)

@@ -2,8 +2,8 @@
 # pyrmap_pipeline: a pipeline that stays, for streams of inputs.
 #
 # The filesystem gives every input exactly one outcome at the last stage, a result or a failure, in order, and each input takes
-# one round of every stage. A worker that dies fails its round as an exception does; its stage gets another for the rounds
-# to come. So all that is kept here is which inputs are under way.
+# one round of every stage. A worker that dies fails its round as an exception does, and its stage gets another for the rounds
+# to come. So we only keep which inputs are under way.
 
 pyrmap_pipeline <- function(script_paths, dtype = NULL, args = NULL, timeout = Inf, python = NULL, mount = NULL,
                             env = NULL, na = getOption("pyrmap.na", "nan"),
@@ -55,7 +55,7 @@ stream_slots <- function(stream) {
     vapply(stream$slots, `[[`, "", "path")
 }
 
-# Slots for the stages. Each is idle: it begins with the round that it is in.
+# Makes slots for the stages. Each is idle: it begins with the round that it is in.
 stream_declare <- function(stream) {
     stream$slots <- with_root(stream$mount, function(root) {
         stream$root <- root
@@ -81,7 +81,8 @@ last_slot <- function(stream) {
     stream$slots[[length(stream$slots)]]
 }
 
-# A stage whose worker has died gets another, in the same slot. One that does not even come to a round would die for ever.
+# Gives a stage whose worker has died another, in the same slot, unless the last one has not even come to a round: workers
+# would die for ever.
 stream_revive <- function(stream) {
     for (i in seq_along(stream$slots)) {
         slot <- stream$slots[[i]]
@@ -96,7 +97,7 @@ stream_revive <- function(stream) {
     }
 }
 
-# Waits until one of slots has an outcome; its index, or 0 after a worker was replaced.
+# Waits until one of slots has an outcome. Its index, or 0 after a worker was replaced.
 stream_wait <- function(stream, slots, timeout, deadline) {
     stream_revive(stream)
     index <- wait_for(slots, stream$slots, deadline)
@@ -148,8 +149,8 @@ stream_free <- function(stream) {
     second[1L] != -1 && second[2L] - stream$first[2L] >= first[2L] - stream$first[1L]
 }
 
-# One input into the first stage. While that is not free, outcomes are fetched from the other end: the stages may all be
-# waiting for that.
+# Sends one input into the first stage. While that is not free, we fetch outcomes from the other end: all stages may be waiting
+# for that.
 stream_send <- function(stream, input, timeout, deadline) {
     while (!stream_free(stream)) {
         busy <- length(stream$slots) > 1L && .Call(C_slot_state, stream$slots[[1L]]$handle)[1L] == 0
@@ -162,8 +163,8 @@ stream_send <- function(stream, input, timeout, deadline) {
     stream$inputs <- c(stream$inputs, list(input))
 }
 
-# A mount that goes takes the slots with it. The inputs that were under way are here: they run again, through new slots on the
-# mount that is there now, and then the action is tried again. Where there is none, the next push or pull will look again.
+# A mount that goes takes the slots with it. We still have the inputs that were under way: they run again, through new slots on
+# the mount that is there now, and then we try the action again. Where there is no mount, the next push or pull looks again.
 stream_on_mount <- function(stream, action) {
     if (!length(stream$slots))
         stream_again(stream)

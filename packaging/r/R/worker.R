@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The Python workers: one for each slot that this session keeps, which takes round after round of it.
 
-# Says ready once it is sure that NumPy and the Python package are there, then becomes the worker. The current directory is no
+# The process says ready once it is sure that NumPy and the Python package are there, then it becomes the worker. The current directory is no
 # place to import from: a numpy.py beside the user's data would be found first.
 bootstrap <- "
 import sys
@@ -33,7 +33,7 @@ python_path <- function() {
     paste(c(getOption("pyrmap.pythonpath"), variable("PYTHONPATH"), if (nzchar(own)) own), collapse = ":")
 }
 
-# Where several run at the same time they share the processors, unless R's environment says how many threads each may have.
+# Workers that run at the same time share the processors, unless R's environment says how many threads each may have.
 thread_variables <- c("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 threads_each <- function(at_once) {
@@ -44,7 +44,7 @@ threads_each <- function(at_once) {
     structure(rep(each, length(unset)), names = unset)
 }
 
-# The worker of a slot. It binds itself when it has started; a round may be published before.
+# Starts the worker of a slot. It binds itself to the slot; a round may be published before that.
 start_worker <- function(job, slot) {
     python <- job$python
     arguments <- c(python$path, "-c", bootstrap, slot, "--parent", Sys.getpid(), "--isolation", job$isolation, "--warnings-fd", 3L,
@@ -81,7 +81,7 @@ stop_no_worker <- function(python, worker) {
               }, python = python$path, why = python$why)
 }
 
-# The environment as Python has to see it: what changed since the worker was started, and what the call sets. NULL unsets.
+# What differs in two lists of NAME=VALUE, as list(NAME = VALUE); NULL where a variable is gone.
 changed_since <- function(then, now) {
     new <- setdiff(now, then)
     new <- new[validUTF8(new)]
