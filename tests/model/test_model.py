@@ -62,7 +62,7 @@ def history_of(mount: Daemon, clients: Clients, seed: int, steps: int, outcomes:
     try:
         with run_of(mount, clients) as run:
             generator = Generator(seed, run.model, len(clients), CHAINS)
-            for _ in range(steps):
+            while run.steps < steps:  # what the driver leaves out does not count
                 operation = generator.next()
                 history.append(operation)
                 run.step(operation)
