@@ -56,7 +56,7 @@ def view(slot: Slot) -> Iterator[mmap.mmap]:
 def test_any_type_shape_and_order(slot: Slot, dtype: "np.dtype[Any]") -> None:
     for shape in ((1,), (10,), (6, 4), (2, 3, 2), (2, 1, 3, 2)):
         for order in "CF":
-            array = np.arange(np.prod(shape)).astype(dtype).reshape(shape).copy(order)  # type: ignore[call-overload]
+            array = np.arange(np.prod(shape)).astype(dtype).reshape(shape).copy(order)  # type: ignore[arg-type]
             slot.send(INPUT, array)
             check(slot, INPUT, array)
             assert inline(slot, RESULT) == b""

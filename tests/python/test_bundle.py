@@ -146,6 +146,16 @@ def test_types_that_go_back_as_they_came() -> None:
     assert [node["type"] for node in nodes(packed(midnights))] == ["posixct", "posixct"]
 
 
+def test_moments_go_back_to_the_one_zone_of_the_input() -> None:
+    moments = np.array(["2020-01-01T12:00"], "M8[ns]")
+    berlin = read(packed([pd.Series(moments).dt.tz_localize("Europe/Berlin")])).kinds
+    both = berlin | read(packed([pd.Series(moments).dt.tz_localize("Asia/Tokyo")])).kinds
+    assert [nodes(packed([moments], "C", kinds))[0]["zone"] for kinds in (berlin, both, frozenset())] == ["Europe/Berlin", "UTC", "UTC"]
+    local = node_file({"kind": "array", "type": "posixct", "tensor": "x"}, X, rest=struct.pack("<2d", 1.5, 0))
+    assert "zone" not in nodes(packed([moments], "C", read(local).kinds))[0]
+    assert there_and_back({"df": pd.DataFrame({"t": moments})}, "C", berlin)["df"]["t"].dt.tz is None
+
+
 def nodes(content: bytes) -> Any:
     root = Bundle(np.frombuffer(content, np.uint8)).root
     assert isinstance(root, dict)

@@ -149,14 +149,8 @@ def _release(structure: Any) -> None:
     _alive.pop(structure.private_data, None)
 
 
-@ctypes.CFUNCTYPE(None, ctypes.POINTER(_Schema))
-def _release_schema(schema: Any) -> None:
-    _release(schema.contents)
-
-
-@ctypes.CFUNCTYPE(None, ctypes.POINTER(_Array))
-def _release_array(array: Any) -> None:
-    _release(array.contents)
+_release_schema = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Schema))(lambda schema: _release(schema.contents))
+_release_array = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Array))(lambda array: _release(array.contents))
 
 
 def _address(function: Any) -> Optional[int]:
@@ -226,38 +220,31 @@ def _give(stream: Any, target: int, make: Any) -> int:
         return errno.ENOMEM
 
 
-@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Stream), _POINTER)
-def _get_schema(stream: Any, target: int) -> int:
-    return _give(stream, target, _Table.schema)
-
-
-@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Stream), _POINTER)
-def _get_next(stream: Any, target: int) -> int:
-    return _give(stream, target, _Table.batch)
-
-
-@ctypes.CFUNCTYPE(_POINTER, ctypes.POINTER(_Stream))
-def _get_last_error(_: Any) -> Optional[int]:
-    return None  # only memory can be wanting: everything else was checked before
-
-
-@ctypes.CFUNCTYPE(None, ctypes.POINTER(_Stream))
-def _release_stream(stream: Any) -> None:
+def _end(stream: Any) -> None:
     stream.contents.release = None
     _alive.pop(stream.contents.private_data, None)
+
+
+_GIVE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Stream), _POINTER)
+_get_schema = _GIVE(lambda stream, target: _give(stream, target, _Table.schema))
+_get_next = _GIVE(lambda stream, target: _give(stream, target, _Table.batch))
+# Only memory can be wanting: everything else was checked before.
+_get_last_error = ctypes.CFUNCTYPE(_POINTER, ctypes.POINTER(_Stream))(lambda stream: None)
+_release_stream = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Stream))(_end)
 
 
 # The structures in capsules, by the address of the capsule.
 _capsules: dict[int, Any] = {}
 
 
-@ctypes.PYFUNCTYPE(None, _POINTER)
 def _forget(capsule: int) -> None:
     """A capsule goes: what no consumer has moved away is released."""
     structure, release = _capsules.pop(capsule)
     if structure.release:
         release(ctypes.pointer(structure))
 
+
+_capsule_goes = ctypes.PYFUNCTYPE(None, _POINTER)(_forget)
 
 _new_capsule = ctypes.pythonapi.PyCapsule_New
 _new_capsule.restype = ctypes.py_object
@@ -266,7 +253,7 @@ _NAMES = {_Schema: ctypes.c_char_p(b"arrow_schema"), _Stream: ctypes.c_char_p(b"
 
 
 def _capsule(structure: Any, release: Any) -> object:
-    capsule = _new_capsule(ctypes.addressof(structure), _NAMES[type(structure)], _address(_forget))
+    capsule = _new_capsule(ctypes.addressof(structure), _NAMES[type(structure)], _address(_capsule_goes))
     _capsules[id(capsule)] = structure, release
     return capsule
 

@@ -90,7 +90,7 @@ class _Packer:
             if isinstance(value, types):
                 return pack(self, value, path, depth)
         if hasattr(value, "__array__"):
-            return self.ndarray(np.asarray(value), path, depth)
+            return self.converted(value, path, depth)
         raise _refusal(value, path)
 
     def mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> Node:
@@ -159,6 +159,10 @@ class _Packer:
             remedy = ": pandas.DataFrame(x) makes a table of it" if value.dtype.names else ""
             raise TypeError(f"{_at(path)} is {convert.describe(value)}, which has no counterpart in R{remedy}")
         return pack(self, np.asarray(value), path)
+
+    def converted(self, value: Any, path: str, depth: int) -> Node:
+        """What NumPy makes an array of."""
+        return self.ndarray(np.asarray(value), path, depth)
 
     def frame(self, value: Frame, path: str, depth: int) -> Node:
         columns = [(name, self._our_column(column, zone, f"{path}[{name!r}]", depth + 1))
@@ -359,12 +363,17 @@ class _Packer:
         if zone is None and in_table and DATE in self.kinds and _are_midnights(exact):
             return self.date(exact, path)
         node = {**self.numbers("posixct", exact.view("<i8"), path), "unit": "ns"}
-        if zone is None and LOCAL in self.kinds:
-            return node
-        return {**node, "zone": zone} if zone else {**node, "zone": "UTC", "naive": True}
+        if zone is not None:
+            return {**node, "zone": zone}
+        zones = self._told("zone:")
+        return node if LOCAL in self.kinds else {**node, "zone": zones[0] if len(zones) == 1 else "UTC", "naive": True}
+
+    def _told(self, what: str) -> list[str]:
+        """What the input had of a kind that has a word behind it."""
+        return [kind[len(what):] for kind in self.kinds if kind.startswith(what)]
 
     def span(self, array: Array, path: str) -> Node:
-        units = [kind.partition(":")[2] for kind in self.kinds if kind.startswith("difftime:")]
+        units = self._told("difftime:")
         exact = _in_ns(array, np.dtype("<m8[ns]"), path).view("<i8")
         return {**self.numbers("difftime", exact, path), "unit": "ns", "units": units[0] if len(units) == 1 else "secs"}
 
@@ -470,16 +479,16 @@ class _Packer:
 _TYPES: tuple[tuple[Any, Callable[..., Node]], ...] = (
     (np.ndarray, _Packer.ndarray),
     (str, _Packer.string),
-    (np.generic, lambda packer, value, path, depth: packer.ndarray(np.asarray(value), path, depth)),
+    (np.generic, _Packer.converted),
     ((bool, int, float), _Packer.single),
-    (complex, lambda packer, value, path, depth: packer.ndarray(np.asarray(value), path, depth)),
+    (complex, _Packer.converted),
     ((bytes, bytearray, memoryview), _Packer.bytes),
     ((datetime.datetime, datetime.date, datetime.timedelta), _Packer.moment),
     (Frame, _Packer.frame),
     (Factor, _Packer.our_factor),
     (Mapping, _Packer.mapping),
     ((list, tuple), _Packer.sequence),
-    (range, lambda packer, value, path, depth: packer.ndarray(np.array(value, "<i8"), path, depth)),
+    (range, _Packer.converted),
 )
 
 # What a NumPy array becomes, by the kind of its dtype.

@@ -135,11 +135,11 @@ class _Reader:
             raise BundleError("the sparse matrix in the bundle has no shape, or is not stored by columns")
         data, indices, indptr = (self.vector(_as_node(node.get(key))) for key in ("data", "indices", "indptr"))
         parts = (data, indices, indptr)
-        if not all(isinstance(part, np.ndarray) and part.ndim == 1 for part in parts) or len(indptr) != shape[1] + 1:  # type: ignore[arg-type]
+        if not all(isinstance(part, np.ndarray) and part.ndim == 1 for part in parts) or len(indptr) != shape[1] + 1:
             raise BundleError("the parts of the sparse matrix do not fit each other")
         if find_spec("scipy") is None:
             return {"data": data, "indices": indices, "indptr": indptr, "shape": tuple(shape)}
-        from scipy.sparse import csc_matrix
+        from scipy.sparse import csc_matrix  # type: ignore[import]
 
         try:
             matrix = csc_matrix((data, indices, indptr), shape=tuple(shape), copy=False)
@@ -263,7 +263,7 @@ class _Reader:
         self.kinds.add(packing.DATE)
         numbers = self.tensor(node, "<f8", "<i4")
         missing = numbers == LOGICAL_NA if numbers.dtype == np.int32 else ~np.isfinite(numbers)
-        days = np.floor(np.where(missing, 0, numbers)).astype("<i8").view("<M8[D]")
+        days: Array = np.floor(np.where(missing, 0, numbers)).astype("<i8").view("<M8[D]")
         days[missing] = np.datetime64("NaT")
         return days
 
@@ -271,8 +271,7 @@ class _Reader:
         zone = node.get("zone")
         if zone is not None and not isinstance(zone, str):
             raise BundleError("a time in the bundle has a zone that is no text")
-        if zone is None:
-            self.kinds.add(packing.LOCAL)
+        self.kinds.add(packing.LOCAL if zone is None else f"zone:{zone}")
         return self._ns(node, 1).view("<M8[ns]")
 
     def difftime(self, node: Node) -> Array:
@@ -292,7 +291,7 @@ class _Reader:
         if np.any(np.abs(whole) >= 2.0**63 / 1e9):
             raise BundleError(f"times in the bundle ({node.get('tensor')}) are beyond the years 1678 to 2262, which datetime64[ns] reaches")
         floor = np.floor(whole)
-        exact = floor.astype("<i8") * 1_000_000_000 + np.rint((whole - floor) * 1e9).astype("<i8")
+        exact: Array = floor.astype("<i8") * 1_000_000_000 + np.rint((whole - floor) * 1e9).astype("<i8")
         exact[missing] = _NAT
         return exact
 
@@ -344,7 +343,7 @@ def _categorical(factor: Factor) -> Any:
     """pandas' counterpart, if the machine has it."""
     if find_spec("pandas") is None or factor.codes.ndim != 1:
         return factor
-    import pandas
+    import pandas  # type: ignore[import]
 
     try:
         return pandas.Categorical.from_codes(factor.codes, factor.levels, factor.ordered)
