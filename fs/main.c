@@ -9,7 +9,7 @@
  *   server         puts the parts together and runs the loop
  *   mount          the mount point: checked, cleared of a stale mount, mounted and unmounted
  *   word           one message between these processes, and a descriptor with it
- *   sandbox        what each process gives up because it does not need it
+ *   sandbox        takes from each process the rights that it does not need
  * fuse/        the kernel's requests
  *   ops            the table, and requests about the whole filesystem
  *   ops_name       requests that take names: lookup, mkdir, rename, chains, listings
@@ -71,14 +71,14 @@
  *   number         one value as the shortest text that reads back
  * base/        knows nothing of pyrmapfs
  *   process        watches processes: pidfds
- *   caller         who makes a request
+ *   caller         the user, thread and process that make a request
  *   deadline       one-shot deadlines
  *   descriptors    the limit of open files, and a reserve below it
  *   background     the helper thread
  *   turn           long work, done in turns
  *   loop           epoll
  *   log            lines for people
- *   memory         what the machine can spare
+ *   memory         how much memory the machine can spare
  *   sysctl         the kernel's settings that concern a FUSE server
  *   container      from a member to its struct
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * caller.h - who makes a request.
+ * caller.h - the user, thread and process that make a request.
  */
 #ifndef PYRMAPFS_CALLER_H
 #define PYRMAPFS_CALLER_H

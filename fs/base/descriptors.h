@@ -2,8 +2,8 @@
 /*
  * descriptors.h - the limit of open files, and a reserve below it.
  *
- * Clients can make us open files until there is no descriptor left. What has to be done all the same (a client
- * sleeps on a page that changes) uses the reserve, for one file and for a moment.
+ * Clients can make us open files until there is no descriptor left. Work that must not fail even then (a client
+ * sleeps on a page that has to change) opens one file from the reserve, for a moment.
  */
 #ifndef PYRMAPFS_BASE_DESCRIPTORS_H
 #define PYRMAPFS_BASE_DESCRIPTORS_H
@@ -11,7 +11,7 @@
 /* Raises the soft limit to the hard one, less the reserve. */
 void descriptors_claim(void);
 
-/* Makes the reserve usable, and takes it back. What was opened in between stays open. */
+/* Makes the reserve usable, and takes it back. A file that was opened in between stays open. */
 void descriptors_open_reserve(void);
 void descriptors_close_reserve(void);
 

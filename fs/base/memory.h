@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * memory.h - what the machine can spare. An arena may be larger than the memory that is free. The kernel
+ * memory.h - how much memory the machine can spare. An arena may be larger than the memory that is free. The kernel
  * cannot reclaim pages of a tmpfs or memfd, so it would call the OOM killer, which may end any process.
  */
 #ifndef PYRMAPFS_MEMORY_H

@@ -36,7 +36,7 @@ struct processes {
     struct loop *loop;
     void *context;
     struct process_list buckets[BUCKETS];
-    struct process_list dead; /* the bonds of these are still to be called */
+    struct process_list dead; /* their bonds have not been called yet */
 };
 
 int process_init(struct processes **out, struct loop *loop, void *context)
@@ -304,8 +304,8 @@ static bool tells_exit(int pidfd, int *status)
 }
 
 /*
- * /proc has a process until its parent has waited for it. The last field of stat is its status, but reads as
- * 0 for those who may not trace the process.
+ * /proc shows a process until its parent has waited for it. The last field of stat is its status, but reads
+ * as 0 for a reader that may not trace the process.
  */
 static int zombie_status(pid_t pid)
 {

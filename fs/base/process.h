@@ -19,9 +19,9 @@ struct process; /* one process with at least one bond */
 
 enum { PROCESS_BONDS_A_TURN = 32 };
 
-/* Embedded in whatever is bound to a process. All zeros: bound to none. */
+/* Embedded in each thing that is bound to a process. All zeros: not bound. */
 struct process_bond {
-    struct process *process; /* NULL: bound to none */
+    struct process *process; /* NULL: not bound */
     TAILQ_ENTRY(process_bond) link;
     /* Called in the loop after the process has exited and the bond was undone. context is process_init's. */
     void (*exited)(void *context, struct process_bond *bond);
@@ -36,12 +36,12 @@ int process_init(struct processes **out, struct loop *loop, void *context);
 void process_deinit(struct processes *processes);
 
 /*
- * Binds to the process `pid`, which must be alive and belong to `uid` unless uid is 0, and gives up the
- * bond's process before. Returns 0, or -ESRCH, -EPERM or -errno with the bond as it was.
+ * Binds to the process `pid` instead of the one that the bond has now. It must be alive, and belong to `uid`
+ * unless uid is 0. Returns 0, or -ESRCH, -EPERM or -errno with the bond as it was.
  */
 int process_bind(struct processes *processes, struct process_bond *bond, pid_t pid, uid_t uid,
                  void (*exited)(void *context, struct process_bond *bond));
-/* Does nothing if it is bound to none. */
+/* Does nothing if it is not bound. */
 void process_unbind(struct process_bond *bond);
 
 /* --- what /proc says --- */
