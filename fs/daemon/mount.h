@@ -14,9 +14,9 @@
 int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERROR_MAX]);
 
 /*
- * Makes a session with ops as its userdata and mounts it. NULL on failure. Refuses what is no directory, what
- * is mounted already, and an arena below the mount point; unmounts a pyrmapfs whose server is gone. Of
- * several starts at once on one mount point one succeeds.
+ * Makes a session with ops as its userdata and mounts it. NULL on failure. Refuses a mount point that is no
+ * directory or is mounted already, and an arena below it; unmounts a pyrmapfs whose server is gone. Of several
+ * starts at once on one mount point one succeeds.
  */
 struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoint,
                                    char error[CONF_ERROR_MAX]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * sandbox.h - what each of the daemon's processes gives up because it does not need it.
+ * sandbox.h - takes from each of the daemon's processes the rights that it does not need.
  */
 #ifndef PYRMAPFS_SANDBOX_H
 #define PYRMAPFS_SANDBOX_H

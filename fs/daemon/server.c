@@ -62,7 +62,7 @@ static void requests_ready(struct loop_source *source)
         loop_stop(server.loop, 0);
         break;
     case TRANSPORT_INITIALISED:
-        /* Do this last of all that can fail: it changes what an earlier server left. */
+        /* Do this after everything that can fail: it changes what an earlier server left. */
         if (ops_settle_data_path(server.ops, server.error) < 0 ||
             exchange_restore(server.ops->exchange, server.error) < 0) {
             report(server.error);
@@ -226,9 +226,9 @@ static int keep_paths(const char *reason)
 }
 
 /*
- * Each thread has to give up the paths itself. With them it loses the right to trace others, by which a /proc
- * with hidepid shows it a user's processes. There we let only the helper thread give them up, because the
- * loop has to know its clients.
+ * Each thread has to give up the paths itself. With them it loses the right to trace other processes, and a
+ * /proc with hidepid then hides them. The loop has to know its clients: with such a /proc only the helper
+ * thread gives the paths up.
  */
 static int give_up_paths(const struct request_ops *ops)
 {
