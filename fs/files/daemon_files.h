@@ -20,16 +20,16 @@ struct daemon_files {
     const char *const *request_names; /* requests by kind */
     const uint64_t *request_counts;
     size_t request_kinds;
-    uint64_t patience_ms; /* after which requests that wait end on the kernel's account; 0: never */
+    uint64_t patience_ms; /* after which we end a request, because the kernel would abort us; 0: never */
 
     /* daemon_files_init's */
     struct drawing drawings[GRAPH_KINDS];
     size_t config_size;
 };
 
-/* Call it when the numbers' places are filled in and the exchange exists. */
+/* Call it when the fields above are filled in and the exchange exists. */
 void daemon_files_init(struct daemon_files *files, struct turn_queue *turns);
-/* The turns are over. */
+/* Call it after the turns have ended. */
 void daemon_files_deinit(struct daemon_files *files);
 
 /* The name of the n-th file, from 1; NULL beyond the last. */

@@ -57,12 +57,12 @@ static void finish(struct drawing *drawing)
     }
     answer(&drawing->waits, result, text);
     if (is_true(drawing, drawing->last_at))
-        drawing_closed(drawing); /* those that waited may have been refused */
+        drawing_closed(drawing); /* the clients that waited may have been refused */
     else
         forget_last(drawing);
 }
 
-/* Begins the next picture for those that came too late for the last one. */
+/* Begins the next picture, for the clients that came too late for the last one. */
 static enum turn_progress begin_next(struct drawing *drawing)
 {
     struct drawing_wait *wait;

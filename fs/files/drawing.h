@@ -18,7 +18,8 @@
 struct drawing_wait {
     LIST_ENTRY(drawing_wait) link;
     /*
-     * Called once: 0 with the text, which is the callee's for the call and longer if it takes it; or -errno.
+     * Called once: 0 with the text, which stays valid during the call, and longer if the callee takes a
+     * reference; or -errno.
      */
     void (*ready)(struct drawing_wait *wait, int result, struct snapshot *text);
 };
@@ -31,7 +32,7 @@ struct drawing {
     struct slots *slots;
     struct turn_queue *turns;
     struct graph graph;
-    FILE *out; /* the picture under way; NULL: none is */
+    FILE *out; /* the picture under way, or NULL */
     char *text;
     size_t size;
     uint64_t begun_at;          /* slots_changes() when it was begun */
@@ -39,7 +40,7 @@ struct drawing {
     struct drawing_waits later; /* for the one after it */
     struct snapshot *last;      /* the last one, or NULL */
     uint64_t last_at;           /* slots_changes() of what it shows; it may be gone */
-    size_t last_size;           /* 0: none has been drawn */
+    size_t last_size;           /* 0: nothing has been drawn */
 };
 
 void drawing_init(struct drawing *drawing, enum graph_kind kind, struct slots *slots,

@@ -109,7 +109,7 @@ static ssize_t kept_read(struct exchange *exchange, struct handle *handle, char 
     return handle->snapshot ? (ssize_t)snapshot_read(handle->snapshot, buffer, size, offset) : 0;
 }
 
-/* The text from malloc, or NULL. What there is to say is bounded: see report.h. */
+/* The text from malloc, or NULL. Its length is bounded: see report.h. */
 static char *report_text(struct exchange *exchange, const struct slot *slot, size_t *size)
 {
     char *text = NULL;
@@ -410,7 +410,7 @@ static int pid_open(struct exchange *exchange, struct slot *slot, struct handle 
 
 /*
  * A decimal pid or "self", with or without a newline, and in `worker` with or without " once" behind it, which
- * makes *role the one of one round. Returns the pid, 0 for self, or -EINVAL.
+ * sets *role to the role of a single round. Returns the pid, 0 for self, or -EINVAL.
  */
 static pid_t parse_pid(const char *bytes, size_t size, enum exchange_role *role)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * snapshot.h - a text as it was at one moment, for all that have it open.
+ * snapshot.h - a text as it was at one moment, for all clients that have it open.
  *
- * A text stays while a client has it open, and is once on the account of each user that has, however often.
+ * A text stays while a client has it open. Each user who has it open is charged for it once, however often.
  * Linear in the number of users that have the same text.
  */
 #ifndef PYRMAPFS_SNAPSHOT_H
