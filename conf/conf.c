@@ -81,7 +81,7 @@ static const struct key KEYS[] = {
     {{"arena", "path", "path", "", "directory of the arrays if kind is dir",
       "The directory of the arrays: an absolute path of up to " QUOTE(
           PATH_MOST) " bytes.\n"
-                     "kind = dir needs it, tmpfs and memfd do not look at it.\n"
+                     "kind = dir needs it; tmpfs and memfd ignore it.\n"
                      "It must not lie below the mount point, which would hide it.\n"
                      "With kind = auto it is an error, because it would have no effect.\n"},
      .type = KEY_PATH,
@@ -112,8 +112,8 @@ static const struct key KEYS[] = {
      .type = KEY_WORD,
      FIELD(wait)},
     {{"handshake", "wait_timeout", "seconds", "0", "how long a request waits for a peer; 0: for ever",
-      "How long a request that waits for another process does so, in seconds: an open\n"
-      "for its turn, a publish for a follower.\n"
+      "How many seconds a request waits for another process: an open for its turn,\n"
+      "a publish for a follower.\n"
       "Waiting for the disk has no limit.\n"
       "Up to three decimals are taken: 2.5 is two and a half seconds.\n"
       "After that time it fails with ETIMEDOUT; 0 waits for ever.\n"},
@@ -134,7 +134,7 @@ static const struct key KEYS[] = {
      FIELD(slots_per_user)},
     {{"limits", "bytes_per_user", "size", "0", "bytes of one user's slots; 0: no limit",
       "How much the slots of one user may take; more is refused with EDQUOT.\n"
-      "Arrays count, texts and record pages, and what is still mapped of rounds that are over.\n"
+      "Arrays, texts and record pages count, and so do arrays of earlier rounds that are still mapped.\n"
       "0 sets no limit but the capacity.\n"},
      .type = KEY_SIZE,
      .max = SIZE_MOST,
@@ -335,8 +335,8 @@ static int parse_word(const struct key *key, const char *text, uint64_t *value, 
 }
 
 /*
- * Refuses what a file could not hold, or what would be read from it as something else, so that conf_print can
- * print whatever -o sets. "# ..." behind a path is more likely meant as a comment than as a part of its name.
+ * Refuses a path that the file could not hold, or would read back as something else: conf_print has to print
+ * each value that -o can set. "# ..." behind a path is more likely meant as a comment than as a part of it.
  */
 static int check_path(const struct key *key, const char *text, char error[CONF_ERROR_MAX])
 {
@@ -417,8 +417,8 @@ struct reader {
     const char *next;
     const char *end;
     int line;                   /* that inih has now; it counts the same */
-    int set_on[KEY_COUNT];      /* the line that set each key, 0: none did */
-    int failed_on;              /* the line of the error, 0: none so far */
+    int set_on[KEY_COUNT];      /* the line that set each key, or 0 */
+    int failed_on;              /* the line of the error, or 0 */
     char error[CONF_ERROR_MAX]; /* why */
 };
 

@@ -34,7 +34,7 @@ struct conf {
     enum conf_tristate allow_other; /* [mount] */
     mode_t root_mode;
     enum conf_arena_kind arena_kind; /* [arena] */
-    char arena_path[PATH_MAX];       /* absolute; "" if none was given, which only the kind dir minds */
+    char arena_path[PATH_MAX];       /* absolute; "" if not given: only kind = dir needs it */
     uint64_t capacity;               /* bytes; a percentage of RAM is resolved while parsing */
     uint64_t warm;                   /* bytes; CONF_WARM_AUTO until conf_check */
     bool huge_pages;
@@ -66,7 +66,7 @@ int conf_override(struct conf *conf, const char *assignment, char error[CONF_ERR
 
 /*
  * Resolves `auto` of warm, which depends on the capacity, and checks keys against each other (kind = dir
- * needs a path, warm <= capacity). Returns as conf_read does, without a place.
+ * needs a path, warm <= capacity). Returns as conf_read does; its line names no place.
  */
 int conf_check(struct conf *conf, char error[CONF_ERROR_MAX]);
 
