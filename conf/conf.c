@@ -141,7 +141,8 @@ static const struct key KEYS[] = {
      FIELD(bytes_per_user)},
     {{"limits", "open_per_user", "number", "65536", "files that one user may have open",
       "How many files one user may have open at a time, from 16 to 16777216; more is refused with EMFILE.\n"
-      "An open that waits for its turn counts. root may have any number.\n"},
+      "An open that waits for its turn counts, and with kind = memfd an array of an earlier\n"
+      "round that a process still maps. root may have any number.\n"},
      .type = KEY_NUMBER,
      .min = OPEN_LEAST,
      .max = OPEN_MOST,

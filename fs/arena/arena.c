@@ -56,6 +56,7 @@ int arena_open(struct arena **arena, const struct arena_options *options, char e
     opened->capacity = options->capacity;
     opened->forget_backing = options->forget_backing;
     opened->freed = options->freed;
+    opened->keeps_descriptor = options->keeps_descriptor;
     opened->context = options->context;
     STAILQ_INIT(&opened->starved);
     segment_init(opened);

@@ -32,6 +32,7 @@ struct arena {
     starved; /* reserve.c: wait for a file to be removed */
     void (*forget_backing)(void *context, int32_t backing_id);
     void (*freed)(void *context, struct segment *segment);
+    void (*keeps_descriptor)(void *context, struct segment *segment);
     void *context;
 };
 

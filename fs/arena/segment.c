@@ -247,6 +247,8 @@ void segment_release(struct arena *arena, struct segment *segment)
         segment_stat(arena, segment, &size, &allocated);
         close_fd(segment);
         TAILQ_INSERT_TAIL(&arena->retired, segment, retired);
+        if (arena->keeps_descriptor && segment->fd >= 0)
+            arena->keeps_descriptor(arena->context, segment);
     } else {
         discard(arena, segment);
     }

@@ -40,6 +40,7 @@ struct segment {
     bool synced;        /* on disk since it was published, where there is a disk */
     uint64_t charged;   /* bytes that the caller's quota accounts for; the arena does not look at it */
     uid_t charged_uid;
+    bool counted; /* the same for an open file of that user */
 
     /* The rest belongs to segment.c and reserve.c. */
     LIST_ENTRY(segment) link;

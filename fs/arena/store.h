@@ -30,6 +30,8 @@ struct arena_options {
     void (*forget_backing)(void *context, int32_t backing_id);
     /* Called in the loop when a segment is gone, so that accounts can be settled. May be NULL. */
     void (*freed)(void *context, struct segment *segment);
+    /* Called in the loop when only clients that map it are left, and we keep a descriptor until `freed`. */
+    void (*keeps_descriptor)(void *context, struct segment *segment);
     void *context;
 };
 

@@ -131,6 +131,7 @@ static int open_arena(struct request_ops *ops)
         .background = ops->background,
         .forget_backing = notify_forget_backing,
         .freed = notify_segment_freed,
+        .keeps_descriptor = notify_segment_keeps_descriptor,
         .context = ops,
     };
     int result = arena_open(&ops->arena, &options, server.error);

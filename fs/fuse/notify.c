@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "exchange/step.h"
 #include "fuse/nodeid.h"
+#include "slot/quota.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -218,6 +219,16 @@ void notify_segment_freed(void *context, struct segment *segment)
 {
     struct request_ops *ops = context;
 
+    if (segment->counted)
+        quota_drop_open(ops->quota, segment->charged_uid);
+    segment->counted = false;
     if (ops->exchange)
         step_segment_freed(ops->exchange, segment);
+}
+
+void notify_segment_keeps_descriptor(void *context, struct segment *segment)
+{
+    struct request_ops *ops = context;
+
+    segment->counted = quota_add_open(ops->quota, segment->charged_uid, 0) == 0;
 }

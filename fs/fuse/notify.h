@@ -13,6 +13,7 @@ extern const struct exchange_hooks notify_hooks;
 /* The hooks of the arena, with the same context. */
 void notify_forget_backing(void *context, int32_t backing_id);
 void notify_segment_freed(void *context, struct segment *segment);
+void notify_segment_keeps_descriptor(void *context, struct segment *segment);
 
 /* Makes the kernel ask for the attributes of all files of a slot. Pages stay. */
 void notify_attributes(struct request_ops *ops, struct slot *slot);

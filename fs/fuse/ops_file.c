@@ -240,7 +240,7 @@ static int refuse_open(struct request_ops *ops, struct slot *slot, const struct 
 {
     if (result == -EMFILE)
         refuse_operation(ops->exchange, slot, caller, "open a file", result,
-                         "the user has as many files open as limits.open_per_user allows");
+                         "the user has as many files open, or mapped, as limits.open_per_user allows");
     else if (result == -EDQUOT)
         refuse_operation(ops->exchange, slot, caller, "open a file", result,
                          "the user's open texts take as much memory as limits.memory_per_user allows");

@@ -43,12 +43,23 @@ static unsigned bucket_of(uint64_t nodeid)
 
 static_assert(REQUEST_BUCKETS == 1 << 12, "bucket_of gives 12 bits");
 
+/* Where each segment costs a descriptor, a user's old segments count: look first which are still mapped. */
+static int count_open(struct request_ops *ops, uid_t uid)
+{
+    uint32_t limit = uid ? ops->conf->open_per_user : 0; /* root may have any number */
+    int result = quota_add_open(ops->quota, uid, limit);
+
+    if (result != -EMFILE)
+        return result;
+    segment_recheck(ops->arena);
+    return quota_add_open(ops->quota, uid, limit);
+}
+
 int request_handle_new(struct request_ops *ops, const struct caller *caller, uint64_t nodeid,
                        struct handle **out)
 {
     struct handle *handle = calloc(1, sizeof(*handle));
-    int result = handle ? quota_add_open(ops->quota, caller->uid, caller->uid ? ops->conf->open_per_user : 0)
-                        : -ENOMEM;
+    int result = handle ? count_open(ops, caller->uid) : -ENOMEM;
 
     if (result < 0) {
         free(handle);

@@ -14,7 +14,7 @@ import pytest
 from agent import Agent
 from daemon import Daemon
 from paths import PATHS, mounted
-from slots import ANSWER, DATA, RESULT, Slot, eventually, metrics, number, refused, status
+from slots import ANSWER, DATA, NONE, RESULT, Slot, eventually, metrics, number, refused, status
 from standstill import stopped_helper
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
@@ -70,6 +70,33 @@ def test_open_files(path: str, ann: Agent, eve: Agent) -> None:
             os.close(fd)
         for agent in (ann, eve):
             agent.run("[os.close(fd) for fd in fds]")
+
+
+MAP = """
+fd = os.open(path, os.O_RDWR)
+os.ftruncate(fd, 4096)
+maps.append(Pages.of(fd, 4096))
+os.close(fd)
+"""
+
+
+def test_mapped_arrays_of_earlier_rounds(path: str, ann: Agent, eve: Agent) -> None:
+    """With memfds each costs the daemon a descriptor."""
+    with mounted(path, arena_kind="memfd", limits_open_per_user="16") as daemon:
+        ann.run("os.mkdir(path)\nmaps = []", path=daemon.path / "job")
+        slot = Slot(daemon.path / "job")
+        for _ in range(16):
+            ann.run(MAP, path=slot / "data.bin")
+            slot.flag(NONE)
+        with refused(errno.EMFILE):
+            ann.run(MAP, path=slot / "data.bin")
+        assert "EMFILE" in slot.text["refused"] and "limits.open_per_user" in slot.text["refused"]
+        eve.run("os.close(os.open(path, os.O_RDONLY))", path=slot / "metadata.bin")
+        ann.run("[one.close() for one in maps]")
+        for _ in range(16):
+            ann.run(MAP, path=slot / "data.bin")
+            slot.flag(NONE)
+        ann.run("[one.close() for one in maps]")
 
 
 def test_an_open_that_waits_is_one_that_counts(path: str, ann: Agent, agents: Callable[..., Agent]) -> None:
