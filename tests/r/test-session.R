@@ -11,6 +11,26 @@ test_that("calls reuse their slots", {
     expect_gt(max(own$round), 20)
 })
 
+# Requests that the daemon has answered so far, by operation.
+requests <- function(op) {
+    lines <- readLines(file.path(mount, ".pyrmap", "metrics"))
+    of_op <- grep(paste0("^pyrmapfs_requests_total\\{op=\"", op, "\"\\} "), lines, value = TRUE)
+    sum(as.numeric(sub(".* ", "", of_op)))
+}
+
+test_that("a small exchange is two writes, and opens nothing", {
+    x <- as.numeric(1:10)
+    for (i in 1:3)
+        run_python(x, answer("plus_one"))
+    writes <- requests("write")
+    opens <- requests("open")
+    for (i in 1:100)
+        expect_identical(run_python(x + i, answer("plus_one")), x + i + 1)
+    # The two questions for opens have opened a file as well.
+    expect_identical(requests("open") - opens, 2)
+    expect_identical(requests("write") - writes, 200)
+})
+
 test_that("pyrmap_slots lists what is there", {
     pyrmap_stop()
     expect_identical(sum(pyrmap_slots()$owner %in% Sys.getpid()), 0L)

@@ -8,15 +8,14 @@ is_mount <- function(path) {
     file.exists(file.path(path, ".pyrmap", "status"))
 }
 
-# Whether pages below the mount are the filesystem's own, on which futex wakes arrive.
-is_live <- function(root) {
-    status <- readLines(file.path(root, ".pyrmap", "status"), warn = FALSE)
-    any(grepl("^data path: *passthrough", status))
+# enum slot_live: 1, 2 where the pages below the mount are the filesystem's own, on which futex wakes arrive; else 0.
+live_of <- function(root) {
+    match(sub("[^a-z].*", "", data_path(root)), c("passthrough", "links"), nomatch = 0L)
 }
 
 remember_root <- function(path) {
     root <- normalizePath(path)
-    session$roots[[path]] <- list(path = root, live = is_live(root))
+    session$roots[[path]] <- list(path = root, live = live_of(root))
     session$roots[[path]]
 }
 
@@ -107,7 +106,7 @@ private_root <- function(place) {
                   paste0("no pyrmapfs is mounted at ", place, ", and a private one could not be started with ", program,
                          if (nzchar(said)) paste0(":\n", said)), mount = place)
     }
-    root <- list(path = normalizePath(path), live = is_live(path))
+    root <- list(path = normalizePath(path), live = live_of(path))
     session$private <- list(child = child, path = root$path, log = log, root = root)
     message("pyrmap: nothing is mounted at ", place, "; this session uses a private pyrmapfs at ", root$path)
     root

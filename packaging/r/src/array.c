@@ -52,10 +52,9 @@ SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
 static int end_filling(struct vector *vector, const struct slot *slot)
 {
     int fd = slot_open_file(slot, "data.bin", O_RDONLY);
-    if (fd < 0)
-        return -errno;
-    int error = segment_settle_map(vector->address, vector->size, fd);
-    close(fd);
+    int pages = fd < 0 ? -1 : slot_open_pages(slot, fd, "data.bin", O_RDONLY);
+    int error = pages < 0 ? -errno : segment_settle_map(vector->address, vector->size, pages);
+    slot_close_pages(fd, pages);
     if (!error) {
         vector->filling = false;
         vector->touched = false;

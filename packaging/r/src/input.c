@@ -41,7 +41,8 @@ struct filling {
     void *context;
     bool whole; /* all of it was stored */
     size_t size;
-    int fd; /* of data.bin */
+    int fd;    /* of data.bin, */
+    int pages; /* and of its pages */
     void *address;
 };
 
@@ -116,17 +117,20 @@ static void fill_end(void *context, Rboolean jump)
     struct filling *filling = context;
     segment_unmap(filling->address, filling->size);
     filling->address = NULL;
-    if (filling->fd >= 0)
-        close(filling->fd);
-    filling->fd = -1;
+    slot_close_pages(filling->fd, filling->pages);
+    filling->fd = filling->pages = -1;
 }
 
 /* Reserves and maps. 0 or -errno. */
-static int map_large(struct filling *filling)
+static int map_large(const struct slot *slot, struct filling *filling)
 {
     if (ftruncate(filling->fd, (off_t)filling->size) < 0)
         return -errno;
-    filling->address = segment_map(filling->fd, filling->size, MAP_FILL);
+    if (filling->pages < 0)
+        filling->pages = slot_open_pages(slot, filling->fd, "data.bin", O_RDWR);
+    if (filling->pages < 0)
+        return -errno;
+    filling->address = segment_map(filling->pages, filling->size, MAP_FILL);
     return filling->address ? 0 : -errno;
 }
 
@@ -136,9 +140,9 @@ static int publish_file(struct slot *slot, const struct record *record, struct f
     filling->fd = slot_open_file(slot, "data.bin", O_RDWR);
     if (filling->fd < 0)
         return -errno;
-    int error = filling->size > 0 ? map_large(filling) : 0;
+    int error = filling->size > 0 ? map_large(slot, filling) : 0;
     if (collected_for(error))
-        error = map_large(filling);
+        error = map_large(slot, filling);
     if (!error && filling->size > 0)
         R_UnwindProtect(fill_large, filling, fill_end, filling, NULL);
     fill_end(filling, FALSE);
@@ -161,7 +165,8 @@ static int publish_message(struct slot *slot, const struct record *record, struc
 SEXP input_publish(struct slot *slot, const struct record *record, size_t size, store_values *store,
                    void *context)
 {
-    struct filling filling = {.store = store, .context = context, .whole = true, .size = size, .fd = -1};
+    struct filling filling = {
+        .store = store, .context = context, .whole = true, .size = size, .fd = -1, .pages = -1};
     bool small = size > 0 && size <= sizeof(message.array);
     /* Results that R has dropped since the last round make room for this one's. */
     mapped_account(slot, size);

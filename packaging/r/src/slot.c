@@ -105,6 +105,22 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+int slot_open_pages(const struct slot *slot, int fd, const char *name, int flags)
+{
+    char link[16];
+    if (slot->live != LIVE_LINKS)
+        return fd;
+    snprintf(link, sizeof(link), "%.*smem", (int)(strlen(name) - strlen("bin")), name);
+    return slot_open_file(slot, link, flags);
+}
+
+void slot_close_pages(int fd, int pages)
+{
+    if (pages != fd)
+        close_fd(&pages);
+    close_fd(&fd);
+}
+
 static int read_all(int fd, void *bytes, size_t size)
 {
     ssize_t got;
@@ -312,7 +328,7 @@ static struct slot *allocate(const char *root, size_t size, SEXP live)
     if (!slot)
         raise_system(ENOMEM, "open a slot of", root);
     slot->directory = slot->record_fd = slot->page_fd = -1;
-    slot->live = Rf_asLogical(live) == TRUE;
+    slot->live = (enum slot_live)Rf_asInteger(live);
     return slot;
 }
 

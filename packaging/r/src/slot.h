@@ -15,6 +15,13 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* Whether pages are the filesystem's, and futex wakes arrive on them; else we poll and read. */
+enum slot_live {
+    LIVE_NOT,   /* the page cache */
+    LIVE,       /* passthrough: mappings of the files */
+    LIVE_LINKS, /* mappings of what their names with .mem lead to */
+};
+
 struct slot {
     pid_t creator; /* a forked child leaves its parent's slots alone; 0: somebody else made it */
     int directory; /* O_PATH: a path from the root is looked up again where a round's files are new */
@@ -23,8 +30,8 @@ struct slot {
     bool parked;   /* nothing is open: see slot_park() */
     dev_t device;  /* of the mount that it lies in */
     const struct record_page
-        *page;           /* metadata.mem, mapped when it is first looked at; NULL if it is not live */
-    bool live;           /* pages are the filesystem's, and futex wakes arrive on them; else poll and pread */
+        *page; /* metadata.mem, mapped when it is first looked at; NULL if it is not live */
+    enum slot_live live;
     bool chained;        /* it has a source */
     bool running;        /* this session published its round: flag -1 means cancelled */
     size_t capacity;     /* of the mount's arena, in bytes */
@@ -55,6 +62,13 @@ int slot_wake(struct slot *slot);
 
 /* Opens a file of the slot. A descriptor that no program inherits, or -1 with errno set. */
 int slot_open_file(const struct slot *slot, const char *name, int flags);
+
+/*
+ * A descriptor for the pages of data.bin or result.bin, which fd is: fd itself, or what data.mem or result.mem
+ * leads to; or -1 with errno set. slot_close_pages() closes both, where they are open.
+ */
+int slot_open_pages(const struct slot *slot, int fd, const char *name, int flags);
+void slot_close_pages(int fd, int pages);
 
 /* The record as the filesystem has it now. Re-arms poll. 0 or -errno. */
 int slot_read_record(const struct slot *slot, struct record *record);
@@ -92,6 +106,7 @@ _Noreturn void raise_in_r(const char *function, SEXP arguments);
 /* Raises the R condition pyrmap_system_error. error is a positive errno. */
 _Noreturn void raise_system(int error, const char *operation, const char *path);
 
+/* live: of enum slot_live. */
 SEXP pyrmap_slot_new(SEXP mount, SEXP live);
 /* Opens a slot that somebody else made, and removes. */
 SEXP pyrmap_slot_open(SEXP path, SEXP live);

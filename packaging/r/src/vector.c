@@ -329,14 +329,16 @@ void vector_register(DllInfo *info)
 
 static int map_file(struct vector *vector, const struct slot *slot, const char *name, enum map_mode mode)
 {
-    int fd = slot_open_file(slot, name, mode == MAP_FILL ? O_RDWR : O_RDONLY);
+    int flags = mode == MAP_FILL ? O_RDWR : O_RDONLY;
+    int fd = slot_open_file(slot, name, flags), pages = fd;
     if (fd < 0)
         return -errno;
     int error = 0;
     if (mode == MAP_FILL && ftruncate(fd, (off_t)vector->size) < 0)
         error = -errno;
     if (!error && vector->size > 0) {
-        vector->address = segment_map(fd, vector->size, mode);
+        pages = slot_open_pages(slot, fd, name, flags);
+        vector->address = pages < 0 ? NULL : segment_map(pages, vector->size, mode);
         if (vector->address) {
             live.bytes += vector->size;
             live.count++;
@@ -344,7 +346,7 @@ static int map_file(struct vector *vector, const struct slot *slot, const char *
             error = -errno;
         }
     }
-    close(fd);
+    slot_close_pages(fd, pages);
     return error;
 }
 
