@@ -11,7 +11,7 @@ test_that("scripts may change their input", {
     expect_identical(run_python(data, inplace("add")), data + 1)
     expect_identical(as.vector(run_python(data, inplace("shuffle"))), c(1, 1, 3, 4))
     expect_equal(run_python(data, inplace("solve")), solve(data))
-    expect_identical(run_python(data, inplace("frame")), cbind(data[, 1] + 1, data[, 2]))
+    expect_identical(unname(as.matrix(run_python(data, inplace("frame")))), cbind(data[, 1] + 1, data[, 2]))
     expect_identical(data, matrix(c(4, 1, 1, 3), 2))
 })
 
