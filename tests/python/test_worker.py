@@ -263,6 +263,25 @@ def test_the_environment_is_the_tasks(keeper: Keeper, producer: Slot, script: Pa
     assert ask(producer) == [-1, 1]
 
 
+@pytest.mark.parametrize("isolation", ["session", "process"])
+def test_the_number_of_the_round_takes_no_more_room(keeper: Keeper, producer: Slot, script: Path, isolation: str) -> None:
+    """setenv(3) keeps every value for ever. Programs that a run starts, in whichever way, see the round of today."""
+    write(script, """
+        import ctypes, os, subprocess
+        getenv = ctypes.CDLL(None).getenv
+        getenv.restype = ctypes.c_void_p
+        def f(x):
+            seen = subprocess.run(["sh", "-c", "echo $PYRMAP_ROUND"], stdout=subprocess.PIPE, text=True).stdout
+            copied = subprocess.run(["sh", "-c", "echo $PYRMAP_ROUND"], stdout=subprocess.PIPE, text=True, env={**os.environ}).stdout
+            return [float(getenv(b"PYRMAP_ROUND")), float(seen), float(copied)]
+        """)
+    keeper.run(None, script, "f", isolation=isolation)
+    seen = [ask(producer) for _ in range(3)]
+    rounds = [float(round_) for round_ in range(1, 4)]
+    assert [one[1] for one in seen] == [one[2] for one in seen] == rounds
+    assert len({one[0] for one in seen}) == 1
+
+
 def test_numbers_of_threads_are_the_callers(job: Path, producer: Slot, script: Path) -> None:
     write(script, """
         import os

@@ -2,6 +2,7 @@
 """Which round of a slot a program takes part in, and that it takes part in no other."""
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import Optional
 
@@ -14,6 +15,15 @@ SLOT_VARIABLE = "PYRMAP_SLOT"
 
 # Set for a script that is run in one round of that slot, and inherited by what it starts: none of it takes part in another.
 ROUND_VARIABLE = "PYRMAP_ROUND"
+
+_NAME = ROUND_VARIABLE.encode()
+
+_libc = ctypes.CDLL(None)
+_putenv = _libc.putenv
+_putenv.argtypes = [ctypes.c_void_p]
+_libc.strdup.restype = ctypes.c_void_p
+# What the environment holds for the variable, for as long as the process lives.
+_text = _libc.strdup(_NAME + b"=" + b"0" * 20)
 
 # The round of each slot that this process has brought to its end, through whichever object, where it was limited to one.
 _last_ended: dict[str, int] = {}
@@ -39,7 +49,7 @@ class Turn:
         self.taken = record
         if self.single and self.only is None:
             self.only = record.round
-            os.environ[ROUND_VARIABLE] = str(record.round)
+            _tell(record.round)
 
     def leave(self) -> None:
         """Gives the round up, for good."""
@@ -92,7 +102,19 @@ def last_ended(path: str) -> Optional[int]:
 def begin(path: str, round_: int) -> None:
     """This process, and all that it starts, takes part in a round, which may have failed and be published again."""
     _last_ended.pop(path, None)
-    os.environ[ROUND_VARIABLE] = str(round_)
+    _tell(round_)
+
+
+def _tell(round_: int) -> None:
+    """What this process starts finds the round in its environment.
+
+    setenv(3), which os.environ calls, never frees a value: a worker would grow with each round.
+    """
+    number = b"%d" % round_
+    text = _NAME + b"=" + number + b"\0"
+    ctypes.memmove(_text, text, len(text))
+    _putenv(_text)
+    os.environ._data[_NAME] = number  # type: ignore[attr-defined]
 
 
 def round_of_run(path: str) -> Optional[int]:
