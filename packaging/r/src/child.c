@@ -20,12 +20,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CHUNK = 4096, TEXT_MAX = 65536, STOP_MS = 2000 };
+enum { CHUNK = 4096, STOP_MS = 2000 };
 
 /* The descriptors of a child. The last one it has only where its standard error comes to R. */
 enum { STREAMS = CHILD_OUTPUTS + 1 };
 
-static double now(void)
+double seconds_now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -58,10 +58,10 @@ static void child_end(struct child *child)
 {
     if (child->pid < 0)
         return;
-    double deadline = now() + STOP_MS / 1000.0;
+    double deadline = seconds_now() + STOP_MS / 1000.0;
     const struct timespec pause = {.tv_nsec = 1000000};
     kill(-child->pid, child->signal);
-    while (child->signal != SIGKILL && child_alive(child) && now() < deadline)
+    while (child->signal != SIGKILL && child_alive(child) && seconds_now() < deadline)
         nanosleep(&pause, NULL);
     kill(-child->pid, SIGKILL);
     while (waitpid(child->pid, &child->status, 0) < 0 && errno == EINTR)
@@ -347,21 +347,18 @@ void child_relay(struct child *child)
         append(&child->warnings, buffer, (size_t)got);
 }
 
-/* Appends what came on standard output to text. Whether it is still open. */
-static bool collect(int *fd, char text[TEXT_MAX], size_t *size)
+/* Whether the line "ready" came; what follows it stays in the pipe. at: how much of it came, -1 in another line. */
+static bool read_ready(int *fd, int *at)
 {
-    ssize_t got;
-    while ((got = read_chunk(fd, text + *size, TEXT_MAX - 1 - *size)) > 0)
-        *size += (size_t)got;
-    text[*size] = '\0';
-    return got == 0 && *size < TEXT_MAX - 1;
-}
-
-/* A whole line: its end would otherwise be taken for output. */
-static bool is_ready(const char *output)
-{
-    const char *line = strncmp(output, "ready", 5) == 0 ? output : strstr(output, "\nready");
-    return line && strchr(line + 1, '\n');
+    static const char line[] = "ready\n";
+    char byte;
+    while (read_chunk(fd, &byte, 1) > 0) {
+        bool matches = *at >= 0 && byte == line[*at];
+        *at = matches ? *at + 1 : byte == '\n' ? 0 : -1;
+        if (*at == (int)strlen(line))
+            return true;
+    }
+    return false;
 }
 
 SEXP pyrmap_child_ready(SEXP pointer, SEXP timeout)
@@ -369,21 +366,19 @@ SEXP pyrmap_child_ready(SEXP pointer, SEXP timeout)
     struct child *child = child_get(pointer);
     if (!child)
         Rf_error("this process was stopped");
-    static char output[TEXT_MAX];
     char error[CHUNK];
-    size_t output_size = 0;
-    double deadline = now() + Rf_asReal(timeout);
-    bool ready = false, open = true;
-    while (!ready && open && now() < deadline) {
+    int at = 0;
+    double deadline = seconds_now() + Rf_asReal(timeout);
+    bool ready;
+    while (!(ready = read_ready(&child->output[0], &at)) && child->output[0] >= 0 &&
+           seconds_now() < deadline) {
         struct pollfd fds[2] = {{.fd = child->output[0], .events = POLLIN},
                                 {.fd = child->output[1], .events = POLLIN}};
+        ssize_t got;
         poll(fds, 2, 100);
         R_CheckUserInterrupt();
-        open = collect(&child->output[0], output, &output_size);
-        ssize_t got;
         while ((got = read_chunk(&child->output[1], error, sizeof(error))) > 0)
             remember(child, error, (size_t)got);
-        ready = is_ready(output);
     }
     if (!ready)
         child->signal = SIGKILL;

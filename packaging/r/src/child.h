@@ -42,6 +42,9 @@ void child_relay(struct child *child);
 /* Whether it still runs. */
 bool child_alive(const struct child *child);
 
+/* Of a clock that nobody sets. */
+double seconds_now(void);
+
 /* R's environment as it is now, NAME=VALUE, and a number that changes whenever it has changed. */
 SEXP pyrmap_environment(void);
 SEXP pyrmap_environment_version(void);

@@ -13,7 +13,6 @@
 #include <R_ext/Utils.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 /*
@@ -34,13 +33,6 @@ struct waiting {
     int worker_count;
     double deadline;
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 enum outcome { PENDING, SETTLED, CANCELLED, ENDED };
 
@@ -91,7 +83,7 @@ static enum outcome wait_page(const struct waiting *waiting)
 {
     const struct slot *slot = waiting->slots[0];
     const struct timespec step = {.tv_nsec = FUTEX_STEP_NS};
-    double end = now() + FUTEX_S;
+    double end = seconds_now() + FUTEX_S;
     for (;;) {
         struct record record;
         slot_look(slot, &record);
@@ -100,7 +92,7 @@ static enum outcome wait_page(const struct waiting *waiting)
             return PENDING;
         if (judge(slot, record.flag, record.round) == SETTLED)
             return SETTLED;
-        if (now() > end)
+        if (seconds_now() > end)
             return PENDING;
         syscall(SYS_futex, &slot->page->record.change, FUTEX_WAIT, record.change, &step, NULL, 0);
         relay_all(waiting);
@@ -150,7 +142,7 @@ static int wait_poll(struct waiting *waiting, enum outcome *outcome)
             *outcome = ENDED;
             return index;
         }
-        double left = waiting->deadline - now();
+        double left = waiting->deadline - seconds_now();
         if (left <= 0)
             return 0;
         poll_all(waiting, left);
@@ -187,7 +179,7 @@ SEXP pyrmap_wait(SEXP slots, SEXP workers, SEXP served, SEXP timeout)
         waiting.polls[i] =
             (struct pollfd){.fd = waiting.slots[i]->record_fd, .events = POLLIN, .revents = POLLIN};
     }
-    waiting.deadline = now() + Rf_asReal(timeout);
+    waiting.deadline = seconds_now() + Rf_asReal(timeout);
     enum outcome outcome = PENDING;
     int index = wait_all(&waiting, &outcome);
     /* A worker flushes its output before it publishes: all of it is here by now. */

@@ -143,7 +143,7 @@ class Stage:
             # Detached first: a mapping that reaches beyond the end of its file is a SIGBUS.
             if memory is not None:
                 memory.detach()
-            if staged.mapped is not None:
+            if staged.mapped is not None and (memory is None or memory.length != staged.extent.size):
                 os.ftruncate(staged.fd, staged.extent.size)
         finally:
             if staged.fd >= 0:
