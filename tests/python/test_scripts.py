@@ -127,6 +127,12 @@ def test_scripts_that_do_not_get_far(workers: Keeper, producer: Slot, job: Path,
     assert re.match(words, failure(producer))
 
 
+def test_a_function_that_exits_without_an_error_has_no_result(workers: Keeper, producer: Slot, job: Path, script: Path) -> None:
+    script.write_text("import sys\ndef f(x): sys.exit(0)\n")
+    workers.run(job, script, function="f")
+    assert failure(producer).startswith("SystemExit: f() exited without a result")
+
+
 CRASHES = """
 import ctypes, os, signal
 def segv(x):

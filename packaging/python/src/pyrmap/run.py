@@ -124,7 +124,7 @@ def run(slot: Slot, task: Task, scripts: Optional[Scripts] = None, finish: Calla
             complain(text)
             failed = ""
         else:
-            failed = fail(slot, text) if text else _publish_kept(slot, first)
+            failed = fail(slot, text) if text else _publish_kept(slot, task, first)
     # The interrupt may have come while the result was being published.
     return text if interrupted else failed
 
@@ -143,10 +143,14 @@ def _end_if_forked(error: Optional[BaseException]) -> None:
     os._exit(status)
 
 
-def _publish_kept(slot: Slot, first: int) -> str:
+def _unpublished(task: Task) -> str:
+    return _UNPUBLISHED if task.function is None else f"SystemExit: {task.function}() exited without a result\n"
+
+
+def _publish_kept(slot: Slot, task: Task, first: int) -> str:
     """Publishes the result of the script's last decorated call, or fails the round. Why that is impossible, or ""."""
     if not slot.keeps:
-        return "" if _over(slot, first) else fail(slot, _UNPUBLISHED)
+        return "" if _over(slot, slot.wanted or first) else fail(slot, _unpublished(task))
     try:
         slot.publish()
     except RoundCancelled:

@@ -129,6 +129,11 @@ class Slot:
         return self._turn.taken is None
 
     @property
+    def wanted(self) -> Optional[int]:
+        """The round that this program is to answer; None: whichever comes."""
+        return self._turn.wanted
+
+    @property
     def over(self) -> bool:
         """Whether this process itself has ended the only round that this object is about."""
         return self._turn.over
