@@ -7,6 +7,7 @@
  * daemon/      processes
  *   supervisor     mounts, forks the server, passes signals on, unmounts
  *   server         puts the parts together and runs the loop
+ *   pin            keeps the server's descriptors for a moment when it is gone
  *   mount          the mount point: checked, cleared of a stale mount, mounted and unmounted
  *   word           one message between these processes, and a descriptor with it
  *   sandbox        takes from each process the rights that it does not need

@@ -43,7 +43,8 @@ int arena_file_open(struct arena *arena, const char *name, int flags);
 int arena_file_unlink(struct arena *arena, const char *name);
 /*
  * For a process that outlives the arena's: the directory of these files (-1 for a memfd arena), and a visit
- * to each of them, open for reading and writing. Returns 0 or -errno.
+ * to each of them, open for reading and writing. directory -1: those that this process has open as memfds.
+ * Returns 0 or -errno.
  */
 int arena_files(const struct arena *arena);
 int arena_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context);

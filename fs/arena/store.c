@@ -22,6 +22,7 @@
 enum { NAMED_BUCKETS = 4096, NAMED_MAX = 64 };
 static const char lock_name[] = "lock";
 static const char named_prefix[] = "f-";
+static const char memfd_prefix[] = "/memfd:";
 
 /* A memfd has no name; this finds the daemon's own ones again. */
 struct named_file {
@@ -451,11 +452,35 @@ static void visit_file(void *context, const char *name)
     close(fd);
 }
 
+/* name: a descriptor of this process. A memfd's link reads "/memfd:f-NAME (deleted)". */
+static void visit_memfd(void *context, const char *name)
+{
+    const struct file_scan *scan = context;
+    char target[NAMED_MAX + 32];
+    const size_t before = strlen(memfd_prefix) + strlen(named_prefix);
+    ssize_t length = readlinkat(scan->directory, name, target, sizeof(target) - 1);
+
+    target[length > 0 ? length : 0] = '\0';
+    if (strncmp(target, memfd_prefix, strlen(memfd_prefix)) != 0 ||
+        strncmp(target + strlen(memfd_prefix), named_prefix, strlen(named_prefix)) != 0)
+        return;
+    target[before + strcspn(target + before, " ")] = '\0';
+    scan->visit(scan->context, target + before, (int)strtol(name, NULL, 10));
+}
+
 int store_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context)
 {
     struct file_scan scan = {.directory = directory, .visit = visit, .context = context};
+    int error;
 
-    return scan_names(directory, visit_file, &scan);
+    if (directory >= 0)
+        return scan_names(directory, visit_file, &scan);
+    scan.directory = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (scan.directory < 0)
+        return -errno;
+    error = scan_names(scan.directory, visit_memfd, &scan);
+    close(scan.directory);
+    return error;
 }
 
 /* ---- Open and close ---- */

@@ -5,6 +5,7 @@
 #include "base/descriptors.h"
 #include "base/log.h"
 #include "base/sysctl.h"
+#include "daemon/pin.h"
 #include "daemon/sandbox.h"
 #include "daemon/word.h"
 #include "fuse/held.h"
@@ -116,6 +117,12 @@ static enum arena_kind choose_arena(const struct conf *conf)
         break;
     }
     return geteuid() == 0 ? ARENA_TMPFS : ARENA_MEMFD;
+}
+
+/* Root gets memfds as well where it may not mount: see open_arena. */
+static bool may_be_memfds(const struct conf *conf)
+{
+    return conf->arena_kind == CONF_ARENA_AUTO || conf->arena_kind == CONF_ARENA_MEMFD;
 }
 
 static int open_arena(struct request_ops *ops)
@@ -253,6 +260,23 @@ static int give_up_paths(const struct request_ops *ops)
     return result;
 }
 
+/* Only memfds need the pin. The supervisor has to know which process it is, to wait for it. */
+static void settle_pin(const struct request_ops *ops, pid_t pin)
+{
+    char word[32];
+
+    if (!ops->arena || arena_kind(ops->arena) != ARENA_MEMFD) {
+        pin_end(pin);
+        return;
+    }
+    if (pin < 0) {
+        log_warning("if the server is killed, clients that sleep on a mapped record will not be woken");
+        return;
+    }
+    snprintf(word, sizeof(word), SERVER_PIN, (int)pin);
+    word_send(server.ready_fd, word, -1);
+}
+
 /* Each part needs those before it; tear_down undoes as many as were set up. */
 static int set_up(struct request_ops *ops)
 {
@@ -263,6 +287,7 @@ static int set_up(struct request_ops *ops)
         .bytes_per_user = ops->conf->bytes_per_user,
     };
     struct exchange_hooks hooks = notify_hooks;
+    pid_t pin = -1;
     int result;
 
     hooks.context = ops;
@@ -270,6 +295,8 @@ static int set_up(struct request_ops *ops)
     result = sandbox_drop_privileges(SANDBOX_SERVER, server.error);
     if (result == 0)
         result = loop_init(&server.loop);
+    if (result == 0 && may_be_memfds(ops->conf))
+        pin = pin_start();
     if (result == 0)
         result = background_init(&ops->background);
     if (result == 0)
@@ -282,6 +309,7 @@ static int set_up(struct request_ops *ops)
         result = -ENOMEM;
     if (result == 0)
         result = open_arena(ops);
+    settle_pin(ops, pin);
     if (result == 0)
         result = slots_open(&server.slots, ops->arena, ops->conf->slots, server.error);
     if (result == 0)

@@ -112,9 +112,9 @@ static void leave_terminal(int last)
 
 /*
  * The keeper waits until supervisor and server are both gone and does what a killed supervisor could not:
- * wakes clients that sleep on the server's pages, and clears a dead mount. Those two hold a socket open, so
- * the kernel tells when both have ended; the only word through it is where those pages lie. The server itself
- * cannot unmount.
+ * wakes clients that sleep on the server's pages, and clears a dead mount. Those two (and the server's pin)
+ * hold a socket open, so the kernel tells when both have ended; the only word through it is where those pages
+ * lie. The server itself cannot unmount.
  */
 static void keep(struct request_ops *ops, int end_of_both, int launcher)
 {
@@ -142,11 +142,12 @@ static int supervise(struct request_ops *ops, int launcher)
     sigset_t signals;
     int ready[2], life[2] = {-1, -1};
     const pid_t supervisor = getpid();
-    pid_t server, keeper;
+    pid_t server, keeper, pin = -1;
     int files;
     int status;
 
     block_signals(&signals);
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* the server leaves us its pin */
     ops->session = mount_session(ops, ops->mountpoint, line);
     if (!ops->session) {
         announce(line, ops->mountpoint, launcher);
@@ -182,6 +183,8 @@ static int supervise(struct request_ops *ops, int launcher)
         log_warning("no process is left to clear the mount if the daemon is killed");
     close(life[0]);
     word_receive(ready[0], line, sizeof(line), &files);
+    if (sscanf(line, SERVER_PIN, &pin) == 1)
+        word_receive(ready[0], line, sizeof(line), &files);
     if (files >= 0)
         word_send(life[1], arena_files_word, files);
     close(ready[0]);
@@ -202,6 +205,8 @@ static int supervise(struct request_ops *ops, int launcher)
     close(life[1]);
     if (keeper > 0)
         waitpid(keeper, NULL, 0);
+    if (pin > 0)
+        waitpid(pin, NULL, 0);
     return status;
 }
 

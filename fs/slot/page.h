@@ -13,7 +13,8 @@
  *
  * A client may sleep on `change` in its mapping for as long as it likes. So a page is retired before
  * its updates end: we set its version to 0, bump change and wake all sleepers. The server does so when a slot
- * goes and when the server ends, the supervisor when the server was killed, the keeper when both were.
+ * goes and when the server ends, the supervisor when the server was killed, the keeper when both were, and in
+ * an arena of memfds the pin (daemon/pin.h).
  */
 #ifndef PYRMAPFS_PAGE_H
 #define PYRMAPFS_PAGE_H
@@ -41,7 +42,8 @@ void page_discard(struct arena *arena, const struct slot *slot);
 
 /* Retires the pages because the server ends. The slot stays in the index. */
 void page_retire(struct arena *arena, struct slot *slot);
-/* Retires all pages in the directory of arena_files after its server has gone. */
+/* Retires all pages in the directory of arena_files, or that this process has, after the server has gone. */
+enum { PAGE_OF_THIS_PROCESS = -1 };
 void page_retire_all(int directory);
 
 /* Retires the pages and removes their files because the slot goes. */
