@@ -41,7 +41,7 @@ int account_charge_inline(struct exchange *exchange, uid_t uid, size_t size)
     return add(exchange, uid, size, exchange->limits.bytes_per_user);
 }
 
-/* What was charged before is replaced by what the slot has now. */
+/* Replaces the last charge by the bytes that the slot has now. */
 static void settle(struct exchange *exchange, const struct slot *slot, uint64_t charged)
 {
     quota_drop_bytes(exchange->quota, slot->uid, charged);

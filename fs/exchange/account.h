@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * account.h - what the bytes of slots are charged to: arrays, texts and record pages of a user together are
- * held to limits.bytes_per_user.
+ * account.h - charges the bytes of slots to their users: arrays, texts and record pages of a user together
+ * are held to limits.bytes_per_user.
  */
 #ifndef PYRMAPFS_ACCOUNT_H
 #define PYRMAPFS_ACCOUNT_H
@@ -16,8 +16,8 @@ int account_charge(struct exchange *exchange, struct segment *segment, uid_t uid
 int account_charge_inline(struct exchange *exchange, uid_t uid, size_t size);
 
 /*
- * As text_write and text_resize, on the account of the slot's owner: -EDQUOT. What the daemon says itself is
- * not refused.
+ * As text_write and text_resize, on the account of the slot's owner: -EDQUOT. A text of the daemon itself is
+ * never refused.
  */
 enum account_author { ACCOUNT_CLIENT, ACCOUNT_DAEMON };
 ssize_t account_write_text(struct exchange *exchange, struct slot *slot, enum slot_file file,

@@ -14,9 +14,9 @@ enum handshake_event array_open_event(enum record_side side, enum handle_access 
 
 /*
  * Judges and takes the open of an array that the caller knows by this identity. On 0 the handle has its
- * segment (with one handle counted) and is in the slot's list. -ESTALE: the open began a new round, the name
- * has another inode now. The kernel tries again under that one at once, and must not be refused then: the
- * slot keeps open what this try had opened.
+ * segment (with one handle counted) and is in the slot's list. -ESTALE: the open began a new round, so the
+ * name has another inode now. The kernel tries again with that one at once, and must not be refused then: the
+ * slot keeps open what this try has opened.
  */
 int array_open(struct exchange *exchange, struct slot *slot, struct handle *handle,
                const struct caller *caller, uint64_t identity);
@@ -49,9 +49,9 @@ void array_resize(struct exchange *exchange, struct slot *slot, enum record_side
                   void (*done)(void *context, int result), void *context);
 
 /*
- * A segment that a client wrote to past the daemon may have holes, and a store into one could meet a full
- * arena; and an inline array's may lack its bytes. Fills them before a client can map them, or learns the
- * size. done as in array_resize.
+ * A segment that a client wrote to past the daemon may have holes, and a store into a hole could meet a full
+ * arena; the copy of an inline array may lack its bytes. array_fill_holes fills both, before a client maps the
+ * array or learns its size. done as in array_resize.
  */
 bool array_has_holes(struct exchange *exchange, const struct slot *slot, enum record_side side);
 void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_side side,

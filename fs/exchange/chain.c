@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    FAILURE_TEXT_MAX = 4096, /* of an inherited failure; a long chain's is elided in the middle */
+    FAILURE_TEXT_MAX = 4096, /* of an inherited failure: we cut the middle out of a longer one */
     FAILURE_TEXT_HEAD = 1024,
 };
 
@@ -37,7 +37,7 @@ enum offer_kind { OFFER_NOTHING, OFFER_ARRAY, OFFER_FAILURE };
 
 struct offer {
     enum offer_kind kind;
-    uint64_t number; /* of the array or the failure: never given twice */
+    uint64_t number; /* of the array or the failure; no two have the same */
 };
 
 static struct offer offer_of(struct exchange *exchange, const struct slot *source, enum record_side side)
@@ -56,7 +56,7 @@ static struct offer offer_of(struct exchange *exchange, const struct slot *sourc
     return (struct offer){OFFER_NOTHING, 0};
 }
 
-/* How a slot takes what it is offered; DELIVER's verdict says as well whether it could take anything. */
+/* How a slot takes an offer. The verdict of DELIVER also says whether it could take any. */
 static struct handshake_step judge_offer(struct exchange *exchange, const struct slot *slot,
                                          enum offer_kind kind)
 {
@@ -77,9 +77,10 @@ static struct slot *follower_on_side(struct exchange *exchange, struct slot *fol
 }
 
 /*
- * Whether all who follow this array are free, but for those that have `taken` already. A slot that takes an
- * input passes it on to those that share it, so these must be free as well. Walks that tree without
- * recursion: down to the first sharer, then along, then up again by the links. Stamps each slot on its way.
+ * Whether all slots that follow this array are free; those that have `taken` already do not count. A slot that
+ * takes an input passes it on to the slots that share it, so these must be free as well. Walks that tree
+ * without recursion: down to the first sharer, then along, then up again by the links. Stamps each slot on its
+ * way.
  */
 static bool walk(struct exchange *exchange, const struct slot *slot, enum record_side side, uint64_t taken)
 {
@@ -120,7 +121,7 @@ static bool all_ready(struct exchange *exchange, const struct slot *slot, enum r
     ready = walk(exchange, slot, side, taken);
     if (!ready)
         exchange->run->ready_stamp =
-            ++exchange->ready_stamp; /* the stamps of half a walk are worth nothing */
+            ++exchange->ready_stamp; /* half a walk proves nothing: make its stamps old */
     return ready;
 }
 
@@ -152,17 +153,17 @@ void chain_explain_wait(struct exchange *exchange, char reason[SLOT_REASON_MAX])
             *at = '?';
     }
     /*
-     * Stays true while the follower goes from state to state: this is not looked at again before it is free.
+     * Say nothing that changes with the follower's state: we do not ask again before it is free.
      */
     snprintf(reason, SLOT_REASON_MAX, "follower %s can take no more yet: its metadata.txt tells its state",
              name);
 }
 
 /*
- * Whether a slot that may take what it is offered can, on account of those with whom it will share the input:
- * they must be free as well, unless they are at work on the one that it has: they take the next later, and
- * this one takes none after that until they have. The publisher's look at them, in this very step, is as
- * good: else a long chain of shared inputs would be walked once for each slot in it.
+ * Whether a slot that may take an offer can. The slots with which it will share the input must be free as well,
+ * unless they work on the input that it has now: they take the next one later, and until then this slot takes
+ * no other. If the publisher has looked at them in this same step we do not look again, or a long chain of
+ * shared inputs would be walked once for each slot in it.
  */
 static bool can_take(struct exchange *exchange, const struct slot *slot, const struct handshake_step *step)
 {
@@ -290,7 +291,7 @@ void chain_pull(struct exchange *exchange, struct slot *slot)
         take_failure(exchange, slot, source, &step);
     else
         take_array(exchange, slot, source, &step);
-    wait_queue(exchange, source); /* its outcome was taken: it may take its next input itself */
+    wait_queue(exchange, source); /* its outcome was taken, so it may take its next input */
 }
 
 bool chain_queue_follower(struct exchange *exchange, struct slot *slot)
@@ -311,7 +312,7 @@ void chain_queue_sources(struct exchange *exchange, struct slot *slot)
 
     if (!is_free(exchange, slot))
         return;
-    /* Publishers that wait for this slot: its source's, and through shared inputs those further up. */
+    /* Publishers that wait for this slot: of its source, and of further sources if inputs are shared. */
     while ((source = source_of(exchange, at))) {
         enum record_side side = (enum record_side)at->source_side;
 
@@ -345,7 +346,7 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
     slot->source_side = side;
     slot->source_group = in_group && caller->uid == slot->uid ? source->gid : slot->gid;
     slot->source_serial = slots_serial(exchange->slots);
-    /* What the source failed with in a round that is over is not this slot's. */
+    /* A failure of an earlier round of the source does not concern this slot. */
     slot->source_taken = slot_state(source) == STATE_FAILED ? 0 : source->failure;
     slot->times[SLOT_SOURCE] = slot_times_now();
     slot_touch(slot, SLOT_DIRECTORY);
@@ -375,7 +376,7 @@ void chain_unlink(struct exchange *exchange, struct slot *slot)
     if (next)
         next->previous_follower = slot->previous_follower;
     if (slot->source_side == RECORD_SIDE_RESULT && slot->source_taken == step_outcome(source))
-        step_outcome_read(exchange, source); /* it was taken, and stays so without this follower */
+        step_outcome_read(exchange, source); /* it was taken, and losing this follower does not change that */
     if (source->follower_cursor == slot_index(exchange->slots, slot))
         source->follower_cursor = slot->next_follower;
     slot->source = slot->next_follower = slot->previous_follower = 0;

@@ -26,16 +26,16 @@ void chain_unlink(struct exchange *exchange, struct slot *slot);
 /* Whether every follower of this array could take a new one now: else its publisher waits. */
 bool chain_followers_ready(struct exchange *exchange, const struct slot *slot, enum record_side side,
                            uint64_t number);
-/* Whether every follower of the result has the last round's failure: else the next input has to wait. */
+/* Whether every follower of the result has taken the last round's failure: else the next input waits. */
 bool chain_failure_taken(struct exchange *exchange, const struct slot *slot);
 /* Which follower made one of these two false. */
 void chain_explain_wait(struct exchange *exchange, char reason[SLOT_REASON_MAX]);
 
 /* Takes what the source offers, if it is new and the slot can take it. */
 void chain_pull(struct exchange *exchange, struct slot *slot);
-/* Queues the follower at follower_cursor if it can take something, and goes on to the next. Whether it did. */
+/* Queues the follower at follower_cursor if it can take something: true then. Goes on to the next one. */
 bool chain_queue_follower(struct exchange *exchange, struct slot *slot);
-/* Queues those that feed the slot, if somebody waits there for it. */
+/* Queues the slots that feed this one, if a publisher waits in them for it. */
 void chain_queue_sources(struct exchange *exchange, struct slot *slot);
 
 /* The slot is going: its first follower is unchained, and fails if it waits for it. */

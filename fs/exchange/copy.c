@@ -17,7 +17,7 @@ bool copy_is_owed(const struct slot *slot, enum record_side side)
     return slot_inline_size(slot, side) && slot->segments[side] && !slot->segments[side]->published;
 }
 
-/* The slot that this one has the array from, if that still has it; or NULL. */
+/* The slot from which this one got the array, if it still has it; or NULL. */
 static struct slot *shares_with(const struct exchange *exchange, const struct slot *slot,
                                 enum record_side side)
 {
@@ -83,14 +83,14 @@ void copy_put(struct exchange *exchange, struct slot *slot, enum record_side sid
         slot = source;
         source = shares_with(exchange, slot, side);
     }
-    /* Nobody is refused to open what was published: that has been on this account since then. */
+    /* No limit: whoever published the array was charged for it, and no open of it may be refused. */
     if (!source)
         quota_charge(exchange->quota, segment, slot->uid, slot_inline_size(slot, side), 0);
 }
 
 /* --- later --- */
 
-/* Room is being made. The slot may be in another round when there is some. */
+/* A reservation under way. When it ends the slot may be in another round. */
 struct filling {
     struct exchange *exchange;
     uint32_t index;
@@ -110,7 +110,7 @@ static void room_made(void *context, int result)
 
     if (slot && slot->arrays[filling->side].serial != filling->serial)
         slot = NULL;
-    if (filling->segment->published) /* two may wait for the same bytes */
+    if (filling->segment->published) /* by another open that waited for it */
         result = 0;
     else if (result == 0)
         result = slot ? write_bytes(exchange, slot, filling->side, filling->segment) : -ESTALE;

@@ -20,7 +20,7 @@
 
 /* --- slots --- */
 
-/* There is no slot that could tell of it: the log has to. */
+/* There is no slot yet that could show the refusal, so it goes to the log. */
 static int refuse_slot(struct exchange *exchange, const char *name, const struct caller *caller, int result)
 {
     uint32_t limit = slots_limit(exchange->slots);
@@ -55,7 +55,7 @@ int exchange_mkdir(struct exchange *exchange, const char *name, const struct cal
 
 void exchange_remove(struct exchange *exchange, struct slot *slot)
 {
-    wait_end_all(exchange, slot, -ECANCELED); /* before the chain, or its publisher would be let in */
+    wait_end_all(exchange, slot, -ECANCELED); /* before unchaining, which would let its publisher go on */
     chain_unlink(exchange, slot);
     exchange->hooks.slot_removing(exchange->hooks.context, slot);
     while (slot->handles)
@@ -67,7 +67,7 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
     process_unbind(&slot->owner_bond);
     process_unbind(&slot->worker_bond);
     quota_drop_slot(exchange->quota, slot->uid);
-    /* Nobody finds it any more; the queue sees to its followers, and then the entry can be another slot's. */
+    /* Nobody finds it any more. The queue goes through its followers, then another slot can have the entry. */
     slot_leave(exchange->slots, slot);
     wait_queue(exchange, slot);
     run_all(exchange);
@@ -76,7 +76,7 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
 int exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid)
 {
     if (uid != slot->uid) {
-        /* The one thing that can fail; once the user has an account, bytes can be put on it. */
+        /* Only this can fail: once the user has an account we can charge bytes to it. */
         int result = quota_add_slot(exchange->quota, uid, UINT32_MAX);
 
         if (result < 0)
@@ -99,7 +99,7 @@ int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct c
     (void)caller;
     if (step_is_change(slot, &step)) {
         step_take(exchange, slot, &step);
-        /* For the kernel the old ones have no name any more. */
+        /* The kernel has taken the names from the old inodes. */
         step_renew_inode(slot, RECORD_SIDE_INPUT);
         step_renew_inode(slot, RECORD_SIDE_RESULT);
         step_announce(exchange, slot, &step);
@@ -131,7 +131,7 @@ void exchange_unchain(struct exchange *exchange, struct slot *slot)
 
 /* --- owner and worker --- */
 
-/* Fails the round that it had to compute; one that waits for an input can have another worker. */
+/* Fails the round that the worker had to compute. A slot without an input can get another worker. */
 static void worker_exited(void *context, struct process_bond *bond)
 {
     struct exchange *exchange = context;
@@ -167,7 +167,7 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
     int result = 0;
 
     if (pid)
-        /* Every process may name itself, also one that hides from us. */
+        /* Every process may name itself, also one that /proc hides from us. */
         result = process_bind(exchange->processes, bond, pid, pid == caller->process ? 0 : caller->uid,
                               role == ROLE_OWNER ? owner_exited : worker_exited);
     else
@@ -189,7 +189,7 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
     return 0;
 }
 
-/* --- what the layers above see of it --- */
+/* --- for the layers above --- */
 
 struct slots *exchange_slots(const struct exchange *exchange)
 {
@@ -223,7 +223,7 @@ struct inspection {
     char *error;
 };
 
-/* Before anything is changed: a segment that cannot be looked at is not one that is gone. */
+/* Call it before any change: a segment that we cannot look at is not gone. */
 static int look_at_segment(void *context, const char *name, uint64_t id)
 {
     struct inspection *inspection = context;
@@ -250,7 +250,7 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     result = segment_restore(exchange->arena, array->segment_id, &slot->segments[side]);
     if (result < 0)
         return result;
-    /* A chained segment is on the account of the slot that it was borrowed from, if that still has it. */
+    /* A borrowed segment is charged to the slot that it comes from, if that still has it. */
     if (segment_stat(exchange->arena, slot->segments[side], &size, &allocated) == 0 &&
         (!array->borrowed || !slot->segments[side]->charged))
         quota_charge(exchange->quota, slot->segments[side], slot->uid, size, 0);
@@ -258,7 +258,7 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     return 0;
 }
 
-/* Slots of a former server. Their processes are not ours to watch: what they held is over. */
+/* Slots of an earlier server. We do not know their processes, so owners and workers are cleared. */
 int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
 {
     static const char restarted[] = "the filesystem was restarted while the result was being computed\n";

@@ -4,7 +4,7 @@
  *
  * One struct exchange holds the parts together; shared.h says which modules there are. Functions return 0 or
  * -errno. After any change the public functions of exchange, array and publish run the queue themselves, so
- * that all that follows from it has happened before they return: a publisher is answered last.
+ * that all consequences have happened before they return: a publisher is answered last.
  */
 #ifndef PYRMAPFS_EXCHANGE_H
 #define PYRMAPFS_EXCHANGE_H
@@ -17,7 +17,7 @@ int exchange_init(struct exchange **out, struct slots *slots, struct arena *aren
                   const struct exchange_limits *limits, const struct exchange_hooks *hooks);
 /*
  * Takes over the slots that an earlier server left, once nothing else can keep this one from starting.
- * -errno, with a line in error, refuses the start. What cannot be read is not taken for gone.
+ * -errno, with a line in error, refuses the start. A slot that we cannot read is not taken for gone.
  */
 int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX]);
 /* Removes nothing: slots stay in the index. */

@@ -44,7 +44,7 @@ const char *publish_bundle_fault(const struct record *record, enum record_side s
     return half.dtype == RECORD_BUNDLE ? bundle_fault(first, got, (uint64_t)half.length) : NULL;
 }
 
-/* slot->settling: what is quickly done calls back before reserve_settle returns, in the middle of a step. */
+/* slot->settling. Quick work calls back before reserve_settle returns, in the middle of a step. */
 enum { SETTLING_NOT, SETTLING_STARTS, SETTLING };
 
 /* One segment's work in the background before it is published. */
@@ -151,7 +151,8 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
     int result;
 
     /*
-     * The daemon's own descriptor is a writer as well; who asked for the reservation has a right to its end.
+     * A reservation under way has a writable descriptor, and the client that asked for it has a right to its
+     * end.
      */
     if (slot->sizing[side] > 0)
         return wait_because(exchange, WAIT_FOR_WORK, "its pages are being reserved");
@@ -205,7 +206,7 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
     record_copy_side(&slot->record, &candidate, side);
     if (side == RECORD_SIDE_INPUT) {
         record_reset_side(&slot->record, RECORD_SIDE_RESULT);
-        slot->text_serial[RECORD_SIDE_INPUT] = 0; /* a retry may describe the same bytes otherwise */
+        slot->text_serial[RECORD_SIDE_INPUT] = 0; /* a retry may describe the same bytes differently */
     } else {
         exchange->counts.rounds++;
     }

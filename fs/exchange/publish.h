@@ -9,8 +9,8 @@
 #include "exchange/terms.h"
 
 /*
- * A write of the record, merged and checked by record_merge; touched as it says. Returns 0, -errno, or that
- * it waits: for a follower (WAIT_FOR_PEER) or for the disk (WAIT_FOR_WORK).
+ * A write of the record, merged and checked by record_merge; touched as that says. Returns 0, -errno, or to
+ * wait for a follower (WAIT_FOR_PEER) or for the disk (WAIT_FOR_WORK).
  */
 int publish_record(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                    const struct record *proposed, uint32_t touched);
@@ -19,7 +19,7 @@ int publish_failure(struct exchange *exchange, struct slot *slot, const struct c
                     const char *text, size_t size);
 /* What is checked before anything is published, however it comes. */
 
-/* Whether somebody could still change the array under those who read it. */
+/* Whether a process could still change the array under its readers. */
 bool publish_is_written(struct exchange *exchange, const struct slot *slot, enum record_side side);
 /* NULL, or why an array that begins with got bytes `first` is not the bundle that the record says it is. */
 const char *publish_bundle_fault(const struct record *record, enum record_side side, const void *first,

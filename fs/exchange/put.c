@@ -17,7 +17,7 @@ static const uint64_t nobodys_number = UINT64_MAX;
 
 enum stage {
     STAGE_WRITE,  /* its bytes are to be written */
-    STAGE_SETTLE, /* they are, and have to be made safe */
+    STAGE_SETTLE, /* they are written, and have to be made safe */
     STAGE_READY,
 };
 
@@ -101,7 +101,7 @@ static int write_bytes(struct put *put, const void *bytes, size_t size)
     if (written < 0 && written != -EAGAIN)
         return (int)written;
     if (put->reserved)
-        return -ENOSPC; /* somebody else has taken the room by now */
+        return -ENOSPC; /* another client has taken the room by now */
     put->reserved = true;
     put->busy = true;
     reserve_pages(arena, put->segment, RESERVE_GROW, size, work_done, put);
@@ -117,7 +117,7 @@ static void settle(struct put *put)
     reserve_settle(put->exchange->arena, put->segment, work_done, put);
 }
 
-/* Goes on with it. Returns 0 once it is all there, WAIT_FOR_WORK, or -errno. */
+/* Goes on with the put. Returns 0 once all bytes are there, WAIT_FOR_WORK, or -errno. */
 static int advance(struct put *put, const void *bytes, size_t size)
 {
     int result = 0;
@@ -144,13 +144,13 @@ static int keep(struct exchange *exchange, const struct slot *slot, const void *
     return result == 0 ? advance(*put, bytes, size) : result;
 }
 
-/* The array of the slot is another one. */
+/* The slot has another array now. */
 static void replaced(struct exchange *exchange, struct slot *slot, enum record_side side, size_t size)
 {
     slot->text_serial[side] = 0;
     slot->last_size[side] = exchange->last_size[side] = size;
     slot_touch(slot, slot_file_of_side(side));
-    /* The kernel may know the inode, which is the array's that was empty. */
+    /* The kernel may know the inode: the empty array had it. */
     exchange->hooks.array_replaced(exchange->hooks.context, slot, slot_file_of_side(side));
 }
 

@@ -12,7 +12,7 @@
 #include "base/caller.h"
 #include "exchange/terms.h"
 
-/* What a write that has to wait has done so far. Its owner keeps it from one try to the next. */
+/* The progress of a write that has to wait. Its owner keeps it from one try to the next. */
 struct put;
 
 /* The event that such a write stands for; HANDSHAKE_EVENTS if no array goes with that flag. */

@@ -14,8 +14,7 @@
 #define RUN_COST_OF_TURN 256
 #endif
 
-/* What a turn may cost, and what is done in it: to look at a follower is a few cache misses, a step is system
- * calls. */
+/* What a turn may cost, and its parts: a look at a follower is a few cache misses, a step is system calls. */
 enum { COST_OF_TURN = RUN_COST_OF_TURN, COST_OF_LOOK = 1, COST_OF_STEP = 16 };
 
 /* --- one slot --- */
@@ -27,7 +26,7 @@ static void try_waiter(struct exchange *exchange, struct wait *wait)
     int result = wait->ended;
 
     if (!result) {
-        /* Thousands may wait for one thing: a look at the table spares most of them the rest of a try. */
+        /* Thousands may wait for one step: a look at the table spares most of them the rest of a try. */
         step = handshake_judge(slot_state(wait->slot), wait->event, FACT_CALLER_FILLS);
         result = step.verdict == VERDICT_WAIT ? wait_because(exchange, WAIT_FOR_PEER, step.reason)
                                               : wait->retry(wait);
@@ -38,7 +37,7 @@ static void try_waiter(struct exchange *exchange, struct wait *wait)
         wait_end(wait, result);
 }
 
-/* The run is done with the slot that it is at. */
+/* The run leaves the slot that it is at. */
 static void leave_slot(struct exchange *exchange, struct slot *slot)
 {
     bool again = slot->at_work == AT_WORK_AND_AGAIN;
@@ -50,8 +49,7 @@ static void leave_slot(struct exchange *exchange, struct slot *slot)
 }
 
 /*
- * The slot is gone for everybody: its followers lose their source, and then the entry is free. Returns the
- * cost.
+ * For clients the slot is gone. Its followers lose their source, and then its entry is free. Returns the cost.
  */
 static int take_leave(struct exchange *exchange, struct slot *slot)
 {
@@ -64,7 +62,7 @@ static int take_leave(struct exchange *exchange, struct slot *slot)
         return COST_OF_STEP;
     }
     leave_slot(exchange, slot);
-    if (slot->queued) /* it is come by once more */
+    if (slot->queued) /* the queue will come to it once more */
         return COST_OF_STEP;
     step_drop_segment(exchange, slot, RECORD_SIDE_INPUT);
     step_drop_segment(exchange, slot, RECORD_SIDE_RESULT);
@@ -105,7 +103,7 @@ static int work_on(struct exchange *exchange, struct slot *slot)
         if (slot->source)
             chain_queue_sources(exchange, slot);
         leave_slot(exchange, slot);
-        /* It goes behind them: nobody works on it before all of them have what it gives. */
+        /* Put it behind them: nobody works on it before all of them have what it gives. */
         if (run->has_queued)
             wait_queue(exchange, slot);
         return 0;
@@ -123,7 +121,7 @@ static int work(struct exchange *exchange)
         slot = wait_dequeue(exchange);
         if (!slot)
             return -1;
-        if (slot->at_work) { /* in another run, which is to look again */
+        if (slot->at_work) { /* in another run, which looks again */
             slot->at_work = AT_WORK_AND_AGAIN;
             return COST_OF_STEP;
         }
@@ -168,7 +166,7 @@ static void give_up(struct turn *turn)
     free(container_of(turn, struct shared_run, turn));
 }
 
-/* What is left of the run goes on in turns. Returns false if there is no memory for that. */
+/* Continues the run in turns. Returns false if there is no memory for that. */
 static bool put_off(struct exchange *exchange)
 {
     struct shared_run *run = malloc(sizeof(*run));

@@ -3,10 +3,10 @@
  * run.h - lets everything happen that a step made possible: deliveries along the chains, and answers to
  * parked requests.
  *
- * Work moves through the queue and not by recursion, so no chain is too long. What is more than a few
- * milliseconds of it goes on in turns, between which the loop serves others. A step is one step for clients all
- * the same: until a slot is at rest nobody may work on it or look at it, and the one whose step it was is
- * answered afterwards. The layer above sees to that.
+ * Work moves through the queue and not by recursion, so no chain is too long. After a few milliseconds it goes
+ * on in turns, between which the loop serves others. For clients a step stays one step: until a slot is at rest
+ * nobody may work on it or look at it, and we answer the client whose step it was afterwards. The layer above
+ * sees to that.
  */
 #ifndef PYRMAPFS_RUN_H
 #define PYRMAPFS_RUN_H
@@ -18,7 +18,7 @@ void run_all(struct exchange *exchange);
 
 /* Whether nothing goes on in turns. */
 bool run_all_at_rest(const struct exchange *exchange);
-/* Whether all that was set going has reached the slot: there is nothing to do for it, nor for those that feed it. */
+/* Whether no work is left for the slot, nor for the slots that feed it. */
 bool run_is_at_rest(struct exchange *exchange, const struct slot *slot);
 
 #endif

@@ -6,7 +6,7 @@
  *
  *     refuse    counts, remembers and tells what was refused
  *     wait      the queue of slots to look at, and the requests that are parked in slots
- *     account   what the bytes of slots are charged to
+ *     account   charges the bytes of slots to their users
  *     step      takes a step that the handshake's verdict allows: state, round, arrays
  *     copy      makes the segment of an inline array
  *     chain     links between slots, and what goes along them
@@ -53,7 +53,7 @@ struct exchange {
     struct exchange_counts counts;
     struct loop *loop;
     struct turn_queue *turns;
-    struct shared_run fresh; /* what the operation at hand sets going */
+    struct shared_run fresh; /* the work that the present operation begins */
     struct shared_run *run;  /* the one that is worked on now, else &fresh: slots are queued there */
     uint32_t runs;           /* that go on in turns */
     bool running;

@@ -10,8 +10,8 @@
 #include "slot/slot.h"
 
 /*
- * Judges an event with all that the slot itself tells; facts: what else the caller knows. Only what was
- * judged is taken.
+ * Judges an event with the facts that the slot itself tells, and those of the caller. Take no step that was not
+ * judged.
  */
 struct handshake_step step_judge(const struct exchange *exchange, const struct slot *slot,
                                  enum handshake_event event, uint32_t facts);
@@ -39,7 +39,7 @@ void step_clear_worker(struct slot *slot);
 /* The record or state changed: bumps change, updates the mapped page, queues the slot. */
 void step_changed(struct exchange *exchange, struct slot *slot);
 
-/* What an array's nodeid carries: on the page-cache path the number that all names of its pages share. */
+/* The part of an array's nodeid that names it: on the page-cache path all names of its pages share it. */
 uint64_t step_array_identity(const struct exchange *exchange, const struct slot *slot, enum record_side side);
 
 /*
@@ -70,7 +70,7 @@ void step_charge_to(struct exchange *exchange, const struct slot *slot, enum rec
  * the slot drops the segment.
  */
 void step_keep_open(struct exchange *exchange, struct slot *slot, struct segment *segment);
-/* Gives the array what another one has: the segment (one name more), the inline bytes. */
+/* Gives the array the segment (one name more) or the inline bytes of another one. */
 void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side side, struct slot *from,
                 enum record_side from_side);
 /* Drops an array's segment; another array takes its place, empty. */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * terms.h - the terms on which an exchange is run: what the layers above settle for it, and what it counts
- * for them.
+ * terms.h - an exchange and the layers above it: the hooks and limits that they set, the numbers that it counts.
  */
 #ifndef PYRMAPFS_TERMS_H
 #define PYRMAPFS_TERMS_H
@@ -17,15 +16,15 @@ enum exchange_data_path { DATA_PATH_PAGE_CACHE, DATA_PATH_PASSTHROUGH };
 struct exchange_hooks {
     /* The record changed: polls are answered, and on the page-cache path mappings are refreshed. */
     void (*record_changed)(void *context, struct slot *slot);
-    /* The file has another array under the inode that it had. */
+    /* The file keeps its inode and has another array. */
     void (*array_replaced)(void *context, struct slot *slot, enum slot_file file);
-    /* The daemon is about to remove the slot, and no client: the kernel must forget what it knows of it. */
+    /* The daemon itself is about to remove the slot, so the kernel must forget what it knows of it. */
     void (*slot_vanished)(void *context, const char *name);
     /* The slot is about to go, its handles are still in it. */
     void (*slot_removing)(void *context, struct slot *slot);
     /*
-     * A client is about to open an array: whatever the kernel has to be told of the segment first. 0 or
-     * -errno, which refuses the open.
+     * A client is about to open an array: tells the kernel first what it has to know of the segment. 0, or
+     * -errno to refuse the open.
      */
     int (*array_opening)(void *context, struct segment *segment);
     /* The slot has lost its `source` because that is being removed: its directory has another time. */

@@ -34,7 +34,7 @@ struct wait {
     enum handshake_event event;
     pid_t process;
     uint64_t since_ms;
-    int ended;                    /* what it ends with as soon as the queue comes to it; 0: it waits */
+    int ended;                    /* the result with which the queue will end it; 0: it waits */
     char reason[SLOT_REASON_MAX]; /* what it waits for now, in words */
     int (*retry)(struct wait *wait);
     void (*end)(struct wait *wait, int result);
