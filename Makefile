@@ -184,7 +184,7 @@ demo:
 	$(remake) all
 	@examples/demo/demo.sh
 
-# ---- What is written in one place and said in others ---------------------------------------------------------------
+# ---- Generated files: written in one place, said in others -----------------------------------------------------------
 
 $(BUILD)/generate: $(BUILD)/packaging/generate.o $(BUILD)/libpyrmapfs-core.a
 	$(call say,LINK)

@@ -168,7 +168,7 @@ class Daemon:
         self._unmount()
 
     def _unmount(self) -> None:
-        """Forces off what is mounted; asks mountinfo, because stat of a dead mount fails or hangs."""
+        """Unmounts by force; asks mountinfo, because stat of a dead mount fails or hangs."""
         while f" {self.path} " in Path("/proc/self/mountinfo").read_text():
             if os.geteuid() == 0:
                 subprocess.run(["umount", "-f", "-l", str(self.path)], check=True)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The configuration: a file of any bytes, then -o overrides; what is accepted prints and reads back the same.
+ * The configuration: a file of any bytes, then -o overrides; if it is accepted it prints and reads back the same.
  */
 #include "conf.h"
 

@@ -97,7 +97,7 @@ class Generator:
         return self.record(slot, flag)
 
     def work_on(self, segment: Segment) -> Operation | None:
-        """Writes through what is open, or lets go of it."""
+        """Writes through an open handle or mapping, or closes it."""
         model, draw = self.model, self.random.random()
         mappings = [m for m, opened in model.mappings.items() if opened.segment is segment]
         handles = [h for h, opened in model.handles.items() if opened.segment is segment and opened.mode != "r"]

@@ -20,7 +20,7 @@ def shortest_tail(history: Sequence[Item], fails: Fails[Item]) -> Sequence[Item]
 
 
 def without(history: Sequence[Item], names: Callable[[Item], Iterable[str]], fails: Fails[Item]) -> Sequence[Item]:
-    """What is left when all that concerns a name goes at once, for each name that can be spared."""
+    """For each name that can be spared: the history without any operation on it."""
     for spared in sorted({name for item in history for name in names(item)}):
         candidate = [item for item in history if spared not in names(item)]
         if candidate and fails(candidate):
@@ -30,7 +30,7 @@ def without(history: Sequence[Item], names: Callable[[Item], Iterable[str]], fai
 
 def shrink(history: Sequence[Item], names: Callable[[Item], Iterable[str]], fails: Fails[Item],
            seconds: float) -> list[Item]:
-    """Removes ever smaller pieces as long as what is left still fails (delta debugging), for so long."""
+    """Removes ever smaller pieces as long as the rest still fails (delta debugging), for so many seconds."""
     deadline = time.monotonic() + seconds
     left = list(without(shortest_tail(history, fails), names, fails))
     piece = max(len(left) // 2, 1)

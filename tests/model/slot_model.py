@@ -11,7 +11,7 @@ from record_model import INLINE_MAX, Record
 
 @dataclass(eq=False)
 class Segment:
-    """The bytes behind an array in one round, and who has it open."""
+    """The bytes behind an array in one round, and the clients that have it open."""
     content: bytearray = field(default_factory=bytearray)
     published: bool = False
     readers: set[object] = field(default_factory=set)

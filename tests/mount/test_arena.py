@@ -420,7 +420,7 @@ def test_one_daemon_to_a_directory(tmp_path: Path) -> None:
 
 
 def test_bytes_per_user() -> None:
-    """EDQUOT at ftruncate; what is given back may be taken again."""
+    """EDQUOT at ftruncate; bytes that are given back may be taken again."""
     with mounted(PATHS[0], limits_bytes_per_user="8M") as daemon:
         first, second = (Slot.make(daemon.path, name) for name in ("first", "second"))
         sized(first, 5 * MB)
@@ -492,7 +492,7 @@ def test_texts_are_on_an_account(agents: Callable[..., Agent]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rounds_that_are_still_mapped_count(kind: str, path: str, tmp_path: Path) -> None:
-    """On the account of the slot's owner, and in what is used, until the mapping goes."""
+    """Charged to the slot's owner, and in `used`, until the mapping goes."""
     options = {"arena_path": str(tmp_path / "arena")} if kind == "dir" else {}
     with mounted(path, limits_bytes_per_user="8M", arena_kind=kind, arena_capacity="64M", **options) as daemon:
         slot = Slot.make(daemon.path, "slot")

@@ -180,7 +180,7 @@ def test_small_files_have_no_other_sizes(busy: Slot) -> None:
 
 
 def test_preparing_arrays_out_of_turn(busy: Slot) -> None:
-    """fallocate by a handle that may not write, punching holes into what is published."""
+    """fallocate by a handle that may not write, punching holes into a published array."""
     libc = ctypes.CDLL(None, use_errno=True)
     fd = os.open(busy / "data.bin", os.O_RDONLY)
     for mode in (0, 1, 3):

@@ -139,7 +139,7 @@ def test_opening_for_both_is_writing(slot: Slot) -> None:
 
 
 def test_truncating_open_is_writing(slot: Slot) -> None:
-    """O_RDONLY|O_TRUNC, and `> data.bin`, must not empty what is published."""
+    """O_RDONLY|O_TRUNC, and `> data.bin`, must not empty a published array."""
     slot.bring("READY")
     for flags in (os.O_RDONLY | os.O_TRUNC, os.O_WRONLY | os.O_TRUNC):
         with refused(errno.EBUSY):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inline arrays: what is published in one write and small stands in the page of the record."""
+"""Inline arrays: a small array that is published in one write stands in the page of the record."""
 from __future__ import annotations
 
 import errno
@@ -113,7 +113,7 @@ def test_nothing_of_an_earlier_round_stays(slot: Slot) -> None:
 
 
 def test_it_takes_the_place_of_a_written_one(slot: Slot) -> None:
-    """And the other way round: what is written to the file is not in the page."""
+    """And the other way round: an array that is written to the file is not in the page."""
     slot.fill(np.arange(1000.0))
     slot.send(INPUT, DATA)
     check(slot, INPUT, DATA)

@@ -64,7 +64,7 @@ def test_field_by_field(slot: Slot) -> None:
 
 
 def test_bytes_that_split_a_field(slot: Slot) -> None:
-    """A write that begins and ends inside fields merges with what is there."""
+    """A write that begins and ends inside fields merges with the record."""
     slot.fill()
     before = slot.raw
     wanted = Record.unpack(before)._replace(input_length=5, dtype=FLOAT64).pack()
@@ -338,7 +338,7 @@ def test_a_refused_line_is_named(slot: Slot) -> None:
 @pytest.mark.parametrize("state, offset, value", [
     ("IDLE", 0, RESULT), ("FILLING", 0, RESULT), ("READY", 0, 99), ("DONE", 0, FAILED), ("READY", 32, 7), ("IDLE", 116, 9)])
 def test_a_store_that_is_no_step_is_undone(slot: Slot, state: str, offset: int, value: int) -> None:
-    """Forged flags open nothing, and do not stay; what is undone is counted and told, as any refusal is."""
+    """Forged flags open nothing, and do not stay; undoing one is counted and told, as any refusal is."""
     slot.bring(state)
     before = slot.record
     fd = os.open(slot / "metadata.bin", os.O_RDONLY)

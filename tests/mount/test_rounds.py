@@ -125,7 +125,7 @@ def consume(slot: Slot, rounds: int) -> None:
 
 
 def watch(slot: Slot, finished: Any, seen: Any) -> None:
-    """A bystander who opens whatever there is: each file it gets is whole, and of one round."""
+    """A bystander opens every file that there is: each one that it gets is whole, and of one round."""
     rounds = set()
     while not finished.is_set():
         for file in ("result.bin", "data.bin"):
@@ -187,7 +187,7 @@ class Costs:
         self.used = usage(daemon.path)["used"]
 
     def back(self, slack: int) -> None:
-        """Memory work goes on in the background: what is due comes back, and soon."""
+        """Memory work goes on in the background: the memory that is due comes back, and soon."""
         eventually(lambda: usage(self.daemon.path)["used"] <= self.used, "the arena's bytes are back")
         eventually(lambda: descriptors(self.daemon) <= self.descriptors, "descriptors are back")
         eventually(lambda: memory(self.daemon, "RssAnon") - self.memory < slack, "memory is back")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The times that stat shows: mtime of what is in a file or directory, ctime of what describes it, and utimensat."""
+"""The times that stat shows: mtime of the contents of a file or directory, ctime of its attributes, and utimensat."""
 from __future__ import annotations
 
 import errno
@@ -127,7 +127,7 @@ def test_rename_of_a_result(slot: Slot, other: Slot) -> None:
     assert mtime(slot.path) != LONG_AGO and mtime(other.path) != LONG_AGO
 
 
-# --- what is in a file ---
+# --- contents ---
 
 
 def test_the_record_and_its_text(slot: Slot) -> None:

@@ -53,7 +53,7 @@ def counts_until_answered(agent: Agent, count: Callable[[], int]) -> list[int]:
 
 
 def expect_a_look_in_between(rounds: Iterator[list[int]]) -> None:
-    """Whoever looks in a round may come too late, but not in each: unless nobody is served before it is over."""
+    """A look may come too late in one round, but not in each, unless the daemon serves nobody before it is over."""
     looks = []
     for counts in itertools.islice(rounds, ROUNDS):
         looks.append(counts)

@@ -71,7 +71,7 @@ def test_np_load(slot: Slot, code: int, shape: tuple[int, ...], fortran: bool) -
 
 @pytest.mark.parametrize("state", STATES)
 def test_views_never_block_and_change_nothing(slot: Slot, state: str) -> None:
-    """What is published is shown; the rest is an empty file."""
+    """A published array is shown; any other is an empty file."""
     slot.bring(state)
     before = slot.raw
     for name in VIEWS:

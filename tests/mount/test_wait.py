@@ -328,13 +328,13 @@ def test_a_thousand_killed_waiters(slot: Slot, mount: Path, program: Callable[[s
     eventually(lambda: number(status(mount)["waiters"]) == 1000, "all are parked", seconds=60)
     waiters.kill()
     waiters.wait(20)
-    eventually(lambda: number(status(mount)["waiters"]) == 0, "none is parked")
+    eventually(lambda: number(status(mount)["waiters"]) == 0, "no request is parked")
     slot.publish()
     slot.answer()
 
 
 def test_a_step_with_many_followers_is_one_step(mount: Path) -> None:
-    """It takes many turns of the daemon's loop; whoever looks sees it done, the follower that is served last as well."""
+    """It takes many turns of the daemon's loop, but every look sees it done, also at the follower that is served last."""
     head, others = Slot.make(mount, "head"), [Slot.make(mount, f"follower{index}") for index in range(400)]
     last_first = (others[0], others[-1], *others)
     for other in others:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * arrow_text.c - a consumer of Arrow C streams, written from the specification alone: takes a stream as a consumer
- * does (moved into a structure of its own, the columns moved out of their batch), and writes its values as text.
+ * does (moved into another structure, the columns moved out of their batch), and writes its values as text.
  */
 #include <inttypes.h>
 #include <stdbool.h>

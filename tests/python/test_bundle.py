@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles: what Python writes it reads again, bit for bit, and what is damaged or hostile is refused."""
+"""Bundles: Python reads its own again, bit for bit, and refuses damaged and hostile ones."""
 from __future__ import annotations
 
 import datetime

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact conversion: what is accepted keeps every bit that matters, what is not is named."""
+"""Exact conversion: an accepted value keeps every bit that matters, a refused one is named."""
 from __future__ import annotations
 
 import array

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python of README.md and of the manual, as it stands there: it works, and what is refused is an error."""
+"""The Python of README.md and of the manual, as it stands there: it works, and a refusal is an error."""
 from __future__ import annotations
 
 import os

@@ -40,7 +40,7 @@ slots_of <- function(pid) {
     names[startsWith(names, paste0("r-", pid, "-"))]
 }
 
-# An R session of its own; returns its pid. It ends by itself or by a signal of the test.
+# Another R session; returns its pid. It ends by itself or by a signal of the test.
 start_session <- function(code, environment = character()) {
     script <- tempfile(fileext = ".R")
     pid_file <- tempfile()

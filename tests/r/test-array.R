@@ -115,7 +115,7 @@ test_that("an array that a forked child still maps is copied, and says so", {
     }
     expect_output(print(info), "the last call copied it: a process forked")
     expect_identical(run_python_shared_data(y, answer("total"))[[1]], 10000)
-    # It still is an array of this session: what is stored in it counts.
+    # It still is an array of this session: a store into it counts.
     x[1] <- 100
     expect_identical(run_python(x, answer("total")), 5099)
     file.create(gate)

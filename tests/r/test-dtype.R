@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# What arrives on the other side: dtype x shape x size, and what is refused.
+# The array that arrives on the other side: dtype x shape x size, and refusals.
 
 values <- list(
     float64 = function(n) (seq_len(n) - 3) / 7,

@@ -136,7 +136,7 @@ test_that("a Python that can't start a worker is named with what it wrote", {
     writeLines(c("#!/bin/sh", "echo 'no licence today' >&2", "exit 9"), broken)
     Sys.chmod(broken, "755")
     expect_error(run_python(1, answer("same"), python = broken), "no licence today", class = "pyrmap_missing_python")
-    # It has what is looked for first, and fails then.
+    # It has the first module that is looked for, and fails then.
     lame <- tempfile()
     writeLines(c("#!/bin/sh", "code=\"$2", "\"; shift 2",
                  "exec /usr/bin/python3 -c \"${code%import runpy*}sys.exit('numpy is broken')\" \"$@\""), lame)

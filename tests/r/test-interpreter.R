@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Which Python runs, and what is said about it where that matters.
+# Which Python runs, and the messages that name it.
 
 # An environment of the system's Python. NumPy alone is in it; packages = "none": nothing; "system": the system's packages.
 environment_with <- function(packages = "numpy") {

@@ -202,7 +202,7 @@ test_that("a stream whose mount was lost says so, and goes on when there is one 
     pipeline <- pyrmap_pipeline(c(answer("wait_for"), answer("plus_one")), args = list(list(go), NULL), mount = place, timeout = 60)
     pipeline$push(1)
     pipeline$push(2)
-    # By force: its connection ends, whoever has something open.
+    # By force: its connection ends even if clients have files open.
     system2("umount", c("-f", "-l", place))
     expect_error(pipeline$pull(), class = "pyrmap_missing_mount")
     expect_error(pipeline$push(3), class = "pyrmap_missing_mount")

@@ -20,7 +20,7 @@ leave_garbage <- function() {
     kept <- lapply(1:3, function(i) run_python(c(1.25e6, i), grow, mount = small))
     run_python(1, plus_one, mount = small)
     stopifnot(vapply(kept, function(x) x[1], 0) == 1:3)
-    # What is as old as this is not looked at by the collections that R makes by itself before long.
+    # Objects as old as this are not looked at by the collections that R makes by itself before long.
     gc()
     gc()
 }

@@ -171,7 +171,7 @@ test_that("warnings of Python's are warnings of R, after what was printed and be
         expect_identical(caught[[1]][c("category", "message", "file", "line")],
                          list(category = "FutureWarning", message = "quoted \"\\u0000?\\\" \u00e4\nline", file = script, line = 6L))
         expect_match(conditionMessage(caught[[2]]), "^RuntimeWarning: overflow .*\\(file.*py:7\\)$")
-        # In any order, whoever catches the first leaves the worker as it was.
+        # In any order: code that catches the first leaves the worker as it was.
         expect_warning(expect_error(run_python(1, of("g", script), isolation = isolation), "then"), "first")
         expect_s3_class(tryCatch(run_python(1, of("g", script), isolation = isolation), warning = identity), "pyrmap_python_warning")
         expect_length(seen(run_python(0, of("f", script), isolation = isolation)), 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The R package's testthat suite and the R examples, against mounts of their own."""
+"""The R package's testthat suite and the R examples, each against a fresh mount."""
 from __future__ import annotations
 
 import difflib

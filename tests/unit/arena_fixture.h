@@ -27,7 +27,7 @@ struct bench {
 bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, uint64_t warm);
 /* Closes the arena with everything in it. */
 void bench_close(struct bench *bench);
-/* Ends the server and starts another one on what is left. */
+/* Ends the server and starts another one on the files that are left. */
 void bench_stop(struct bench *bench);
 void bench_start(struct bench *bench);
 

@@ -209,7 +209,7 @@ static uint32_t names_of(struct world *world, const struct segment *segment)
     return names;
 }
 
-/* What stands in the page is all of the array, in a state in which that does not change, and nothing else. */
+/* The page has all bytes of the array and no others, and the slot is in a state in which they do not change. */
 static void check_inline(struct world *world, const struct slot *slot, enum record_side side)
 {
     static const uint8_t zeros[RECORD_INLINE_MAX];

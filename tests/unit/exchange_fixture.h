@@ -3,7 +3,7 @@
  * exchange_fixture.h - an exchange without a mount, and what clients do to it.
  *
  * It does the part of the kernel and of the layers above: it looks a stale path up again, waits for work of
- * the background, parks what has to wait, and records hooks. Functions without a result fail the test if the
+ * the background, parks requests that have to wait, and records hooks. Functions without a result fail the test if the
  * operation fails.
  */
 #ifndef PYRMAPFS_EXCHANGE_FIXTURE_H
@@ -49,7 +49,7 @@ struct world {
     int most_a_turn; /* of world_rest, in one pass */
 
     int registered;      /* segments */
-    int cannot_register; /* an errno: what the next one is refused with; 0: it is not */
+    int cannot_register; /* the errno with which the next one is refused, or 0 */
 };
 
 struct world_options {
@@ -67,7 +67,7 @@ bool world_try_begin(struct world *world, const struct world_options *options);
 void world_begin(struct world *world, enum exchange_data_path data_path);
 /* Checks it, removes all slots, and checks that the arena is empty. */
 void world_end(struct world *world);
-/* The server ends, and another one starts on what it left; handles must be closed. */
+/* The server ends, and another one starts on its files; handles must be closed. */
 void world_stop(struct world *world);
 void world_start(struct world *world);
 void world_restart(struct world *world);
@@ -120,8 +120,8 @@ void world_publish(struct world *world, struct slot *slot, uint64_t count, doubl
 void world_finish(struct world *world, struct slot *slot, uint64_t count, double value);
 
 /*
- * Flag 0 or 1 and that many doubles in one write, whose record says `length`. What the background has to do is
- * waited for. 0, WAIT_FOR_PEER (then it is given up) or -errno.
+ * Flag 0 or 1 and that many doubles in one write, whose record says `length`. Waits for
+ * the background. 0, WAIT_FOR_PEER (then it is given up) or -errno.
  */
 int world_send(struct world *world, struct slot *slot, int32_t flag, uint64_t count, double value,
                int64_t length);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * outcome.h - what a done(context, result) callback was told, and how often.
+ * outcome.h - a done(context, result) callback that notes its result and counts its calls.
  */
 #ifndef PYRMAPFS_OUTCOME_H
 #define PYRMAPFS_OUTCOME_H

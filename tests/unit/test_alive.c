@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_alive.c - what the end of a worker or an owner does to the slots that name it.
+ * test_alive.c - the end of a worker or an owner, and the slots that name it.
  */
 #include "exchange_fixture.h"
 #include "suite.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_array.c - data.bin and result.bin: who may open them, what they may be resized to, and segments that
+ * test_array.c - data.bin and result.bin: opens and sizes that are legal, and segments that
  * move from slot to slot.
  */
 #include "exchange_fixture.h"
@@ -23,7 +23,7 @@ static void begin_with(struct world *world, enum exchange_data_path data_path, u
     ck_assert(world_try_begin(world, &options));
 }
 
-/* --- who opens --- */
+/* --- opens --- */
 
 START_TEST(test_one_process_writes_the_result)
 {

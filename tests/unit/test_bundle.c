@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_bundle.c - bundles: where the header has to lie, what is damaged, and what a person sees of them.
+ * test_bundle.c - bundles: the place of the header, damaged ones, and their text for people.
  */
 #include "protocol/bundle_text.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_caller.c - who makes a request, and the cost of finding out: one look at /proc if the thread is not
- * its process's first, else none.
+ * test_caller.c - the process that makes a request, and the cost of finding it: one look at /proc if the thread
+ * is not its process's first, else no look.
  */
 #include "base/caller.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_chain.c - which slots can be chained, what a source delivers and when, and what its failure does.
+ * test_chain.c - links that are legal, deliveries and their moment, and failures of a source.
  */
 #include "exchange/chain.h"
 

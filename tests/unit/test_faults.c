@@ -155,7 +155,7 @@ struct trial {
     struct slot *made;
 };
 
-/* A client has mapped what it opened, and closed it: the harder case for whoever has to store there. */
+/* A client has mapped the file that it opened, and closed it: then the server has no handle to store by. */
 static void map_pages(struct trial *trial)
 {
     for (int kind = 0; kind < SLOT_PAGES; kind++) {
@@ -255,7 +255,7 @@ static void take_slot(struct trial *trial, struct slot *slot, int i, struct pict
     struct slot *copy = &picture->slots[i];
 
     *copy = *slot;
-    /* A refusal is told. Guesses, and what is of one step only, are no state. */
+    /* A refusal is told. Guesses, and fields of one step only, are no state. */
     copy->refusals = 0;
     memset(&copy->refusal, 0, sizeof(copy->refusal));
     copy->ready_stamp = 0;
@@ -651,8 +651,8 @@ static void expect_as_without(const struct operation *operation, struct trial *t
                   handshake_state_name((enum handshake_state)expected->states[0]));
 }
 
-/* Lets calls fail, from this one on, as long as the operation is refused for it. Returns the first that it
- * got over, or that it never made: then *ended. */
+/* Lets calls fail, from this one on, as long as the operation is refused because of that. Returns the first call
+ * whose failure it survived, or which it never made: then *ended. */
 static int refuse_from(const struct operation *operation, struct trial *trial, int call,
                        const struct expectation *expected, bool *ended)
 {
@@ -720,7 +720,7 @@ START_TEST(test_directory)
 }
 END_TEST
 
-/* What the kernel refuses to register for passthrough, no open has had. */
+/* An open whose segment the kernel refuses to register for passthrough has changed nothing. */
 START_TEST(test_registration)
 {
     struct picture before, after;

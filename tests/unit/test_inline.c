@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_inline.c - inline arrays: what stands in a slot's entry and page, its copies, and who pays for them.
+ * test_inline.c - inline arrays: the bytes in a slot's entry and page, their copies, and the accounts.
  * world_check compares page and copy with the record after each test.
  */
 #include "exchange/put.h"
@@ -133,7 +133,7 @@ START_TEST(test_accounts)
     ck_assert_uint_eq(world_charged(&world, ANN), 96);
     ck_assert_uint_eq(world_charged(&world, BOB), 48);
 
-    /* A copy takes the place of what it is of, and there is one for both. */
+    /* The copy is charged instead of the inline bytes, and both slots share one. */
     world_expect(&world, slot, SLOT_DATA_BIN, 6, 1);
     ck_assert_uint_eq(world_charged(&world, ANN), 96);
     world_expect(&world, follower, SLOT_DATA_BIN, 6, 2);
@@ -145,7 +145,7 @@ START_TEST(test_accounts)
     ck_assert_uint_eq(world_charged(&world, BOB), 96);
     ck_assert_int_eq(exchange_chown(world.exchange, slot, ANN, slot->gid), 0);
 
-    /* Who goes on leaves it to the follower. */
+    /* A source that goes on leaves the copy to the follower. */
     ck_assert_int_eq(send_input(&world, slot, 1, 1), 0);
     ck_assert_uint_eq(world_charged(&world, ANN), 8);
     ck_assert_uint_eq(world_charged(&world, BOB), 48);
@@ -158,7 +158,7 @@ END_TEST
 
 /* --- copies --- */
 
-/* Those between the one that is opened and the one that has it on its account get the same copy. */
+/* All slots from the one that is opened to the one that is charged get the same copy. */
 START_TEST(test_along_a_chain)
 {
     struct slot *source, *first, *second, *beside;
@@ -241,7 +241,7 @@ START_TEST(test_no_room)
 }
 END_TEST
 
-/* The room is on its way: whoever opens the file waits for it, unless the slot goes on meanwhile. */
+/* The room is on its way: a client that opens the file waits for it, unless the slot goes on meanwhile. */
 START_TEST(test_room_that_comes)
 {
     struct outcome outcomes[2] = {{0}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_json.c - JSON of a client: what is one and what is none, and walks over it.
+ * test_json.c - JSON of a client: accepted, refused, and walked.
  */
 #include "protocol/json.h"
 

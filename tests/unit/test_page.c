@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * test_page.c - the pages of metadata.bin and metadata.mem as clients have them mapped: always the record,
- * and they wake who waits.
+ * and they wake the clients that wait.
  */
 #include "exchange/account.h"
 #include "slot/page.h"
@@ -183,7 +183,7 @@ static void set_array(struct slot *slot, enum record_side side, uint32_t size)
     slot_set_inline(slot, side, bytes, size);
 }
 
-/* What a client copies between two looks at the lock is one record with the arrays that belong to it. */
+/* A client that copies between two looks at the lock gets one record and the arrays that belong to it. */
 START_TEST(test_arrays_are_of_their_record)
 {
     struct reader reader = {0};
@@ -244,7 +244,7 @@ START_TEST(test_copies_are_whole)
 }
 END_TEST
 
-/* A server was killed while it changed the page: what the supervisor leaves is even, and larger. */
+/* A server was killed while it changed the page: the supervisor leaves an even and larger number. */
 START_TEST(test_retiring_a_page_that_is_being_changed)
 {
     const enum slot_page_kind kind = (enum slot_page_kind)_i;
@@ -473,7 +473,7 @@ START_TEST(test_no_descriptors)
 }
 END_TEST
 
-/* What a client has mapped is the record also where the daemon has no descriptor left to open anything. */
+/* The page that a client maps shows the record even when the daemon has no descriptor left. */
 START_TEST(test_no_descriptors_for_an_update)
 {
     const enum slot_page_kind kind = (enum slot_page_kind)(_i % SLOT_PAGES);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_put.c - publishing in one write: the array is there with the flag, and what is refused leaves no trace.
+ * test_put.c - publishing in one write: the array comes with the flag, and a refused write leaves no trace.
  */
 #include "exchange/put.h"
 
@@ -56,7 +56,7 @@ START_TEST(test_rounds)
 }
 END_TEST
 
-/* What stands in a file that was let go is replaced; one that is open is somebody's. */
+/* Bytes in a file that was closed are replaced; a file that is still open is not. */
 START_TEST(test_in_place_of_what_was_written)
 {
     struct handle *handle;
@@ -164,7 +164,7 @@ START_TEST(test_chains)
     world_expect(&world, of_result, SLOT_DATA_BIN, 2, 5);
     ck_assert_ptr_eq(of_result->segments[RECORD_SIDE_INPUT], source->segments[RECORD_SIDE_RESULT]);
 
-    /* It is at work on the input of the round that this one is to follow. */
+    /* It works on the input of the round before this one. */
     before = *source;
     ck_assert_int_eq(send_input(&world, source, 3, 2), WAIT_FOR_PEER);
     expect_untouched(&world, source, &before);
@@ -205,7 +205,7 @@ START_TEST(test_after_a_failure)
 }
 END_TEST
 
-/* A reader that waits gets what is put there. */
+/* A reader that waits gets the array. */
 START_TEST(test_readers)
 {
     struct parked *parked;
@@ -252,7 +252,7 @@ START_TEST(test_given_up)
 }
 END_TEST
 
-/* A server that starts on what another one left has the arrays. */
+/* A server that starts on another one's files has the arrays. */
 START_TEST(test_restart)
 {
     struct world_options options = world_defaults();

@@ -327,7 +327,7 @@ START_TEST(test_work_in_hand_is_given_up)
 }
 END_TEST
 
-/* Later reservations wait for what the first one waits for; a small one takes no more than it needs. */
+/* Later reservations wait for the same files as the first one; a small one takes no more than it needs. */
 START_TEST(test_all_wait_for_what_is_leaving)
 {
     struct bench bench;

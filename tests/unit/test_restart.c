@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_restart.c - what a server finds when it starts on the directory of another one.
+ * test_restart.c - a server that starts on the directory of another one.
  */
 #include "arena/store.h"
 #include "exchange_fixture.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * test_run.c - a step that reaches many slots or waiters is done in turns, others go on meanwhile, and whatever
- * it has not reached is known not to be at rest. What is done in a turn is counted.
+ * it has not reached is known not to be at rest. We count the work of each turn.
  */
 #include "exchange_fixture.h"
 #include "outcome.h"
@@ -78,7 +78,7 @@ static void another_goes_on(struct world *world, struct slot *other)
     expect_ended(reader, 0);
 }
 
-/* What was done at once is within a turn, the other slot goes on, and so is what each turn does. */
+/* The first part and each turn stay within the limit, and the other slot goes on. */
 static void expect_turns(struct world *world, int done_before, struct slot *other)
 {
     ck_assert_int_le(world->done - done_before, 2 * A_TURN);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_sandbox.c - what the server cannot do once it serves, tried by a child with the same sandbox.
+ * test_sandbox.c - system calls that the server has given up, tried by a child with the same sandbox.
  */
 #include "arena_fixture.h"
 #include "base/memory.h"
@@ -31,7 +31,7 @@ static struct bench bench;
 static int arena_fds[2];
 static char outside[200]; /* a file beside the arena */
 
-/* --- what is refused --- */
+/* --- refused system calls --- */
 
 static long open_passwd(void)
 {

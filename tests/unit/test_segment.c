@@ -138,7 +138,7 @@ START_TEST(test_writing_stops_at_the_capacity)
     ck_assert_uint_gt(written, 3 * MIB);
     ck_assert_uint_eq(bench_size(&bench, segment), written);
     ck_assert_uint_le(bench_usage(&bench).used, 4 * MIB);
-    /* A client can overwrite what is there, and use room that was made. */
+    /* A client can overwrite bytes that are there, and use room that was made. */
     ck_assert_int_eq(write_at(&bench, segment, 300 * KIB, MIB), (ssize_t)(300 * KIB));
     ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, MIB), 0);
     ck_assert_int_eq(write_at(&bench, segment, 2 * MIB, MIB), (ssize_t)(2 * MIB));

@@ -245,7 +245,7 @@ START_TEST(test_growth_and_limit)
 END_TEST
 
 /*
- * The index allocates its pages before it uses them: no signal, and what is there stays usable. A tmpfs has
+ * The index allocates its pages before it uses them: no signal, and the entries stay usable. A tmpfs has
  * limited room for it besides its capacity.
  */
 START_TEST(test_full_arena)

@@ -313,7 +313,7 @@ START_TEST(test_pids)
         }
         ck_assert_int_eq(resize_file(&world, slot, files[i], 1), -EINVAL);
     }
-    /* What is written replaces what was there. */
+    /* A write replaces the old text. */
     ck_assert_int_eq(write_text(&world, slot, SLOT_WORKER, "self"), 0);
     ck_assert_int_eq(write_at(&world, slot, SLOT_WORKER, "self", 4, 100), 0);
     ck_assert_int_eq(write_text(&world, slot, SLOT_WORKER, "junk"), -EINVAL);

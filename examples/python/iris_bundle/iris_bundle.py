@@ -13,7 +13,7 @@ def fit(data):
 
 
 def cross_validated(X, y, folds=5):
-    """The accuracy in each fold, for y as an argument of its own."""
+    """The accuracy in each fold, for y as a separate argument."""
     fold = np.arange(len(y)) % folds
     right = []
     for k in range(folds):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions that answer their input, and leave something behind that tries to answer in a later round, too.
 
-What is left waits for the file `go` in a directory, makes its attempt, and says in the file `done` what came of it.
+The rest of a run waits for the file `go` in a directory, makes its attempt, and writes the outcome into the file `done`.
 """
 import multiprocessing
 import os

@@ -34,7 +34,7 @@ class Column(NamedTuple):
     format: str
     length: int
     missing: Optional[Array]  # bool; None: no value is
-    buffers: Sequence[Array]  # behind the bitmap of what is missing
+    buffers: Sequence[Array]  # behind the bitmap of missing values
     dictionary: Optional[Column] = None
     ordered: bool = False
 

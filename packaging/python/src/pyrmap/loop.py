@@ -92,7 +92,7 @@ class Loop:
         self.begun = now_ns()
         self.imports.note(self.begun)
         self.start = Start()
-        # What is loaded now stays: the collector need not look at it, and a fork need not copy it.
+        # All that is loaded now stays: the collector need not look at it, and a fork need not copy it.
         gc.collect()
         gc.freeze()
 
@@ -255,7 +255,7 @@ class Loop:
         clean = told.is_clean()
         told.say((forked.ENDED if self._has_ended(round_) else forked.UNENDED) + (forked.CLEAN if clean else b""))
         if not clean:
-            # What is left to do should not compete with the next run.
+            # The rest of the work should not compete with the next run.
             os.nice(19)
             finish()
         return 1 if text else 0

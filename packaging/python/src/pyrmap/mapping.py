@@ -122,7 +122,7 @@ class Mapping:
         _map(self.address, self.length, READ_WRITE, private, -1)
 
     def attach(self, fd: int, size: int) -> None:
-        """Shows the first size bytes of the file again after detach(); what is stored now stays private.
+        """Shows the first size bytes of the file again after detach(); later stores stay private.
 
         fd: read-only. size: at most the length of the mapping and of the file; nothing to do if it is 0.
         """

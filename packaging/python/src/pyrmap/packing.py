@@ -61,7 +61,7 @@ def _library(value: object) -> str:
 class _Tensor(NamedTuple):
     name: str
     value: convert.Value
-    shape: Shape  # as one sees it who reads row by row
+    shape: Shape  # as a reader sees it that goes row by row
 
 
 class _Packer:

@@ -17,7 +17,7 @@ from pyrmap.slot import Slot
 Result = TypeVar("Result")
 
 _current: Optional[Slot] = None
-# Whether the worker runs a script here, and publishes what is kept when the script has ended.
+# Whether the worker runs a script here, and publishes the kept result when the script has ended.
 _runs = False
 # Threads of a script may call its functions at the same time.
 turn = threading.RLock()

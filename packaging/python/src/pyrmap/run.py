@@ -94,7 +94,7 @@ def finish() -> None:
 def run(slot: Slot, task: Task, scripts: Optional[Scripts] = None, finish: Callable[[], None] = finish) -> str:
     """Runs one round of a slot. Returns why it failed, which is in the slot's `error` then, or "".
 
-    scripts: those that are loaded already. finish: what is done when a whole script has come to its last line.
+    scripts: those that are loaded already. finish: called when a whole script has come to its last line.
     Nothing is raised. A round that is cancelled before its input came is no failure. What goes wrong after the round
     was published is only printed. A whole script's result is published when all of it has run, a function's when it
     returns. In a child that a script forks and that comes back to here, the process ends.

@@ -51,7 +51,7 @@ class Slot:
     Slot.create() makes one. NotASlot if there is none. A Slot is used by one thread at a time.
 
     As a context manager it closes its handles at the end; an exception that leaves the block fails the round if this
-    program has taken its input, so that nobody waits for a result in vain.
+    program has taken its input, so that nobody waits for a result that never comes.
     """
 
     def __init__(self, path: Union[str, os.PathLike[str], None] = None) -> None:
@@ -201,7 +201,7 @@ class Slot:
                 os.close(fd)
 
     def cancel(self) -> None:
-        """Ends the round: input and result are dropped, who waits gets ECANCELED. SlotBusy while a worker computes."""
+        """Ends the round: input and result are dropped, waiting clients get ECANCELED. SlotBusy while a worker computes."""
         self._data.drop()
         self._drop_result()
         try:
@@ -512,7 +512,7 @@ class Slot:
         self._turn.take(record)
 
     def _park(self) -> None:
-        """Has the filesystem wait for an input, where there was none yet, so that metadata.txt shows who waits."""
+        """Has the filesystem wait for an input that is not there yet, so that metadata.txt shows this process as waiting."""
         try:
             os.close(self._handles.open(self._data.name, os.O_RDONLY))
         except OSError as error:

@@ -2,7 +2,7 @@
 """From a bundle to Python values: lists and dicts of arrays that are views of the mapped bundle, tables, text.
 
 pandas is imported if there is a table to be made, and the machine has it; without it a table is a pyrmap.Frame. What a
-node says was written by another process: each part is checked, and what is wrong is a BundleError.
+node says was written by another process: each part is checked, and a fault is a BundleError.
 """
 from __future__ import annotations
 
