@@ -162,6 +162,13 @@ static const struct key KEYS[] = {
       "off always takes the page cache of FUSE: the same behaviour, with slower writes.\n"},
      .type = KEY_WORD,
      FIELD(passthrough)},
+    {{"path", "links", "auto|off", "auto", "where there is no passthrough: links to the pages themselves",
+      "Whether a mount without passthrough offers data.mem, result.mem and metadata.mem as\n"
+      "symlinks to the pages themselves, as fast as passthrough. auto does so for whoever can\n"
+      "follow them: with arena.kind = memfd and dir the user who mounted.\n"
+      "off leaves it at the page cache of FUSE.\n"},
+     .type = KEY_WORD,
+     FIELD(links)},
     {{"log", "level", "error|warning|info|debug", "info", "the least severe message that is logged",
       "The least severe message that is logged.\n"},
      .type = KEY_WORD,

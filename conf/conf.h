@@ -28,6 +28,8 @@ enum conf_tristate { CONF_AUTO, CONF_ON, CONF_OFF };
 
 enum conf_arena_kind { CONF_ARENA_AUTO, CONF_ARENA_TMPFS, CONF_ARENA_DIR, CONF_ARENA_MEMFD };
 
+enum conf_links { CONF_LINKS_AUTO, CONF_LINKS_OFF };
+
 enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARNING, CONF_LOG_INFO, CONF_LOG_DEBUG };
 
 struct conf {
@@ -46,7 +48,8 @@ struct conf {
     uint32_t open_per_user;
     uint64_t memory_per_user;       /* 0: no limit */
     enum conf_tristate passthrough; /* [path] */
-    enum conf_log_level log_level;  /* [log] */
+    enum conf_links links;
+    enum conf_log_level log_level; /* [log] */
 };
 
 /* Fills *conf with the defaults of this machine (capacity depends on its RAM). */

@@ -19,6 +19,7 @@
  *   held           requests and answers that wait until a slot is at rest
  *   parked         requests that are answered later
  *   seek           reads far into a text view
+ *   links          symlinks to the pages, where there is no passthrough
  *   stored         stores through a mapping of metadata.bin
  *   notify         what we tell the kernel without being asked
  *   attributes     what stat shows, and for how long the kernel may believe it

@@ -24,6 +24,7 @@ BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
 PYRMAPFS = Path(os.environ.get("PYRMAPFS", BUILD / "pyrmapfs")).resolve()
 
 PASSTHROUGH = "passthrough"
+LINKS = "links"
 PAGE_CACHE = "page cache"
 
 # What a sanitizer writes into the log when it has found something.
@@ -203,10 +204,10 @@ class Daemon:
 
     @property
     def data_path(self) -> str:
-        """PASSTHROUGH or PAGE_CACHE, as .pyrmap/status reports it."""
+        """PASSTHROUGH, LINKS or PAGE_CACHE, as .pyrmap/status reports it."""
         lines = (self.path / ".pyrmap" / "status").read_text().splitlines()
         value = next(line.split(": ", 1)[1] for line in lines if line.startswith("data path: "))
-        return next(path for path in (PASSTHROUGH, PAGE_CACHE) if value.startswith(path))
+        return next(path for path in (PASSTHROUGH, LINKS, PAGE_CACHE) if value.startswith(path))
 
     def __enter__(self) -> "Daemon":
         return self.start()

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static uint64_t take_id(void *context)
 {
@@ -131,6 +132,24 @@ int arena_files(const struct arena *arena)
 int arena_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context)
 {
     return store_files_visit(directory, visit, context);
+}
+
+int arena_use_links(struct arena *arena)
+{
+    arena->links = arena->store.has_leases;
+    return arena->links ? 0 : -EOPNOTSUPP;
+}
+
+bool arena_links(const struct arena *arena, uid_t uid)
+{
+    return arena->links && store_links(&arena->store, uid);
+}
+
+int arena_file_link(const struct arena *arena, const char *name, int fd, char *path, size_t size)
+{
+    if (fchmod(fd, 0400) < 0)
+        return -errno;
+    return store_file_link(&arena->store, name, path, size);
 }
 
 uint32_t arena_found_files(const struct arena *arena)

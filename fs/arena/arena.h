@@ -50,6 +50,14 @@ int arena_files(const struct arena *arena);
 int arena_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context);
 /* The name of such a file in a message: its path, or "the arena's NAME". */
 void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size);
+/*
+ * Links: clients reach the files by paths of their own. Nobody may write what is published: segment_publish
+ * sees to that once arena_use_links was called. -EOPNOTSUPP: the kernel cannot tell who has a file open.
+ */
+int arena_use_links(struct arena *arena);
+bool arena_links(const struct arena *arena, uid_t uid);
+/* The path of such a file, of which only the daemon has another descriptor that may write. 0 or -errno. */
+int arena_file_link(const struct arena *arena, const char *name, int fd, char *path, size_t size);
 /* How many segments and named files an earlier daemon left to this one. */
 uint32_t arena_found_files(const struct arena *arena);
 /* The directories of the arena's files, -1 if it has none. The arena keeps them open. */

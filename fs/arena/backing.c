@@ -72,6 +72,7 @@ int backing_find(const struct store *store, uint64_t id, struct backing **backin
     if (!*backing)
         return -ENOMEM;
     error = backing_stat(store, *backing, &size, &(*backing)->allocated);
+    (*backing)->sealed = true; /* perhaps */
     if (error) {
         backing_free(*backing);
         *backing = NULL;
@@ -136,6 +137,42 @@ int backing_rename(const struct store *store, struct backing *backing, uint64_t 
     }
     backing->id = id;
     return 0;
+}
+
+static int set_sealed(const struct store *store, struct backing *backing, bool sealed)
+{
+    int fd = backing->fd >= 0 ? backing->fd : backing_open(store, backing, O_RDONLY);
+    int error = fd < 0 ? fd : 0;
+
+    if (!error && fchmod(fd, sealed ? 0400 : 0600) < 0)
+        error = -errno;
+    if (fd >= 0 && fd != backing->fd)
+        close(fd);
+    if (!error)
+        backing->sealed = sealed;
+    return error;
+}
+
+int backing_seal(const struct store *store, struct backing *backing)
+{
+    return backing->sealed ? 0 : set_sealed(store, backing, true);
+}
+
+int backing_unseal(const struct store *store, struct backing *backing)
+{
+    return backing->sealed ? set_sealed(store, backing, false) : 0;
+}
+
+int backing_link(const struct store *store, const struct backing *backing, char *path, size_t size)
+{
+    char name[STORE_NAME_MAX];
+    int length;
+
+    if (!store->kind->has_names)
+        return store_memfd_path(backing->fd, path, size);
+    store_segment_name(name, backing->id);
+    length = snprintf(path, size, "%s/%s", store->path, name);
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
 
 void backing_remove(const struct store *store, struct backing *backing)

@@ -14,6 +14,7 @@ struct backing {
     uint64_t id;
     uint64_t allocated; /* bytes, when last measured */
     int fd;             /* without names: O_RDONLY and open for life; else -1 */
+    bool sealed;        /* nobody opens it for writing: see backing_seal */
 };
 
 /* Creates an empty file of that number. */
@@ -27,6 +28,14 @@ int backing_stat(const struct store *store, const struct backing *backing, uint6
 /* The same for an open descriptor. */
 int backing_measure(int fd, uint64_t *size, uint64_t *allocated);
 int backing_rename(const struct store *store, struct backing *backing, uint64_t id);
+/*
+ * From backing_seal to backing_unseal the file's mode lets nobody open it for writing, us neither, but for
+ * users whom no mode stops. Who has it open already still writes: ask for the lease afterwards. 0 or -errno.
+ */
+int backing_seal(const struct store *store, struct backing *backing);
+int backing_unseal(const struct store *store, struct backing *backing);
+/* The path by which clients that store_links lets in reach the file. -ENAMETOOLONG. */
+int backing_link(const struct store *store, const struct backing *backing, char *path, size_t size);
 /* Removes the file and frees *backing. A client that maps the pages keeps them. NULL is fine. */
 void backing_remove(const struct store *store, struct backing *backing);
 /* Frees *backing, not the file. */

@@ -137,6 +137,12 @@ int segment_restore(struct arena *arena, uint64_t id, struct segment **segment)
         free(restored);
         return error;
     }
+    error = backing_unseal(&arena->store, backing);
+    if (error) {
+        backing_free(backing);
+        free(restored);
+        return error;
+    }
     /* `ready` stays 0: we do not know which of its pages were reserved. */
     adopt(arena, restored, backing);
     *segment = restored;
@@ -276,6 +282,36 @@ void segment_close(struct arena *arena, struct segment *segment)
     if (segment->handles == 0)
         close_fd(segment);
     segment_release(arena, segment);
+}
+
+int segment_publish(struct arena *arena, struct segment *segment)
+{
+    int error = 0;
+
+    if (segment->published)
+        return 0;
+    /* The mode first: between the question and the mode somebody could open it. */
+    if (arena->links)
+        error = backing_seal(&arena->store, segment->backing);
+    if (!error && arena->links && segment_has_writers(arena, segment)) {
+        backing_unseal(&arena->store, segment->backing);
+        error = -EBUSY;
+    }
+    segment->published = !error;
+    segment->shown = false;
+    return error;
+}
+
+void segment_unpublish(struct arena *arena, struct segment *segment)
+{
+    backing_unseal(&arena->store, segment->backing);
+    segment->published = false;
+    segment->synced = false;
+}
+
+int segment_link(const struct arena *arena, const struct segment *segment, char *path, size_t size)
+{
+    return backing_link(&arena->store, segment->backing, path, size);
 }
 
 int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, uint64_t *allocated)

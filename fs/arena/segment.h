@@ -36,7 +36,8 @@ struct segment {
     uint32_t handles;   /* open handles */
     int fd;             /* O_RDONLY, -1 while no handle is open (a memfd keeps it) */
     int32_t backing_id; /* FUSE passthrough; 0: not registered. The caller registers, forget_backing closes */
-    bool published;     /* its bytes are final; set by the caller */
+    bool published;     /* its bytes are final: see segment_publish */
+    bool shown;         /* clients have opened it since; set by the caller */
     bool synced;        /* on disk since it was published, where there is a disk */
     uint64_t charged;   /* bytes that the caller's quota accounts for; the arena does not look at it */
     uid_t charged_uid;
@@ -91,6 +92,16 @@ void segment_recheck(struct arena *arena);
 
 /* Retires the segment, or frees it, if it has no name, handle or job any more. */
 void segment_release(struct arena *arena, struct segment *segment);
+
+/*
+ * Its bytes are final. Where clients reach it by a link nobody opens it for writing from here on; -EBUSY: one
+ * has done so already, and it is not published. Else 0 or -errno.
+ */
+int segment_publish(struct arena *arena, struct segment *segment);
+/* It is to be written again. If that fails, so does whoever opens it for writing. */
+void segment_unpublish(struct arena *arena, struct segment *segment);
+/* The path by which clients that arena_links lets in reach it. 0 or -errno. */
+int segment_link(const struct arena *arena, const struct segment *segment, char *path, size_t size);
 
 /* Measures it: clients change size and pages through passthrough without telling us. */
 int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, uint64_t *allocated);

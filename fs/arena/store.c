@@ -76,6 +76,13 @@ int store_reopen(int fd, int flags)
     return again < 0 ? -errno : again;
 }
 
+int store_memfd_path(int fd, char *path, size_t size)
+{
+    int length = snprintf(path, size, "/proc/%d/fd/%d", (int)getpid(), fd);
+
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
+}
+
 int store_memfd(const char *name)
 {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
@@ -383,7 +390,12 @@ static int open_in_memory(struct named_file **link, const char *name, int flags)
             return error;
         }
     }
-    return store_reopen((*link)->fd, flags & ~(O_CREAT | O_EXCL));
+    fd = store_reopen((*link)->fd, flags & ~(O_CREAT | O_EXCL));
+    if (fd != -EACCES)
+        return fd;
+    /* The mode of a page that clients reach allows nobody to open it for writing, us neither. */
+    fd = fcntl((*link)->fd, F_DUPFD_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
 }
 
 static int open_in_directory(const struct store *store, const char *name, int flags)
@@ -410,6 +422,27 @@ void store_file_path(const struct store *store, const char *name, char *path, si
         snprintf(path, size, "%s/%s%s", store->path, named_prefix, name);
     else
         snprintf(path, size, "the arena's %s", name);
+}
+
+bool store_links(const struct store *store, uid_t uid)
+{
+    return uid == geteuid() && (!store->kind->has_names || store->path);
+}
+
+int store_file_link(const struct store *store, const char *name, char *path, size_t size)
+{
+    char file[NAMED_MAX];
+    int error = check_name(name, file);
+    int length;
+
+    if (error)
+        return error;
+    if (!store->kind->has_names) {
+        const struct named_file *named = *named_link(store, file);
+        return named ? store_memfd_path(named->fd, path, size) : -ENOENT;
+    }
+    length = snprintf(path, size, "%s/%s", store->path, file);
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
 
 int store_file_unlink(struct store *store, const char *name)
@@ -444,6 +477,8 @@ static void visit_file(void *context, const char *name)
     int fd;
 
     if (strncmp(name, named_prefix, strlen(named_prefix)) != 0)
+        return;
+    if (fchmodat(scan->directory, name, 0600, 0) < 0) /* a page that clients reach is 0400 */
         return;
     fd = openat(scan->directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum arena_kind { ARENA_TMPFS, ARENA_DIR, ARENA_MEMFD };
 
@@ -57,7 +58,7 @@ struct store {
     int dirfd;   /* -1 without names */
     int filesfd; /* the named files'; ARENA_TMPFS: of a second mount, so that full segments leave them room */
     int lockfd;  /* ARENA_DIR */
-    char *path;  /* ARENA_DIR */
+    char *path;  /* ARENA_DIR: absolute */
     bool made_directory;
     bool made_lock;
     uint32_t found_files; /* segments and named files that were there before us */
@@ -94,6 +95,15 @@ uint64_t store_text_bytes(uint64_t capacity);
 int store_scan(const struct store *store, void (*visit)(void *context, uint64_t id), void *context);
 
 uint64_t store_round_up(const struct store *store, uint64_t size);
+
+/*
+ * Whether the user of that uid reaches the files by a path: of a memfd and in a directory the daemon's own.
+ */
+bool store_links(const struct store *store, uid_t uid);
+/* As arena_file_link. */
+int store_file_link(const struct store *store, const char *name, char *path, size_t size);
+/* The path by which other processes of the same user open what fd is open on. -ENAMETOOLONG. */
+int store_memfd_path(int fd, char *path, size_t size);
 
 /* A new memfd; returns it or -errno. */
 int store_memfd(const char *name);

@@ -147,7 +147,8 @@ static int prepare(struct warm_zeroing *zeroing)
         zeroing->target = file->allocated;
     if (zeroing->target <= TINY)
         return -ECANCELED;
-    return backing_rename(zeroing->store, file, zeroing->new_id);
+    error = backing_rename(zeroing->store, file, zeroing->new_id);
+    return error ? error : backing_unseal(zeroing->store, file);
 }
 
 static int zero_next(struct warm_zeroing *zeroing)

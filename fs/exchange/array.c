@@ -115,10 +115,8 @@ static void take(struct exchange *exchange, struct slot *slot, enum record_side 
     const struct handshake_step *step = &prepared->step;
     bool is_change = step_is_change(slot, step);
 
-    if (step->checks & CHECK_INPUT_UNREAD && prepared->segment && prepared->segment->published) {
-        prepared->segment->published = false;
-        prepared->segment->synced = false;
-    }
+    if (step->checks & CHECK_INPUT_UNREAD && prepared->segment && prepared->segment->published)
+        segment_unpublish(exchange->arena, prepared->segment);
     if (is_change)
         step_take(exchange, slot, step);
     if (prepared->is_fresh && copy_is_due(slot, side))
@@ -473,11 +471,12 @@ static int take_pages(struct exchange *exchange, struct slot *from, const struct
         segment_name(segment);
     if (result < 0 || !segment)
         return result;
-    if (slot_inline_size(from, side) && !segment->published)
-        result = -ENOSPC;
-    else if (is_copy && from->uid == to->uid) /* it is on that account already */
+    /* An empty one may have pages from who opened it for reading. */
+    result = slot_inline_size(from, side) && !segment->published ? -ENOSPC
+                                                                 : segment_publish(exchange->arena, segment);
+    if (result == 0 && is_copy && from->uid == to->uid) /* it is on that account already */
         result = quota_charge(exchange->quota, segment, to->uid, slot_inline_size(from, side), 0);
-    else
+    else if (result == 0)
         result = account_charge(exchange, segment, to->uid,
                                 is_copy ? slot_inline_size(from, side) : segment->charged);
     if (result < 0)
@@ -507,10 +506,8 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     result = take_pages(exchange, from, to, &segment);
     if (result < 0)
         return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, refuse_what_is_lacking(result));
-    if (segment) {
+    if (segment)
         from->arrays[RECORD_SIDE_RESULT].borrowed = 1; /* from the one that it moves to */
-        segment->published = true; /* an empty one has its pages from who opened it for reading */
-    }
     step_take(exchange, from, &take);
     /* The kernel takes the inode to the new name. */
     step_renew_inode(from, RECORD_SIDE_RESULT);

@@ -39,8 +39,7 @@ static int write_bytes(struct exchange *exchange, const struct slot *slot, enum 
         return (int)written;
     if ((size_t)written < size)
         return -EAGAIN;
-    segment->published = true;
-    return 0;
+    return segment_publish(exchange->arena, segment);
 }
 
 int copy_make(struct exchange *exchange, struct slot *slot, enum record_side side, struct segment **segment)

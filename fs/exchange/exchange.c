@@ -254,8 +254,7 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     if (segment_stat(exchange->arena, slot->segments[side], &size, &allocated) == 0 &&
         (!array->borrowed || !slot->segments[side]->charged))
         quota_charge(exchange->quota, slot->segments[side], slot->uid, size, 0);
-    slot->segments[side]->published = true;
-    return 0;
+    return segment_publish(exchange->arena, slot->segments[side]);
 }
 
 /* Slots of an earlier server. We do not know their processes, so owners and workers are cleared. */

@@ -23,7 +23,7 @@ bool publish_is_written(struct exchange *exchange, const struct slot *slot, enum
         return false;
     if (handle_writes_segment(slot, segment, 0, NULL))
         return true;
-    return exchange->data_path == DATA_PATH_PASSTHROUGH && segment_has_writers(exchange->arena, segment);
+    return exchange->data_path != DATA_PATH_PAGE_CACHE && segment_has_writers(exchange->arena, segment);
 }
 
 void publish_explain_misfit(const struct record *record, enum record_side side, uint64_t size,
@@ -186,6 +186,20 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
     return result;
 }
 
+static int publish_segment(struct exchange *exchange, struct slot *slot, const struct caller *caller,
+                           enum handshake_event event, struct segment *segment)
+{
+    int result = segment_publish(exchange->arena, segment);
+
+    if (result == 0)
+        return 0;
+    return refuse_event(
+        exchange, slot, caller, event, result,
+        result == -EBUSY
+            ? handshake_check_reason(event == EVENT_FLAG_INPUT ? CHECK_INPUT_RELEASED : CHECK_RESULT_RELEASED)
+            : "the array cannot be protected from writers");
+}
+
 static int publish(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                    enum handshake_event event, const struct record *proposed)
 {
@@ -201,6 +215,8 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
         return 0;
     record_copy_side(&candidate, proposed, side);
     result = check(exchange, slot, caller, event, step.checks, &candidate);
+    if (result == 0 && slot->segments[side] && !slot_inline_size(slot, side))
+        result = publish_segment(exchange, slot, caller, event, slot->segments[side]);
     if (result != 0)
         return result;
     record_copy_side(&slot->record, &candidate, side);
@@ -210,8 +226,6 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
     } else {
         exchange->counts.rounds++;
     }
-    if (slot->segments[side] && !slot_inline_size(slot, side))
-        slot->segments[side]->published = true;
     step_apply(exchange, slot, &step);
     return 0;
 }

@@ -94,7 +94,6 @@ static int write_bytes(struct put *put, const void *bytes, size_t size)
     ssize_t written = segment_write(arena, put->segment, bytes, size, 0);
 
     if (written == (ssize_t)size) {
-        put->segment->published = true;
         put->stage = STAGE_SETTLE;
         return 0;
     }
@@ -132,7 +131,9 @@ static int advance(struct put *put, const void *bytes, size_t size)
     put->starting = false;
     if (put->busy)
         return wait_because(put->exchange, WAIT_FOR_WORK, "the data is being made safe in the arena");
-    return result < 0 ? result : put->result;
+    if (result == 0)
+        result = put->result;
+    return result == 0 ? segment_publish(put->exchange->arena, put->segment) : result;
 }
 
 /* Keeps an array for which the page has no room. Returns as advance. */

@@ -13,7 +13,7 @@ uint64_t step_array_identity(const struct exchange *exchange, const struct slot 
 {
     const struct slot_array *array = &slot->arrays[side];
 
-    return exchange->data_path == DATA_PATH_PAGE_CACHE ? array->number : array->inode;
+    return exchange->data_path == DATA_PATH_PASSTHROUGH ? array->inode : array->number;
 }
 
 bool step_array_is_shared(const struct exchange *exchange, const struct slot *slot, enum record_side side)
@@ -21,7 +21,7 @@ bool step_array_is_shared(const struct exchange *exchange, const struct slot *sl
     const struct slot_array *array = &slot->arrays[side];
     const struct slot *follower = slot_at(exchange->slots, slot->first_follower);
 
-    if (exchange->data_path != DATA_PATH_PAGE_CACHE || array->home_side != RECORD_SIDE_RESULT)
+    if (exchange->data_path == DATA_PATH_PASSTHROUGH || array->home_side != RECORD_SIDE_RESULT)
         return false;
     if (array->home != slot_index(exchange->slots, slot))
         return true;
@@ -225,10 +225,8 @@ void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side s
     bool exists = slot_inline_size(from, from_side) > 0;
 
     /* An empty array, too, is one with its followers; without memory each opener gets one of his own. */
-    if (!exists && step_need_segment(exchange, from, from_side) == 0) {
-        from->segments[from_side]->published = true;
-        exists = true;
-    }
+    if (!exists && step_need_segment(exchange, from, from_side) == 0)
+        exists = segment_publish(exchange->arena, from->segments[from_side]) == 0;
     step_drop_array(exchange, slot, side);
     slot->arrays[side].number = from->arrays[from_side].number;
     if (from_side == RECORD_SIDE_RESULT && exists && have_one_face(slot, side, from, from_side)) {

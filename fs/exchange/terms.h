@@ -10,7 +10,11 @@
 
 struct exchange;
 
-enum exchange_data_path { DATA_PATH_PAGE_CACHE, DATA_PATH_PASSTHROUGH };
+/*
+ * How the bytes of arrays come to clients. With links that is the page cache of FUSE as well, and whoever asks
+ * for it maps the segment itself.
+ */
+enum exchange_data_path { DATA_PATH_PAGE_CACHE, DATA_PATH_PASSTHROUGH, DATA_PATH_LINKS };
 
 /* What the layers above do for the exchange. */
 struct exchange_hooks {

@@ -71,6 +71,12 @@ static void print_metric(FILE *out, const char *name, const char *type, const ch
     fprintf(out, "pyrmapfs_%s %llu\n", name, (unsigned long long)value);
 }
 
+static const char *const path_names[] = {
+    [DATA_PATH_PAGE_CACHE] = "page cache",
+    [DATA_PATH_PASSTHROUGH] = "passthrough",
+    [DATA_PATH_LINKS] = "links",
+};
+
 static void print_metrics(const struct daemon_files *files, FILE *out)
 {
     const struct exchange *exchange = files->exchange;
@@ -81,8 +87,7 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
     arena_usage(exchange_arena(exchange), &usage);
     print_head(out, "info", "gauge", "What serves this mount.");
     fprintf(out, "pyrmapfs_info{version=\"%s\",path=\"%s\",arena=\"%s\"} 1\n", PYRMAPFS_VERSION,
-            exchange_data_path(exchange) == DATA_PATH_PASSTHROUGH ? "passthrough" : "page cache",
-            arena_kind_name(arena_kind(exchange_arena(exchange))));
+            path_names[exchange_data_path(exchange)], arena_kind_name(arena_kind(exchange_arena(exchange))));
     print_metric(out, "capacity_bytes", "gauge", "Size of the arena.", usage.capacity);
     print_metric(out, "used_bytes", "gauge", "Bytes of the arena in use.", usage.used);
     print_metric(out, "warm_bytes", "gauge", "Bytes kept allocated for new segments.", usage.warm);

@@ -532,6 +532,9 @@ static const struct slot_files_row rows[SLOT_FILES] = {
     [SLOT_OWNER]        = {SLOT_FILES_TEXT,      pid_size,       pid_open,    kept_read,      pid_write,    pid_resize,       pid_unlink},
     [SLOT_WORKER]       = {SLOT_FILES_TEXT,      pid_size,       pid_open,    kept_read,      pid_write,    pid_resize,       pid_unlink},
     [SLOT_SOURCE]       = {SLOT_FILES_LINK,      link_size,      NULL,        NULL,           NULL,         NULL,             link_unlink},
+    [SLOT_DATA_LINK]    = {SLOT_FILES_LINK,      NULL,           NULL,        NULL,           NULL,         NULL,             NULL},
+    [SLOT_RESULT_LINK]  = {SLOT_FILES_LINK,      NULL,           NULL,        NULL,           NULL,         NULL,             NULL},
+    [SLOT_METADATA_LINK]= {SLOT_FILES_LINK,      NULL,           NULL,        NULL,           NULL,         NULL,             NULL},
 };
 /* clang-format on */
 

@@ -16,13 +16,13 @@ enum slot_files_kind {
     SLOT_FILES_ARRAY,  /* data.bin, result.bin: segments */
     SLOT_FILES_VIEW,   /* made on the fly from a segment */
     SLOT_FILES_TEXT,   /* small texts */
-    SLOT_FILES_LINK,   /* source */
+    SLOT_FILES_LINK,   /* source; and to pages, see fuse/links.h */
 };
 
 struct slot_files_row {
     enum slot_files_kind kind;
 
-    /* Bytes, for st_size. */
+    /* Bytes, for st_size. NULL: the layer above knows. */
     off_t (*size)(struct exchange *exchange, struct slot *slot, enum slot_file file);
 
     /* Prepares a handle: a snapshot, or a view's segment. NULL: nothing to prepare. 0 or -errno. */

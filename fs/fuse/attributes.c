@@ -3,6 +3,7 @@
 
 #include "exchange/array.h"
 #include "exchange/step.h"
+#include "fuse/links.h"
 
 /* The kernel must ask each time for names of arrays and views: the next round gives them another inode. */
 static const struct attributes_timeouts lasting = {3600, 3600};
@@ -59,15 +60,19 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
         return lasting;
     case SLOT_FILES_ARRAY:
         array_attributes(ops, slot, slot_file_side(inode->file), st);
-        /* Make the kernel ask before it believes a size that has holes: GETATTR fills them. */
-        return array_has_holes(ops->exchange, slot, slot_file_side(inode->file)) ? unsettled : changing;
+        /* Make the kernel ask before it believes a size that has holes (GETATTR fills them) or may change. */
+        return links_changes(ops, slot, inode->file) ||
+                       array_has_holes(ops->exchange, slot, slot_file_side(inode->file))
+                   ? unsettled
+                   : changing;
     case SLOT_FILES_VIEW:
         st->st_size = row->size(ops->exchange, slot, inode->file);
         return unsettled;
     case SLOT_FILES_LINK:
         st->st_mode = S_IFLNK | 0777;
-        st->st_size = row->size(ops->exchange, slot, inode->file);
-        return unsettled;
+        st->st_size = links_is_link(inode->file) ? links_size(inode->file)
+                                                 : row->size(ops->exchange, slot, inode->file);
+        return links_is_link(inode->file) ? lasting : unsettled;
     case SLOT_FILES_RECORD:
         st->st_size = RECORD_SIZE;
         return (struct attributes_timeouts){0, 1}; /* see nodeid_aside */

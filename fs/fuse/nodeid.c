@@ -90,7 +90,7 @@ int nodeid_decode(struct exchange *exchange, uint64_t nodeid, struct nodeid_targ
         *inode = (struct nodeid_target){.kind = NODEID_DAEMON, .number = file};
         return serial == DAEMON_SERIAL && (file == 0 || daemon_files_name(file)) ? 0 : -ESTALE;
     }
-    if (exchange_data_path(exchange) == DATA_PATH_PAGE_CACHE &&
+    if (exchange_data_path(exchange) != DATA_PATH_PASSTHROUGH &&
         (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN))
         return decode_shared(exchange,
                              &(struct slot_array){.number = serial,
@@ -113,7 +113,7 @@ uint64_t nodeid_aside(struct exchange *exchange, struct slot *slot, enum slot_fi
 
 uint64_t nodeid_of(struct exchange *exchange, struct slot *slot, enum slot_file file)
 {
-    if (exchange_data_path(exchange) == DATA_PATH_PAGE_CACHE &&
+    if (exchange_data_path(exchange) != DATA_PATH_PASSTHROUGH &&
         (file == SLOT_DATA_BIN || file == SLOT_RESULT_BIN)) {
         enum record_side side = slot_file_side(file);
         const struct slot_array *array = &slot->arrays[side];

@@ -81,7 +81,7 @@ static void send_invalidation(struct request_ops *ops, struct slot *slot)
 
 void notify_record(struct request_ops *ops, struct slot *slot)
 {
-    if (exchange_data_path(ops->exchange) != DATA_PATH_PAGE_CACHE)
+    if (exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH)
         return;
     /*
      * Run one invalidation at a time for each slot: a record may change faster than the kernel drops pages.

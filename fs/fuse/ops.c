@@ -28,34 +28,52 @@ static int try_passthrough(struct request_ops *ops)
     return id < 0 ? id : 0;
 }
 
+/* 0, or why there are no links, in words. */
+static const char *try_links(struct request_ops *ops)
+{
+    if (ops->conf->links == CONF_LINKS_OFF)
+        return "path.links = off";
+    if (arena_use_links(ops->arena) < 0)
+        return "links need file leases, which this arena has not";
+    if (!arena_links(ops->arena, ops->uid))
+        return "links need arena.kind = memfd or dir";
+    return NULL;
+}
+
 int ops_settle_data_path(struct request_ops *ops, char error[CONF_ERROR_MAX])
 {
+    int result = -EOPNOTSUPP;
     char reason[160] = "path.passthrough = off";
+    const char *no_links;
 
-    exchange_set_data_path(ops->exchange, DATA_PATH_PAGE_CACHE);
     if (ops->conf->passthrough != CONF_OFF) {
-        int result = transport_negotiated(ops->transport) ? try_passthrough(ops) : -EOPNOTSUPP;
-
-        if (result == 0)
-            exchange_set_data_path(ops->exchange, DATA_PATH_PASSTHROUGH);
-        else if (result == -EOPNOTSUPP)
+        if (transport_negotiated(ops->transport))
+            result = try_passthrough(ops);
+        if (result == -EOPNOTSUPP)
             snprintf(reason, sizeof(reason),
                      "this kernel has no FUSE passthrough: Linux 6.9 or later is needed");
         else if (result == -EPERM)
             snprintf(reason, sizeof(reason), "passthrough needs root (CAP_SYS_ADMIN)");
-        else
+        else if (result < 0)
             snprintf(reason, sizeof(reason), "the kernel refused a backing file: %s", strerror(-result));
     }
-    if (exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH) {
+    if (result == 0) {
+        exchange_set_data_path(ops->exchange, DATA_PATH_PASSTHROUGH);
         snprintf(ops->files.data_path, sizeof(ops->files.data_path),
                  "passthrough (the kernel maps segments directly)");
         return 0;
     }
-    snprintf(ops->files.data_path, sizeof(ops->files.data_path), "page cache (%s)", reason);
     if (ops->conf->passthrough == CONF_ON) {
         snprintf(error, CONF_ERROR_MAX, "%s; path.passthrough = auto goes without", reason);
         return -EOPNOTSUPP;
     }
+    no_links = try_links(ops);
+    exchange_set_data_path(ops->exchange, no_links ? DATA_PATH_PAGE_CACHE : DATA_PATH_LINKS);
+    if (no_links)
+        snprintf(ops->files.data_path, sizeof(ops->files.data_path), "page cache (%s; %s)", reason, no_links);
+    else
+        snprintf(ops->files.data_path, sizeof(ops->files.data_path),
+                 "links (*.mem are the pages themselves; %s)", reason);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "exchange/refuse.h"
 #include "exchange/wait.h"
 #include "fuse/attributes.h"
+#include "fuse/links.h"
 #include "fuse/nodeid.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -70,8 +71,8 @@ static int find(struct request_ops *ops, const struct nodeid_target *parent, con
         break;
     }
     child->slot = parent->slot;
-    child->file = slot_file_find(name);
-    return slot_file_exists(child->slot, child->file) ? 0 : -ENOENT;
+    child->file = links_find(ops, child->slot, name);
+    return child->file < SLOT_FILES ? 0 : -ENOENT;
 }
 
 /* Decodes the directory of a request. Returns 0 or -errno. */
@@ -183,17 +184,21 @@ void ops_name_symlink(fuse_req_t request, const char *target, fuse_ino_t parent,
 void ops_name_readlink(fuse_req_t request, fuse_ino_t nodeid)
 {
     struct request_ops *ops = request_begin(request, REQUEST_READLINK);
-    char target[CHAIN_TARGET_MAX];
+    char target[LINKS_TARGET_MAX];
     struct nodeid_target inode;
+    struct caller caller = request_caller(request);
     int result = nodeid_decode(ops->exchange, nodeid, &inode);
 
-    if (result == 0 && (inode.kind != NODEID_SLOT || inode.file != SLOT_SOURCE))
+    if (result == 0 && (inode.kind != NODEID_SLOT || slot_files_row(inode.file)->kind != SLOT_FILES_LINK))
         result = -EINVAL;
     if (result < 0) {
         request_reply(request, result);
         return;
     }
-    chain_target(ops->exchange, inode.slot, target);
+    if (links_is_link(inode.file))
+        links_target(ops, inode.slot, inode.file, &caller, target);
+    else
+        chain_target(ops->exchange, inode.slot, target);
     fuse_reply_readlink(request, target);
 }
 
@@ -299,6 +304,11 @@ struct listing {
     enum listing_kind { LISTING_NAMES, LISTING_WITH_ATTRIBUTES } kind;
 };
 
+static bool is_link(const struct nodeid_target *inode)
+{
+    return inode->kind == NODEID_SLOT && slot_files_row(inode->file)->kind == SLOT_FILES_LINK;
+}
+
 /* Returns whether the entry had room. next is the offset after it. */
 static bool add(struct listing *listing, const struct nodeid_target *inode, const char *name, off_t next)
 {
@@ -317,9 +327,7 @@ static bool add(struct listing *listing, const struct nodeid_target *inode, cons
         needed = fuse_add_direntry_plus(listing->request, at, room, name, &entry, next);
     } else {
         entry.attr.st_ino = nodeid_number(listing->ops->exchange, inode);
-        entry.attr.st_mode = is_directory(inode)                                        ? S_IFDIR
-                             : inode->kind == NODEID_SLOT && inode->file == SLOT_SOURCE ? S_IFLNK
-                                                                                        : S_IFREG;
+        entry.attr.st_mode = is_directory(inode) ? S_IFDIR : is_link(inode) ? S_IFLNK : S_IFREG;
         needed = fuse_add_direntry(listing->request, at, room, name, &entry.attr, next);
     }
     if (needed > room)
@@ -364,7 +372,7 @@ static void list_slot(struct listing *listing, struct slot *slot, off_t offset)
 {
     for (off_t file = offset - FIRST_PLACE + 1; file < SLOT_FILES; file++) {
         struct nodeid_target inode = {.kind = NODEID_SLOT, .slot = slot, .file = (enum slot_file)file};
-        if (slot_file_exists(slot, inode.file) &&
+        if (links_shows(listing->ops, slot, inode.file) &&
             !add(listing, &inode, slot_file_name(inode.file), FIRST_PLACE + file))
             return;
     }

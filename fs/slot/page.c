@@ -185,7 +185,7 @@ static void unmap(struct slot_page *page)
     munmap(page->map, RECORD_SIZE);
     close(page->fd);
     page->map = NULL;
-    page->handles = 0;
+    page->handles = page->linked = 0;
 }
 
 void page_close(struct slot *slot, enum slot_page_kind kind)
@@ -194,6 +194,12 @@ void page_close(struct slot *slot, enum slot_page_kind kind)
 
     if (page->handles > 0 && --page->handles == 0)
         unmap(page);
+}
+
+int page_link(struct arena *arena, const struct slot *slot, char *path, size_t size)
+{
+    return arena_file_link(arena, name_of(slot, SLOT_PAGE_MEM).text, slot->pages[SLOT_PAGE_MEM].fd, path,
+                           size);
 }
 
 static void update(struct arena *arena, struct slot *slot, enum slot_page_kind kind)

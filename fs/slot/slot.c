@@ -14,7 +14,7 @@
 enum {
     INDEX_HEADER = 4096,
     INDEX_STEP = 32, /* entries by which the file grows */
-    INDEX_VERSION = 3,
+    INDEX_VERSION = 4,
 };
 
 static const char *const file_names[SLOT_FILES] = {
@@ -33,6 +33,9 @@ static const char *const file_names[SLOT_FILES] = {
     [SLOT_OWNER] = "owner",
     [SLOT_WORKER] = "worker",
     [SLOT_SOURCE] = "source",
+    [SLOT_DATA_LINK] = "data.mem",
+    [SLOT_RESULT_LINK] = "result.mem",
+    [SLOT_METADATA_LINK] = "metadata.mem",
 };
 
 static const char index_magic[8] = "pyrmapix";
@@ -599,6 +602,9 @@ void slot_chmod(struct slot *slot, mode_t mode)
             derived = mode & 0444;
             break;
         case SLOT_SOURCE:
+        case SLOT_DATA_LINK:
+        case SLOT_RESULT_LINK:
+        case SLOT_METADATA_LINK:
             derived = 0777;
             break;
         case SLOT_METADATA_BIN:

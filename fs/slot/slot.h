@@ -42,6 +42,9 @@ enum slot_file {
     SLOT_OWNER,
     SLOT_WORKER,
     SLOT_SOURCE,
+    SLOT_DATA_LINK, /* these three only where the data path is links */
+    SLOT_RESULT_LINK,
+    SLOT_METADATA_LINK,
     SLOT_FILES,
 };
 
@@ -100,6 +103,7 @@ struct slot_page {
     int fd;    /* and its descriptor */
     uint32_t handles;
     uint32_t exists;                /* the file is there: clients may have it mapped */
+    uint32_t linked;                /* a client has a path to it, and one of `handles` is for that */
     struct record_backing *backing; /* passthrough: its registration, for the layer above */
 };
 

@@ -102,7 +102,17 @@ class Client:
         os.truncate(self.path(name, file), size)
 
     def map(self, handle: object, mapping: object, size: int) -> None:
-        self.mappings[mapping] = Mapping(self.handles[handle], size)
+        """By the link to the pages, if there is one and the array is still the slot's."""
+        plain = self.handles[handle]
+        link = os.readlink(f"/proc/self/fd/{plain}").removesuffix(".bin") + ".mem"
+        if not os.path.islink(link) or not os.readlink(link).startswith("/"):
+            self.mappings[mapping] = Mapping(plain, size)
+            return
+        descriptor = os.open(link, os.O_RDWR)
+        try:
+            self.mappings[mapping] = Mapping(descriptor, size)
+        finally:
+            os.close(descriptor)
 
     def store(self, mapping: object, offset: int, data: bytes) -> None:
         self.mappings[mapping].store(offset, data)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from client import LocalClient, RemoteClient
-from daemon import PAGE_CACHE, Daemon
+from daemon import LINKS, PASSTHROUGH, Daemon
 from driver import PATIENCE, Clients, Run
 from model import Model
 
@@ -26,7 +26,8 @@ def clients_of(mount: Daemon) -> Iterator[Clients]:
 
 @contextmanager
 def run_of(mount: Daemon, clients: Clients, patience: float = PATIENCE) -> Iterator[Run]:
-    model = Model([client.pid for client in clients], page_cache=mount.data_path == PAGE_CACHE)
+    model = Model([client.pid for client in clients], page_cache=mount.data_path != PASSTHROUGH,
+                  links=mount.data_path == LINKS)
     run = Run(mount.path, clients, model, patience)
     try:
         yield run

@@ -57,16 +57,19 @@ class Answer:
 
 
 class Model:
-    """pids: of the clients. page_cache: the data path, on which a mapping keeps its handle open."""
+    """pids: of the clients. page_cache: the data path, on which a mapping keeps its handle open; with links only one of a
+    handle that is stale does, because any other is a mapping of the pages themselves."""
 
-    def __init__(self, pids: Sequence[int], page_cache: bool) -> None:
+    def __init__(self, pids: Sequence[int], page_cache: bool, links: bool = False) -> None:
         self.pids = pids
         self.page_cache = page_cache
+        self.links = links
         self.caller = 0
         self.slots: dict[str, Slot] = {}
         self.handles: dict[object, Handle] = {}
         self.mappings: dict[object, Handle] = {}
         self.mapped: dict[object, int] = {}  # mapping -> bytes
+        self.holding: set[object] = set()  # mappings that keep their handle open
         self.woken: list[Answer] = []    # the answers of the last operation to requests that waited
         self.touched: set[Slot] = set()  # slots that the last operation may have changed
 
@@ -303,8 +306,7 @@ class Model:
         opened.segment.readers.discard(handle)
         if opened.mode == "r":
             self.note_read(opened.slot, opened.segment)
-        mapped = opened in self.mappings.values()
-        if not (mapped and self.page_cache):
+        if not any(self.mappings[mapping] is opened for mapping in self.holding):
             opened.segment.handles.pop(handle, None)
 
     def is_current(self, handle: object) -> bool:
@@ -341,6 +343,8 @@ class Model:
         opened = self.handles[handle]
         self.mappings[mapping] = opened
         self.mapped[mapping] = size
+        if self.page_cache and (not self.links or self.is_stale(opened)):
+            self.holding.add(mapping)
         opened.segment.mappings[mapping] = self.caller
 
     def store(self, mapping: object, offset: int, data: bytes) -> None:
@@ -352,7 +356,8 @@ class Model:
         opened = self.mappings.pop(mapping)
         self.touched.add(opened.slot)
         del opened.segment.mappings[mapping]
-        if opened not in self.handles.values() and opened not in self.mappings.values():
+        self.holding.discard(mapping)
+        if opened not in self.handles.values() and not any(self.mappings[held] is opened for held in self.holding):
             for handle in [h for h in opened.segment.handles if h not in self.handles]:
                 del opened.segment.handles[handle]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from daemon import PAGE_CACHE, PASSTHROUGH, Daemon
+from daemon import LINKS, PAGE_CACHE, PASSTHROUGH, Daemon
 
-# Root tests both data paths. Any other user has one, through fusermount3: test_user.py runs suites so.
-PATHS = ("passthrough", "pagecache") if os.geteuid() == 0 else ("user",)
+# Root tests all data paths. Any other user has links, through fusermount3: test_user.py runs suites so.
+PATHS = ("passthrough", "pagecache", "links") if os.geteuid() == 0 else ("user",)
+DATA_PATH = {"passthrough": PASSTHROUGH, "pagecache": PAGE_CACHE, "links": LINKS, "user": LINKS}
 
 CAPACITY = {"arena.capacity": "512M", "arena.warm": "64M"}
 
@@ -17,7 +18,10 @@ def mounted(path: str, **options: str) -> Daemon:
     """A daemon on this data path, not yet started. Options: arena_capacity="64M" is arena.capacity=64M."""
     chosen = {key.replace("_", ".", 1): value for key, value in options.items()}
     if path == "pagecache":
+        chosen.update({"path.passthrough": "off", "path.links": "off"})
+    if path == "links":
         chosen["path.passthrough"] = "off"
+        chosen.setdefault("arena.kind", "memfd")
     return Daemon({**CAPACITY, **chosen})
 
 
@@ -27,4 +31,4 @@ def check_data_path(daemon: Daemon, path: str) -> None:
         release = tuple(int(part) for part in os.uname().release.split(".")[:2])
         assert release < (6, 9), (daemon.path / ".pyrmap" / "status").read_text()
         pytest.skip("passthrough needs Linux 6.9")
-    assert daemon.data_path == (PASSTHROUGH if path == "passthrough" else PAGE_CACHE)
+    assert daemon.data_path == DATA_PATH[path]

@@ -15,6 +15,7 @@ import numpy as np
 STATES = ("IDLE", "FILLING", "READY", "COMPUTING", "DONE", "FAILED")
 FILES = ("metadata.bin", "metadata.mem", "metadata.txt", "data.bin", "result.bin", "data.txt", "result.txt", "data.npy",
          "result.npy", "task", "error", "owner", "worker")
+LINKS = ("data.mem", "result.mem", "metadata.mem")  # on the data path of that name
 VIEWS = ("data.txt", "result.txt", "data.npy", "result.npy")
 READ_ONLY = ("metadata.mem", *VIEWS)
 

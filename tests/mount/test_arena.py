@@ -29,7 +29,8 @@ KINDS = ("tmpfs", "dir", "memfd") if os.geteuid() == 0 else ("dir", "memfd")
 _names = (f"arena-{count}" for count in itertools.count())
 
 
-@pytest.fixture(scope="module", params=[(kind, path) for kind in KINDS for path in PATHS],
+@pytest.fixture(scope="module", params=[(kind, path) for kind in KINDS for path in PATHS
+                                         if (kind, path) != ("tmpfs", "links")],
                 ids=lambda param: "-".join(param))
 def arena(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A small arena of each kind on each data path."""

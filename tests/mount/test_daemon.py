@@ -13,7 +13,7 @@ from typing import Callable, Iterator
 import pytest
 from agent import Agent
 from daemon import PYRMAPFS, ROOT, Daemon, as_user, is_mounted, processes
-from paths import PATHS, check_data_path, mounted
+from paths import DATA_PATH, PATHS, check_data_path, mounted
 from slots import ANSWER, Slot, eventually, number, pairs, status
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -284,7 +284,7 @@ def test_the_log_says_which_path_and_why(tmp_path: Path) -> None:
     for path in PATHS:
         with mounted(path) as daemon:
             reason = status(daemon.path)["data path"]
-            assert ("passthrough" if path == "passthrough" else "page cache") in daemon.log.read_text()
+            assert f"data path: {DATA_PATH[path]} (" in daemon.log.read_text()
             assert len(reason.split()) > 2
 
 

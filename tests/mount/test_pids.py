@@ -43,8 +43,7 @@ class ApartDaemon(Daemon):
 
 @pytest.fixture
 def apart(path: str) -> Iterator[Slot]:
-    options = {**CAPACITY, **({"path.passthrough": "off"} if path == "pagecache" else {})}
-    with ApartDaemon(options) as daemon:
+    with ApartDaemon(mounted(path).options) as daemon:
         check_data_path(daemon, path)
         yield Slot.make(daemon.path, "job")
 

@@ -13,7 +13,8 @@ from typing import Iterator
 
 import pytest
 from daemon import Daemon
-from slots import ANSWER, DATA, FILES, READ_ONLY, Slot, metrics, pairs, refused, status, usage, write_once
+from paths import DATA_PATH
+from slots import ANSWER, DATA, FILES, LINKS, READ_ONLY, Slot, metrics, pairs, refused, status, usage, write_once
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 
@@ -64,7 +65,7 @@ def test_status_says_what_people_want_to_know(mount: Path, path: str, server: Da
     assert set(told) >= {"version", "data path", "arena", "capacity", "used", "warm", "free", "slots", "waiters",
                          "refusals", "uptime"}
     assert told["version"] in version
-    assert told["data path"].startswith("passthrough" if path == "passthrough" else "page cache")
+    assert told["data path"].startswith(DATA_PATH[path])
     assert told["arena"].split()[0] in ("tmpfs", "dir", "memfd")
 
 
@@ -104,16 +105,18 @@ def test_config_is_the_configuration_file(mount: Path, server: Daemon, tmp_path:
         assert (second.path / ".pyrmap" / "config").read_text() == text
 
 
-def test_a_slot_has_its_files(slot: Slot) -> None:
-    assert sorted(os.listdir(slot.path)) == sorted(FILES)
+def test_a_slot_has_its_files(slot: Slot, path: str) -> None:
+    links = set(LINKS) if DATA_PATH[path] == "links" else set()
+    assert sorted(os.listdir(slot.path)) == sorted(links | set(FILES))
     for name in FILES:
         assert stat.S_ISREG(os.stat(slot / name).st_mode)
         assert os.stat(slot / name).st_uid == os.geteuid()
     assert os.stat(slot / "metadata.bin").st_size == 128
     names = set(os.listdir(slot.path))
     listed = run("ls", "-la", slot.path).splitlines()[1:]
-    assert {line.split()[-1] for line in listed} == names | {".", ".."}
-    assert {Path(line).name for line in run("find", slot.path, "-type", "f").splitlines()} == names
+    assert {line.split(" -> ")[0].split()[-1] for line in listed} == names | {".", ".."}
+    assert {Path(line).name for line in run("find", slot.path, "-type", "f").splitlines()} == names - links
+    assert {Path(line).name for line in run("find", slot.path, "-type", "l").splitlines()} == links
 
 
 @pytest.mark.parametrize("mask, directory, file, view",
@@ -123,7 +126,7 @@ def test_umask(mount: Path, umask: None, mask: int, directory: int, file: int, v
     os.umask(mask)
     slot = Slot.make(mount, f"mask-{mask:o}")
     assert mode(slot.path) == directory
-    for name in FILES:
+    for name in set(FILES) - set(LINKS):
         assert mode(slot / name) == (view if name in READ_ONLY else file), name
     slot.remove()
 
@@ -153,7 +156,8 @@ def test_chmod_of_a_file_is_for_that_file(slot: Slot) -> None:
 def test_chown_is_for_the_whole_slot(slot: Slot) -> None:
     os.chown(slot / "task", 65534, 4321)
     for name in (".", *FILES):
-        assert (os.stat(slot / name).st_uid, os.stat(slot / name).st_gid) == (65534, 4321)
+        status = os.stat(slot / name, follow_symlinks=False)
+        assert (status.st_uid, status.st_gid) == (65534, 4321)
     os.chown(slot.path, 0, -1)
     assert (os.stat(slot / "error").st_uid, os.stat(slot / "error").st_gid) == (0, 4321)
 

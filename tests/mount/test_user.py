@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 USER = "nobody"
 
 SUITES = ("test_handshake.py", "test_tree.py", "test_record.py", "test_wait.py", "test_rounds.py", "test_alive.py",
-          "test_bad.py", "test_times.py")
+          "test_bad.py", "test_times.py", "test_page.py", "test_links.py")
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the caller is an ordinary user already")
 

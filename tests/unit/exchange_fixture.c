@@ -105,6 +105,8 @@ static void begin(struct world *world, enum exchange_data_path data_path)
                                          array_opening,  source_removed, world};
     char error[ARENA_ERROR_MAX];
 
+    if (data_path == DATA_PATH_LINKS)
+        ck_assert_int_eq(arena_use_links(world->bench.arena), 0);
     ck_assert_int_eq(loop_init(&world->loop), 0);
     ck_assert_int_eq(slots_open(&world->slots, world->bench.arena, world->slots_max, error), 0);
     ck_assert_int_eq(exchange_init(&world->exchange, world->slots, world->bench.arena, world->loop,

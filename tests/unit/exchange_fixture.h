@@ -24,7 +24,7 @@
 #include "exchange/wait.h"
 #include "process_fixture.h"
 
-enum { DATA_PATHS = 2, VANISHED_MAX = 16 };
+enum { DATA_PATHS = DATA_PATH_LINKS + 1, VANISHED_MAX = 16 };
 
 struct world {
     struct bench bench; /* first: the arena's callbacks get the world back from it */

@@ -521,7 +521,7 @@ START_TEST(test_words)
             word = word[length] == '|' ? word + length + 1 : NULL;
         }
     }
-    ck_assert_uint_eq(words, 3 + 4 + 2 + 2 + 3 + 4);
+    ck_assert_uint_eq(words, 3 + 4 + 2 + 2 + 3 + 2 + 4);
 }
 END_TEST
 

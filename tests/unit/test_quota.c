@@ -549,7 +549,7 @@ int main(void)
     tcase_add_loop_test(exchange, test_full_arena_is_not_charged, 0, DATA_PATHS);
     tcase_add_loop_test(exchange, test_open_handles_are_charged, 0, DATA_PATHS);
     tcase_add_test(exchange, test_mapped_rounds_are_charged);
-    tcase_add_loop_test(exchange, test_small_files_are_charged, 0, DATA_PATHS);
+    tcase_add_loop_test(exchange, test_small_files_are_charged, 0, SLOT_PAGES);
     tcase_add_test(exchange, test_texts_leave_room);
     tcase_add_test(exchange, test_texts_take_room);
     tcase_add_loop_test(exchange, test_moves, 0, DATA_PATHS);

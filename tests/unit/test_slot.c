@@ -327,6 +327,9 @@ START_TEST(test_modes)
         {SLOT_OWNER, 0666, 0600, 0},
         {SLOT_WORKER, 0666, 0600, 0},
         {SLOT_SOURCE, 0777, 0777, 0},
+        {SLOT_DATA_LINK, 0777, 0777, 0},
+        {SLOT_RESULT_LINK, 0777, 0777, 0},
+        {SLOT_METADATA_LINK, 0777, 0777, 0},
     };
     struct slot slot = {0};
 

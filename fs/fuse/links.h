@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * links.h - data.mem, result.mem and metadata.mem where the data path is links: symlinks to the pages.
+ *
+ *   a client has                  what data.mem is for it, at this READLINK
+ *   data.bin open                 a path of the segment itself, which may be written while data.bin may
+ *   not that, or may not go       data.bin
+ *     there (arena_links), or
+ *     has another /proc
+ *
+ * So the open of data.bin is judged as ever, and whoever follows a link without it is judged now. The kernel
+ * keeps no target. metadata.mem needs no open, because anybody who may look it up may read it; for clients that
+ * cannot reach the page it is a link to .metadata.mem, which no listing shows: the file that metadata.mem is on
+ * the other data paths.
+ *
+ * The page cache of FUSE knows nothing of stores by these paths. So the kernel keeps no size of an array that
+ * may be written, and drops its pages at each open, up to the first one after it was published.
+ */
+#ifndef PYRMAPFS_LINKS_H
+#define PYRMAPFS_LINKS_H
+
+#include "fuse/request.h"
+
+/* Room for a target, with its zero. */
+enum { LINKS_TARGET_MAX = PATH_MAX };
+
+/* What a name in a slot stands for on this mount: SLOT_FILES if there is nothing. */
+enum slot_file links_find(const struct request_ops *ops, const struct slot *slot, const char *name);
+/* Whether a listing shows the file. */
+bool links_shows(const struct request_ops *ops, const struct slot *slot, enum slot_file file);
+
+/* Whether an array may change without the kernel seeing it. */
+bool links_changes(const struct request_ops *ops, const struct slot *slot, enum slot_file file);
+/* Whether the kernel's pages of a segment that is opened now are the segment's. */
+bool links_keeps_pages(const struct request_ops *ops, struct segment *segment);
+
+bool links_is_link(enum slot_file file);
+/* As READLINK answers this caller. */
+void links_target(struct request_ops *ops, struct slot *slot, enum slot_file file,
+                  const struct caller *caller, char target[LINKS_TARGET_MAX]);
+/* The length of the target for those who reach nothing else: st_size. */
+off_t links_size(enum slot_file file);
+
+#endif
