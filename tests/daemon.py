@@ -26,6 +26,10 @@ PYRMAPFS = Path(os.environ.get("PYRMAPFS", BUILD / "pyrmapfs")).resolve()
 PASSTHROUGH = "passthrough"
 LINKS = "links"
 PAGE_CACHE = "page cache"
+# What gives root each of them.
+PATH_OPTIONS: dict[str, dict[str, str]] = {
+    PASSTHROUGH: {}, LINKS: {"path.passthrough": "off", "arena.kind": "memfd"},
+    PAGE_CACHE: {"path.passthrough": "off", "path.links": "off"}}
 
 # What a sanitizer writes into the log when it has found something.
 SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "runtime error:", "LeakSanitizer", "WARNING: ThreadSanitizer")

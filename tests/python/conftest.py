@@ -12,7 +12,7 @@ from typing import Iterator
 
 import pytest
 
-from daemon import PAGE_CACHE, PASSTHROUGH, ROOT, Daemon
+from daemon import LINKS, PAGE_CACHE, PASSTHROUGH, PATH_OPTIONS, ROOT, Daemon
 
 if importlib.util.find_spec("pyrmap") is None:
     sys.path.insert(0, str(ROOT / "packaging" / "python" / "src"))
@@ -20,8 +20,8 @@ if importlib.util.find_spec("pyrmap") is None:
 from pyrmap import Slot  # noqa: E402
 from serving import Keeper  # noqa: E402
 
-# Root tests both data paths; any other user has the page cache only, through fusermount3.
-PATHS = (PASSTHROUGH, PAGE_CACHE) if os.geteuid() == 0 else (PAGE_CACHE,)
+# Root tests all data paths; any other user has no passthrough, through fusermount3.
+PATHS = (PASSTHROUGH, LINKS, PAGE_CACHE) if os.geteuid() == 0 else (LINKS, PAGE_CACHE)
 
 _names = (f"python-{count}" for count in itertools.count(1))
 
@@ -35,9 +35,7 @@ def data_path(request: pytest.FixtureRequest) -> str:
 def mount(data_path: str) -> Iterator[Path]:
     """One mount for a module's tests."""
     options = {"arena.capacity": "1G", "arena.warm": "256M"}
-    if data_path == PAGE_CACHE:
-        options["path.passthrough"] = "off"
-    with Daemon(options) as daemon:
+    with Daemon({**options, **PATH_OPTIONS[data_path]}) as daemon:
         if daemon.data_path != data_path:
             pytest.skip("this kernel has no passthrough")
         yield daemon.path

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import pyrmap
-from daemon import PASSTHROUGH, Daemon
+from daemon import LINKS, PAGE_CACHE, PASSTHROUGH, PATH_OPTIONS, Daemon
 from pyrmap import NotASlot, RoundCancelled, RoundFailed, Slot, SlotBusy, SlotError, waiting
 from pyrmap.mapping import COPY_LIMIT
 from serving import environment, eventually
@@ -272,7 +272,9 @@ def test_ctrl_c_ends_a_wait(producer: Slot, attempt: Callable[[Slot], object]) -
 
 
 def test_the_cheapest_wait_is_chosen(producer: Slot, data_path: str) -> None:
-    assert producer._handles.record.passthrough == (data_path == PASSTHROUGH)
+    record = producer._handles.record
+    assert (record.passthrough, record.links) == (data_path == PASSTHROUGH, data_path == LINKS)
+    assert (record._poll is None) == (data_path != PAGE_CACHE)
 
 
 def test_wait_of_the_module(producer: Slot, job: Path) -> None:
@@ -335,8 +337,7 @@ def test_refusals_say_state_and_reason(producer: Slot, worker: Slot, job: Path) 
 @pytest.mark.parametrize("written", ["copied", "in place"])
 def test_garbage_in_cycles_does_not_fill_the_arena(data_path: str, written: str) -> None:
     options = {"arena.capacity": "16M", "arena.warm": "0"}
-    if data_path != PASSTHROUGH:
-        options["path.passthrough"] = "off"
+    options.update(PATH_OPTIONS[data_path])
     size = (4 << 20) // 8
     with Daemon(options) as daemon, Slot.create(daemon.path / "job") as slot:
         gc.collect()

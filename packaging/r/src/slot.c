@@ -152,6 +152,9 @@ static int open_page(struct slot *slot)
     slot->page_fd = slot_open_file(slot, "metadata.mem", O_RDONLY);
     if (slot->page_fd < 0)
         return -errno;
+    /* For whom the link cannot lead to the page it leads to a file of the mount, which lags. */
+    if (slot->live == LIVE_LINKS && device_of(slot->page_fd, "") == slot->device)
+        slot->live = LIVE_NOT;
     void *page =
         slot->live ? mmap(NULL, RECORD_PAGE_SIZE, PROT_READ, MAP_SHARED, slot->page_fd, 0) : MAP_FAILED;
     if (page != MAP_FAILED) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from pyrmap import mapping
 from pyrmap.collecting import with_room
 from pyrmap.errors import not_a_slot, refused
 from pyrmap.waiting import RecordFile, data_path
@@ -33,6 +34,25 @@ class Handles:
     def open(self, name: str, flags: int) -> int:
         """Opens a file of the slot; a removed slot is ENOENT even if there is a new one of the same name."""
         return with_room(lambda: os.open(name, flags | os.O_CLOEXEC, dir_fd=self.directory))
+
+    def pages(self, name: str, fd: int, flags: int) -> int:
+        """A new descriptor by which data.bin or result.bin, open as fd with these flags, is mapped: of the pages themselves where
+        there is a link to them."""
+        if self.record.links:
+            try:
+                return self.open(name.replace(".bin", ".mem"), flags)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.ENOENT):
+                    raise
+        return os.dup(fd)
+
+    def map(self, name: str, fd: int, length: int, flags: int = mapping.SHARED) -> mapping.Mapping:
+        """Of data.bin or result.bin, open as fd: for writing if it is SHARED."""
+        pages = self.pages(name, fd, os.O_RDWR if flags == mapping.SHARED else os.O_RDONLY)
+        try:
+            return with_room(lambda: mapping.Mapping(pages, length, mapping.READ_WRITE, flags))
+        finally:
+            os.close(pages)
 
     def bind_worker(self, who: bytes = b"self") -> None:
         """Names this process as the one that computes: should it die, the round fails and nobody waits for it."""

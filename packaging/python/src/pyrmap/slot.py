@@ -25,7 +25,6 @@ from typing import Any, Callable, Optional, Union, overload
 import numpy as np
 
 from pyrmap import convert, mapping, turn, values
-from pyrmap.collecting import with_room
 from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
 from pyrmap.handles import Handles
 from pyrmap.layout import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
@@ -196,7 +195,7 @@ class Slot:
             try:
                 record = self.record
                 if record.flag == RECORD_FLAG_RESULT:
-                    return self._map_read(fd, result_extent(record)).x
+                    return self._map_read(self._result.name, fd, result_extent(record)).x
             finally:
                 os.close(fd)
 
@@ -237,7 +236,7 @@ class Slot:
         if taken is None:
             return self.input()
         if isinstance(self._source, int):
-            self._input = self._map_read(self._source, input_extent(taken))
+            self._input = self._map_read(self._data.name, self._source, input_extent(taken))
         else:
             self._input = inline_input(self._source, taken)
         assert self._input is not None
@@ -519,10 +518,10 @@ class Slot:
             if error.errno not in (*GONE, errno.ECANCELED, errno.EIO, errno.EAGAIN):
                 raise refused(error, "wait for the input", self.path) from error
 
-    def _map_read(self, fd: int, extent: Extent) -> values.Taken:
+    def _map_read(self, name: str, fd: int, extent: Extent) -> values.Taken:
         if not extent.size:
             return values.incoming(np.empty(extent.array_shape, extent.dtype), extent)
-        memory = with_room(lambda: mapping.Mapping(fd, extent.size, mapping.READ_WRITE, mapping.COPY_ON_WRITE))
+        memory = self._handles.map(name, fd, extent.size, mapping.COPY_ON_WRITE)
         return values.incoming(memory.array(extent), extent)
 
     def _result_step(self, extent: Extent) -> bytes:

@@ -75,7 +75,7 @@ class Stage:
             with_room(lambda: os.ftruncate(fd, extent.size))
             if not extent.size:
                 return np.empty(extent.array_shape, extent.dtype)
-            memory = with_room(lambda: mapping.Mapping(fd, extent.size, mapping.READ_WRITE))
+            memory = self._handles.map(self.name, fd, extent.size)
         except OSError as error:
             self.drop()
             raise self._refused(error, f"reserve {extent.size} bytes for {self.name}") from error
@@ -111,12 +111,17 @@ class Stage:
         size = value.extent.size
         self._staged = _Staged(value.extent, fd)
         try:
-            large = size >= _LARGE and self._handles.record.passthrough
-            if large or staged is not None:
+            links = self._handles.record.links
+            large = size >= _LARGE and (self._handles.record.passthrough or links)
+            if large or links or staged is not None:
                 with_room(lambda: os.ftruncate(fd, size))
-            for offset, piece in value.pieces():
-                write = mapping.store if large and len(piece) >= mapping.COPY_LIMIT else _write_all
-                with_room(lambda: write(fd, piece, offset))
+            pages = self._handles.pages(self.name, fd, os.O_RDWR)
+            try:
+                for offset, piece in value.pieces():
+                    write = mapping.store if large and len(piece) >= mapping.COPY_LIMIT else _write_all
+                    with_room(lambda: write(pages, piece, offset))
+            finally:
+                os.close(pages)
         except OSError as error:
             self.drop()
             raise self._refused(error, f"write {size} bytes to {self.name}") from error
@@ -213,9 +218,11 @@ class Stage:
             warnings.warn(f"an array of {self._handles.path} reads as zeros now: it was published, and the next round began",
                           RuntimeWarning, stacklevel=4)
             return
+        pages = self._handles.pages(self.name, fd, os.O_RDONLY)
         try:
-            memory.attach(fd, extent.size)
+            memory.attach(pages, extent.size)
         finally:
+            os.close(pages)
             os.close(fd)
 
     def _refused(self, error: OSError, action: str) -> SlotError:

@@ -75,17 +75,19 @@ class RecordFile:
     kernel's page cache may lag, so there it is read(2) and poll(2).
     """
 
-    __slots__ = ("_mapping", "_page", "_poll", "_words", "fd", "page_fd", "passthrough")
+    __slots__ = ("_mapping", "_page", "_poll", "_words", "fd", "links", "page_fd", "passthrough")
 
     def __init__(self, directory: int, path: str) -> None:
         """directory: the slot's, a descriptor. path: the mount's data_path(). OSError."""
         self.passthrough = path == "passthrough"
-        live = _FUTEX is not None and path in ("passthrough", "links")
         self.fd = os.open("metadata.bin", os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
         self._poll: Optional[select.poll] = None
         try:
             # It stays open: the page of a slot is brought up to date for as long as somebody has it open.
             self.page_fd = os.open("metadata.mem", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+            # A link leads out of the mount, to the page itself; for whom that cannot be it leads to a file of the mount.
+            self.links = os.fstat(self.page_fd).st_dev != os.fstat(directory).st_dev
+            live = _FUTEX is not None and (self.passthrough or self.links)
             self._mapping = mapping.Mapping(self.page_fd, RECORD_PAGE_SIZE, mapping.READ) if live else None
         except OSError:
             os.close(self.fd)
