@@ -11,6 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct record current, proposed;
 
     record_init(&current);
+    stream_take(&stream, &current.input_inline, sizeof(current.input_inline));
+    stream_take(&stream, &current.result_inline, sizeof(current.result_inline));
     while (stream.size) {
         uint8_t bytes[RECORD_SIZE + 16];
         size_t length = stream_byte(&stream) % (sizeof(bytes) + 1);

@@ -44,7 +44,7 @@ class Storm:
         self.handles: list[int] = []
         self.mappings: list[mmap.mmap] = []
         self.deeds: list[Callable[[], object]] = [
-            self.open, self.open, self.open, self.close, self.write, self.write, self.record, self.record, self.record,
+            self.open, self.open, self.open, self.close, self.write, self.write, self.record, self.record, self.record, self.send, self.send,
             self.text, self.text, self.small_text, self.size, self.map, self.store, self.unmap, self.read, self.poll,
             self.control, self.make, self.make, self.remove, self.rename, self.unlink, self.link, self.mode, self.times,
             self.attributes, self.listing, self.allocate, self.lock, self.copy]
@@ -119,6 +119,20 @@ class Storm:
                 struct.pack_into(code, image, offset, self.number())
         begin = self.random.choice((0, 0, 0, 0, 8, self.random.randrange(128)))
         self.put(path, bytes(image[begin:self.random.choice((4, 20, 128, 128))]) or self.junk(), begin)
+
+    def send(self) -> None:
+        """An array behind the record, which mostly describes it, and mostly fits the page."""
+        path = f"{self.slot()}/metadata.bin"
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as stream:
+            image = bytearray(stream.read(128))
+        size = self.random.choice((8, 80, 1976, 1984, 1985, 1992, 4096, 100000))
+        flag = self.random.choice((0, 1, 1))
+        struct.pack_into("<i", image, 0, flag)
+        struct.pack_into("<i", image, 20 if flag else 16, 5)
+        struct.pack_into("<q", image, 24 if flag else 8, size if self.random.random() < 0.9 else self.number() % 2**63)
+        struct.pack_into("<i", image, 44 if flag else 40, 0)
+        struct.pack_into("<I", image, 112, 0)
+        self.put(path, bytes(image) + bytes([self.random.randrange(1, 256)]) * size)
 
     def text(self) -> None:
         values = (str(self.number()), "float64", "2x3", "F", "", "x" * 2000)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from paths import PATHS, mounted
-from slots import ANSWER, DATA, Slot, eventually, metrics, status
+from slots import ANSWER, DATA, INPUT, RESULT, Record, Slot, eventually, metrics, status
 
 SEED = int(os.environ.get("SEED", "1"))
 STORM = int(os.environ.get("STORM", "20000"))
@@ -30,12 +30,38 @@ def exchange(slot: Slot) -> None:
     assert np.array_equal(slot.result(), ANSWER)
 
 
+def send(slot: Slot) -> None:
+    """The same in one write each."""
+    for count in range(2):
+        slot.send(INPUT, DATA + count)
+        assert np.array_equal(slot.data(), DATA + count)
+        slot.send(RESULT, ANSWER)
+        assert slot.page()[2112:2112 + ANSWER.nbytes] == ANSWER.tobytes()
+        assert np.array_equal(slot.result(), ANSWER)
+
+
+def check_page(slot: Slot) -> None:
+    """It shows inline arrays as their files do, and nothing else."""
+    page = slot.page()
+    record = Record.unpack(page[:128])
+    for file, offset, size in (("data.bin", 128, record.input_inline), ("result.bin", 2112, record.result_inline)):
+        half = page[offset:offset + 1984]
+        assert half[size:] == bytes(1984 - size)
+        if size:
+            assert (slot / file).read_bytes() == half[:size]
+
+
 def check_works(mount: Path) -> None:
     """Fresh slots do all that a slot does, and nothing is left of the storm but what it left on purpose."""
     for name in os.listdir(mount):
         if name != ".pyrmap":
+            os.chmod(mount / name, 0o755)
+            check_page(Slot(mount / name))
             assert set(os.listdir(mount / name)) >= {"metadata.bin", "data.bin", "result.bin"}
             os.rmdir(mount / name)
+    alone = Slot.make(mount, "alone")
+    send(alone)
+    alone.remove()
     first, second = Slot.make(mount, "first"), Slot.make(mount, "second")
     os.symlink("../first/result.bin", second / "source")
     for number in range(3):
