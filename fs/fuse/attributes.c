@@ -59,6 +59,7 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
         st->st_nlink = 2;
         return lasting;
     case SLOT_FILES_ARRAY:
+        slot->known[slot_file_side(inode->file)] = 1;
         array_attributes(ops, slot, slot_file_side(inode->file), st);
         /* Make the kernel ask before it believes a size that has holes (GETATTR fills them) or may change. */
         return links_changes(ops, slot, inode->file) ||

@@ -158,8 +158,11 @@ static void record_changed(void *context, struct slot *slot)
 static void array_replaced(void *context, struct slot *slot, enum slot_file file)
 {
     struct request_ops *ops = context;
+    uint32_t *known = &slot->known[slot_file_side(file)];
 
-    fuse_lowlevel_notify_inval_inode(ops->session, nodeid_of(ops->exchange, slot, file), -1, 0);
+    if (*known)
+        fuse_lowlevel_notify_inval_inode(ops->session, nodeid_of(ops->exchange, slot, file), -1, 0);
+    *known = 0;
 }
 
 /* Without attributes the kernel asks at the next walk, hears ESTALE, and looks the name up again. */

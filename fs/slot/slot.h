@@ -171,6 +171,7 @@ struct slot {
     uint32_t dated[2];       /* by enum record_side: utimensat set the time, after all changes that we saw */
     uint64_t text_serial[2]; /* by enum record_side: serial of the array whose text has text_size bytes */
     off_t text_size[2];
+    uint32_t known[2];     /* by enum record_side: the kernel may have the array's attributes */
     uint32_t refreshing;   /* enum slot_refresh */
     pid_t filler;          /* the process that last opened data.bin for writing in this round */
     uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
