@@ -453,8 +453,8 @@ bool array_may_write_unseen(struct exchange *exchange, struct segment *segment)
 /* --- rename of a result onto an input --- */
 
 /*
- * The pages of the result of `from`, on the account of the owner of `to`, with a name that is the caller's. *pages is NULL
- * if the result is empty and nobody has opened it.
+ * The pages of the result of `from`, on the account of the owner of `to`, with a name that is the caller's.
+ * *pages is NULL if the result is empty and nobody has opened it.
  */
 static int take_pages(struct exchange *exchange, struct slot *from, const struct slot *to,
                       struct segment **pages)

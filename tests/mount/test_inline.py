@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any, Callable, Iterator
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from agent import Agent
 from pages import Pages
-from slots import ANSWER, CODES, DATA, FAILED, INPUT, NONE, RESULT, Record, Slot, eventually, refused, usage, write_once
+from slots import ANSWER, CODES, DATA, FAILED, INPUT, NONE, RESULT, Record, Slot, eventually, refused, requests, usage, write_once
 
 MOST = 1984
 HALVES = {INPUT: 128, RESULT: 128 + MOST}
@@ -181,6 +182,47 @@ def test_a_mapped_page_follows(slot: Slot, view: mmap.mmap) -> None:
         eventually(lambda: view[:] == page)
 
 
+WORKER = """
+page = mmap.mmap(os.open(path + "/metadata.mem", os.O_RDONLY), 4096, access=mmap.ACCESS_READ)
+record = os.open(path + "/metadata.bin", os.O_WRONLY)
+
+def work(rounds):
+    for count in range(1, rounds + 1):
+        while struct.unpack_from("<i", page)[0] != 0:
+            os.sched_yield()
+        size, = struct.unpack_from("<H", page, 120)
+        values = struct.unpack_from(f"<{size // 8}d", page, 128)
+        answer = bytearray(page[:128])
+        struct.pack_into("<i", answer, 0, 1)
+        struct.pack_into("<iq", answer, 20, 2, len(values))
+        os.pwrite(record, bytes(answer) + struct.pack(f"<{len(values)}d", *(value * count for value in values)), 0)
+"""
+
+
+def test_an_exchange_costs_two_requests(mount: Path, slot: Slot, view: mmap.mmap, agent: Agent, path: str) -> None:
+    """Two processes that keep what they opened and mapped: each writes once, and reads the page."""
+    if path != "passthrough":
+        pytest.skip("the kernel reads the page again after each change")
+    rounds, inputs = 50, np.arange(10.0)
+    fd = os.open(slot / "metadata.bin", os.O_WRONLY)
+    image = slot.image(INPUT, inputs)
+    agent.run(WORKER, path=slot.path)
+    looking = requests(mount)
+    before = requests(mount)
+    looking = before - looking
+    agent.start("work(rounds)", rounds=rounds)
+    for count in range(1, rounds + 1):
+        os.pwrite(fd, image, 0)
+        while struct.unpack_from("<i", view)[0] != RESULT:
+            os.sched_yield()
+        record = Record.unpack(view[:128])
+        assert record.round == count
+        assert np.array_equal(np.frombuffer(view[2112:2112 + record.result_inline]), inputs * count)
+    agent.result()
+    assert requests(mount) - before - looking == 2 * rounds
+    os.close(fd)
+
+
 def test_a_round_that_failed_goes_on_with_the_same_input(slot: Slot) -> None:
     slot.send(INPUT, DATA)
     slot.flag(FAILED)
@@ -221,6 +263,15 @@ def test_a_follower_has_it_in_its_page(slot: Slot, other: Slot, flag: int, opene
     os.unlink(other / "source")
     slot.flag(NONE)
     assert inline(slot, flag) == b""
+
+
+def test_a_slot_that_follows_a_result_afterwards_has_it_at_once(slot: Slot, other: Slot) -> None:
+    slot.send(INPUT, DATA)
+    slot.send(RESULT, ANSWER)
+    os.symlink(f"../{slot.path.name}/result.bin", other / "source")
+    assert other.state == "READY" and os.stat(other / "data.bin").st_ino == os.stat(slot / "result.bin").st_ino
+    check(other, INPUT, ANSWER)
+    check(slot, RESULT, ANSWER)
 
 
 def test_what_a_follower_has_outlives_its_source(mount: Path, other: Slot) -> None:
