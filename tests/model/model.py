@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
-from record_model import INLINE_MAX, SIZE, Array, Record, Refused, difference, merge, merge_text
+from record_model import BUNDLE, INLINE_MAX, SIZE, Array, Record, Refused, difference, merge, merge_text
 from slot_model import Failure, Handle, Segment, Slot, Waiter
 
 # The handshake. A cell is the state afterwards, or an errno, or "wait". The notes below name the conditions.
@@ -140,6 +140,10 @@ class Model:
         if name and file in self.listing(name):
             if exclusive:
                 raise Refused("EEXIST")
+            slot = self.find(name)
+            if (file == "data.npy" and slot.has_input and slot.record.input.dtype == BUNDLE or
+                    file == "result.npy" and slot.state == "DONE" and slot.record.result.dtype == BUNDLE):
+                raise Refused("EINVAL")  # it is more than one array
             return
         raise Refused("EPERM")
 
