@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { A_TURN = 16 };
+enum { A_TURN = 16, RELEASES_MAX = 16384 };
 
 struct item {
     TAILQ_ENTRY(item) link;
     uint32_t slots[2]; /* indices; 0: no slot */
     uint64_t serials[2];
+    bool is_release;    /* `request` is a RELEASE that is done */
     fuse_req_t request; /* a write that was done; NULL: we hold the bytes of a request */
     uid_t uid;          /* the user whose account of memory has it */
     size_t size;
@@ -25,6 +26,7 @@ struct held {
     struct turn turn;
     bool has_turn; /* it is in the queue of turns, or a turn of it is under way */
     struct request_ops *ops;
+    uint32_t releases; /* without an answer */
     TAILQ_HEAD(items, item) items;
 };
 
@@ -48,7 +50,10 @@ static bool may_go_on(struct request_ops *ops, const struct item *item)
 
 static void go_on(struct request_ops *ops, struct item *item)
 {
-    if (item->request) {
+    if (item->is_release) {
+        ops->held->releases--;
+        request_reply(item->request, 0);
+    } else if (item->request) {
         fuse_reply_write(item->request, item->size);
     } else {
         quota_let_go(ops->quota, item->uid, item->size);
@@ -151,6 +156,7 @@ static bool hold(void *context, const void *bytes, size_t size)
         transport_refuse(ops->transport, header.unique, -ENOMEM);
         return true;
     }
+    item->is_release = false;
     item->request = NULL;
     item->uid = header.uid;
     item->size = size;
@@ -171,10 +177,27 @@ void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t req
     }
     /* The step is taken, and what the request was parked in may be freed. */
     fuse_req_interrupt_func(request, NULL, NULL);
+    item->is_release = false;
     item->request = request;
     item->size = size;
     note_slot(ops, item, 0, slot);
     note_slot(ops, item, 1, NULL);
+    keep(ops->held, item);
+}
+
+void held_reply_release(struct request_ops *ops, fuse_req_t request)
+{
+    struct item *item = NULL;
+
+    if (transport_is_behind(ops->transport) && ops->held->releases < RELEASES_MAX)
+        item = calloc(1, sizeof(*item));
+    if (!item) {
+        request_reply(request, 0);
+        return;
+    }
+    item->is_release = true;
+    item->request = request;
+    ops->held->releases++;
     keep(ops->held, item);
 }
 
@@ -201,7 +224,9 @@ void held_deinit(struct request_ops *ops)
     transport_hold(ops->transport, NULL, NULL);
     while ((item = TAILQ_FIRST(&ops->held->items))) {
         TAILQ_REMOVE(&ops->held->items, item, link);
-        if (item->request)
+        if (item->is_release)
+            request_reply(item->request, 0);
+        else if (item->request)
             fuse_reply_write(item->request, item->size);
         free(item);
     }

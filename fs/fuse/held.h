@@ -23,4 +23,11 @@ void held_deinit(struct request_ops *ops);
 /* Answers a write to a file of the slot, which was done, once the slot is at rest. */
 void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size);
 
+/*
+ * Answers a RELEASE that was done, later if others wait in line behind it. No client waits for that answer, but
+ * a process that dies puts one RELEASE for each of its files in the line, and an answer takes as long as all the
+ * rest of it.
+ */
+void held_reply_release(struct request_ops *ops, fuse_req_t request);
+
 #endif

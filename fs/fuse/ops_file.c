@@ -580,5 +580,5 @@ void ops_file_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_in
         release_record(ops, handle, &caller);
     }
     handle_free(ops, handle);
-    request_reply(request, 0);
+    held_reply_release(ops, request);
 }

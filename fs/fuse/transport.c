@@ -43,6 +43,7 @@ struct transport {
     uint64_t init_unique;
     uint32_t offered2; /* flags2 of the kernel's INIT */
     bool offered_ext;
+    int served; /* in the pass of transport_serve that we are in */
     bool initialised;
     bool negotiated;
     bool (*hold)(void *context, const void *bytes, size_t size);
@@ -162,7 +163,7 @@ enum transport_event transport_serve(struct transport *transport)
 {
     enum { AT_ONCE = 64 }; /* requests; then pidfds, timers and signals have their turn */
 
-    for (int i = 0; i < AT_ONCE; i++) {
+    for (transport->served = 0; transport->served < AT_ONCE; transport->served++) {
         bool first;
         int got = fuse_session_receive_buf(transport->session, &transport->buffer);
 
@@ -182,6 +183,13 @@ enum transport_event transport_serve(struct transport *transport)
             return TRANSPORT_INITIALISED;
     }
     return TRANSPORT_IDLE;
+}
+
+bool transport_is_behind(const struct transport *transport)
+{
+    enum { IN_A_ROW = 16 };
+
+    return transport->served >= IN_A_ROW;
 }
 
 void transport_hold(struct transport *transport, bool (*hold)(void *context, const void *bytes, size_t size),

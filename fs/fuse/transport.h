@@ -47,6 +47,9 @@ enum transport_event {
 };
 enum transport_event transport_serve(struct transport *transport);
 
+/* Whether the request that we serve is one of many that came in a row: more wait in line, most likely. */
+bool transport_is_behind(const struct transport *transport);
+
 /*
  * Sets a function that sees each request before we serve it, as the kernel wrote it. If it returns true, we
  * do not serve the request now. NULL removes it.

@@ -2,7 +2,8 @@
 """How long others wait while one client has thousands of things going on: each request of a neighbour is timed.
 
 The daemon and the neighbour have a real-time priority where that is allowed: what the rest of the machine does, and in
-which order the kernel wakes thousands of the client's threads, is not what we measure.
+which order the kernel wakes thousands of the client's threads, is not what we measure. A process that is killed has a
+lower one, so that it fills the line as fast as it can.
 """
 from __future__ import annotations
 
@@ -75,17 +76,13 @@ def neighbourhood(mount: Path, times: list[float]) -> Iterator[None]:
     process.join()
 
 
-def take_priority() -> bool:
-    """Gives this process, and what it starts, a real-time priority. Whether that is allowed."""
+def take_priority(priority: int) -> bool:
+    """Gives this process, and what it starts, a real-time priority; 0 takes it away. Whether that is allowed."""
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_FIFO if priority else os.SCHED_OTHER, os.sched_param(priority))
     except PermissionError:
         return False
     return True
-
-
-def give_up_priority() -> None:
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def until(mount: Path, metric: str, wanted: Callable[[int], bool]) -> None:
@@ -154,14 +151,15 @@ def removal(mount: Path, times: list[float]) -> float:
     return took
 
 
-def threads(path: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([CROWD, "wait", path, str(COUNT)], preexec_fn=give_up_priority)
+def crowd(what: str, path: Path, priority: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([CROWD, what, path, str(COUNT)], stdout=subprocess.PIPE,
+                            preexec_fn=lambda: take_priority(priority))
 
 
 def parked(mount: Path, times: list[float]) -> float:
     slot = mount / "slot"
     slot.mkdir()
-    with threads(slot / "result.bin") as waiting:
+    with crowd("wait", slot / "result.bin", 0) as waiting:
         until(mount, "pyrmapfs_waiters", lambda count: count == COUNT)
         with neighbourhood(mount, times):
             before = time.monotonic()
@@ -175,7 +173,7 @@ def parked(mount: Path, times: list[float]) -> float:
 def parked_removed(mount: Path, times: list[float]) -> float:
     slot = mount / "slot"
     slot.mkdir()
-    with threads(slot / "result.bin") as waiting:
+    with crowd("wait", slot / "result.bin", 0) as waiting:
         until(mount, "pyrmapfs_waiters", lambda count: count == COUNT)
         with neighbourhood(mount, times):
             before = time.monotonic()
@@ -189,7 +187,7 @@ def parked_removed(mount: Path, times: list[float]) -> float:
 def handles(mount: Path, times: list[float]) -> float:
     slot = mount / "slot"
     slot.mkdir()
-    with subprocess.Popen([CROWD, "hold", slot / "metadata.bin", str(COUNT)], stdout=subprocess.PIPE) as holding:
+    with crowd("hold", slot / "metadata.bin", 1) as holding:
         assert holding.stdout is not None and holding.stdout.readline() == b"open\n"
         with neighbourhood(mount, times):
             before = time.monotonic()
@@ -225,9 +223,9 @@ def measure(case: Callable[[Path, list[float]], float], passthrough: str) -> lis
 
 
 def others_table(root: bool) -> None:
-    has_priority = take_priority()
+    has_priority = take_priority(2)
     rows = [[name, *measure(case, "on" if root else "off")] for name, case in CASES.items()]
-    give_up_priority()
+    take_priority(0)
     table("How long others wait meanwhile: milliseconds, by the calls of a neighbour" +
           ("" if has_priority else " (at the priority of everybody: on an idle machine only)"),
           ["what is going on", "it took", "calls", "p50", "p99", "max", f"p99 <= {TOLERABLE_MS:.0f}"], rows)

@@ -9,18 +9,27 @@ import errno
 import itertools
 import os
 import select
+import signal
 import struct
 import subprocess
+import sys
 from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
 from agent import Agent
+from daemon import Daemon
 from slots import ANSWER, FAILED, LAYOUT, NONE, RESULT, Slot, eventually, metrics, refused
 
 COUNT = 1500
 ROUNDS = 30
 WRITE = "os.pwrite(record, flag, 0)"
+HOLD = """
+import os, signal, sys
+files = [os.open(sys.argv[1], os.O_RDONLY) for _ in range(int(sys.argv[2]))]
+print("open", flush=True)
+signal.pause()
+"""
 
 
 @pytest.fixture
@@ -153,3 +162,28 @@ def test_polls(mount: Path, slot: Slot) -> None:
     epoll.close()
     for handle in handles:
         os.close(handle)
+
+
+@pytest.fixture
+def control(mount: Path, tmp_path: Path) -> Iterator[Path]:
+    """What the kernel tells of this mount's connection."""
+    subprocess.run(["mount", "-t", "fusectl", "none", tmp_path], check=True)
+    yield tmp_path / str(os.minor(os.stat(mount).st_dev))
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount fusectl")
+def test_a_killed_process(server: Daemon, slot: Slot, control: Path) -> None:
+    """Its files are all closed when the next request in line is served, and in the end each RELEASE has its answer."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, slot / "metadata.bin", str(COUNT)],
+                          stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        opened = holder.stdout.readline()
+        os.kill(server.server, signal.SIGSTOP)
+        holder.kill()
+        holder.wait()
+        waiting = int((control / "waiting").read_text())
+        os.kill(server.server, signal.SIGCONT)
+    assert (opened, waiting >= COUNT) == (b"open\n", True)
+    assert slot.lines("open") + slot.lines("open_more") == []
+    eventually(lambda: int((control / "waiting").read_text()) == 0)
