@@ -242,7 +242,7 @@ lint-manual:
 # The C of the R package is built by R, with R's flags.
 lint-r:
 	@echo '  LINT    packaging/r: warnings in C'
-	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -fsyntax-only $(WARNINGS) $$(R CMD config --cppflags | sed 's/-I/-isystem /') \
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -Ipackaging/r/src -O2 -fsyntax-only $(WARNINGS) $$(R CMD config --cppflags | sed 's/-I/-isystem /') \
 	    $(wildcard packaging/r/src/*.c)
 
 lint-python:

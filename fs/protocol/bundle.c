@@ -159,18 +159,66 @@ static int add_tensors(struct bundle *bundle, struct json header, uint64_t start
     size_t most = json_count(header);
     int result = 0;
 
+    /* One of them may be the metadata. */
     if (most > BUNDLE_TENSORS_MAX + 1)
         return damaged(bundle, "it has more than 10000 tensors");
-    bundle->tensors = calloc(most ? most : 1, sizeof(*bundle->tensors));
-    if (!bundle->tensors)
+    bundle->tensors = calloc(most + 1, sizeof(*bundle->tensors));
+    bundle->names = calloc(most + 1, sizeof(struct bundle_tensor *));
+    if (!bundle->tensors || !bundle->names)
         return -ENOMEM;
     while (result == 0 && json_next(&walk, &name, &said)) {
         if (json_is(name, "__metadata__"))
             *metadata = said;
         else
-            result = add_tensor(bundle, name, said, start);
+            result = bundle->count < BUNDLE_TENSORS_MAX ? add_tensor(bundle, name, said, start)
+                                                        : damaged(bundle, "it has more than 10000 tensors");
     }
     return result;
+}
+
+static int by_place(const void *left, const void *right)
+{
+    const struct bundle_tensor *a = *(struct bundle_tensor *const *)left;
+    const struct bundle_tensor *b = *(struct bundle_tensor *const *)right;
+
+    if (a->begin != b->begin)
+        return a->begin < b->begin ? -1 : 1;
+    return (a->count > b->count) - (a->count < b->count);
+}
+
+static int by_name(const void *left, const void *right)
+{
+    const struct bundle_tensor *a = *(struct bundle_tensor *const *)left;
+    const struct bundle_tensor *b = *(struct bundle_tensor *const *)right;
+
+    if (a->hash != b->hash)
+        return a->hash < b->hash ? -1 : 1;
+    return json_compare(a->name, b->name);
+}
+
+/* They have to lie one behind the other, and each has a name that no other has. */
+static int check_tensors(struct bundle *bundle, uint64_t start)
+{
+    struct bundle_tensor **sorted = bundle->names;
+    uint64_t end = start;
+
+    for (size_t i = 0; i < bundle->count; i++)
+        sorted[i] = &bundle->tensors[i];
+    qsort(sorted, bundle->count, sizeof(*sorted), by_place);
+    for (size_t i = 0; i < bundle->count; i++) {
+        if (sorted[i]->begin != end)
+            return damaged_tensor(bundle, sorted[i]->name,
+                                  sorted[i]->begin < end ? "overlaps another" : "comes behind a hole");
+        end += sorted[i]->count * dtypes[sorted[i]->dtype].size;
+    }
+    if (end != bundle->source.size)
+        return damaged(bundle, "it has more bytes than its tensors");
+    qsort(sorted, bundle->count, sizeof(*sorted), by_name);
+    for (size_t i = 1; i < bundle->count; i++) {
+        if (by_name(&sorted[i - 1], &sorted[i]) == 0)
+            return damaged_tensor(bundle, sorted[i]->name, "is there twice");
+    }
+    return 0;
 }
 
 /* --- the description --- */
@@ -229,6 +277,8 @@ static int read_header(struct bundle *bundle)
         return -EINVAL;
     }
     result = add_tensors(bundle, header, sizeof(first) + length, &metadata);
+    if (result == 0)
+        result = check_tensors(bundle, sizeof(first) + length);
     return result < 0 ? result : read_description(bundle, json_get(metadata, "pyrmap"));
 }
 
@@ -243,6 +293,7 @@ void bundle_close(struct bundle *bundle)
     free(bundle->header);
     free(bundle->description);
     free(bundle->tensors);
+    free(bundle->names);
     *bundle = (struct bundle){0};
 }
 
@@ -255,15 +306,13 @@ size_t bundle_entries(const struct bundle *bundle)
 
 const struct bundle_tensor *bundle_find(const struct bundle *bundle, struct json name)
 {
-    uint32_t hash = json_hash(name);
+    struct bundle_tensor wanted = {.name = name}, *key = &wanted, **found;
 
     if (!json_is_string(name))
         return NULL;
-    for (size_t i = 0; i < bundle->count; i++) {
-        if (bundle->tensors[i].hash == hash && json_same(bundle->tensors[i].name, name))
-            return &bundle->tensors[i];
-    }
-    return NULL;
+    wanted.hash = json_hash(name);
+    found = bsearch(&key, bundle->names, bundle->count, sizeof(*bundle->names), by_name);
+    return found ? *found : NULL;
 }
 
 int bundle_read(const struct bundle *bundle, const struct bundle_tensor *tensor, uint64_t first,

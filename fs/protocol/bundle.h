@@ -4,8 +4,9 @@
  * say which tensors there are, then the tensors.
  *
  * What tensors cannot say is in the JSON text `pyrmap` of the header's __metadata__: {"version": 1, "root": NODE}.
- * A client wrote all of it. We read it to show it, and nothing else depends on it; each offset is checked before
- * it is used. To open a bundle is linear in its header, which has at most 1 MiB and BUNDLE_TENSORS_MAX tensors.
+ * A client wrote all of it. The filesystem reads it to show it, and nothing else there depends on it; the R package
+ * makes its objects of it. To open a bundle takes little more than its header has bytes, at most 1 MiB, and
+ * BUNDLE_TENSORS_MAX tensors, which lie one behind the other, without a hole, from the header to the end.
  */
 #ifndef PYRMAPFS_BUNDLE_H
 #define PYRMAPFS_BUNDLE_H
@@ -63,10 +64,11 @@ struct bundle_tensor {
 
 struct bundle {
     struct bundle_source source;
-    char *header;      /* its text */
-    char *description; /* the text of `pyrmap`; NULL: there is none */
-    struct json root;  /* NODE; .at is NULL if there is none */
-    struct bundle_tensor *tensors;
+    char *header;                  /* its text */
+    char *description;             /* the text of `pyrmap`; NULL: there is none */
+    struct json root;              /* NODE; .at is NULL if there is none */
+    struct bundle_tensor *tensors; /* in the order of the header */
+    struct bundle_tensor **names;  /* the same, to be found by name */
     size_t count;
     char fault[96]; /* what is damaged; "" if nothing is */
 };

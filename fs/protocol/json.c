@@ -520,17 +520,16 @@ uint32_t json_hash(struct json string)
     return hash;
 }
 
-bool json_same(struct json a, struct json b)
+int json_compare(struct json a, struct json b)
 {
     struct decoding first = decode(a), second = decode(b);
-    int byte;
+    int left, right;
 
-    if (!json_is_string(a) || !json_is_string(b))
-        return false;
     do {
-        byte = decode_byte(&first);
-        if (byte != decode_byte(&second))
-            return false;
-    } while (byte >= 0);
-    return true;
+        left = decode_byte(&first);
+        right = decode_byte(&second);
+        if (left != right)
+            return left < right ? -1 : 1;
+    } while (left >= 0);
+    return 0;
 }

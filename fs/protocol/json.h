@@ -61,8 +61,8 @@ size_t json_text(struct json string, char *text, size_t capacity);
 
 /* A hash of a string's text, however it is escaped. */
 uint32_t json_hash(struct json string);
-/* Whether two strings are the same text. */
-bool json_same(struct json a, struct json b);
+/* The order of two strings by their text, as memcmp has it: 0 if they are the same. */
+int json_compare(struct json a, struct json b);
 
 /* The bytes of one character of UTF-8 at `at`, 1 to 4; 0 if there is no valid one before end. */
 size_t json_character(const char *at, const char *end);

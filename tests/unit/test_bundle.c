@@ -131,6 +131,17 @@ START_TEST(test_damaged_headers)
          "tensor a has other offsets than its shape needs"},
         {"{'a':{'dtype':'F64','shape':[2305843009213693952],'data_offsets':[0,0]}}", 8,
          "tensor a has other offsets than its shape needs"},
+        {"{'a':{'dtype':'U8','shape':[4],'data_offsets':[0,4]},'b':{'dtype':'U8','shape':[4],'data_offsets':["
+         "3,7]}}",
+         7, "tensor b overlaps another"},
+        {"{'a':{'dtype':'U8','shape':[4],'data_offsets':[0,4]},'b':{'dtype':'U8','shape':[4],'data_offsets':["
+         "5,9]}}",
+         9, "tensor b comes behind a hole"},
+        {"{'a':{'dtype':'U8','shape':[4],'data_offsets':[1,5]}}", 5, "tensor a comes behind a hole"},
+        {"{'a':{'dtype':'U8','shape':[4],'data_offsets':[0,4]}}", 5, "it has more bytes than its tensors"},
+        {"{'b':{'dtype':'U8','shape':[4],'data_offsets':[4,8]},'\\u0062':{'dtype':'U8','shape':[4],'data_"
+         "offsets':[0,4]}}",
+         8, "tensor b is there twice"},
         {"{'__metadata__':{'pyrmap':'{'}}", 0,
          "its description is not JSON: at byte 1 a name in quotes is missing"},
         {"{'__metadata__':{'pyrmap':'{~version~:2}'}}", 0, "its description is of another version than 1"},

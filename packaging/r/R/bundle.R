@@ -85,8 +85,8 @@ stop_member_value <- function(where, what) {
 # Called from C. where: "" for the whole.
 stop_damaged_bundle <- function(origin, where, why) {
     stop_with("pyrmap_damaged_bundle",
-              paste0("the bundle from ", origin, " cannot be read: ", if (nzchar(where)) paste0(where, " has "),
-                     if (!nzchar(where)) "it has ", why), member = where)
+              paste0("the bundle from ", origin, " cannot be read: ", if (nzchar(where)) paste0(where, " has "), why),
+              member = where)
 }
 
 # Called from C, with a data.frame that was one.

@@ -102,22 +102,22 @@ static _Noreturn void refuse_value(const struct bundle_reading *reading, const s
 }
 
 /* An R error, now and not at the first use, if R's type cannot hold a value. */
-static void check_numbers(const struct bundle_reading *reading, const struct bundle_values_of *values,
+static void check_numbers(const struct bundle_reading *reading, const struct bundle_array *array,
                           const void *from, int special, const struct place *place)
 {
     static const char inexact[] =
         "which is not exact as a double, and R has no larger integers: return float64 from Python, or "
         "set options(pyrmap.int64 = \"integer64\") to get bit64's integer64";
     char digits[24];
-    enum bundle_dtype dtype = values->entry->dtype;
+    enum bundle_dtype dtype = array->dtype;
     if (dtype == BUNDLE_I64 && !(special & SPECIAL_INT64)) {
-        size_t index = find_inexact(from, values->count);
-        if (index == values->count)
+        size_t index = find_inexact(from, array->count);
+        if (index == array->count)
             return;
         snprintf(digits, sizeof(digits), "%lld", (long long)((const int64_t *)from)[index]);
         refuse_value(reading, place, index, digits, inexact);
     }
-    for (size_t i = 0; dtype == BUNDLE_U64 && i < values->count; i++) {
+    for (size_t i = 0; dtype == BUNDLE_U64 && i < array->count; i++) {
         uint64_t value = ((const uint64_t *)from)[i];
         if (value <= UINT64_C(1) << 53)
             continue;
@@ -125,82 +125,81 @@ static void check_numbers(const struct bundle_reading *reading, const struct bun
         refuse_value(reading, place, i, digits, inexact);
     }
     if (dtype == BUNDLE_I32 && special & SPECIAL_LOGICAL &&
-        find_not_logical(from, values->count) < values->count)
+        find_not_logical(from, array->count) < array->count)
         bundle_refuse(reading, place, "a logical that is neither 0, 1 nor NA");
 }
 
-void bundle_turn(const struct bundle_values_of *values, size_t element, const void *from, void *to)
+void bundle_turn(const struct bundle_array *array, size_t element, const void *from, void *to)
 {
-    if (values->ndim <= RECORD_NDIM_MAX && (element == 8 || element == 4 || element == 1)) {
-        transpose(element, values->ndim, values->dim, from, to);
+    if (array->ndim <= RECORD_NDIM_MAX && (element == 8 || element == 4 || element == 1)) {
+        transpose(element, array->ndim, array->dim, from, to);
         return;
     }
     /* Each value to its place in column-major order, the last index running fastest. */
-    int64_t *index = (int64_t *)R_alloc((size_t)values->ndim, sizeof(*index));
-    memset(index, 0, (size_t)values->ndim * sizeof(*index));
-    for (size_t i = 0; i < values->count; i++) {
+    int64_t *index = (int64_t *)R_alloc((size_t)array->ndim, sizeof(*index));
+    memset(index, 0, (size_t)array->ndim * sizeof(*index));
+    for (size_t i = 0; i < array->count; i++) {
         size_t place = 0;
-        for (int axis = values->ndim; axis-- > 0;)
-            place = place * (size_t)values->dim[axis] + (size_t)index[axis];
+        for (int axis = array->ndim; axis-- > 0;)
+            place = place * (size_t)array->dim[axis] + (size_t)index[axis];
         memcpy((char *)to + place * element, (const char *)from + i * element, element);
-        for (int axis = values->ndim - 1; axis >= 0 && ++index[axis] == values->dim[axis]; axis--)
+        for (int axis = array->ndim - 1; axis >= 0 && ++index[axis] == array->dim[axis]; axis--)
             index[axis] = 0;
     }
 }
 
-static void to_type(const struct bundle_values_of *values, int special, const void *from, void *to)
+static void to_type(const struct bundle_array *array, int special, const void *from, void *to)
 {
-    enum bundle_dtype dtype = values->entry->dtype;
+    enum bundle_dtype dtype = array->dtype;
     int32_t code = record_dtype_of(dtype);
     bool same = dtype == BUNDLE_F64 || dtype == BUNDLE_I32 ||
                 (dtype == BUNDLE_I64 && special & SPECIAL_INT64) ||
                 (dtype == BUNDLE_U8 && special & SPECIAL_RAW);
     if (same)
-        memcpy(to, from, values->entry->bytes);
+        memcpy(to, from, array->bytes);
     else if (code)
-        widen(code, from, to, values->count);
+        widen(code, from, to, array->count);
     else
-        widen_others(dtype, from, to, values->count);
+        widen_others(dtype, from, to, array->count);
 }
 
-static SEXP copy_numbers(const struct bundle_values_of *values, int special, const void *from)
+static SEXP copy_numbers(const struct bundle_array *array, int special, const void *from)
 {
-    SEXP x = PROTECT(Rf_allocVector(type_of(values->entry->dtype, special), (R_xlen_t)values->count));
+    SEXP x = PROTECT(Rf_allocVector(type_of(array->dtype, special), (R_xlen_t)array->count));
     void *to = (void *)DATAPTR_RO(x);
-    if (values->row_major) {
+    if (array->row_major) {
         size_t element = TYPEOF(x) == REALSXP ? sizeof(double) : TYPEOF(x) == RAWSXP ? 1 : sizeof(int);
-        void *typed = R_alloc(values->count, (int)element);
-        to_type(values, special, from, typed);
-        bundle_turn(values, element, typed, to);
-    } else if (values->count > 0) {
-        to_type(values, special, from, to);
+        void *typed = R_alloc(array->count, (int)element);
+        to_type(array, special, from, typed);
+        bundle_turn(array, element, typed, to);
+    } else if (array->count > 0) {
+        to_type(array, special, from, to);
     }
     UNPROTECT(1);
     return x;
 }
 
-SEXP bundle_numbers(struct bundle_reading *reading, const struct bundle_values_of *values, int special,
+SEXP bundle_numbers(struct bundle_reading *reading, const struct bundle_array *array, int special,
                     const struct place *place)
 {
-    const struct bundle_entry *entry = values->entry;
-    int32_t code = record_dtype_of(entry->dtype);
+    int32_t code = record_dtype_of(array->dtype);
     const void *mark = vmaxget();
-    const void *from = entry->at;
+    const void *from = array->at;
     /* Other writers of safetensors need not align. */
-    if ((uintptr_t)from % bundle_dtype_size(entry->dtype) > 0)
-        from = memcpy(R_alloc(entry->bytes, 1), from, entry->bytes);
-    check_numbers(reading, values, from, special, place);
+    if ((uintptr_t)from % bundle_dtype_size(array->dtype) > 0)
+        from = memcpy(R_alloc(array->bytes, 1), from, array->bytes);
+    check_numbers(reading, array, from, special, place);
     SEXP x;
-    if (reading->whole && code && from == entry->at && !values->row_major &&
-        entry->bytes >= VECTOR_MAPPED_LEAST) {
-        x = vector_part(reading->whole, reading->holder, (void *)entry->at, code, special,
-                        (R_xlen_t)values->count);
+    if (reading->whole && code && from == array->at && !array->row_major &&
+        array->bytes >= VECTOR_MAPPED_LEAST) {
+        x = vector_part(reading->whole, reading->holder, (void *)array->at, code, special,
+                        (R_xlen_t)array->count);
         reading->mapped = true;
     } else {
-        x = copy_numbers(values, special, from);
+        x = copy_numbers(array, special, from);
     }
     vmaxset(mark);
-    if (entry->dtype == BUNDLE_I64 && special & SPECIAL_INT64) {
+    if (array->dtype == BUNDLE_I64 && special & SPECIAL_INT64) {
         PROTECT(x);
         Rf_setAttrib(x, R_ClassSymbol, PROTECT(Rf_mkString("integer64")));
         UNPROTECT(2);

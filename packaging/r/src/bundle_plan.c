@@ -73,7 +73,7 @@ static size_t *find_name(const struct bundle_plan *plan, const char *name, size_
 {
     size_t at = hash_of(name, size) % plan->slot_count;
     while (plan->slots[at] > 0) {
-        const struct bundle_tensor *tensor = &plan->tensors[plan->slots[at] - 1];
+        const struct bundle_part *tensor = &plan->tensors[plan->slots[at] - 1];
         if (tensor->name_size == size && memcmp(plan->names.bytes + tensor->name, name, size) == 0)
             break;
         at = (at + 1) % plan->slot_count;
@@ -82,7 +82,7 @@ static size_t *find_name(const struct bundle_plan *plan, const char *name, size_
 }
 
 /* Names are there for other readers of safetensors: a member's path, told apart where two are the same. */
-static void give_name(struct bundle_plan *plan, struct bundle_tensor *tensor, const struct place *place,
+static void give_name(struct bundle_plan *plan, struct bundle_part *tensor, const struct place *place,
                       const char *suffix, const char *part)
 {
     struct text name = {.size = 0};
@@ -108,7 +108,7 @@ static void give_name(struct bundle_plan *plan, struct bundle_tensor *tensor, co
 static void make_room(struct bundle_plan *plan)
 {
     size_t room = 2 * plan->room + 32;
-    struct bundle_tensor *larger = (struct bundle_tensor *)R_alloc(room, sizeof(*larger));
+    struct bundle_part *larger = (struct bundle_part *)R_alloc(room, sizeof(*larger));
     if (plan->count > 0)
         memcpy(larger, plan->tensors, plan->count * sizeof(*larger));
     plan->tensors = larger;
@@ -121,7 +121,7 @@ static void make_room(struct bundle_plan *plan)
 }
 
 /* "key":"the tensor's name" */
-static void plan_tensor(struct bundle_plan *plan, struct bundle_tensor tensor, const struct place *place,
+static void plan_tensor(struct bundle_plan *plan, struct bundle_part tensor, const struct place *place,
                         const char *key, const char *suffix)
 {
     if (plan->count == BUNDLE_TENSORS_MAX)
@@ -139,7 +139,7 @@ static void plan_tensor(struct bundle_plan *plan, struct bundle_tensor tensor, c
 static void plan_numbers(struct bundle_plan *plan, SEXP x, enum source_type source, enum bundle_dtype dtype,
                          const struct place *place)
 {
-    struct bundle_tensor tensor = {.x = x, .values = VALUES_NUMBERS, .source = source, .dtype = dtype};
+    struct bundle_part tensor = {.x = x, .values = VALUES_NUMBERS, .source = source, .dtype = dtype};
     tensor.dim = Rf_getAttrib(x, R_DimSymbol);
     tensor.bytes = (size_t)XLENGTH(x) * bundle_dtype_size(dtype);
     plan_tensor(plan, tensor, place, "tensor", "");
@@ -262,11 +262,11 @@ static void plan_whole(struct bundle_plan *plan, SEXP x, const struct place *pla
         add_type(plan, kept ? "number" : "integer64");
         plan_numbers(plan, x, source, BUNDLE_I64, place);
     } else if (source == SOURCE_LOGICAL && na == 0) {
-        struct bundle_tensor booleans = {.x = x,
-                                         .values = VALUES_BOOLEANS,
-                                         .dtype = BUNDLE_BOOL,
-                                         .bytes = (size_t)XLENGTH(x),
-                                         .dim = Rf_getAttrib(x, R_DimSymbol)};
+        struct bundle_part booleans = {.x = x,
+                                       .values = VALUES_BOOLEANS,
+                                       .dtype = BUNDLE_BOOL,
+                                       .bytes = (size_t)XLENGTH(x),
+                                       .dim = Rf_getAttrib(x, R_DimSymbol)};
         add_type(plan, "logical");
         plan_tensor(plan, booleans, place, "tensor", "");
     } else {
@@ -332,14 +332,14 @@ static void plan_strings(struct bundle_plan *plan, SEXP x, const struct place *p
         bytes += size;
     }
     size_t number = (size_t)count;
-    struct bundle_tensor tensor = {
+    struct bundle_part tensor = {
         .x = x, .values = VALUES_BYTES, .dtype = BUNDLE_U8, .bytes = bytes, .dim = R_NilValue};
-    struct bundle_tensor offsets = {.x = x,
-                                    .values = VALUES_OFFSETS,
-                                    .dtype = BUNDLE_I64,
-                                    .bytes = (number + 1) * sizeof(int64_t),
-                                    .dim = R_NilValue};
-    struct bundle_tensor na = {
+    struct bundle_part offsets = {.x = x,
+                                  .values = VALUES_OFFSETS,
+                                  .dtype = BUNDLE_I64,
+                                  .bytes = (number + 1) * sizeof(int64_t),
+                                  .dim = R_NilValue};
+    struct bundle_part na = {
         .x = x, .values = VALUES_MISSING, .dtype = BUNDLE_U8, .bytes = number, .dim = R_NilValue};
     plan_tensor(plan, tensor, place, "tensor", suffix);
     plan_tensor(plan, offsets, place, "offsets", suffix);
@@ -375,11 +375,11 @@ static void plan_time(struct bundle_plan *plan, SEXP x, const struct place *plac
 
 static void plan_complex(struct bundle_plan *plan, SEXP x, const struct place *place)
 {
-    struct bundle_tensor tensor = {.x = x,
-                                   .values = VALUES_COMPLEX,
-                                   .dtype = BUNDLE_F64,
-                                   .bytes = (size_t)XLENGTH(x) * sizeof(Rcomplex),
-                                   .dim = Rf_getAttrib(x, R_DimSymbol)};
+    struct bundle_part tensor = {.x = x,
+                                 .values = VALUES_COMPLEX,
+                                 .dtype = BUNDLE_F64,
+                                 .bytes = (size_t)XLENGTH(x) * sizeof(Rcomplex),
+                                 .dim = Rf_getAttrib(x, R_DimSymbol)};
     add_type(plan, "complex");
     plan_tensor(plan, tensor, place, "tensor", "");
 }
@@ -491,12 +491,12 @@ static void plan_frame(struct bundle_plan *plan, SEXP x, const struct place *pla
         } else {
             add_key(plan, "row_names");
             add_type(plan, "integer");
-            struct bundle_tensor tensor = {.x = rows,
-                                           .values = VALUES_NUMBERS,
-                                           .source = SOURCE_INTEGER,
-                                           .dtype = BUNDLE_I32,
-                                           .bytes = (size_t)XLENGTH(rows) * sizeof(int),
-                                           .dim = R_NilValue};
+            struct bundle_part tensor = {.x = rows,
+                                         .values = VALUES_NUMBERS,
+                                         .source = SOURCE_INTEGER,
+                                         .dtype = BUNDLE_I32,
+                                         .bytes = (size_t)XLENGTH(rows) * sizeof(int),
+                                         .dim = R_NilValue};
             plan_tensor(plan, tensor, place, "tensor", ".row_names");
             add(plan, "}");
         }
@@ -613,7 +613,7 @@ void bundle_plan(struct bundle_plan *plan, SEXP data, SEXP arguments)
 
 /* The header. */
 
-static void add_shape(struct text *header, const struct bundle_tensor *tensor)
+static void add_shape(struct text *header, const struct bundle_part *tensor)
 {
     text_add_string(header, "[");
     if (tensor->dim != R_NilValue) {
@@ -632,7 +632,7 @@ static void add_shape(struct text *header, const struct bundle_tensor *tensor)
 /* Each is aligned to its element where the larger ones come first. */
 static void order_tensors(struct bundle_plan *plan)
 {
-    struct bundle_tensor *ordered = (struct bundle_tensor *)R_alloc(plan->count + 1, sizeof(*ordered));
+    struct bundle_part *ordered = (struct bundle_part *)R_alloc(plan->count + 1, sizeof(*ordered));
     size_t count = 0, offset = 0;
     for (size_t size = 8; size > 0; size /= 2) {
         for (size_t i = 0; i < plan->count; i++) {
@@ -657,7 +657,7 @@ void bundle_plan_end(struct bundle_plan *plan)
     text_add_json(header, plan->tree.bytes, plan->tree.size);
     text_add_string(header, "}");
     for (size_t i = 0; i < plan->count; i++) {
-        const struct bundle_tensor *tensor = &plan->tensors[i];
+        const struct bundle_part *tensor = &plan->tensors[i];
         text_add_string(header, ",");
         text_add_json(header, plan->names.bytes + tensor->name, tensor->name_size);
         text_add_string(header, ":{\"dtype\":\"");

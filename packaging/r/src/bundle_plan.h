@@ -8,11 +8,19 @@
 #ifndef PYRMAP_BUNDLE_PLAN_H
 #define PYRMAP_BUNDLE_PLAN_H
 
-#include "bundle.h"
 #include "convert.h"
+#include "protocol/bundle.h"
 #include "text.h"
 #include <stdbool.h>
 #include <stdint.h>
+#define R_NO_REMAP
+#include <R.h>
+#include <Rinternals.h>
+
+enum {
+    BUNDLE_ALIGNMENT = 64,  /* of the first tensor */
+    BUNDLE_NESTED_MAX = 14, /* lists in lists: each is two levels of JSON */
+};
 
 /* How a tensor is made of an R vector. */
 enum bundle_values {
@@ -24,7 +32,7 @@ enum bundle_values {
     VALUES_MISSING, /* 1 for NA, else 0 */
 };
 
-struct bundle_tensor {
+struct bundle_part {
     SEXP x;
     enum bundle_values values;
     enum source_type source; /* of numbers */
@@ -46,7 +54,7 @@ struct bundle_plain {
 struct bundle_plan {
     struct text tree;  /* the JSON for "pyrmap" */
     struct text names; /* of all tensors, one after the other */
-    struct bundle_tensor *tensors;
+    struct bundle_part *tensors;
     size_t count;
     size_t room;
     size_t *slots; /* a hash table of names: indices of tensors, from 1 */

@@ -2,32 +2,14 @@
 /*
  * bundle_write.c - the bytes of a planned bundle, straight to where they will lie.
  */
-#include "bundle_plan.h"
+#include "bundle_write.h"
 
+#include "bundle_plan.h"
 #include "input.h"
 #include "place.h"
 #include "protocol/record.h"
 #include "vector.h"
 #include <string.h>
-
-static const struct {
-    const char *name;
-    size_t size;
-} dtypes[] = {
-#define BUNDLE_DTYPE(name, size) [BUNDLE_##name] = {#name, size},
-    BUNDLE_DTYPES(BUNDLE_DTYPE)
-#undef BUNDLE_DTYPE
-};
-
-const char *bundle_dtype_name(enum bundle_dtype dtype)
-{
-    return dtypes[dtype].name;
-}
-
-size_t bundle_dtype_size(enum bundle_dtype dtype)
-{
-    return dtypes[dtype].size;
-}
 
 /* The record's code of a dtype that R's numbers are converted to. */
 static int32_t record_dtype_of(enum bundle_dtype dtype)
@@ -97,7 +79,7 @@ static void store_missing(SEXP x, char *to)
 }
 
 /* Whether all values fit. */
-static bool store_tensor(const struct bundle_tensor *tensor, char *to, size_t *done)
+static bool store_tensor(const struct bundle_part *tensor, char *to, size_t *done)
 {
     switch (tensor->values) {
     case VALUES_NUMBERS:
@@ -133,7 +115,7 @@ static bool store_bundle(void *context, char *to)
     const struct bundle_plan *plan = writing->plan;
     memcpy(to, plan->header.bytes, plan->header.size);
     for (size_t i = 0; i < plan->count; i++) {
-        const struct bundle_tensor *tensor = &plan->tensors[i];
+        const struct bundle_part *tensor = &plan->tensors[i];
         size_t done = 0;
         if (!store_tensor(tensor, to + plan->header.size + tensor->offset, &done)) {
             writing->misfit = done + 1;

@@ -2,7 +2,8 @@
 /*
  * init.c - what R can call.
  */
-#include "bundle.h"
+#include "bundle_read.h"
+#include "bundle_write.h"
 #include "child.h"
 #include "input.h"
 #include "vector.h"

@@ -5,6 +5,7 @@
 #include "place.h"
 
 #include "slot.h"
+#include "text.h"
 
 static bool is_named(const struct place *place)
 {

@@ -7,11 +7,12 @@
 #ifndef PYRMAP_PLACE_H
 #define PYRMAP_PLACE_H
 
-#include "text.h"
 #define R_NO_REMAP
 #include <R.h>
 #include <Rinternals.h>
 #include <stdint.h>
+
+struct text;
 
 struct place {
     const struct place *above; /* NULL: the whole, which name says */

@@ -117,10 +117,11 @@ static void say_taken(struct slot *slot, const struct vector *vector, bool is_in
 /* Its members lie in the one mapping, which goes when none of them does. */
 static SEXP bundle_result(struct vector *vector, SEXP holder, int special, const void *from)
 {
-    struct bundle_reading reading = {.origin = vector->path, .special = special, .holder = holder};
+    struct bundle_reading reading = {
+        .segment = from, .size = vector->size, .origin = vector->path, .special = special, .holder = holder};
     if (vector->size >= VECTOR_MAPPED_LEAST && !mapped_enough())
         reading.whole = vector;
-    SEXP x = bundle_read(&reading, from, vector->size);
+    SEXP x = bundle_object(&reading);
     if (!reading.mapped)
         vector_unmap(vector);
     return x;

@@ -1,0 +1,1 @@
+../../../fs/protocol/bundle.c
