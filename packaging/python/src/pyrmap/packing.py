@@ -362,11 +362,13 @@ class _Packer:
         exact = _in_ns(array, _NS, path)
         if zone is None and in_table and DATE in self.kinds and _are_midnights(exact):
             return self.date(exact, path)
-        node = {**self.numbers("posixct", exact.view("<i8"), path), "unit": "ns"}
+        node: Node = {**self.numbers("posixct", exact.view("<i8"), path), "unit": "ns"}
         if zone is not None:
             return {**node, "zone": zone}
         zones = self._told("zone:")
-        return node if LOCAL in self.kinds else {**node, "zone": zones[0] if len(zones) == 1 else "UTC", "naive": True}
+        if LOCAL not in self.kinds:
+            node.update(zone=zones[0] if len(zones) == 1 else "UTC", naive=True)
+        return node
 
     def _told(self, what: str) -> list[str]:
         """What the input had of a kind that has a word behind it."""
