@@ -347,16 +347,19 @@ void child_relay(struct child *child)
         append(&child->warnings, buffer, (size_t)got);
 }
 
-/* Whether the line "ready" came; what follows it stays in the pipe. at: how much of it came, -1 in another line. */
+/* Whether a line came that begins with "ready"; what follows it stays in the pipe. at: how many letters of it, or -1. */
 static bool read_ready(int *fd, int *at)
 {
-    static const char line[] = "ready\n";
+    static const char word[] = "ready";
+    const int all = sizeof(word) - 1;
     char byte;
     while (read_chunk(fd, &byte, 1) > 0) {
-        bool matches = *at >= 0 && byte == line[*at];
-        *at = matches ? *at + 1 : byte == '\n' ? 0 : -1;
-        if (*at == (int)strlen(line))
+        if (byte == '\n' && *at == all)
             return true;
+        if (byte == '\n')
+            *at = 0;
+        else if (*at >= 0 && *at < all)
+            *at = byte == word[*at] ? *at + 1 : -1;
     }
     return false;
 }

@@ -102,15 +102,11 @@ static void set_dim(SEXP x, const struct record *record, Rboolean keep)
 
 /*
  * The next result of a chain's end is let in when a reader closed this one. The filesystem does not see who
- * reads an inline one, and on the page-cache path a mapping keeps its handle open: another step says it.
+ * reads an inline one, and on the page-cache path a mapping keeps its handle open: another handle says it.
  */
-static void say_taken(struct slot *slot, const struct vector *vector, bool is_inline)
+static void say_taken(const struct slot *slot, const struct vector *vector, bool is_inline)
 {
-    if (!slot->chained)
-        return;
-    if (is_inline)
-        slot_reset(slot);
-    else if (!slot->live && vector->address)
+    if (slot->chained && (is_inline || (!slot->live && vector->address)))
         close(slot_open_file(slot, "result.bin", O_RDONLY | O_NONBLOCK));
 }
 
