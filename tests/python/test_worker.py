@@ -437,6 +437,26 @@ def test_what_a_run_leaves_ends_before_the_next(keeper: Keeper, producer: Slot, 
     assert children(keeper.pid) == []
 
 
+@pytest.mark.parametrize("isolation", ["session", "process"])
+def test_a_daemon_that_a_run_leaves_ends_before_the_next(job: Path, producer: Slot, script: Path, isolation: str) -> None:
+    """It is nobody's child that is still there, so it is the worker's."""
+    write(script, """
+        import subprocess
+        def f(x):
+            text = "import subprocess as s; print(s.Popen(['sleep', '1000'], start_new_session=True, stdout=2).pid)"
+            return int(subprocess.run(["python3", "-c", text], stdout=subprocess.PIPE, text=True).stdout)
+        def g(x):
+            return 0
+        """)
+    with Keeper(job, "--isolation", isolation) as keeper:
+        keeper.run(None, script, "f")
+        [pid] = ask(producer)
+        assert running(pid)
+        keeper.run(None, script, "g")
+        ask(producer)
+        assert not running(pid)
+
+
 def test_threads_of_a_module_go_on(keeper: Keeper, producer: Slot, script: Path) -> None:
     write(script, """
         from concurrent.futures import ThreadPoolExecutor

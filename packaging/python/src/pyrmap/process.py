@@ -51,7 +51,7 @@ def current_slot() -> Slot:
     if _current is None:
         _current = Slot()
     else:
-        _current.check_thread()
+        _current.turn.check_thread()
     return _current
 
 

@@ -120,7 +120,7 @@ def run(slot: Slot, task: Task, scripts: Optional[Scripts] = None, finish: Calla
             text = failure_text(error, slot.path)
     flush_output()
     with process.turn:
-        if slot.over:
+        if slot.turn.over:
             complain(text)
             failed = ""
         else:
@@ -150,7 +150,7 @@ def _unpublished(task: Task) -> str:
 def _publish_kept(slot: Slot, task: Task, first: int) -> str:
     """Publishes the result of the script's last decorated call, or fails the round. Why that is impossible, or ""."""
     if not slot.keeps:
-        return "" if _over(slot, slot.wanted or first) else fail(slot, _unpublished(task))
+        return "" if _over(slot, slot.turn.wanted or first) else fail(slot, _unpublished(task))
     try:
         slot.publish()
     except RoundCancelled:

@@ -24,7 +24,7 @@ from typing import Any, Callable, Optional, Union, overload
 
 import numpy as np
 
-from pyrmap import convert, mapping, turn, values
+from pyrmap import convert, mapping, values
 from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
 from pyrmap.handles import Handles
 from pyrmap.layout import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
@@ -33,6 +33,7 @@ from pyrmap.record import (Array, Extent, Record, Shape, input_extent, input_ste
                            unpack_state)
 from pyrmap.staging import Stage
 from pyrmap.texts import ERROR_MAX, read_text, shorten, write_text
+from pyrmap.turn import ROUND_VARIABLE, SLOT_VARIABLE, Turn, begin_round, round_of_run
 from pyrmap.values import inline_input, inline_result
 from pyrmap.waiting import Deadline
 
@@ -55,18 +56,18 @@ class Slot:
 
     def __init__(self, path: Union[str, os.PathLike[str], None] = None) -> None:
         if path is None:
-            path = os.environ.get(turn.SLOT_VARIABLE)
+            path = os.environ.get(SLOT_VARIABLE)
             if not path:
-                raise NotASlot(errno.ENOENT, f"no slot: set {turn.SLOT_VARIABLE}=/mnt/pyrmap/JOB, or call the function "
+                raise NotASlot(errno.ENOENT, f"no slot: set {SLOT_VARIABLE}=/mnt/pyrmap/JOB, or call the function "
                                              "with an array")
         handles = Handles(os.fspath(path))
-        self._begin(handles, turn.round_of_run(handles.path))
+        self._begin(handles, round_of_run(handles.path))
 
     def _begin(self, handles: Handles, only: Optional[int]) -> None:
         self._handles = handles
-        self._turn = turn.Turn(handles, only)
+        self.turn = Turn(handles, only)
         self._data = Stage(handles, "data.bin")
-        self._result = Stage(handles, "result.bin", self._turn)
+        self._result = Stage(handles, "result.bin", self.turn)
         self._input: Optional[values.Taken] = None
         # Where the input was taken from: a page, or the descriptor of data.bin.
         self._source: Union[bytes, int] = -1
@@ -97,7 +98,7 @@ class Slot:
         page: of a round with an input; this process, and all that it starts, takes part in no other. The handles are the caller's.
         """
         round_ = unpack_state(page)[2]
-        turn.begin(handles.path, round_)
+        begin_round(handles.path, round_)
         slot = cls.__new__(cls)
         slot._begin(handles, round_)
         slot._page = page
@@ -125,17 +126,7 @@ class Slot:
     @property
     def finished(self) -> bool:
         """True unless this program has taken an input and neither published a result nor failed."""
-        return self._turn.taken is None
-
-    @property
-    def wanted(self) -> Optional[int]:
-        """The round that this program is to answer; None: whichever comes."""
-        return self._turn.wanted
-
-    @property
-    def over(self) -> bool:
-        """Whether this process itself has ended the only round that this object is about."""
-        return self._turn.over
+        return self.turn.taken is None
 
     # -- the producer's side ------------------------------------------------------------------------------------
 
@@ -222,7 +213,7 @@ class Slot:
         object's own produce() was not followed by publish().
         """
         self._check_published()
-        if self._turn.taken is None:
+        if self.turn.taken is None:
             self._take_input(timeout)
         return self.input_again() if self._input is None else self._input.x
 
@@ -232,7 +223,7 @@ class Slot:
 
     def input_again(self) -> Any:
         """input(), as it was published: without what the program has changed in it meanwhile."""
-        taken = self._turn.taken
+        taken = self.turn.taken
         if taken is None:
             return self.input()
         if isinstance(self._source, int):
@@ -266,20 +257,16 @@ class Slot:
 
     def run_one_round(self) -> None:
         """This process, and all that it starts, takes part in one round: the next that comes."""
-        os.environ[turn.SLOT_VARIABLE] = self.path
-        self._turn.single = True
-        if self._turn.only is None:
-            os.environ.pop(turn.ROUND_VARIABLE, None)
+        os.environ[SLOT_VARIABLE] = self.path
+        self.turn.single = True
+        if self.turn.only is None:
+            os.environ.pop(ROUND_VARIABLE, None)
 
     def leave(self) -> None:
         """Gives up the round that this object is about, for good; the handles stay as they are."""
-        self._turn.leave()
+        self.turn.leave()
         self._drop_result()
         self._forget_round()
-
-    def check_thread(self) -> None:
-        """RoundCancelled in a thread that was started in another round."""
-        self._turn.check_thread()
 
     def empty_result(self, shape: Union[int, Shape], dtype: object = np.float64,
                      order: Optional[str] = None) -> Array:
@@ -302,7 +289,7 @@ class Slot:
 
         value: as for publish(). A later one of the same round replaces it.
         """
-        self._turn.check()
+        self.turn.check()
         self._result.store(self._outgoing(value))
         del value
         self._result.finish()
@@ -316,7 +303,7 @@ class Slot:
     def fail(self, message: str) -> None:
         """Fails the round: the producer gets RoundFailed with this text (at most 64 KiB of it)."""
         self._drop_result()
-        self._turn.check()
+        self.turn.check()
         try:
             write_text(shorten(message or "failed", ERROR_MAX), "error", self._handles.directory)
         except OSError as error:
@@ -400,7 +387,7 @@ class Slot:
     def _order(self) -> str:
         if self._input is not None:
             return self._input.order
-        record = self._turn.taken or self.record
+        record = self.turn.taken or self.record
         return "F" if record.order & RECORD_ORDER_INPUT_F else "C"
 
     def _wait(self, ready: Callable[[int, int], bool], deadline: Deadline) -> bytes:
@@ -415,18 +402,18 @@ class Slot:
 
     def _wait_input(self, deadline: Deadline) -> bytes:
         """Waits for an input, that of the round that this program is about if there is one. The page then."""
-        wanted = self._turn.wanted
+        wanted = self.turn.wanted
 
         # A failed round is not over, unless we failed it: its input may be published once more.
         def ready(flag: int, round_: int) -> bool:
-            if self._turn.over:
+            if self.turn.over:
                 return True
             if wanted is None or round_ == wanted:
                 return flag == RECORD_FLAG_INPUT or (flag == RECORD_FLAG_RESULT and wanted is not None)
             return round_ > wanted
 
         page = self._wait(ready, deadline)
-        self._turn.check_over()
+        self.turn.check_over()
         flag, _, round_, _ = unpack_state(page)
         if flag != RECORD_FLAG_INPUT or wanted not in (None, round_):
             raise RoundCancelled(f"round {wanted} in {self.path} is over")
@@ -508,7 +495,7 @@ class Slot:
                     os.close(source)
                 raise
         self._source, self._input = source, inline
-        self._turn.take(record)
+        self.turn.take(record)
 
     def _park(self) -> None:
         """Has the filesystem wait for an input that is not there yet, so that metadata.txt shows this process as waiting."""
@@ -525,18 +512,18 @@ class Slot:
         return values.incoming(memory.array(extent), extent)
 
     def _result_step(self, extent: Extent) -> bytes:
-        return result_step(self._turn.check(), extent)
+        return result_step(self.turn.check(), extent)
 
     def _drop_result(self) -> None:
         self._result.drop()
         self._kept = False
 
     def _end_round(self) -> None:
-        self._turn.end()
+        self.turn.end()
         self._forget_round()
 
     def _forget_round(self) -> None:
-        self._input = self._turn.taken = None
+        self._input = self.turn.taken = None
         self._bound = self._kept = False
         if isinstance(self._source, int) and self._source >= 0:
             os.close(self._source)

@@ -99,7 +99,7 @@ def last_ended(path: str) -> Optional[int]:
     return _last_ended.get(path)
 
 
-def begin(path: str, round_: int) -> None:
+def begin_round(path: str, round_: int) -> None:
     """This process, and all that it starts, takes part in a round, which may have failed and be published again."""
     _last_ended.pop(path, None)
     _tell(round_)
