@@ -47,7 +47,7 @@ void backing_free(struct backing *backing);
  */
 enum backing_lease { LEASE_READ, LEASE_WRITE };
 bool backing_leased(int fd, enum backing_lease lease);
-/* Whether anybody uses a file of which the store holds no descriptor, unless it is a memfd. */
+/* Whether any process uses a file of which the store holds no descriptor, unless it is a memfd. */
 bool backing_used(const struct store *store, const struct backing *backing);
 /* Tries out on a file whether the store has leases. Returns 0, or -errno if it can make no files. */
 int backing_probe_leases(struct store *store);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * ledger.h - the arena's books: what is allocated, what is warm, what is left.
+ * ledger.h - the arena's books: bytes that are allocated, warm, or left.
  *
  * Where the kernel counts (a tmpfs) we ask it; elsewhere we have only the sums here.
  */

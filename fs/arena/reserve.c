@@ -120,7 +120,7 @@ static int fill_holes(const struct reservation *r, uint64_t from, uint64_t to)
     return error;
 }
 
-/* Restores the size; what a client appended meanwhile stays. */
+/* Restores the size; bytes that a client appended meanwhile stay. */
 static void undo(struct reservation *r)
 {
     uint64_t size, allocated;
@@ -178,7 +178,7 @@ static int begin(struct reservation *r)
     return error;
 }
 
-/* What a client stored beyond the end, in the last page, must not become data when the file grows. */
+/* Bytes that a client stored beyond the end, in the last page, must not become data when the file grows. */
 static int finish_size(struct reservation *r)
 {
     uint64_t size, allocated, end;
@@ -263,7 +263,8 @@ static enum background_progress run(struct background_job *job)
 static void start(struct reservation *r);
 
 /*
- * Clients grow files through passthrough without asking, so the warm pool never exceeds the room they have.
+ * Clients grow files through passthrough without asking us, so the warm pool must not exceed the room that is
+ * left for them.
  */
 static void leave_room(struct arena *arena)
 {

@@ -445,7 +445,7 @@ ssize_t segment_write(struct arena *arena, struct segment *segment, const void *
     return result;
 }
 
-/* ---- Who else has it ---- */
+/* ---- Other users of a segment ---- */
 
 static bool leased(struct arena *arena, struct segment *segment, enum backing_lease lease)
 {

@@ -62,7 +62,7 @@ void segment_deinit(struct arena *arena);
 
 /*
  * A new, empty segment with names = 1: from the warm pool if one fits size_hint (0: no idea), else a new
- * file. Its size is 0 and nobody else has it open.
+ * file. Its size is 0, and no process has it open.
  */
 int segment_create(struct arena *arena, uint64_t size_hint, struct segment **segment);
 
@@ -84,10 +84,10 @@ void segment_unname(struct arena *arena, struct segment *segment);
 int segment_open(struct arena *arena, struct segment *segment);
 void segment_close(struct arena *arena, struct segment *segment);
 
-/* Sets what the segment has allocated. */
+/* Sets the bytes that the segment has allocated. */
 void segment_account(struct arena *arena, struct segment *segment, uint64_t allocated);
 
-/* Looks at the retired segments. Call it before you tell a client that there is no room. */
+/* Looks at some of the retired segments. Call it before you tell a client that there is no room. */
 void segment_recheck(struct arena *arena);
 
 /* Retires the segment, or frees it, if it has no name, handle or job any more. */

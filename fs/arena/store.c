@@ -247,7 +247,7 @@ static int scan_names(int directory_fd, void (*visit)(void *context, const char 
     return error;
 }
 
-/* Counts the files that hold something of an earlier daemon. */
+/* Counts the files that an earlier daemon left. */
 static void count_found(void *context, const char *name)
 {
     struct store *store = context;
@@ -320,7 +320,7 @@ static void remove_directory(struct store *store)
         rmdir(store->path);
 }
 
-/* What was there before us stays as it was; in an empty directory everything is ours. */
+/* Files that were there before us stay as they were; in an empty directory all files are ours. */
 static void undo_directory(struct store *store)
 {
     if (store->lockfd >= 0 && store->found_files == 0)
@@ -333,7 +333,7 @@ static void undo_directory(struct store *store)
 
 /* ---- Named files ---- */
 
-/* Where the link to the file of this name is, or would be. */
+/* The place of the link to the file of this name, which may not be there. */
 static struct named_file **named_link(const struct store *store, const char *name)
 {
     uint32_t hash = 2166136261U; /* FNV-1a */

@@ -10,7 +10,7 @@
 enum {
     TINY = 64 << 10,      /* a new file is cheaper than a warm one */
     SMALL = 2 << 20,      /* never too large to take: one huge page */
-    CHUNK = 16 << 20,     /* zeroed between two looks at what is urgent: 40 ms with cold pages */
+    CHUNK = 16 << 20,     /* zeroed between two looks at urgent jobs: 40 ms with cold pages */
     POOL_FILES = 1024,    /* so that a search in it stays short */
     DESCRIPTOR_SHARE = 8, /* memfds of the pool may take this part of all descriptors */
     SPARED_AT_ONCE = 16,
