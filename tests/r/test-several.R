@@ -199,7 +199,8 @@ test_that("a stream whose mount was lost says so, and goes on when there is one 
     start()
     on.exit(system2("umount", c("-l", place)))
     go <- tempfile()
-    pipeline <- pyrmap_pipeline(c(answer("wait_for"), answer("plus_one")), args = list(list(go), NULL), mount = place, timeout = 60)
+    # No outcome is there before the file is.
+    pipeline <- pyrmap_pipeline(c(answer("plus_one"), answer("wait_for")), args = list(NULL, list(go)), mount = place, timeout = 60)
     pipeline$push(1)
     pipeline$push(2)
     # By force: its connection ends even if clients have files open.
