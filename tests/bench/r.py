@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import bundles  # noqa: E402
 from daemon import BUILD, PYRMAPFS, Daemon, private_mounts, processes  # noqa: E402
 from fs import PROGRAMS, ROUNDS, run  # noqa: E402
 from table import machine, table  # noqa: E402
@@ -103,6 +104,7 @@ def main() -> None:
         small_table(daemon.path)
         growth_table(daemon.path)
         stream_table(daemon.path)
+        bundles.tables(daemon.path)
 
         calls = {"8 MB": measure(daemon.path, "hand_over", MEDIUM, 31),
                  "800 MB": measure(daemon.path, "hand_over", LARGE, 31),

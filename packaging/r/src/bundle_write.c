@@ -51,7 +51,7 @@ static void store_complex(SEXP x, char *to)
     }
 }
 
-/* bytes, offsets: NULL where they are not what is wanted. */
+/* The bytes, and where they begin, in one pass: R's strings lie far from each other. */
 static void store_strings(SEXP x, char *bytes, char *offsets)
 {
     int64_t offset = 0;
@@ -61,15 +61,12 @@ static void store_strings(SEXP x, char *bytes, char *offsets)
         const void *mark = vmaxget();
         size_t size = 0;
         const char *text = string == NA_STRING ? "" : bundle_utf8(string, &size);
-        if (bytes)
-            memcpy(bytes + offset, text, size);
-        if (offsets)
-            memcpy(offsets + (size_t)i * sizeof(offset), &offset, sizeof(offset));
+        memcpy(bytes + offset, text, size);
+        memcpy(offsets + (size_t)i * sizeof(offset), &offset, sizeof(offset));
         vmaxset(mark);
         offset += (int64_t)size;
     }
-    if (offsets)
-        memcpy(offsets + (size_t)count * sizeof(offset), &offset, sizeof(offset));
+    memcpy(offsets + (size_t)count * sizeof(offset), &offset, sizeof(offset));
 }
 
 static void store_missing(SEXP x, char *to)
@@ -92,10 +89,8 @@ static bool store_tensor(const struct bundle_part *tensor, char *to, size_t *don
         store_complex(tensor->x, to);
         return true;
     case VALUES_BYTES:
-        store_strings(tensor->x, to, NULL);
-        return true;
     case VALUES_OFFSETS:
-        store_strings(tensor->x, NULL, to);
+        /* Both at once: see store_bundle(). */
         return true;
     case VALUES_MISSING:
         store_missing(tensor->x, to);
@@ -114,10 +109,19 @@ static bool store_bundle(void *context, char *to)
     struct writing *writing = context;
     const struct bundle_plan *plan = writing->plan;
     memcpy(to, plan->header.bytes, plan->header.size);
+    to += plan->header.size;
+    /* Tensors of one size keep the order of the tree: the next bytes belong to the next offsets. */
+    const struct bundle_part *bytes = plan->tensors;
     for (size_t i = 0; i < plan->count; i++) {
         const struct bundle_part *tensor = &plan->tensors[i];
         size_t done = 0;
-        if (!store_tensor(tensor, to + plan->header.size + tensor->offset, &done)) {
+        if (tensor->values == VALUES_OFFSETS) {
+            while (bytes->values != VALUES_BYTES)
+                bytes++;
+            store_strings(tensor->x, to + bytes->offset, to + tensor->offset);
+            bytes++;
+        }
+        if (!store_tensor(tensor, to + tensor->offset, &done)) {
             writing->misfit = done + 1;
             return false;
         }

@@ -291,7 +291,10 @@ class _Packer:
 
     def objects(self, array: Array, path: str) -> Node:
         """An array of dtype object: text, or numbers of one type, of which some may be missing."""
-        values = [None if _is_missing(item) else item for item in array.ravel(self._order_of(array))]
+        values = array.ravel(self._order_of(array)).tolist()
+        if set(map(type, values)) <= {str, type(None)} and any(values):
+            return self._shaped(self.text(values, path), array)
+        values = [None if _is_missing(item) else item for item in values]
         present = [item for item in values if item is not None]
         if all(isinstance(item, str) for item in present):
             return self._shaped(self.text(values, path), array)
