@@ -474,13 +474,17 @@ struct file_scan {
 static void visit_file(void *context, const char *name)
 {
     const struct file_scan *scan = context;
+    const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    struct stat status;
     int fd;
 
     if (strncmp(name, named_prefix, strlen(named_prefix)) != 0)
         return;
-    if (fchmodat(scan->directory, name, 0600, 0) < 0) /* a page that clients reach is 0400 */
-        return;
-    fd = openat(scan->directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    fd = openat(scan->directory, name, flags);
+    /* A page that clients reach is 0400. */
+    if (fd < 0 && errno == EACCES && fstatat(scan->directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISREG(status.st_mode) && fchmodat(scan->directory, name, 0600, 0) == 0)
+        fd = openat(scan->directory, name, flags);
     if (fd < 0)
         return;
     scan->visit(scan->context, name + strlen(named_prefix), fd);
