@@ -18,7 +18,7 @@ from typing import Iterator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from daemon import BUILD, PAGE_CACHE, PASSTHROUGH, Daemon, private_mounts  # noqa: E402
+from daemon import BUILD, LINKS, PAGE_CACHE, PASSTHROUGH, PATH_OPTIONS, Daemon, private_mounts  # noqa: E402
 from others import others_table  # noqa: E402
 from table import machine, size_name, table  # noqa: E402
 from warm import exchanges  # noqa: E402
@@ -64,9 +64,7 @@ def huge_tmpfs() -> Iterator[Path]:
 @contextlib.contextmanager
 def slot(data_path: str, warm: str) -> Iterator[Path]:
     """A slot on a private mount with the data path that the caller wants."""
-    options = {"arena.capacity": "6G", "arena.warm": warm,
-               "path.passthrough": "on" if data_path == PASSTHROUGH else "off"}
-    with Daemon(options) as daemon:
+    with Daemon({"arena.capacity": "6G", "arena.warm": warm, **PATH_OPTIONS[data_path]}) as daemon:
         assert f"data path: {data_path}" in (daemon.path / ".pyrmap" / "status").read_text()
         path = daemon.path / "bench"
         path.mkdir()
@@ -86,6 +84,10 @@ def memory(size: int, root: bool) -> dict[str, Speeds]:
             rows["mount, passthrough, fresh segment"] = speeds("slot", path, size)
         with slot(PASSTHROUGH, "4G") as path:
             rows["mount, passthrough, warm segment"] = speeds("warm", path, size)
+    with slot(LINKS, "0") as path:
+        rows["mount, links, fresh segment"] = speeds("slot", path, size)
+    with slot(LINKS, "4G") as path:
+        rows["mount, links, warm segment"] = speeds("warm", path, size)
     with slot(PAGE_CACHE, "0") as path:
         rows["mount, page cache, fresh segment"] = speeds("slot", path, size)
     return rows
@@ -118,7 +120,7 @@ def handshake_table(root: bool) -> None:
     pipe = statistics.median(line[0] for line in run(PROGRAMS / "handshake", "pipe", "turn", "-", ROUNDS))
     rows = [["pipe ping-pong", f"{pipe * 1e6:.0f} (1.0)", "", "", "", "", ""]]
     ways = [(PASSTHROUGH, "futex"), (PASSTHROUGH, "poll")] if root else []
-    for data_path, wait in [*ways, (PAGE_CACHE, "poll")]:
+    for data_path, wait in [*ways, (LINKS, "futex"), (PAGE_CACHE, "poll")]:
         with slot(data_path, "64M") as path:
             turn, turn_requests = handshake(wait, "turn", path)
             exchange, exchange_requests = handshake(wait, "exchange", path)
@@ -160,7 +162,7 @@ def write_table(root: bool) -> None:
 
 def warm_table(root: bool) -> None:
     rows = []
-    for data_path in (PASSTHROUGH, PAGE_CACHE) if root else (PAGE_CACHE,):
+    for data_path in (PASSTHROUGH, LINKS, PAGE_CACHE) if root else (LINKS, PAGE_CACHE):
         for isolation in ("session", "process"):
             with slot(data_path, "64M") as path:
                 loop, paused, count = exchanges(path, isolation, lambda: sum(requests(path.parent).values()))

@@ -54,6 +54,22 @@ static void *map(const struct target *target, int fd, int protection)
     return pages;
 }
 
+/* Where the data path is links, the segment itself in the place of data.bin, which has to be open for that. */
+static int pages_of(const struct target *target, int fd, int flags)
+{
+    char path[4096];
+    int pages = -1;
+
+    if (is_slot(target)) {
+        snprintf(path, sizeof(path), "%s/data.mem", target->path);
+        pages = open(path, flags | O_CLOEXEC);
+    }
+    if (pages < 0)
+        return fd;
+    close_fd(fd);
+    return pages;
+}
+
 static void *make_room(const struct target *target)
 {
     if (target->kind == KIND_RAM)
@@ -64,6 +80,7 @@ static void *make_room(const struct target *target)
         fail("ftruncate");
     if (target->kind == KIND_RESERVED && fallocate(fd, 0, 0, (off_t)target->size) != 0)
         fail("fallocate");
+    fd = pages_of(target, fd, O_RDWR);
     void *pages = map(target, fd, PROT_READ | PROT_WRITE);
     close_fd(fd);
     return pages;
@@ -78,7 +95,7 @@ static void *map_again(const struct target *target, void *pages)
     if (is_slot(target))
         publish_flag(target->metadata, RECORD_FLAG_INPUT);
 
-    int fd = open_target(target, O_RDONLY);
+    int fd = pages_of(target, open_target(target, O_RDONLY), O_RDONLY);
     pages = map(target, fd, PROT_READ);
     close_fd(fd);
     return pages;
