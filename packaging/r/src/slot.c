@@ -111,7 +111,8 @@ int slot_open_pages(const struct slot *slot, int fd, const char *name, int flags
     if (slot->live != LIVE_LINKS)
         return fd;
     snprintf(link, sizeof(link), "%.*smem", (int)(strlen(name) - strlen("bin")), name);
-    return slot_open_file(slot, link, flags);
+    int pages = slot_open_file(slot, link, flags);
+    return pages < 0 && errno == EACCES ? fd : pages;
 }
 
 void slot_close_pages(int fd, int pages)
@@ -150,9 +151,12 @@ static int open_page(struct slot *slot)
     if (slot->page || slot->page_fd >= 0)
         return 0;
     slot->page_fd = slot_open_file(slot, "metadata.mem", O_RDONLY);
+    /* A link may lead where this process may not go, as into another user namespace. */
+    if (slot->page_fd < 0 && errno == EACCES && slot->live == LIVE_LINKS)
+        slot->page_fd = slot_open_file(slot, ".metadata.mem", O_RDONLY);
     if (slot->page_fd < 0)
         return -errno;
-    /* For whom the link cannot lead to the page it leads to a file of the mount, which lags. */
+    /* For whom the link cannot lead to the page it leads to this file of the mount, which lags. */
     if (slot->live == LIVE_LINKS && device_of(slot->page_fd, "") == slot->device)
         slot->live = LIVE_NOT;
     void *page =

@@ -84,7 +84,11 @@ class RecordFile:
         self._poll: Optional[select.poll] = None
         try:
             # It stays open: the page of a slot is brought up to date for as long as somebody has it open.
-            self.page_fd = os.open("metadata.mem", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                self.page_fd = os.open("metadata.mem", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+            except PermissionError:
+                # A link may lead where this process may not go, as into another user namespace.
+                self.page_fd = os.open(".metadata.mem", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
             # A link leads out of the mount, to the page itself; for whom that cannot be it leads to a file of the mount.
             self.links = os.fstat(self.page_fd).st_dev != os.fstat(directory).st_dev
             live = _FUTEX is not None and (self.passthrough or self.links)
