@@ -76,12 +76,13 @@ static void send_invalidation(struct request_ops *ops, struct slot *slot)
     invalidation->nodeid = nodeid_of(ops->exchange, slot, SLOT_METADATA_BIN);
     invalidation->aside = nodeid_aside(ops->exchange, slot, SLOT_METADATA_BIN);
     invalidation->page = nodeid_of(ops->exchange, slot, SLOT_METADATA_MEM);
+    slot->page_shown = 0;
     background_submit(ops->background, &invalidation->job);
 }
 
 void notify_record(struct request_ops *ops, struct slot *slot)
 {
-    if (exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH)
+    if (exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH || !slot->page_shown)
         return;
     /*
      * Run one invalidation at a time for each slot: a record may change faster than the kernel drops pages.

@@ -372,6 +372,15 @@ void ops_file_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info 
 
 /* --- read and write --- */
 
+/* A mapping of the record reads whole pages into the kernel; read(2) seldom asks for so much. */
+static void note_page(struct handle *handle, size_t size)
+{
+    enum slot_files_kind kind = request_file_kind(handle);
+
+    if (handle->slot && size % 4096 == 0 && (kind == SLOT_FILES_RECORD || kind == SLOT_FILES_PAGE))
+        handle->slot->page_shown = 1;
+}
+
 void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offset,
                    struct fuse_file_info *fi)
 {
@@ -393,6 +402,7 @@ void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t off
         got = -ESTALE; /* the slot is gone */
     else
         got = row->read(ops->exchange, handle, request_buffer, size, offset);
+    note_page(handle, size);
     if (got < 0)
         request_reply(request, (int)got);
     else

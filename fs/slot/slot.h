@@ -173,6 +173,7 @@ struct slot {
     off_t text_size[2];
     uint32_t known[2];     /* by enum record_side: the kernel may have the array's attributes */
     uint32_t refreshing;   /* enum slot_refresh */
+    uint32_t page_shown;   /* the kernel may have a page of the record that it read from us */
     pid_t filler;          /* the process that last opened data.bin for writing in this round */
     uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
     int32_t settled[2];    /* how that ended: 0 or -errno */
