@@ -44,6 +44,21 @@ static bool wait_for_input(const struct slot *slot, struct record *record)
     return false;
 }
 
+/*
+ * Where the data path is links, the pages themselves, for who has the array open. Elsewhere there is no such
+ * name; and it may lead where this process cannot go.
+ */
+static int open_pages(const struct slot *slot, const char *name, int flags, int fd)
+{
+    char link[32];
+    snprintf(link, sizeof link, "%.*s.mem", (int)strcspn(name, "."), name);
+    int pages = openat(slot->directory, link, flags | O_CLOEXEC);
+    if (pages < 0)
+        return fd;
+    close(fd);
+    return pages;
+}
+
 /* Maps a file of the slot, which is closed at once: a mapping needs no descriptor. */
 static bool map(const struct slot *slot, const char *name, int flags, size_t size, struct window *window)
 {
@@ -54,6 +69,7 @@ static bool map(const struct slot *slot, const char *name, int flags, size_t siz
     bool writes = (flags & O_ACCMODE) == O_RDWR;
     bool mapped = !writes || ftruncate(fd, (off_t)size) == 0;
     if (mapped && size > 0) {
+        fd = open_pages(slot, name, flags, fd);
         void *address = mmap(NULL, size, writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
         mapped = address != MAP_FAILED;
         window->address = mapped ? address : NULL;
