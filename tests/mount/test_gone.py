@@ -10,8 +10,8 @@ from typing import Callable, Iterator
 
 import pytest
 from agent import Agent
-from daemon import Daemon
-from paths import CAPACITY, check_data_path
+from daemon import PASSTHROUGH, Daemon
+from paths import check_data_path, mounted
 from slots import Slot, eventually, write_once
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="on the page-cache path clients fall back to poll")
@@ -61,14 +61,13 @@ def kill_both(daemon: Daemon, slot: Slot) -> None:
 End = Callable[[Daemon, Slot], None]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*((kind, "passthrough") for kind in KINDS), ("memfd", "links"), ("dir", "links")], ids="-".join)
 def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
-    options = {**CAPACITY, "arena.kind": request.param}
-    if request.param == "dir":
-        options["arena.path"] = str(tmp_path / "arena")
-    started = Daemon(options).start()
+    kind, path = request.param
+    options = {"arena_kind": kind, **({"arena_path": str(tmp_path / "arena")} if kind == "dir" else {})}
+    started = mounted(path, **options).start()
     try:
-        check_data_path(started, "passthrough")
+        check_data_path(started, path)
         yield started
     finally:
         started.kill()
@@ -93,7 +92,9 @@ def expect_woken(client: subprocess.Popen[str]) -> None:
                                  kill_the_server, kill_the_server_and_the_keeper, kill_both))
 def test_sleepers_are_woken(daemon: Daemon, program: Callable[[str], str], end: End) -> None:
     slot = Slot.make(daemon.path, "job")
-    clients = [sleep_on(slot, program), sleep_on(slot, program, "metadata.bin")]
+    clients = [sleep_on(slot, program)]
+    if daemon.data_path == PASSTHROUGH:
+        clients.append(sleep_on(slot, program, "metadata.bin"))
     with open(slot / "metadata.bin", "rb"), open(slot / "metadata.mem", "rb"):  # or somebody else has it open
         other = sleep_on(Slot.make(daemon.path, "other"), program) if end is not remove_the_slot else None
         end(daemon, slot)
