@@ -13,7 +13,7 @@
 
 enum {
     INDEX_HEADER = 4096,
-    INDEX_STEP = 32, /* entries by which the file grows */
+    INDEX_STEP = 128, /* entries by which the file grows */
     INDEX_VERSION = 4,
 };
 

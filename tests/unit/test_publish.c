@@ -161,7 +161,7 @@ START_TEST(test_no_room)
     struct world world;
     struct slot *slot, *other;
 
-    begin(&world, (enum arena_kind)(_i / 2), (enum exchange_data_path)(_i % 2), 2 * FAR);
+    begin(&world, (enum arena_kind)(_i / 2), (enum exchange_data_path)(_i % 2), 3 * FAR);
     other = world_slot(&world, "other");
     ck_assert_int_eq(world_resize(&world, other, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, FAR + FAR / 2), 0);
     slot = sparse_slot(&world, "job", 0);
