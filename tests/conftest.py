@@ -7,6 +7,7 @@ import threading
 from typing import Iterator
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 import daemon
 import skipped
@@ -21,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     for line in skipped.lines:
         terminalreporter.write_line(line)
 

@@ -158,7 +158,12 @@ def test_polls(mount: Path, slot: Slot) -> None:
     assert epoll.poll(0) == []
     slot.bring("READY")
     told: set[int] = set()
-    eventually(lambda: told.update(handle for handle, _ in epoll.poll(0, COUNT)) or told == set(handles))
+
+    def all_are_told() -> bool:
+        told.update(handle for handle, _ in epoll.poll(0, COUNT))
+        return told == set(handles)
+
+    eventually(all_are_told)
     epoll.close()
     for handle in handles:
         os.close(handle)
