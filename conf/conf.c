@@ -164,8 +164,8 @@ static const struct key KEYS[] = {
      FIELD(passthrough)},
     {{"path", "links", "auto|off", "auto", "where there is no passthrough: links to the pages themselves",
       "Whether a mount without passthrough offers data.mem, result.mem and metadata.mem as\n"
-      "symlinks to the pages themselves, as fast as passthrough. auto does so for whoever can\n"
-      "follow them: with arena.kind = memfd and dir the user who mounted.\n"
+      "symlinks to the pages themselves, as fast as passthrough. auto does so for clients\n"
+      "that can follow them: with arena.kind = memfd and dir the user who mounted.\n"
       "off leaves it at the page cache of FUSE.\n"},
      .type = KEY_WORD,
      FIELD(links)},

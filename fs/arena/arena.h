@@ -51,8 +51,8 @@ int arena_files_visit(int directory, void (*visit)(void *context, const char *na
 /* The name of such a file in a message: its path, or "the arena's NAME". */
 void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size);
 /*
- * Links: clients reach the files by paths of their own. Nobody may write what is published: segment_publish
- * sees to that once arena_use_links was called. -EOPNOTSUPP: the kernel cannot tell who has a file open.
+ * Links: clients reach the files past the mount. Nobody may write a published segment: segment_publish sees to
+ * that once arena_use_links was called. -EOPNOTSUPP: the kernel cannot tell who has a file open.
  */
 int arena_use_links(struct arena *arena);
 bool arena_links(const struct arena *arena, uid_t uid);

@@ -30,7 +30,7 @@ int backing_measure(int fd, uint64_t *size, uint64_t *allocated);
 int backing_rename(const struct store *store, struct backing *backing, uint64_t id);
 /*
  * From backing_seal to backing_unseal the file's mode lets nobody open it for writing, us neither, but for
- * users whom no mode stops. Who has it open already still writes: ask for the lease afterwards. 0 or -errno.
+ * users whom no mode stops. A process that has it open still writes: ask for the lease afterwards. 0 or -errno.
  */
 int backing_seal(const struct store *store, struct backing *backing);
 int backing_unseal(const struct store *store, struct backing *backing);

@@ -22,11 +22,11 @@ struct arena {
     struct background *background;
     uint64_t capacity;
     uint64_t next_id;
-    bool links;              /* clients reach the files by paths of their own */
-    uint64_t segment_bytes;  /* allocated by segments */
-    uint64_t reserved_bytes; /* that reservations under way may add to it */
-    uint64_t file_bytes;     /* by the daemon's own files */
-    uint64_t text_bytes;     /* by the texts among these */
+    bool links;                                                /* clients reach the files past the mount */
+    uint64_t segment_bytes;                                    /* allocated by segments */
+    uint64_t reserved_bytes;                                   /* that reservations under way may add to it */
+    uint64_t file_bytes;                                       /* by the daemon's own files */
+    uint64_t text_bytes;                                       /* by the texts among these */
     LIST_HEAD(segment_list, segment) segments[LEDGER_BUCKETS]; /* segment.c */
     TAILQ_HEAD(segment_queue, segment) retired; /* segment.c: without a name, but still mapped */
     STAILQ_HEAD(reservation_list, reservation)

@@ -98,7 +98,7 @@ void segment_release(struct arena *arena, struct segment *segment);
  * has done so already, and it is not published. Else 0 or -errno.
  */
 int segment_publish(struct arena *arena, struct segment *segment);
-/* It is to be written again. If that fails, so does whoever opens it for writing. */
+/* It will be written again. If this fails, so does each open for writing. */
 void segment_unpublish(struct arena *arena, struct segment *segment);
 /* The path by which clients that arena_links lets in reach it. 0 or -errno. */
 int segment_link(const struct arena *arena, const struct segment *segment, char *path, size_t size);

@@ -45,8 +45,8 @@ static bool is_named_elsewhere(const struct exchange *exchange, const struct slo
 }
 
 /*
- * Whether a published input that is to be written again (a result moved here) has another user: nobody's
- * pages change.
+ * Whether a published input that is to be written again (a result moved here) has another user. Then it gets
+ * new pages, because nobody's pages may change.
  */
 static bool is_read_elsewhere(struct exchange *exchange, const struct slot *slot)
 {
@@ -58,12 +58,12 @@ static bool is_read_elsewhere(struct exchange *exchange, const struct slot *slot
 
 /*
  * A step that was judged, and the segment that the array has once it is taken. A refused call changes
- * nothing: all that can fail is done in between, and the step comes last.
+ * nothing: we do everything that can fail in between, and take the step last.
  */
 struct prepared {
     struct handshake_step step;
     struct segment *segment;
-    bool is_fresh; /* it is not the slot's yet: its name is ours */
+    bool is_fresh; /* the slot has it not yet: its name is ours */
 };
 
 /* Judges an event that opens or resizes an array. Returns 0, WAIT_FOR_PEER or a refusal. */
@@ -83,7 +83,7 @@ static int prepare(struct exchange *exchange, struct slot *slot, enum record_sid
     if (step.verdict == VERDICT_REFUSE) {
         refuse_event(exchange, slot, caller, event, -step.error, step.reason);
         if (step.error == EIO) {
-            step_outcome_read(exchange, slot); /* by the one that gets this */
+            step_outcome_read(exchange, slot); /* by the caller of this open */
             run_all(exchange);
         }
         return -step.error;
@@ -166,10 +166,10 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
     handle->process = caller->process;
     handle_enlist(handle, slot);
     if (handle->access == HANDLE_WRITES) {
-        slot->dated[side] = 0; /* what is written now may be unseen, but for its end */
+        slot->dated[side] = 0; /* from now on we may see of a write only its end */
         if (side == RECORD_SIDE_INPUT)
             slot->filler = handle->process;
-        if (!LIST_EMPTY(&slot->waiters)) /* its own reader, or a publisher that is too early now */
+        if (!LIST_EMPTY(&slot->waiters)) /* its own reader, or a publisher that has to wait now */
             wait_queue(exchange, slot);
     }
     run_all(exchange);
@@ -195,14 +195,14 @@ void array_close(struct exchange *exchange, struct handle *handle)
 /* --- sizes --- */
 
 /*
- * One reservation on its way. The slot may be gone or in another round when it ends. If the array comes to be
- * by it, the pages are there before the step is taken.
+ * One reservation under way. When it ends the slot may be gone or in another round. If it makes the array, we
+ * take the step only when the pages are there.
  */
 struct sizing {
     struct exchange *exchange;
     uint32_t index;
     uint64_t serial;       /* the array's */
-    struct segment *fresh; /* it is to be the array's; NULL: the array has one */
+    struct segment *fresh; /* the array will get it; NULL: the array has a segment */
     struct caller caller;
     enum record_side side;
     enum reserve_mode mode;
@@ -230,7 +230,7 @@ static void told_already(void *context, int result)
     (void)result;
 }
 
-/* Tells the caller, and has the requests looked at that wait in the slot for the reservation to end. */
+/* Tells the caller, and retries the requests in the slot that wait for the end of the reservation. */
 static void sizing_end(struct sizing *sizing, int result)
 {
     struct exchange *exchange = sizing->exchange;
@@ -252,8 +252,8 @@ static void sizing_failed(struct sizing *sizing, struct slot *slot, int result, 
 }
 
 /*
- * The pages are there: the step is judged again, since others have been served meanwhile. Whatever they made
- * of the array is resized instead, if it still may be.
+ * The pages are there. Judge the step again, since the loop has served others meanwhile: if they have made the
+ * array, resize theirs instead, where that is still legal.
  */
 static void take_sized(struct sizing *sizing, struct slot *slot)
 {
@@ -273,7 +273,7 @@ static void take_sized(struct sizing *sizing, struct slot *slot)
         take(exchange, slot, side, &now);
         slot_touch(slot, slot_file_of_side(side));
         sizing->fresh = NULL;
-        slot->sizing[side]++; /* which the end takes back */
+        slot->sizing[side]++; /* sizing_end takes it back */
         sizing->serial = slot->arrays[side].serial;
     }
     sizing_end(sizing, 0);
@@ -296,7 +296,7 @@ static void sizing_done(void *context, int result)
         return;
     }
     if (result == 0) {
-        if (sizing->mode != RESERVE_PAGES) /* which fills holes, and changes nothing that a reader sees */
+        if (sizing->mode != RESERVE_PAGES) /* that fills holes, and no reader sees a change */
             slot_touch(slot, sizing->side == RECORD_SIDE_INPUT ? SLOT_DATA_BIN : SLOT_RESULT_BIN);
         sizing_end(sizing, 0);
         return;
@@ -310,7 +310,7 @@ static void sizing_done(void *context, int result)
     sizing_failed(sizing, slot, result, result == -ENOSPC ? reason : refuse_what_is_lacking(result));
 }
 
-/* fresh: as in struct sizing, whose name is given away, or NULL. */
+/* fresh: as in struct sizing, or NULL. The caller gives its name away. */
 static void start_sizing(struct exchange *exchange, struct slot *slot, enum record_side side,
                          struct segment *fresh, const struct caller *caller, enum reserve_mode mode,
                          uint64_t size, void (*done)(void *context, int result), void *context)
@@ -403,7 +403,7 @@ void array_fill_holes(struct exchange *exchange, struct slot *slot, enum record_
                      size, done, context);
 }
 
-/* Whether the handle's array is still the slot's, and is to be written. */
+/* Whether the slot still has the handle's array, and it is not published. */
 static bool is_current(const struct handle *handle)
 {
     return handle->slot && handle->segment == handle->slot->segments[handle->side] &&
@@ -474,7 +474,7 @@ static int take_pages(struct exchange *exchange, struct slot *from, const struct
     /* An empty one may have pages from who opened it for reading. */
     result = slot_inline_size(from, side) && !segment->published ? -ENOSPC
                                                                  : segment_publish(exchange->arena, segment);
-    if (result == 0 && is_copy && from->uid == to->uid) /* it is on that account already */
+    if (result == 0 && is_copy && from->uid == to->uid) /* that user is charged for it already */
         result = quota_charge(exchange->quota, segment, to->uid, slot_inline_size(from, side), 0);
     else if (result == 0)
         result = account_charge(exchange, segment, to->uid,
@@ -507,9 +507,9 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     if (result < 0)
         return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, refuse_what_is_lacking(result));
     if (segment)
-        from->arrays[RECORD_SIDE_RESULT].borrowed = 1; /* from the one that it moves to */
+        from->arrays[RECORD_SIDE_RESULT].borrowed = 1; /* from the slot that it moves to */
     step_take(exchange, from, &take);
-    /* The kernel takes the inode to the new name. */
+    /* The kernel moves the inode to the new name. */
     step_renew_inode(from, RECORD_SIDE_RESULT);
     if (from != to)
         step_announce(exchange, from, &take);
@@ -519,7 +519,7 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
         step_put_segment(to, RECORD_SIDE_INPUT, segment);
     to->arrays[RECORD_SIDE_INPUT].times = times;
     slot_touch_attributes(to, SLOT_DATA_BIN);
-    to->arrays[RECORD_SIDE_INPUT].number = number; /* an empty array without a segment keeps it as well */
+    to->arrays[RECORD_SIDE_INPUT].number = number; /* also of an empty array without a segment */
     record_result_to_input(&to->record, &moved);
     to->filler = caller->process;
     step_announce(exchange, to, &give);

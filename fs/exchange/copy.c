@@ -82,7 +82,7 @@ void copy_put(struct exchange *exchange, struct slot *slot, enum record_side sid
         slot = source;
         source = shares_with(exchange, slot, side);
     }
-    /* No limit: whoever published the array was charged for it, and no open of it may be refused. */
+    /* No limit: the publisher was charged for the array, and no open of it may be refused. */
     if (!source)
         quota_charge(exchange->quota, segment, slot->uid, slot_inline_size(slot, side), 0);
 }

@@ -151,7 +151,7 @@ static uint64_t size_hint(const struct exchange *exchange, const struct slot *sl
         return slot->last_size[side];
     if (side == RECORD_SIDE_RESULT && slot->last_size[RECORD_SIDE_INPUT])
         return slot->last_size[RECORD_SIDE_INPUT];
-    return exchange->last_size[side]; /* slots come and go, jobs stay alike */
+    return exchange->last_size[side]; /* slots come and go, but their arrays are alike */
 }
 
 int step_make_segment(struct exchange *exchange, const struct slot *slot, enum record_side side,
@@ -224,7 +224,7 @@ void step_adopt(struct exchange *exchange, struct slot *slot, enum record_side s
 {
     bool exists = slot_inline_size(from, from_side) > 0;
 
-    /* An empty array, too, is one with its followers; without memory each opener gets one of his own. */
+    /* Followers share an empty array as well; without memory for it each opener gets another one. */
     if (!exists && step_need_segment(exchange, from, from_side) == 0)
         exists = segment_publish(exchange->arena, from->segments[from_side]) == 0;
     step_drop_array(exchange, slot, side);
@@ -243,8 +243,8 @@ uint64_t step_outcome(const struct slot *slot)
 }
 
 /*
- * The outcome went where it belongs: to every follower, or at the end of a chain to a reader. A round that
- * failed before it had an input owes that to the followers of its input as well.
+ * Whether the outcome went where it belongs: to every follower, or at the end of a chain to a reader. A round
+ * that failed before it had an input owes its failure to the followers of its input as well.
  */
 static bool outcome_was_taken(const struct exchange *exchange, const struct slot *slot)
 {
@@ -265,7 +265,7 @@ static bool outcome_was_taken(const struct exchange *exchange, const struct slot
     return followed || slot->outcome_taken;
 }
 
-/* What the kernel does not check at each delivery. We know only the groups that the owner had once. */
+/* The kernel does not check this at a delivery. We know only the groups that the owner had once. */
 static bool owner_may_read_source(const struct exchange *exchange, const struct slot *slot)
 {
     const struct slot *source = slot_at(exchange->slots, slot->source);
@@ -428,7 +428,7 @@ void step_apply(struct exchange *exchange, struct slot *slot, const struct hands
 void step_fail(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
                const struct slot_failure *failed, const char *text, size_t size)
 {
-    /* That much of the reason is told in any case: an owner without a share left has to know it. */
+    /* So much of the reason we store in any case: an owner whose share is used up has to learn it. */
     enum { BRIEF = 4096 };
 
     log_debug("%s: failed: %.*s", slot->name, (int)(size < 200 ? size : 200), text);

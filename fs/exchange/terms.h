@@ -11,8 +11,8 @@
 struct exchange;
 
 /*
- * How the bytes of arrays come to clients. With links that is the page cache of FUSE as well, and whoever asks
- * for it maps the segment itself.
+ * How the bytes of arrays come to clients. With links that is the page cache of FUSE as well, and a client
+ * that asks for it maps the segment itself.
  */
 enum exchange_data_path { DATA_PATH_PAGE_CACHE, DATA_PATH_PASSTHROUGH, DATA_PATH_LINKS };
 
@@ -40,7 +40,7 @@ struct exchange_limits {
     bool no_waiting;          /* an open that would wait gets EAGAIN */
     uint64_t wait_timeout_ms; /* 0: for ever */
     uint32_t slots_per_user;
-    uint64_t bytes_per_user; /* 0: no limit of its own */
+    uint64_t bytes_per_user; /* 0: no limit but the capacity */
 };
 
 enum { EXCHANGE_ERRNOS = 256 };

@@ -8,8 +8,8 @@
  *     there (arena_links), or
  *     has another /proc
  *
- * So the open of data.bin is judged as ever, and whoever follows a link without it is judged now. The kernel
- * keeps no target. metadata.mem needs no open, because anybody who may look it up may read it; for clients that
+ * So the open of data.bin is judged as ever, and a client that follows the link without it is judged
+ * now. The kernel keeps no target. metadata.mem needs no open, because anybody who may look it up may read it; for clients that
  * cannot reach the page it is a link to .metadata.mem, which no listing shows: the file that metadata.mem is on
  * the other data paths.
  *
@@ -38,7 +38,7 @@ bool links_is_link(enum slot_file file);
 /* As READLINK answers this caller. */
 void links_target(struct request_ops *ops, struct slot *slot, enum slot_file file,
                   const struct caller *caller, char target[LINKS_TARGET_MAX]);
-/* The length of the target for those who reach nothing else: st_size. */
+/* The length of the target for clients that reach no pages: st_size. */
 off_t links_size(enum slot_file file);
 
 #endif
