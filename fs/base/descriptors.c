@@ -4,7 +4,7 @@
 #include <sys/resource.h>
 
 /* The helper thread may take some of them while the reserve is open. */
-enum { RESERVE = 16 };
+static const rlim_t reserve = 16;
 
 static struct rlimit usual; /* while the reserve is open */
 
@@ -14,7 +14,7 @@ void descriptors_claim(void)
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
-    limit.rlim_cur = limit.rlim_max > 2 * RESERVE ? limit.rlim_max - RESERVE : limit.rlim_max;
+    limit.rlim_cur = limit.rlim_max > 2 * reserve ? limit.rlim_max - reserve : limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 

@@ -273,7 +273,7 @@ static void settle_pin(const struct request_ops *ops, pid_t pin)
         log_warning("if the server is killed, clients that sleep on a mapped record will not be woken");
         return;
     }
-    snprintf(word, sizeof(word), SERVER_PIN, (int)pin);
+    snprintf(word, sizeof(word), SERVER_PIN "%d", (int)pin);
     word_send(server.ready_fd, word, -1);
 }
 

@@ -21,10 +21,10 @@
 /*
  * Serves ops->session until it is unmounted or SIGTERM comes; SIGTERM is blocked. ops has session, conf and
  * mountpoint; server_run fills in the rest. It sends a word to ready_fd, "ready" or what is wrong, with the
- * descriptor of arena_files if there is one, and closes it; if it has a pin, SERVER_PIN comes before that. It
- * ends when `supervisor`, our parent, is gone. Returns the process's exit status.
+ * descriptor of arena_files if there is one, and closes it; if it has a pin, SERVER_PIN and its pid come
+ * before that. It ends when `supervisor`, our parent, is gone. Returns the process's exit status.
  */
-#define SERVER_PIN "pin %d"
+#define SERVER_PIN "pin "
 int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor);
 
 #endif

@@ -183,8 +183,10 @@ static int supervise(struct request_ops *ops, int launcher)
         log_warning("no process is left to clear the mount if the daemon is killed");
     close(life[0]);
     word_receive(ready[0], line, sizeof(line), &files);
-    if (sscanf(line, SERVER_PIN, &pin) == 1)
+    if (strncmp(line, SERVER_PIN, strlen(SERVER_PIN)) == 0) {
+        pin = (pid_t)strtol(line + strlen(SERVER_PIN), NULL, 10);
         word_receive(ready[0], line, sizeof(line), &files);
+    }
     if (files >= 0)
         word_send(life[1], arena_files_word, files);
     close(ready[0]);

@@ -65,10 +65,15 @@ class Storm:
         raw = bytes(self.random.choice(range(1, 256)) for _ in range(length)).replace(b"/", b"_")
         return f"{self.root}/{os.fsdecode(raw)}"
 
+    def file(self, name: str) -> str:
+        """A file of a slot. Through a link root would write to the arena's own file, past the filesystem and every limit."""
+        path = f"{self.slot()}/{name}"
+        return path if not name.endswith(".mem") or not os.path.islink(path) else f"{path[:-len(name)]}metadata.bin"
+
     def path(self) -> str:
         draw = self.random.random()
         if draw < 0.9:
-            return f"{self.slot()}/{self.random.choice(FILES)}"
+            return self.file(self.random.choice(FILES))
         below = self.random.choice(("x", ".", "..", "task/x", "a" * 256))
         return self.name() if draw < 0.97 else f"{self.name()}/{below}"
 
