@@ -104,8 +104,10 @@ class Client:
     def map(self, handle: object, mapping: object, size: int) -> None:
         """By the link to the pages, if there is one and the array is still the slot's."""
         plain = self.handles[handle]
-        link = os.readlink(f"/proc/self/fd/{plain}").removesuffix(".bin") + ".mem"
-        if not os.path.islink(link) or not os.readlink(link).startswith("/"):
+        path = os.readlink(f"/proc/self/fd/{plain}")
+        link = path.removesuffix(".bin") + ".mem"
+        if (not os.path.islink(link) or not os.readlink(link).startswith("/")
+                or not os.path.samestat(os.stat(path), os.fstat(plain))):  # there may be another slot of that name
             self.mappings[mapping] = Mapping(plain, size)
             return
         descriptor = os.open(link, os.O_RDWR)
