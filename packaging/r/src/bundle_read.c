@@ -2,7 +2,7 @@
 /*
  * bundle_read.c - from the tree of a bundle to R's lists and data frames.
  *
- * Whoever wrote it may be anybody: nothing is taken from the tree but what was checked, and no class is given to an object
+ * Any program may have written it: nothing is taken from the tree but what was checked, and no class is given to an object
  * that does not stand here.
  */
 #include "bundle_node.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * bundle_read.h - from a bundle, whoever wrote it, to R's objects.
+ * bundle_read.h - from a bundle, which any program may have written, to R's objects.
  */
 #ifndef PYRMAP_BUNDLE_READ_H
 #define PYRMAP_BUNDLE_READ_H

@@ -37,7 +37,7 @@ def main() -> int:
     serve.add_argument("function", help="SCRIPT::FUNCTION, or MODULE::FUNCTION of a module that can be imported")
     serve.add_argument("slot", help="the slot's directory")
     serve.add_argument("--isolation", choices=run.ISOLATIONS, default="session",
-                       help="session: what a run loads stays for the next; process: each run has a process of its own")
+                       help="session: what a run loads stays for the next; process: each run has its own process")
     options = parser.parse_args()
     if options.command == "serve":
         return _serve(parser, options)

@@ -89,7 +89,7 @@ class RecordFile:
             except PermissionError:
                 # A link may lead where this process may not go, as into another user namespace.
                 self.page_fd = os.open(".metadata.mem", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-            # A link leads out of the mount, to the page itself; for whom that cannot be it leads to a file of the mount.
+            # A link leads out of the mount, to the page itself; a process that may not go there is led to a file of the mount.
             self.links = os.fstat(self.page_fd).st_dev != os.fstat(directory).st_dev
             live = _FUTEX is not None and (self.passthrough or self.links)
             self._mapping = mapping.Mapping(self.page_fd, RECORD_PAGE_SIZE, mapping.READ) if live else None

@@ -29,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m pyrmap.worker")
     parser.add_argument("slot", help="the slot's directory")
     parser.add_argument("--isolation", choices=("session", "process"), default="session",
-                        help="session: what a run loads stays for the next; process: each run has a process of its own")
+                        help="session: what a run loads stays for the next; process: each run has its own process")
     parser.add_argument("--preload", action="append", default=[], metavar="MODULE", help="import this before the first run")
     parser.add_argument("--parent", type=int, metavar="PID", help="end when the parent process, which is PID, ends")
     parser.add_argument("--warnings-fd", type=int, metavar="FD", help="write warnings there, a line of JSON each (pyrmap.warned)")
