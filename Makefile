@@ -151,7 +151,7 @@ check-sanitize: deps
 	$(remake) tests BUILD=$(BUILD)/turns SANITIZE=address,undefined CPPFLAGS='$(CPPFLAGS) -DRUN_COST_OF_TURN=1'
 	$(remake) tests BUILD=$(BUILD)/thread SANITIZE=thread
 	@failed=; BUILD=$(BUILD)/sanitize tests/run unit || failed=yes; \
-	BUILD=$(BUILD)/turns tests/run $(filter-out unit,$(FS_SUITES)) || failed=yes; \
+	BUILD=$(BUILD)/turns STEPS=$${STEPS:-40000} tests/run $(filter-out unit,$(FS_SUITES)) || failed=yes; \
 	BUILD=$(BUILD)/thread tests/run unit || failed=yes; \
 	$(MAKE) --no-print-directory fuzz || failed=yes; test -z "$$failed"
 
