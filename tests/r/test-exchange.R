@@ -21,16 +21,12 @@ test_that("lists, frames, text and times come back as they were", {
     unchanged(Matrix::sparseMatrix(i = c(1, 3), j = c(2, 2), x = c(5, 7)))
 })
 
-# What NumPy has no place for: names, dimnames, the dim of one dimension, missing integers outside of tables.
+# What NumPy has no place for: missing integers outside of tables.
 carried <- function(x) {
     if (is.data.frame(x) || is.null(x))
         return(x)
     if (is.list(x))
         return(lapply(x, carried))
-    names(x) <- NULL
-    if (length(dim(x)) == 1L)
-        dim(x) <- NULL
-    dimnames(x) <- NULL
     if (is.numeric(x) && !is.object(x) && is.integer(x) && anyNA(x) || is.logical(x) && anyNA(x))
         storage.mode(x) <- "double"
     x
@@ -163,4 +159,32 @@ test_that("bundles go through shared data, pipelines, streams and large segments
     for (i in 1:3)
         expect_identical(pipeline$pull(), list(i = i, text = strrep("x", i)))
     expect_identical(pipeline$pull(), "alone")
+})
+
+test_that("a result of the input's shape keeps names and dimnames, any other has none", {
+    unchanged <- function(x) expect_identical(run_python(x, same), x, num.eq = FALSE)
+    unchanged(c(a = 1.5, b = 2))
+    unchanged(c(a = 1L, a = 2L))
+    unchanged(c(x = "text", y = NA))
+    unchanged(c(yes = TRUE))
+    unchanged(matrix(1:6, 2, dimnames = list(c("r", "s"), NULL)))
+    unchanged(matrix(runif(6), 2, dimnames = list(row = c("r", "s"), column = letters[1:3])))
+    unchanged(array(c(1.5, 2), 2, dimnames = list(k = c("u", "v"))))
+    unchanged(list(v = c(a = 1, b = 2), m = matrix(1:2, 1, dimnames = list("r", c("c", "d"))), inner = list(c(z = TRUE), "plain")))
+    unchanged(list(c(a = 1), 2))
+    unchanged(structure(runif(20000), names = as.character(1:20000)))
+    expect_identical(run_python(c(a = 1, b = 2), answer("plus_one")), c(a = 2, b = 3))
+    m <- matrix(1:6 + 0.5, 2, dimnames = list(c("r", "s"), letters[1:3]))
+    evaluate <- function(x, code) run_python(x, answer("evaluated"), args = list(code))
+    expect_identical(evaluate(m, "x.T"), unname(t(m)))
+    expect_identical(evaluate(m, "x.ravel()[:2]"), c(1.5, 3.5))
+    expect_identical(evaluate(c(a = 1, b = 2), "x[:1]"), 1)
+    expect_identical(evaluate(c(a = 1, b = 2), "x.reshape(1, 2)"), matrix(c(1, 2), 1))
+    expect_identical(evaluate(c(a = 1, b = 2), "__import__('pandas').Series(x, ['c', 'd'])"), c(c = 1, d = 2))
+    expect_identical(evaluate(list(v = c(a = 1, b = 2), w = 3), "{'w': x['w'], 'v': x['v'] * 2}"), list(w = 3, v = c(a = 2, b = 4)))
+    expect_identical(evaluate(list(v = c(a = 1, b = 2)), "[x['v']]"), list(c(1, 2)))
+    # It travels as the array that it would be without.
+    expect_identical(evaluate(c(a = 1, b = 2), "[type(x).__name__, str(x.dtype), str(x.shape)]"), c("ndarray", "float64", "(2,)"))
+    expect_identical(run_python_pipeline(c(a = 1, b = 2), c(answer("plus_one"), answer("total"), answer("same")), intermediate = TRUE),
+                     list("answers::plus_one" = c(a = 2, b = 3), "answers::total" = 5, "answers::same" = 5))
 })

@@ -16,7 +16,8 @@ input_of_bundle <- function(data, dtype, na) {
         stop_argument("dtype is for a vector, matrix or array of numbers: convert the members of a list, or the columns of a ",
                       "data frame, themselves")
     }
-    list(type = 0L, dtype = 0L, flat = FALSE, special = special, na = na, bundle = TRUE)
+    list(type = 0L, dtype = 0L, flat = FALSE, special = special, na = na, bundle = TRUE,
+         names = .Call(C_names_of, data))
 }
 
 # An input with which arguments travel, those that JSON has no word for, or many for: list(args, kwargs), or NULL.

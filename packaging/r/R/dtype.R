@@ -65,7 +65,8 @@ input_of <- function(data, dtype, na) {
     # What is not to arrive as bool goes as the integers that R stores.
     if (source == sources[["logical"]] && (missing > 0 || !is.null(wanted)))
         source <- sources[["integer"]]
-    list(type = source, dtype = code, flat = length(dim(data)) == 1L, special = special_of(source), na = na, bundle = FALSE)
+    list(type = source, dtype = code, flat = length(dim(data)) == 1L, special = special_of(source), na = na, bundle = FALSE,
+         names = .Call(C_names_of, data))
 }
 
 # A caller gets R's special types only who used them himself: see enum vector_special.

@@ -67,7 +67,7 @@ take <- function(slot, job, input, last, slots = list(slot), jobs = list(job), r
         stop_failed(cause$text, cause$job, cause$slot)
     }
     slot$bytes <- max(slot$bytes, .Call(C_slot_bytes, slot$handle))
-    result
+    if (is.null(input$names)) result else .Call(C_names_put, result, input$names)
 }
 
 # "source r-1-2 failed: source r-1-1 failed: ValueError: ...": what failed first, in which slot, and which job that was.

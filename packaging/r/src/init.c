@@ -6,6 +6,7 @@
 #include "bundle_write.h"
 #include "child.h"
 #include "input.h"
+#include "names.h"
 #include "vector.h"
 #include "wait.h"
 #include <R_ext/Rdynload.h>
@@ -28,7 +29,8 @@ static const R_CallMethodDef routines[] = {
     ROUTINE(output, 2),        ROUTINE(captured, 0),    ROUTINE(collect, 0),
     ROUTINE(wait, 4),          ROUTINE(cores, 0),       ROUTINE(first_na, 2),
     ROUTINE(bundle_check, 3),  ROUTINE(bundle_fill, 6), ROUTINE(bundle_bytes, 2),
-    ROUTINE(bundle_object, 2), ROUTINE(slot_bytes, 1),  {NULL, NULL, 0},
+    ROUTINE(bundle_object, 2), ROUTINE(slot_bytes, 1),  ROUTINE(names_of, 1),
+    ROUTINE(names_put, 2),     {NULL, NULL, 0},
 };
 
 void R_init_pyrmap(DllInfo *info);
