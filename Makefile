@@ -20,6 +20,10 @@ MANDIR     ?= $(PREFIX)/share/man
 DOCDIR     ?= $(PREFIX)/share/doc/pyrmapfs
 SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
+USERUNITDIR ?= $(PREFIX)/lib/systemd/user
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+# mount(8) looks for helpers here alone.
+HELPERDIR  ?= /sbin
 R_LIBRARY  ?= $(PREFIX)/lib/R/site-library
 # Debian's Python looks here, and for packages of the distribution below /usr.
 PYTHON_SITE ?= $(if $(filter /usr,$(PREFIX)),/usr/lib/python3,$(PREFIX)/lib/$(PYTHON_NAME))/dist-packages
@@ -199,7 +203,8 @@ C_FILES := $(wildcard fs/*.[ch] fs/*/*.[ch] conf/*.[ch] tests/*/*.[ch] examples/
 SCRIPTS := $(shell grep -rlE --exclude-dir=.git --exclude-dir=build '^\#!.*/(env )?(ba|da)?sh\b' . | sed 's|^\./||')
 PYTHONS := $(shell find tests examples packaging -name '*.py' -not -path '*/build/*')
 MANUALS := $(wildcard packaging/man/*.[1-8])
-UNITS   := $(wildcard packaging/systemd/*.service)
+UNITS   := packaging/systemd/pyrmapfs.service
+USER_UNITS := packaging/systemd/user/pyrmapfs.service
 TIDY    := $(addprefix lint/,$(wildcard fs/*.c fs/*/*.c conf/*.c))
 LINTS   := laws format generated shell manual python r systemd
 
@@ -254,20 +259,24 @@ lint-python:
 	$(Q)cd packaging/python && $(MYPY)
 MYPY := $(PYTHON) -m mypy --no-error-summary --cache-dir=$(abspath $(BUILD))/mypy
 
-# The unit names a program that is not installed yet: verify it with one that is.
+# The units name a program that is not installed yet: verify them with one that is. The rating is that of `systemd-analyze
+# security`, times ten: 86 is what a unit gets that gives up nothing.
 lint-systemd:
-	@echo '  LINT    $(UNITS): systemd-analyze'
-	$(Q)mkdir -p $(BUILD)/lint
-	$(Q)for unit in $(UNITS); do \
-	    sed 's|@BINDIR@/pyrmapfs|/usr/bin/true|' $$unit > $(BUILD)/lint/$${unit##*/} && \
-	    systemd-analyze verify --man=no $(BUILD)/lint/$${unit##*/} || exit 1; done
+	@echo '  LINT    $(UNITS) $(USER_UNITS): systemd-analyze'
+	$(Q)mkdir -p $(BUILD)/lint/system $(BUILD)/lint/user $(BUILD)/lint/run
+	$(Q)sed 's|@BINDIR@/pyrmapfs|/usr/bin/true|' $(UNITS) > $(BUILD)/lint/system/pyrmapfs.service
+	$(Q)sed 's|@BINDIR@/pyrmapfs|/usr/bin/true|' $(USER_UNITS) > $(BUILD)/lint/user/pyrmapfs.service
+	$(Q)systemd-analyze verify --man=no $(BUILD)/lint/system/pyrmapfs.service
+	$(Q)XDG_RUNTIME_DIR=$(abspath $(BUILD))/lint/run systemd-analyze verify --user --man=no $(BUILD)/lint/user/pyrmapfs.service
+	$(Q)systemd-analyze security --offline=true --no-pager --threshold=41 $(BUILD)/lint/system/pyrmapfs.service >$(BUILD)/lint/security || \
+	    { cat $(BUILD)/lint/security; exit 1; }
 
 # ---- Packages that all this needs ---------------------------------------------------------------------------------
 
 BUILD_PACKAGES := gcc libc6-dev make pkg-config fuse3 libfuse3-dev libinih-dev libseccomp-dev libcap-ng-dev check
 DEMO_PACKAGES  := python3 python3-numpy r-base-core
 TEST_PACKAGES  := perl python3-pytest python3-hypothesis python3-pip python3-setuptools python3-wheel python3-sklearn \
-                  python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate
+                  python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate plocate
 LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
 PACKAGES       := $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
@@ -279,9 +288,15 @@ deps:
 define INSTALLED
 $(BINDIR)/pyrmapfs
 $(UNITDIR)/pyrmapfs.service
+$(USERUNITDIR)/pyrmapfs.service
+$(TMPFILESDIR)/pyrmapfs.conf
+$(HELPERDIR)/mount.fuse.pyrmapfs
 $(foreach page,$(MANUALS),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 $(addprefix $(DOCDIR)/,LICENSE README.md pyrmapfs.conf)
 endef
+
+# $(call fill,FILE,WHERE): the file with the place of the programs put in.
+fill = sed 's|@BINDIR@|$(BINDIR)|' $(1) > $(DESTDIR)$(2)
 
 # install and uninstall keep a configuration that a user has edited.
 CONFIG = $(DESTDIR)$(SYSCONFDIR)/pyrmapfs.conf
@@ -290,9 +305,13 @@ install: all
 	install -D -m 755 $(BUILD)/pyrmapfs $(DESTDIR)$(BINDIR)/pyrmapfs
 	$(foreach page,$(MANUALS),install -D -m 644 $(page) \
 	    $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)) &&) true
-	install -d $(DESTDIR)$(DOCDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)
+	install -d $(addprefix $(DESTDIR),$(DOCDIR) $(UNITDIR) $(USERUNITDIR) $(TMPFILESDIR) $(HELPERDIR) $(SYSCONFDIR))
 	install -m 644 LICENSE README.md conf/pyrmapfs.conf $(DESTDIR)$(DOCDIR)
-	sed 's|@BINDIR@|$(BINDIR)|' packaging/systemd/pyrmapfs.service > $(DESTDIR)$(UNITDIR)/pyrmapfs.service
+	$(call fill,packaging/systemd/pyrmapfs.service,$(UNITDIR)/pyrmapfs.service)
+	$(call fill,packaging/systemd/user/pyrmapfs.service,$(USERUNITDIR)/pyrmapfs.service)
+	$(call fill,packaging/mount.fuse.pyrmapfs,$(HELPERDIR)/mount.fuse.pyrmapfs)
+	chmod 755 $(DESTDIR)$(HELPERDIR)/mount.fuse.pyrmapfs
+	install -m 644 packaging/systemd/pyrmapfs.tmpfiles $(DESTDIR)$(TMPFILESDIR)/pyrmapfs.conf
 	test -e $(CONFIG) || install -m 644 conf/pyrmapfs.conf $(CONFIG)
 
 uninstall:

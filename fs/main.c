@@ -7,6 +7,7 @@
  * daemon/      processes
  *   supervisor     mounts, forks the server, passes signals on, unmounts
  *   server         puts the parts together and runs the loop
+ *   service        tells the service manager how far we are
  *   pin            keeps the server's descriptors for a moment when it is gone
  *   mount          the mount point: checked, cleared of a stale mount, mounted and unmounted
  *   word           one message between these processes, and a descriptor with it
@@ -95,7 +96,10 @@
 
 enum { STATUS_USAGE = 2 };
 
-static const char usage[] = "usage: pyrmapfs [-f] [-c FILE] [-o section.key=value]... MOUNTPOINT\n";
+/* Options without a letter. */
+enum { OPTION_CLEAR = 256 };
+
+static const char usage[] = "usage: pyrmapfs [-f | --clear] [-c FILE] [-o section.key=value]... MOUNTPOINT\n";
 
 static void help(void)
 {
@@ -107,6 +111,7 @@ static void help(void)
         "mounted\n"
         "  -c FILE        read this configuration instead of %s\n"
         "  -o KEY=VALUE   override one key of the configuration; may be given again\n"
+        "  --clear        clear a dead mount, of which all processes were killed; a live one stays\n"
         "  -h, --help     this text\n"
         "  -V, --version  the version\n"
         "\n"
@@ -155,9 +160,21 @@ static enum log_level log_level_of(const struct conf *conf)
     return LOG_LEVEL_DEBUG;
 }
 
+static int clear_mount(const char *mountpoint)
+{
+    switch (mount_clear(mountpoint)) {
+    case MOUNT_GONE:
+        break;
+    case MOUNT_WAS_DEAD:
+        log_info("a dead mount at %s was cleared", mountpoint);
+    }
+    return 0;
+}
+
 int main(int argc, char *argv[])
 {
     static const struct option options[] = {
+        {"clear", no_argument, NULL, OPTION_CLEAR},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
@@ -168,6 +185,7 @@ int main(int argc, char *argv[])
     char **overrides = calloc((size_t)argc, sizeof(*overrides));
     char error[CONF_ERROR_MAX];
     const char *file = NULL;
+    bool clear = false;
     int count = 0;
     int status;
     int option;
@@ -184,6 +202,9 @@ int main(int argc, char *argv[])
             break;
         case 'o':
             overrides[count++] = optarg;
+            break;
+        case OPTION_CLEAR:
+            clear = true;
             break;
         case 'h':
             help();
@@ -213,5 +234,5 @@ int main(int argc, char *argv[])
         fprintf(stderr, "pyrmapfs: %s\n", error);
         return 1;
     }
-    return supervisor_run(&conf, mountpoint, mode);
+    return clear ? clear_mount(mountpoint) : supervisor_run(&conf, mountpoint, mode);
 }

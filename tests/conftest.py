@@ -27,6 +27,12 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         terminalreporter.write_line(line)
 
 
+@pytest.fixture(scope="session")
+def sanitized() -> bool:
+    """Whether the daemon carries a sanitizer, which changes its memory and speed."""
+    return b"__asan_init" in daemon.PYRMAPFS.read_bytes() or b"__tsan_init" in daemon.PYRMAPFS.read_bytes()
+
+
 def limited(item: pytest.Item) -> Iterator[None]:
     """Fails the phase that takes too long.
 

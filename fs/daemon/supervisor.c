@@ -5,6 +5,7 @@
 #include "daemon/mount.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
+#include "daemon/service.h"
 #include "daemon/word.h"
 #include "slot/page.h"
 #include <errno.h>
@@ -80,8 +81,10 @@ static int watch_server(const struct request_ops *ops, pid_t server, const sigse
             kill(server, SIGKILL);
         } else if (received == SIGTERM || received == SIGINT || received == SIGHUP) {
             /* Unmount first, while the server still answers; then end the server. */
-            if (!stopping)
+            if (!stopping) {
+                service_stopping();
                 mount_end(ops->session, ops->mountpoint);
+            }
             stopping = true;
             kill(server, SIGTERM);
         }
@@ -91,12 +94,15 @@ static int watch_server(const struct request_ops *ops, pid_t server, const sigse
 /* Tells the waiting launcher, or in the foreground (launcher -1) the reader of our output, how it went. */
 static void announce(const char *line, const char *mountpoint, int launcher)
 {
-    if (launcher >= 0)
+    if (launcher >= 0) {
         dprintf(launcher, "%s\n", line);
-    else if (strcmp(line, "ready") == 0)
+    } else if (strcmp(line, "ready") == 0) {
         dprintf(STDOUT_FILENO, "ready %s\n", mountpoint);
-    else
+        service_ready(mountpoint);
+    } else {
         dprintf(STDERR_FILENO, "pyrmapfs: %s\n", line);
+        service_failed(line);
+    }
 }
 
 /* Redirects standard input, output and, if that is the last, error to /dev/null. */

@@ -59,8 +59,12 @@ def test_what_is_installed(installed: Path) -> None:
     pages = [f"{prefix}/share/man/man{page.suffix[1:]}/{page.name}" for page in (ROOT / "packaging/man").iterdir()]
     for expected in [f"{prefix}/bin/pyrmapfs", "etc/pyrmapfs.conf", f"{prefix}/share/doc/pyrmapfs/README.md", *pages]:
         assert expected in present
-    unit = (installed / prefix / "lib/systemd/system/pyrmapfs.service").read_text()
-    assert f"{PREFIX}/bin/pyrmapfs" in unit and "@" not in unit
+    for name in (f"{prefix}/lib/systemd/system/pyrmapfs.service", f"{prefix}/lib/systemd/user/pyrmapfs.service",
+                 "sbin/mount.fuse.pyrmapfs"):
+        text = (installed / name).read_text()
+        assert f"{PREFIX}/bin/pyrmapfs" in text and "@BINDIR@" not in text
+    assert os.access(installed / "sbin/mount.fuse.pyrmapfs", os.X_OK)
+    assert f"{prefix}/lib/tmpfiles.d/pyrmapfs.conf" in present
     for path in present:
         content = (installed / path).read_bytes()
         assert b"@BINDIR@" not in content, path

@@ -9,7 +9,7 @@ from typing import Callable, Iterator
 import pytest
 
 from agent import Agent
-from daemon import BUILD, PYRMAPFS, Daemon
+from daemon import BUILD, Daemon
 from paths import PATHS, check_data_path, mounted
 from slots import Slot
 
@@ -79,9 +79,3 @@ def program() -> Callable[[str], str]:
         return str(built)
 
     return find
-
-
-@pytest.fixture(scope="session")
-def sanitized() -> bool:
-    """Whether the daemon carries a sanitizer, which changes its memory and speed."""
-    return b"__asan_init" in PYRMAPFS.read_bytes() or b"__tsan_init" in PYRMAPFS.read_bytes()
