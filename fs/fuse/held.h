@@ -8,7 +8,8 @@
  * slots. We never hold a request about a name in the root: the kernel locks the root for everybody until the
  * answer.
  *
- * We serve held requests in the order in which they came, a few in each pass of the loop.
+ * We serve the held requests of a slot in the order in which they came, a few in each pass of the loop. A
+ * RELEASE goes before all others: a publish must not be refused because of a file that its client has closed.
  */
 #ifndef PYRMAPFS_HELD_H
 #define PYRMAPFS_HELD_H

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Callable
 
 import pytest
 from agent import Agent
+from daemon import Daemon
 from slots import (ANSWER, DATA, FAILED, FLOAT64, INPUT, NONE, RESULT, STATES, Record, Slot, eventually, metrics,
                    refused, usage, write_once)
 
@@ -267,6 +270,39 @@ def test_publishing_straight_after_munmap_never_fails(slot: Slot, agent: Agent) 
         agent.run(MAP + "pages.close()\nos.pwrite(record, flag, 0)\n", path=slot / "result.bin",
                   content=ANSWER.tobytes(), flag=struct.pack("<i", RESULT))
         assert slot.result().tolist() == ANSWER.tolist(), count
+
+
+TIMER_OF_A_NEIGHBOUR = "import time\nwhile True:\n    time.sleep(0.00002)\n"
+MANY_PUBLISHES = """
+record = os.open(path + "/metadata.bin", os.O_WRONLY)
+for _ in range(4000):
+    pages = Pages(path + "/data.bin", 40000)
+    pages.touch()
+    pages.close()
+    os.pwrite(record, flag, 0)
+    os.pwrite(record, none, 0)
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="only two cores run client and server at once")
+def test_publishing_straight_after_munmap_never_fails_on_a_busy_core(slot: Slot, agent: Agent,
+                                                                     server: Daemon) -> None:
+    """The kernel ends the write-back of a mapping before it sends RELEASE: the client can come in between."""
+    one, other = sorted(os.sched_getaffinity(0))[:2]
+    before = os.sched_getaffinity(server.server)
+    os.sched_setaffinity(server.server, {one})
+    os.sched_setscheduler(server.server, os.SCHED_IDLE, os.sched_param(0))
+    os.sched_setaffinity(agent.pid, {other})
+    neighbour = subprocess.Popen([sys.executable, "-c", TIMER_OF_A_NEIGHBOUR],
+                                 preexec_fn=lambda: os.sched_setaffinity(0, {one}))
+    try:
+        agent.run(MANY_PUBLISHES, seconds=100, path=slot.path, flag=struct.pack("<iiqi", INPUT, 2, -1, 5),
+                  none=struct.pack("<i", NONE))
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+        os.sched_setscheduler(server.server, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setaffinity(server.server, before)
 
 
 def test_read_only_use_does_not_hinder_publishing(slot: Slot) -> None:
