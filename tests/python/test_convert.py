@@ -2,9 +2,6 @@
 """Exact conversion: an accepted value keeps every bit that matters, a refused one is named."""
 from __future__ import annotations
 
-import array
-import datetime
-import decimal
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from pyrmap.arguments import restore
 from pyrmap.convert import check_dtype, check_shape, from_logical, to_value
 from pyrmap.record import LOGICAL_NA, Extent
+from pyrmap.values import is_plain
 
 TARGETS = {"?": "i4", "i1": "i4", "i2": "i4", "i4": "i4", "i8": "i8", "u1": "u1", "u2": "i4", "u4": "i8", "u8": "i8",
            "f2": "f4", "f4": "f4", "f8": "f8"}
@@ -49,8 +47,7 @@ def test_extreme_integers_survive(source: str) -> None:
     (True, "i4", [1]), (np.bool_(False), "i4", [0]), (7, "i8", [7]), (-2**63, "i8", [-2**63]), (2.5, "f8", [2.5]),
     (np.float32(0.1), "f4", [np.float32(0.1)]), (np.float16(0.1), "f4", [np.float16(0.1)]), (np.uint8(9), "u1", [9]),
     (np.array(3.0), "f8", [3.0]), ([1, 2], "i8", [1, 2]), ((1.5, 2), "f8", [1.5, 2.0]), ([True, False], "i4", [1, 0]),
-    ([], "f8", []), (range(3), "i8", [0, 1, 2]), (array.array("h", [1, -1]), "i4", [1, -1]),
-    ([np.int16(3), np.int16(4)], "i4", [3, 4]), ([2**53, 0.5], "f8", [2.0**53, 0.5]),
+    ([], "f8", []), ([np.int16(3), np.int16(4)], "i4", [3, 4]), ([2**53, 0.5], "f8", [2.0**53, 0.5]),
     (np.uint64(2**63 - 1), "i8", [2**63 - 1]), ([np.float32(1.5), np.float32(2)], "f4", [1.5, 2.0]),
 ])
 def test_python_values(value: object, dtype: str, expected: list[Any]) -> None:
@@ -60,36 +57,32 @@ def test_python_values(value: object, dtype: str, expected: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("value, word", [
-    (None, "return"), ("text", "str"), (b"bytes", "bytes"), (1j, "complex"), (np.zeros(2, complex), "complex128"),
-    ({"a": 1}, "dict"), ({1, 2}, "set"), (object(), "object"), (datetime.date(2026, 1, 1), "datetime.date"),
-    (np.array(["2026"], "M8[D]"), "datetime64"), (np.timedelta64(1, "s"), "timedelta64"), (decimal.Decimal(1), "Decimal"),
-    (np.array([1], object), "object"), (np.zeros(2, [("a", "f8")]), "f8"), (np.longdouble(1), "float128|longdouble"),
+    (np.longdouble(1), "float128|longdouble"), ([np.longdouble(1), 2.5], "float128|longdouble"),
     (2**63, "9223372036854775808 does not fit int64"), (-2**63 - 1, "does not fit int64"),
     (2**64, "18446744073709551616 does not fit int64"), (np.array([0, 2**63], "u8"), "does not fit int64"),
-    ([1, 2**70], r"\[1\].*does not fit int64"), ([[1, 2], [3, "x"]], r"\[1\]\[1\] is str"), ([1, None], r"\[1\] is None"),
-    ([2**53 + 1, 0.5], r"\[0\].*exactly"), ([2**63, -1], r"\[0\].*fit int64"), ([1.5, 2**64], r"\[1\].*fit int64"),
-    ([[np.array([2**60 + 1]), np.array([0.5])]], r"\[0\]\[0\].*exactly"), ([1j, 2], "complex"),
-    (np.ma.masked_array([1.0, 2.0], [True, False]), "masked"), (slice(3), "slice"),
+    ([1, 2**70], r"\[1\].*does not fit int64"), ([2**63, -1], r"\[0\].*fit int64"), ([1.5, 2**64], r"\[1\].*fit int64"),
+    ([2**53 + 1, 0.5], r"\[0\].*exactly"), ([[1, np.array(2**60 + 1)], [0.5, 2]], r"\[0\]\[1\].*exactly"),
 ])
 def test_what_has_no_counterpart_is_a_type_error_that_names_it(value: object, word: str) -> None:
     with pytest.raises(TypeError, match=word):
         to_value(value, "C")
 
 
-@pytest.mark.parametrize("value, element", [
-    ((np.zeros(2), np.ones(2)), 0), ((np.zeros((2, 2)), np.ones((2, 2))), 0), ((1.0, np.ones(1)), 1),
-    (([1, 2], [3, 4]), 0), (((1, 2), (3, 4)), 0), ([np.zeros(3), np.ones(3)], 0), ((range(2), range(2)), 0),
-    ([1.0, np.zeros(1)], 1),
+@pytest.mark.parametrize("value", [
+    (np.zeros(2), np.ones(2)), (1.0, np.ones(1)), ([1, 2], [3, 4]), [np.zeros(3), np.ones(3)], [1.0, np.zeros(1)],
+    [1, None], [[1, 2], [3, "x"]], 1j, None, "text", np.array([1], object), np.ma.masked_array([1.0, 2.0], [True, False]),
 ])
-def test_several_results_are_not_stacked(value: object, element: int) -> None:
-    with pytest.raises(TypeError, match=rf"element \[{element}\].*more than one result.*np\.stack"):
-        to_value(value, "C")
+def test_only_numbers_of_one_array_travel_without_a_bundle(value: object) -> None:
+    assert not is_plain(value)
 
 
-def test_rows_in_a_list_and_scalars_in_a_tuple_are_one_array() -> None:
-    assert stored([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
-    assert stored([(1, 2), (3, 4)]).tolist() == [[1, 2], [3, 4]]
-    assert stored((np.float64(1.5), np.array(2.5), 3)).tolist() == [1.5, 2.5, 3]
+@pytest.mark.parametrize("value, expected", [
+    ([[1, 2], [3, 4]], [[1, 2], [3, 4]]), ([(1, 2), (3, 4)], [[1, 2], [3, 4]]),
+    ((np.float64(1.5), np.array(2.5), 3), [1.5, 2.5, 3]),
+])
+def test_rows_in_a_list_and_scalars_in_a_tuple_are_one_array(value: object, expected: list[Any]) -> None:
+    assert is_plain(value)
+    assert stored(value).tolist() == expected
 
 
 @pytest.mark.parametrize("value", [True, np.bool_(False), [True, False], np.array([[True], [False]]), np.zeros((0, 2), bool)])
@@ -146,17 +139,7 @@ def test_unusual_shapes_are_value_errors() -> None:
     with pytest.raises(ValueError, match="5 dimensions"):
         to_value(np.zeros((1, 1, 1, 1, 1)), "C")
     with pytest.raises(ValueError, match="list"):
-        to_value([[1, 2], [3]], "C")
-
-
-def test_a_masked_array_without_masked_values_is_an_array() -> None:
-    assert stored(np.ma.masked_array([1.0, 2.0], [False, False])).tolist() == [1.0, 2.0]
-
-
-def test_sparse_matrices_say_what_to_do() -> None:
-    sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(TypeError, match="toarray"):
-        to_value(sparse.csr_matrix((2, 2)), "C")
+        to_value([[[1], [2]], [[3, 4], [5, 6]]], "C")
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (3, 4), (2, 3, 4), (2, 3, 4, 5), (0, 5), (1, 7), (7, 1)])
@@ -220,8 +203,7 @@ def test_python_numbers_arrive_exactly_or_not_at_all(value: Any) -> None:
 def test_checks_of_empty_result() -> None:
     assert check_dtype("float32") == np.dtype("f4")
     assert check_dtype(int) == np.dtype("i8")
-    assert check_dtype(">f8") == np.dtype("f8") if np.dtype(">f8") == np.dtype("f8") else True
-    for unsupported in ("float16", "complex128", "U3", "uint16", bool):
+    for unsupported in (">f8", "float16", "complex128", "U3", "uint16", bool):
         with pytest.raises(TypeError, match="a slot cannot hold"):
             check_dtype(unsupported)
     assert check_shape(3) == (3,)

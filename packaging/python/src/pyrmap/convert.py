@@ -20,7 +20,7 @@ _INT64 = np.dtype("<i8")
 _UINT8 = np.dtype("u1")
 _INT64_MAX = 2**63 - 1
 
-# By kind and item size, so that big-endian arrays are found too. uint64 depends on the values.
+# Keyed by kind and item size, so that big-endian arrays are found too. uint64 fits if its values do.
 _TARGETS: dict[tuple[str, int], np.dtype[Any]] = {
     ("b", 1): _INT32,
     ("i", 1): _INT32,
@@ -37,8 +37,6 @@ _TARGETS: dict[tuple[str, int], np.dtype[Any]] = {
 }
 
 _TOO_BIG = "does not fit int64, the largest integer type that a slot has"
-_ACCEPTED = ("bool, int, float, lists and tuples of them, and NumPy arrays of bool, (u)int8 to (u)int64 and float16 "
-             "to float64")
 
 # A transposing copy in tiles of this many rows and columns stays in the cache.
 _TILE = 64
@@ -118,7 +116,7 @@ def extent_of(shape: Shape, dtype: np.dtype[Any], order: str, logical: bool = Fa
 
 
 def from_logical(array: Array) -> Array:
-    """A logical array as NumPy has it: bool; float64 with NaN if a value is missing. ValueError if it is none."""
+    """A logical array as NumPy has it: bool; float64 with NaN if a value is missing. ValueError if it is not logical."""
     if not array.size or (array.min() >= 0 and array.max() <= 1):
         return array.astype(np.bool_)
     missing = array == LOGICAL_NA
@@ -130,15 +128,15 @@ def from_logical(array: Array) -> Array:
 
 
 def to_value(value: object, prefer: str) -> Value:
-    """Checks what a function returned.
+    """Checks a value that is one array of numbers, or becomes one: values.is_plain() is true of it.
 
     prefer: "C" or "F", the order for an array that would have to be copied anyway; an array that is contiguous in
     column-major order keeps it. TypeError for what has no exact counterpart, ValueError for more than four dimensions.
     """
-    array = _to_array(value)
+    array = value if type(value) is np.ndarray else _to_array(value)
     target = _TARGETS.get((array.dtype.kind, array.dtype.itemsize))
     if target is None:
-        raise TypeError(_refusal(value, array))
+        raise TypeError(f"{describe(array)} has no exact counterpart in a slot: convert it with .astype(float)")
     if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.size and int(array.max()) > _INT64_MAX:
         raise TypeError(f"{array.max()} {_TOO_BIG}")
     if array.ndim > RECORD_NDIM_MAX:
@@ -150,31 +148,23 @@ def to_value(value: object, prefer: str) -> Value:
 
 
 def _to_array(value: object) -> Array:
-    if type(value) is np.ndarray:
-        return value
-    if value is None:
-        raise TypeError("None has no counterpart in a slot: did the function forget `return`?")
-    if isinstance(value, np.ma.MaskedArray) and np.any(np.ma.getmaskarray(value)):  # type: ignore[no-untyped-call]
-        raise TypeError("a masked array with masked values has no counterpart in a slot: fill them with .filled()")
-    if isinstance(value, (list, tuple)):
-        _check_single(value)
+    """A number, or a list of numbers, as an array. NumPy rounds integers among floats, and those beyond int64: we refuse both."""
     try:
         array: Array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"cannot make one array of this {describe(value)}: {error}") from None
-    if array.dtype.kind == "f" and isinstance(value, (list, tuple)):
-        _check_mixed(value)
+    if array.dtype.kind not in "fO":
+        return array
+    for path, leaf in _leaves(value):
+        number = leaf.item() if isinstance(leaf, (np.generic, np.ndarray)) else leaf
+        if not isinstance(number, int):
+            continue
+        where = f"element {path}, " if path else ""
+        if not -_INT64_MAX - 1 <= number <= _INT64_MAX:
+            raise TypeError(f"{where}{number} {_TOO_BIG}")
+        if int(float(number)) != number:
+            raise TypeError(f"{where}{number} is an integer among floats that float64 cannot hold exactly")
     return array
-
-
-def _check_single(value: Union[list[Any], tuple[Any, ...]]) -> None:
-    """Several arrays are not one: NumPy stacks those of equal shape, and the other side sees rows nobody meant."""
-    several = tuple(kind for kind in (list, tuple, range) if isinstance(value, tuple))
-    for index, element in enumerate(value):
-        if isinstance(element, several) or getattr(element, "ndim", None):
-            raise TypeError(f"a {type(value).__name__} of {len(value)} (element [{index}] is {describe(element)}) is more "
-                            "than one result, and a slot holds one array: return np.stack(...) of them for rows, "
-                            "np.concatenate(...) for one vector, or one of them")
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
@@ -183,38 +173,3 @@ def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
             yield from _leaves(element, f"{path}[{index}]")
     else:
         yield path, value
-
-
-def _check_mixed(value: object) -> None:
-    """NumPy makes float64 of integers among floats, and of integers beyond int64; either may round."""
-    for path, leaf in _leaves(value):
-        if isinstance(leaf, np.ndarray):
-            numbers = leaf.ravel().tolist() if leaf.dtype.kind in "iu" else []
-        else:
-            numbers = [int(leaf)] if isinstance(leaf, (int, np.integer)) else []
-        for number in numbers:
-            if not _fits(number):
-                raise TypeError(f"element {path}, {number}, {_TOO_BIG}")
-            if int(float(number)) != number:
-                raise TypeError(f"element {path}, {number}, is an integer among floats that float64 cannot hold "
-                                "exactly")
-
-
-def _fits(number: int) -> bool:
-    return -_INT64_MAX - 1 <= number <= _INT64_MAX
-
-
-def _refusal(value: object, array: Array) -> str:
-    if isinstance(value, int):
-        return f"{value} {_TOO_BIG}"
-    if isinstance(value, (list, tuple)):
-        for path, leaf in _leaves(value):
-            if isinstance(leaf, int) and not _fits(leaf):
-                return f"element {path}, {leaf}, {_TOO_BIG}"
-            if not isinstance(leaf, (bool, int, float, np.bool_, np.integer, np.floating)):
-                return f"element {path} is {describe(leaf)}; a slot holds {_ACCEPTED}"
-    if hasattr(value, "toarray"):
-        return f"{describe(value)} is sparse: return its .toarray()"
-    if array.dtype.kind == "c":
-        return f"{describe(value)} is complex: return its .real and .imag, stacked, say"
-    return f"{describe(value)} has no exact counterpart in a slot; it holds {_ACCEPTED}"
