@@ -2,8 +2,8 @@
 """A Frame as an Arrow C stream, which polars, pyarrow, duckdb and others take without a copy.
 
 https://arrow.apache.org/docs/format/CStreamInterface.html says how. A stream gives one batch. Columns of numbers are
-not copied: their buffers are the arrays, which are kept until the consumer releases the last of them. A structure that
-we hand out is found again by its private_data in _alive, which keeps what it points to; a consumer may have moved it.
+not copied: their buffers are the arrays, which are kept until the consumer releases the last of them. _alive keeps what
+a structure that we handed out points to. Its key is the structure's private_data, because a consumer may move the structure.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pyrmap.record import Array
 _ORDERED, _NULLABLE = 1, 2
 _POINTER = ctypes.c_void_p
 
-# By kind and item size.
+# Arrow's format by NumPy's kind and item size.
 _NUMBERS = {("f", 2): "e", ("f", 4): "f", ("f", 8): "g", ("i", 1): "c", ("i", 2): "s", ("i", 4): "i", ("i", 8): "l",
             ("u", 1): "C", ("u", 2): "S", ("u", 4): "I", ("u", 8): "L"}
 _TIMES = {"s": "s", "ms": "m", "us": "u", "ns": "n"}
@@ -33,7 +33,7 @@ class Column(NamedTuple):
 
     format: str
     length: int
-    missing: Optional[Array]  # bool; None: no value is
+    missing: Optional[Array]  # bool; None: no value is missing
     buffers: Sequence[Array]  # behind the bitmap of missing values
     dictionary: Optional[Column] = None
     ordered: bool = False
@@ -68,7 +68,7 @@ def _if_any(missing: Optional[Array]) -> Optional[Array]:
 
 
 def _is_na(array: Array) -> Array:
-    """R's NA, which is one of the NaN: the others are values in Arrow, too."""
+    """Which values are R's NA. It is one NaN among many, and the others are values in Arrow as well."""
     missing: Array = np.isnan(array)
     if missing.any():
         missing &= (array.view("u8") & 0xFFFFFFFF) == 1954
@@ -228,7 +228,7 @@ def _end(stream: Any) -> None:
 _GIVE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Stream), _POINTER)
 _get_schema = _GIVE(lambda stream, target: _give(stream, target, _Table.schema))
 _get_next = _GIVE(lambda stream, target: _give(stream, target, _Table.batch))
-# Only memory can be wanting: everything else was checked before.
+# There is never a text: only memory can run out, for everything else was checked before.
 _get_last_error = ctypes.CFUNCTYPE(_POINTER, ctypes.POINTER(_Stream))(lambda stream: None)
 _release_stream = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Stream))(_end)
 
@@ -238,7 +238,7 @@ _capsules: dict[int, Any] = {}
 
 
 def _forget(capsule: int) -> None:
-    """A capsule goes: what no consumer has moved away is released."""
+    """Releases the structure of a capsule that goes, unless a consumer has moved it away."""
     structure, release = _capsules.pop(capsule)
     if structure.release:
         release(ctypes.pointer(structure))

@@ -9,7 +9,7 @@ What tensors cannot say is in TEXT, JSON again: {"version": 1, "root": NODE}. py
 pyrmap.unpacking reads them. A file without it, by another program, is its tensors by name.
 
 N makes what follows begin at a multiple of 64, and tensors of large elements come first, so that each is aligned. A
-header comes from another process: nothing in it is believed that was not checked here.
+header comes from another process, so we check all of it before we use any of it.
 """
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _tensor(name: str, said: object, size: int) -> Tensor:
 
 
 def _check_cover(tensors: Any, size: int) -> None:
-    """They lie one behind the other, from the first byte to the last."""
+    """BundleError unless the tensors lie one behind the other, from the first byte to the last."""
     at = 0
     for tensor in sorted(tensors, key=lambda tensor: (tensor.begin, tensor.end)):
         if tensor.begin != at:

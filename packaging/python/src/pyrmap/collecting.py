@@ -2,7 +2,7 @@
 """Space, mappings and descriptors that Python has dropped, but not collected.
 
 An array in a reference cycle (an exception and its traceback are one) keeps its mapping until the collector runs, which
-counts objects and not bytes. So what finds no room collects and tries once more before anybody sees an error.
+counts objects and not bytes. So an operation that finds no room collects and runs once more before anybody sees an error.
 """
 from __future__ import annotations
 

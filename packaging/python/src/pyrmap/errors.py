@@ -24,8 +24,7 @@ _MEANINGS = {
     errno.ENOTCONN: "the filesystem is gone; mount it again with `pyrmapfs MOUNTPOINT`",
 }
 
-
-# What a slot that was removed answers.
+# The errors of a request to a slot that was removed.
 GONE = (errno.ENOENT, errno.ESTALE)
 
 _PACKAGE = os.path.dirname(__file__)

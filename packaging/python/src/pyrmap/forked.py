@@ -20,12 +20,12 @@ from pyrmap import leftovers
 
 _TRACE_MAX = 32768
 
-# What a child says when its run is over: whether it brought the round to its end, and that no code of the script is left.
+# A child says when its run is over whether it brought the round to its end, and whether no code of the script is left.
 ENDED, UNENDED, CLEAN = b"e", b"u", b"c"
-# What it says instead: the worker is to take the round, or the slot is gone.
+# Or it has run nothing, and says why: the worker is to take the round, or the slot is gone.
 YOURS, GONE = b"y", b"g"
 
-# What it is told: to wait for another round than this one, which is not new.
+# The worker tells it a round that is not new: it waits for any other.
 _GO = struct.Struct("<Q")
 
 
@@ -83,7 +83,7 @@ class Child(NamedTuple):
 
 
 class Told:
-    """The child's side: what it has from its parent, and says to it."""
+    """The child's end of the pipe, and of the trace."""
 
     def __init__(self, pipe: int, trace: int) -> None:
         self._pipe = pipe
@@ -93,7 +93,7 @@ class Told:
         faulthandler.enable(trace)
 
     def await_go(self) -> int:
-        """The round that is not to be waited for."""
+        """Waits until the worker lets this process wait for a round. The round that is not new."""
         number: int = _GO.unpack(os.read(self._pipe, _GO.size))[0]
         return number
 
@@ -126,11 +126,11 @@ def _be_child(live: Callable[[Told], int], told: Told, parent: int) -> NoReturn:
     status = 1
     try:
         leftovers.die_with_parent(parent)
-        # What its run starts is found here, or is its parent's once it has ended.
+        # What its run starts becomes a child of this process, and of the worker when this process has ended.
         leftovers.adopt()
         status = live(told)
     except KeyboardInterrupt:
-        # It goes to the whole group; the parent ends as well.
+        # The whole group gets it, so the parent ends as well.
         pass
     except BaseException:
         traceback.print_exc()

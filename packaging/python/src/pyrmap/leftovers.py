@@ -27,7 +27,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def end(spared: Collection[int] = ()) -> None:
-    """Kills all children, and theirs, who become children of this process as their parents end. spared: not these."""
+    """Kills all children but the spared ones, and their children, who become ours as their parents end."""
     while not _is_childless():
         trackers = _trackers()
         left = [pid for pid in _children() if pid not in trackers and pid not in spared]
@@ -43,7 +43,7 @@ def _kill(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        # A thread of the run may wait for it, too, and then the number may be another's: this asks whether it is ours.
+        # A thread of the run may have waited for it, and then the number may be another process's: we ask whether it is ours.
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
@@ -73,13 +73,13 @@ def _children() -> list[int]:
             with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
                 pids += map(int, file.read().split())
         except FileNotFoundError:
-            # That thread has ended; its children are another one's now, and found the next time.
+            # The thread has ended. Another thread has its children now, and we find them the next time.
             continue
     return pids
 
 
 def _trackers() -> set[int]:
-    """Python's own helpers, which run no code of a script and would be missed: they remove shared memory."""
+    """Python's own helpers. They run no code of a script, and without them nobody would remove shared memory."""
     trackers = (getattr(module, "_resource_tracker", None) for name, module in list(sys.modules.items())
                 if name.endswith("resource_tracker"))
     return {pid for tracker in trackers if (pid := getattr(tracker, "_pid", None))}

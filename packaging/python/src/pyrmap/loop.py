@@ -30,7 +30,7 @@ from pyrmap.texts import ERROR_MAX, TASK_MAX, shorten, write_text
 from pyrmap.turn import ROUND_VARIABLE, SLOT_VARIABLE, last_ended
 from pyrmap.waiting import Deadline
 
-# What a request says when the slot or its mount is gone.
+# The errors of a request when the slot or its mount is gone.
 _ENDS = (errno.ENOENT, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED)
 
 # `python3 -m` would put the working directory first, and import what lies there.
@@ -66,15 +66,15 @@ class Loop:
         self.task_file = self.handles.open("task", os.O_RDONLY) if command.task is None else -1
         self.task = command.task
         self.task_change = -1
-        # A round whose run has not brought it to its end.
+        # The round of a run that ended without ending its round; 0: none.
         self.unended = 0
-        # Whether the next round is a child's to take.
+        # Whether a child takes the next round.
         self.forks = command.isolation == "process"
         self.spare: Optional[forked.Child] = None
-        # On their way out, with no code of a script to run.
+        # Children that are ending, and run no code of a script any more.
         self.leaving: list[forked.Child] = []
         self.has_run = False
-        # Whether there may be processes of an earlier run.
+        # Whether processes of an earlier run may be left.
         self.left = False
         self.scripts = Scripts()
         self.imports = Imports()
@@ -92,7 +92,7 @@ class Loop:
         self.begun = now_ns()
         self.imports.note(self.begun)
         self.start = Start()
-        # All that is loaded now stays: the collector need not look at it, and a fork need not copy it.
+        # What is loaded now stays, so the collector need not look at it, and does not write to the pages that children share.
         gc.collect()
         gc.freeze()
 
@@ -109,7 +109,7 @@ class Loop:
                 self._take(page)
 
     def load(self) -> str:
-        """Loads the function of a task that is always the same. Why that is impossible, or ""."""
+        """Loads the function of a worker whose task never changes. Why that is impossible, or ""."""
         assert self.task is not None
         try:
             run.load(self.task, self.scripts)
@@ -218,7 +218,7 @@ class Loop:
         elif forked.CLEAN in said:
             self.leaving = [left for left in (*self.leaving, child) if left.reap() is None]
         else:
-            # What goes on may do so until there is something else to do.
+            # What the run has left behind may go on until the next round comes.
             self.unended = 0 if forked.ENDED in said else child.taken()[0]
             if self._wait() is None:
                 return False
@@ -228,7 +228,7 @@ class Loop:
 
     def _live(self, told: forked.Told) -> int:
         """What a child does."""
-        # Every child would draw the same numbers.
+        # Without this every child would draw the same numbers.
         self.start.generators.seed()
         self.unended = told.await_go()
         page = self._wait()
@@ -261,7 +261,7 @@ class Loop:
         return 1 if text else 0
 
     def _tell_death(self, child: forked.Child) -> None:
-        """Fails the round of a child that died, and says of what: the filesystem watches this process."""
+        """Fails the round of a child that died, and says of what. The filesystem would not: it watches this process."""
         round_, trace = child.taken()
         status = child.kill()
         self._end_leftovers()
@@ -271,7 +271,7 @@ class Loop:
             write_text(shorten(text, ERROR_MAX), "error", self.handles.directory)
 
     def _end_leftovers(self) -> None:
-        """Nothing of an earlier run may see the next one."""
+        """Ends what is left of earlier runs: none of it may see the next one."""
         self.leaving = [child for child in self.leaving if child.reap() is None]
         leftovers.end({child.pid for child in (self.spare, *self.leaving) if child is not None})
 

@@ -30,7 +30,7 @@ COPY_ON_WRITE = mmap.MAP_PRIVATE | _MAP_NORESERVE
 # Below this a private copy is cheaper than asking the filesystem for another handle.
 COPY_LIMIT = 1 << 20
 
-# Memory is busy with a few processors.
+# A few processors keep the memory busy.
 _PARTS_MAX = 4
 
 _HUGE_PAGE = 2 << 20
@@ -70,7 +70,7 @@ class Mapping:
         if length < _HUGE_PAGE:
             self.address = _map(None, length, protection, flags, fd)
             return
-        # A FUSE file is not placed on a huge page boundary by the kernel, and then gets no huge pages.
+        # The kernel does not place a FUSE file on a huge page boundary, and then gives it no huge pages.
         reserved = _map(None, length + _HUGE_PAGE, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
         start = -(-reserved // _HUGE_PAGE) * _HUGE_PAGE
         end = -(-(start + length) // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -85,7 +85,7 @@ class Mapping:
         if reserved_end > end:
             _munmap(end, reserved_end - end)
 
-    # The default is there when the interpreter ends, and the module's names are gone.
+    # The default is still there when the interpreter ends and has cleared the module's names.
     def __del__(self, unmap: Callable[[int, int], int] = _munmap) -> None:
         if self.address:
             unmap(self.address, self.length)
@@ -96,7 +96,7 @@ class Mapping:
 
     def view(self) -> memoryview:
         """The mapping's bytes. The caller keeps the mapping alive for as long as it uses them."""
-        # What ctypes thinks it may write is not what the pages allow; only reads are made through this.
+        # ctypes makes it writable, and a store would be a fault: the pages may be read-only. We only read through it.
         return memoryview((ctypes.c_char * self.length).from_address(self.address)).cast("B")
 
     def detach(self) -> None:

@@ -30,7 +30,7 @@ def use_slot(slot: Slot) -> None:
 
 
 def leave_slot() -> None:
-    """Undoes use_slot(). What the run did not end of its round is given up, and not done by a thread that is left."""
+    """Undoes use_slot(), and gives up the round, so that no thread that the run left behind can end it."""
     global _current, _runs
     if _current is not None:
         _current.leave()
@@ -38,7 +38,7 @@ def leave_slot() -> None:
 
 
 def is_run() -> bool:
-    """Whether this is the process that use_slot() was called in, and not a child that was forked from it."""
+    """Whether use_slot() was called in this process, and not in one that this was forked from."""
     return _runs
 
 
@@ -56,7 +56,7 @@ def current_slot() -> Slot:
 
 
 def _begin_child() -> None:
-    """A forked child opens its own slot, and has none of the threads that may hold the lock."""
+    """Begins anew in a forked child: the slot is its parent's, and so are the threads that may hold the lock."""
     global _current, _runs, turn
     _current, _runs, turn = None, False, threading.RLock()
 
@@ -117,7 +117,6 @@ def _fail_round(slot: Slot, error: BaseException) -> None:
     try:
         slot.fail(failure_text(error, slot.path))
     except RoundCancelled:
-        # Nobody waits for this round any more.
         return
     except SlotError as refusal:
         print(f"pyrmap: {refusal}", file=sys.stderr)

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from pyrmap.layout import (RECORD_BUNDLE, RECORD_DTYPE_SAME, RECORD_FLAG_INPUT, RECORD_FLAG_RESULT, RECORD_LENGTH_ALL, RECORD_NDIM_MAX, RECORD_NUMPY, RECORD_OFFSETS, RECORD_ORDER_INPUT_F,
-                           RECORD_ORDER_INPUT_LOGICAL,
+from pyrmap.layout import (RECORD_BUNDLE, RECORD_DTYPE_SAME, RECORD_FLAG_INPUT, RECORD_FLAG_RESULT, RECORD_LENGTH_ALL,
+                           RECORD_NDIM_MAX, RECORD_NUMPY, RECORD_OFFSETS, RECORD_ORDER_INPUT_F, RECORD_ORDER_INPUT_LOGICAL,
                            RECORD_ORDER_RESULT_F, RECORD_ORDER_RESULT_LOGICAL, RECORD_SIZE, RECORD_VERSION)
 
 Array = NDArray[Any]
 Buffer = Union[bytes, bytearray, memoryview]
 Shape = tuple[int, ...]
 
-# In an array that is logical: R's missing value. The others are 0 and 1.
+# R's missing value in an array that is logical; its other values are 0 and 1.
 LOGICAL_NA = -2**31
 
 DTYPES: dict[int, np.dtype[Any]] = {code: np.dtype(name) for code, name in RECORD_NUMPY.items()}
@@ -30,7 +30,7 @@ _LAYOUT = struct.Struct("<iiqiiqQii4q4qIIHHI")
 assert _LAYOUT.size == RECORD_SIZE
 _STATE = struct.Struct("<ii24xQ76xI")
 _TASK_CHANGE = struct.Struct("<I")
-# What a result changes of a record: dtype and length, ndim, shape and order.
+# The fields that publishing a result sets: dtype and length, ndim, shape and order.
 _RESULT_TYPE, _RESULT_NDIM, _RESULT_SHAPE = struct.Struct("<iq"), struct.Struct("<i"), struct.Struct("<4qI")
 _ORDER = RECORD_OFFSETS["order"]
 _NO_SHAPE = (0,) * RECORD_NDIM_MAX
@@ -96,7 +96,7 @@ def unpack_state(buffer: Buffer) -> tuple[int, int, int, int]:
 
 
 def unpack_task_change(buffer: Buffer) -> int:
-    """What changes with `task`."""
+    """A number that changes whenever `task` is written."""
     change: int = _TASK_CHANGE.unpack_from(buffer, RECORD_OFFSETS["task_change"])[0]
     return change
 

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from _random import Random
-# signal's own makes an enumeration of each answer: it takes twenty times as long.
+# The one in signal makes an enumeration of each answer, which takes twenty times as long.
 from _signal import getsignal  # type: ignore[import]
 from typing import Any
 
@@ -53,14 +53,14 @@ class Start:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if list(map(getsignal, _SIGNALS)) != self.handlers:
             for number, handler in zip(_SIGNALS, self.handlers):
-                # None: not installed by Python, which cannot bring it back.
+                # None: Python has not installed it, and cannot bring it back.
                 if handler is not None:
                     signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         if warnings.filters != self.filters:
             warnings.filters[:] = self.filters  # type: ignore[index]
         warnings.showwarning = self.showwarning
-        # What has warned once warns again, as in a new process.
+        # A warning that was shown once is shown again, as in a new process.
         warnings._filters_mutated()  # type: ignore[attr-defined]
         np.seterr(**self.errors)
         np.seterrcall(self.on_error)
@@ -86,12 +86,12 @@ class Start:
 
 
 def _variables() -> dict[bytes, bytes]:
-    # A copy would decode each of them.
+    # A copy of os.environ would decode each of them.
     return os.environ._data  # type: ignore[attr-defined, no-any-return]
 
 
 class Generators:
-    """Those of random and numpy.random, seeded as in a new process when this is made."""
+    """The generators of random and numpy.random, seeded as in a new process when this is made."""
 
     def __init__(self) -> None:
         self._states: tuple[object, ...] = ()
@@ -114,9 +114,9 @@ class Generators:
 
 
 def _states() -> tuple[object, ...]:
-    """What changes when a number is drawn. Asked for in the ordinary way the states take as long as seeding."""
+    """What changes when a number is drawn. We read memory: random.getstate() would take as long as seeding."""
     python: Any = random._inst
-    # All that the object has in memory beyond its header.
+    # The object's memory behind its header.
     state = ctypes.string_at(id(python) + object.__basicsize__, Random.__basicsize__ - object.__basicsize__)
     generator = np.random.mtrand._rand._bit_generator
     return (state, python.gauss_next, generator, ctypes.string_at(generator.ctypes.state_address, _MT19937_SIZE))

@@ -22,7 +22,6 @@ _UNPUBLISHED = ("RuntimeError: the script ended without publishing a result: end
                 "`if __name__ == \"__main__\": f()`, f being decorated with process_via_mmap, "
                 "or name a function: SCRIPT::FUNCTION\n")
 
-
 ISOLATIONS = ("session", "process")
 
 
@@ -66,7 +65,7 @@ def parse_task(content: object) -> Task:
 
 
 def task_of(text: str, slot: str) -> object:
-    """The JSON value that the slot's `task` stands for: its own, or that of the file that it names."""
+    """The JSON value of the slot's `task`, or of the file that it names."""
     if not text.strip():
         raise ValueError(f"{slot}/task is empty: there is no script to run")
     content = json.loads(text)
@@ -210,7 +209,7 @@ def load(task: Task, scripts: Scripts) -> Callable[..., Any]:
 
 
 def _coming(slot: Slot) -> int:
-    """The round that is under way or will be next."""
+    """The round that is under way, or else the next one."""
     record = slot.record
     return record.round + (record.flag == RECORD_FLAG_RESULT)
 

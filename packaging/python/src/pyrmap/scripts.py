@@ -37,7 +37,7 @@ class _Script:
         self.path = path
         self.directory = os.path.dirname(path)
         self.version = version
-        # Kept while the file may change without a new time stamp.
+        # We keep it for as long as the file may change without a new time stamp.
         self.source: Optional[bytes] = _read(path)
         self.code = compile_script(path, self.source)
         self.module: Optional[ModuleType] = None

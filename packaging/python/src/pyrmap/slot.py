@@ -69,13 +69,13 @@ class Slot:
         self._data = Stage(handles, "data.bin")
         self._result = Stage(handles, "result.bin", self.turn)
         self._input: Optional[values.Taken] = None
-        # Where the input was taken from: a page, or the descriptor of data.bin.
+        # What the input was read from: a page, or the descriptor of data.bin.
         self._source: Union[bytes, int] = -1
-        # With the input that is to be taken, if the caller has it already.
+        # The page with the input that is to be taken, if the caller has it already.
         self._page: Optional[bytes] = None
         self._named = False
         self._kept = False
-        # What a run starts may end before the round does, which is the worker's.
+        # A process that a run starts does not bind itself: the round is the worker's, and may outlive the process.
         self._bound = only is not None
         self._produced = False
         self._asked: Optional[int] = None
@@ -168,7 +168,7 @@ class Slot:
         """
         self._check_published()
         deadline = Deadline(timeout)
-        # Of another program's round nobody knows when it is cancelled but an open that waits.
+        # Only an open that waits learns that the round of another program was cancelled.
         parked = timeout is None and not self._produced
         while True:
             if not parked:
@@ -431,7 +431,7 @@ class Slot:
     def _wait_result(self, deadline: Deadline) -> bytes:
         def ready(flag: int, round_: int) -> bool:
             if not self._produced:
-                # Without an input of this program's own, no input is no news.
+                # This program has sent no input: that there is none is nothing new.
                 return flag in (RECORD_FLAG_RESULT, RECORD_FLAG_FAILED)
             if self._asked is None:
                 self._asked = round_

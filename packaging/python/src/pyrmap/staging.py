@@ -32,7 +32,7 @@ _LARGE = 1 << 26
 
 
 class _Staged(NamedTuple):
-    """What there is so far."""
+    """The array as far as it is made."""
 
     extent: Extent
     fd: int = -1  # of the file; -1: it is complete, and closed, or there is none
@@ -145,7 +145,7 @@ class Stage:
         if array is not None:
             array.flags.writeable = False
         try:
-            # Detached first: a mapping that reaches beyond the end of its file is a SIGBUS.
+            # The mapping goes first: a load beyond the end of a file that was cut is a SIGBUS.
             if memory is not None:
                 memory.detach()
             if staged.mapped is not None and (memory is None or memory.length != staged.extent.size):
@@ -186,7 +186,7 @@ class Stage:
         except OSError as error:
             raise self._refused(error, f"open {self.name} for writing") from error
         try:
-            # Only now is it sure: no other round can begin while the file of this one is open for writing.
+            # We look again: only while the file is open for writing can no other round begin.
             if self._turn is not None:
                 self._turn.check()
         except BaseException:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The small text files of a slot, with as few requests to the filesystem as there can be.
 
-open() would ask for the file's size, its position and whether it is a terminal.
+We do not use open(), which would ask for the file's size, its position and whether it is a terminal.
 """
 from __future__ import annotations
 

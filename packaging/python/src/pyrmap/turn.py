@@ -13,7 +13,7 @@ from pyrmap.record import Record, unpack_state
 
 SLOT_VARIABLE = "PYRMAP_SLOT"
 
-# Set for a script that is run in one round of that slot, and inherited by what it starts: none of it takes part in another.
+# We set it for a script that runs in one round of the slot. What the script starts inherits it, and takes part in no other round.
 ROUND_VARIABLE = "PYRMAP_ROUND"
 
 _NAME = ROUND_VARIABLE.encode()
@@ -22,10 +22,10 @@ _libc = ctypes.CDLL(None)
 _putenv = _libc.putenv
 _putenv.argtypes = [ctypes.c_void_p]
 _libc.strdup.restype = ctypes.c_void_p
-# What the environment holds for the variable, for as long as the process lives.
+# The string that the environment points to, for as long as the process lives.
 _text = _libc.strdup(_NAME + b"=" + b"0" * 20)
 
-# The round of each slot that this process has brought to its end, through whichever object, where it was limited to one.
+# By slot: the round that this process was limited to, and has brought to its end through any object.
 _last_ended: dict[str, int] = {}
 
 
@@ -95,7 +95,7 @@ class Turn:
 
 
 def last_ended(path: str) -> Optional[int]:
-    """The round of a slot that this process has brought to its end, where it was limited to one."""
+    """The round of a slot that this process was limited to and has brought to its end, or None."""
     return _last_ended.get(path)
 
 
@@ -106,7 +106,7 @@ def begin_round(path: str, round_: int) -> None:
 
 
 def _tell(round_: int) -> None:
-    """What this process starts finds the round in its environment.
+    """Puts the round into the environment, for what this process starts.
 
     setenv(3), which os.environ calls, never frees a value: a worker would grow with each round.
     """

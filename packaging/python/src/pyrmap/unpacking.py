@@ -21,7 +21,7 @@ from pyrmap.values import KEPT, Taken
 Node = dict[str, Any]
 
 _SECONDS = {"secs": 1, "mins": 60, "hours": 3600, "days": 86400, "weeks": 604800}
-# R's NA, as a NaN that arithmetic does not signal.
+# R's NA as a quiet NaN: arithmetic with it raises no floating point exception.
 _QUIET_NA = np.array([0x7FF80000000007A2], "<u8").view("<f8")[0]
 _NAT = np.iinfo(np.int64).min
 

@@ -38,7 +38,7 @@ class Taken(NamedTuple):
         return merged, {**kwargs, **self.kwargs}
 
 
-# In args: the task has this one.
+# Stands in args for an argument that the task has.
 KEPT = object()
 
 

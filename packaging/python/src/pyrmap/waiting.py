@@ -83,13 +83,13 @@ class RecordFile:
         self.fd = os.open("metadata.bin", os.O_RDWR | os.O_CLOEXEC, dir_fd=directory)
         self._poll: Optional[select.poll] = None
         try:
-            # It stays open: the page of a slot is brought up to date for as long as somebody has it open.
+            # It stays open: the filesystem brings a page up to date only while somebody has it open.
             try:
                 self.page_fd = os.open("metadata.mem", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
             except PermissionError:
                 # A link may lead where this process may not go, as into another user namespace.
                 self.page_fd = os.open(".metadata.mem", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-            # A link leads out of the mount, to the page itself; a process that may not go there is led to a file of the mount.
+            # A link leads out of the mount, to the page itself. A process that may not go there gets a file of the mount.
             self.links = os.fstat(self.page_fd).st_dev != os.fstat(directory).st_dev
             live = _FUTEX is not None and (self.passthrough or self.links)
             self._mapping = mapping.Mapping(self.page_fd, RECORD_PAGE_SIZE, mapping.READ) if live else None
@@ -117,7 +117,7 @@ class RecordFile:
     def page(self) -> bytes:
         """The page at one moment: the record, and behind it the arrays that stand there, if any does."""
         if self._page is None or self._words is None:
-            # This read, and not that of the page, is what poll counts from.
+            # poll(2) reports changes since this read, not since a read of the page.
             head = self.ask()
             return os.pread(self.page_fd, RECORD_PAGE_SIZE, 0) if any(head[_INLINE]) else head
         while True:
@@ -139,11 +139,11 @@ class RecordFile:
     def wait(self, ready: Callable[[int, int], bool], deadline: Deadline) -> bytes:
         """Waits until ready(flag, round). The page of that moment. TimeoutError; OSError if the slot is gone; Ctrl-C works."""
         while True:
-            # A change that comes after this ends the wait.
+            # We read before we sleep: a change that comes in between ends the sleep at once.
             page = self.page()
             flag, version, round_, change = unpack_state(page)
             if version == RECORD_VERSION_GONE:
-                # Nobody changes this page any more. The read fails, and says why.
+                # Nobody changes this page any more. Reading the record fails, and its error says why.
                 self.ask()
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
             if ready(flag, round_):
@@ -158,6 +158,6 @@ class RecordFile:
         """Returns when there may have been a change."""
         assert self._mapping is not None and _FUTEX is not None
         limit = _SECOND if seconds == _CHUNK else _Timespec(int(seconds), int(seconds % 1 * 1e9))
-        # Woken, interrupted, or changed already: the caller looks again in every case. Python runs
-        # its signal handlers, hence KeyboardInterrupt, as soon as the call is back.
+        # We ignore how the call ended: the caller looks again in any case. Python runs its signal handlers, and
+        # raises KeyboardInterrupt, when the call is back.
         _syscall(_FUTEX, self._mapping.address + RECORD_OFFSETS["change"], _FUTEX_WAIT, change, ctypes.byref(limit), None, 0)
