@@ -123,7 +123,7 @@ static void print_layout_r(void)
     printf("dtypes <- c(");
     RECORD_DTYPES(PRINT_CODE)
     puts(")");
-    puts("\n# That of several arrays in one.");
+    puts("\n# The code of a bundle, several arrays in one.");
     printf("dtype_bundle <- %dL\n", RECORD_BUNDLE);
 }
 

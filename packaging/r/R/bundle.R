@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Bundles: lists, data frames, text and what else is no plain vector of numbers. C writes and reads them; here is what it calls.
 
-# Of these classes nothing is lost that counts.
+# Numbers of these classes mean the same to Python without the class.
 number_classes <- c("integer64", "ts", "table", "AsIs", "noquote")
 
 # Whether `data` goes as numbers; what else there is goes as a bundle.
@@ -20,7 +20,7 @@ input_of_bundle <- function(data, dtype, na) {
          names = .Call(C_names_of, data))
 }
 
-# An input with which arguments travel, those that JSON has no word for, or many for: list(args, kwargs), or NULL.
+# Adds to an input the arguments that travel with it, list(args, kwargs) or NULL: those that JSON cannot say, or not in few words.
 with_arguments <- function(input, arguments) {
     if (is.null(arguments))
         return(input)

@@ -62,14 +62,14 @@ input_of <- function(data, dtype, na) {
     missing <- if (source == sources[["double"]] || source == sources[["raw"]]) 0 else .Call(C_first_na, data, source)
     if (missing > 0)
         code <- dtype_of_na(data, source, missing, wanted, na)
-    # What is not to arrive as bool goes as the integers that R stores.
+    # A logical vector that is not to arrive as bool goes as the integers that R stores.
     if (source == sources[["logical"]] && (missing > 0 || !is.null(wanted)))
         source <- sources[["integer"]]
     list(type = source, dtype = code, flat = length(dim(data)) == 1L, special = special_of(source), na = na, bundle = FALSE,
          names = .Call(C_names_of, data))
 }
 
-# A caller gets R's special types only who used them himself: see enum vector_special.
+# Only callers who used R's special types themselves get them back: see enum vector_special.
 special_of <- function(source) {
     if (source == sources[["raw"]])
         return(special[["raw"]])

@@ -16,7 +16,7 @@ session_info <- function() {
                    package = python_path()), class = "pyrmap_session")
 }
 
-# What the daemon says of itself.
+# The data path, as the status file of the mount says it.
 data_path <- function(root) {
     status <- readLines(file.path(root, ".pyrmap", "status"), warn = FALSE)
     sub("^data path: *", "", grep("^data path:", status, value = TRUE)[1L])

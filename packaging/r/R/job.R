@@ -50,13 +50,12 @@ job_of <- function(script, args, env, python, isolation, preload, at_once = 1L, 
                 arguments = arguments, env = check_env(env), python = python, isolation = isolation, preload = preload,
                 at_once = at_once, key = paste(c(python$path, isolation, full, preload), collapse = "\n"),
                 number = session$job_number <- session$job_number + 1)
-    # What is large is not kept beyond the call.
+    # We keep no large arguments beyond the call.
     session$jobs[[script]] <- if (is.null(arguments)) list(key = key, job = job)
     job
 }
 
-# Of list(positional, named), those that travel with the input, in the places that they have: list(args, kwargs). NULL if none
-# does.
+# Which of list(positional, named) travel with the input: list(args, kwargs), with each in its place. NULL if none does.
 arguments_of <- function(args) {
     args <- lapply(args, function(part) {
         moved <- vapply(part, in_bundle, NA)
@@ -67,7 +66,7 @@ arguments_of <- function(args) {
         list(args = args$positional, kwargs = args$named[!vapply(args$named, is.null, NA)])
 }
 
-# What is left for JSON: null in the places of those that travel.
+# The arguments that are left for JSON, with NULL in the places of those that travel.
 without <- function(args, arguments) {
     if (is.null(arguments))
         return(args)
@@ -101,7 +100,7 @@ jobs_of <- function(scripts, args, env, ..., at_once = 1L, carried = TRUE) {
         stop_argument("script_paths must be a character vector with at least one path")
     if (!is.null(args) && (!is.list(args) || length(args) != length(scripts)))
         stop_argument("args must be a list with one list of arguments (or NULL) for each script")
-    # Of a pipeline only the first stage has an input that comes from here.
+    # Only the first stage of a pipeline has its input from R.
     jobs <- lapply(seq_along(scripts), function(i) {
         job_of(scripts[[i]], args[[i]], env, ..., at_once = at_once, carried = carried && i == 1L)
     })
@@ -113,7 +112,7 @@ jobs_of <- function(scripts, args, env, ..., at_once = 1L, carried = TRUE) {
     jobs
 }
 
-# Names of environment variables for Python, as the protocol wants them.
+# Environment variables as the task has them: a named list of texts, NULL for one to unset.
 check_env <- function(env) {
     if (length(env) == 0L)
         return(NULL)
@@ -164,8 +163,8 @@ json_scalars <- function(x) {
         stop_argument("args of type ", typeof(x), " cannot be passed here: make them members of `data`, as in list(x = x, y = y)"))
 }
 
-# The vectors, matrices and arrays among arguments, for Python to make arrays of the lists that JSON has for them; what is of
-# length 1, without dim and I(), is a scalar. at: the JSON of where x is.
+# Says where vectors, matrices and arrays are among the arguments: JSON has lists for them, and Python makes arrays of those. What
+# has length 1, and neither dim nor I(), is a scalar. at: the path to x, as JSON.
 array_args <- function(x, at) {
     if (is.list(x)) {
         keys <- if (is.null(names(x))) seq_along(x) - 1L else vapply(names(x), json_string, "", USE.NAMES = FALSE)

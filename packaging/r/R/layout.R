@@ -4,5 +4,5 @@
 # The codes of the dtypes of arrays in the record.
 dtypes <- c(float32 = 1L, float64 = 2L, int32 = 3L, int64 = 4L, uint8 = 5L)
 
-# That of several arrays in one.
+# The code of a bundle, several arrays in one.
 dtype_bundle <- 6L

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The Python workers: one for each slot that this session keeps, which takes round after round of it.
 
-# The process says ready once it is sure that NumPy and the Python package are there, then it becomes the worker. The current directory is no
-# place to import from: a numpy.py beside the user's data would be found first.
+# The process says ready once it is sure that NumPy and the Python package are there, then it becomes the worker. It does not import
+# from the current directory: Python would find a numpy.py beside the user's data first.
 bootstrap <- "
 import sys
 if sys.version_info[:2] < (3, 9):
@@ -91,8 +91,8 @@ changed_since <- function(then, now) {
       structure(vector("list", length(gone)), names = gone))
 }
 
-# Writes what the slot is to do, if that is not what its task says already. NULL, or the name of the errno. What is longer
-# than the filesystem takes lies in a file.
+# Writes the job into the slot's task, unless it is there already. NULL, or the name of the errno. A task that is longer than the
+# filesystem takes goes into a file, which `task` names.
 give_task <- function(slot, job) {
     version <- .Call(C_environment_version)
     if (identical(slot$number, job$number) && identical(slot$version, version))
@@ -137,7 +137,7 @@ raise_warning <- function(line) {
     parts <- regmatches(line, regexec(pattern, line, perl = TRUE))[[1L]]
     if (length(parts) == 0L)
         return(NULL)
-    # A string of JSON is one of R, but for nul.
+    # R reads a string of JSON as its own, unless there is a nul in it.
     texts <- lapply(gsub("(?<!\\\\)((?:\\\\{2})*)\\\\u0000", "\\1?", parts[2:4], perl = TRUE), str2lang)
     warning(structure(class = c("pyrmap_python_warning", "warning", "condition"),
                       list(message = texts[[2L]], call = NULL, category = texts[[1L]], file = texts[[3L]],
@@ -150,7 +150,7 @@ conditionMessage.pyrmap_python_warning <- function(c) {
 
 outputs <- c("console", "silent", "capture")
 
-# What becomes of what Python prints. forget: what was kept of calls before this one.
+# Says where Python's output goes. forget: drops what was captured in calls before this one.
 hear <- function(output, forget = TRUE) {
     which <- match(output, outputs)
     if (length(which) != 1L || is.na(which))

@@ -13,8 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A tensor's dtype as one of the record's, which vectors are made of; 0: R's type for it is another. */
-static int32_t record_dtype_of(enum bundle_dtype dtype)
+int32_t bundle_record_dtype(enum bundle_dtype dtype)
 {
     switch (dtype) {
     case BUNDLE_F64:
@@ -68,7 +67,7 @@ static double half_of(uint16_t bits)
         return;                                                                                              \
     }
 
-/* What R has no type for and vectors know nothing of. */
+/* Widens the dtypes that the record does not have. */
 static void widen_others(enum bundle_dtype dtype, const void *from, void *to, size_t count)
 {
     switch (dtype) {
@@ -91,17 +90,16 @@ static void widen_others(enum bundle_dtype dtype, const void *from, void *to, si
     }
 }
 
-static _Noreturn void refuse_value(const struct bundle_reading *reading, const struct place *place,
-                                   size_t index, const char *value, const char *why)
+static _Noreturn void refuse_value(const struct place *place, size_t index, const char *value,
+                                   const char *why)
 {
     char text[256];
     snprintf(text, sizeof(text), "has %s as element %zu, %s", value, index + 1, why);
-    (void)reading;
     SEXP where = PROTECT(Rf_ScalarString(Rf_mkCharCE(place_in_r(place), CE_UTF8)));
     raise_in_r("stop_member_value", Rf_list2(where, PROTECT(Rf_mkString(text))));
 }
 
-/* An R error, now and not at the first use, if R's type cannot hold a value. */
+/* Raises an R error if R's type cannot hold a value: now, and not when the value is first used. */
 static void check_numbers(const struct bundle_reading *reading, const struct bundle_array *array,
                           const void *from, int special, const struct place *place)
 {
@@ -115,14 +113,14 @@ static void check_numbers(const struct bundle_reading *reading, const struct bun
         if (index == array->count)
             return;
         snprintf(digits, sizeof(digits), "%lld", (long long)((const int64_t *)from)[index]);
-        refuse_value(reading, place, index, digits, inexact);
+        refuse_value(place, index, digits, inexact);
     }
     for (size_t i = 0; dtype == BUNDLE_U64 && i < array->count; i++) {
         uint64_t value = ((const uint64_t *)from)[i];
         if (value <= UINT64_C(1) << 53)
             continue;
         snprintf(digits, sizeof(digits), "%llu", (unsigned long long)value);
-        refuse_value(reading, place, i, digits, inexact);
+        refuse_value(place, i, digits, inexact);
     }
     if (dtype == BUNDLE_I32 && special & SPECIAL_LOGICAL &&
         find_not_logical(from, array->count) < array->count)
@@ -151,7 +149,7 @@ void bundle_turn(const struct bundle_array *array, size_t element, const void *f
 static void to_type(const struct bundle_array *array, int special, const void *from, void *to)
 {
     enum bundle_dtype dtype = array->dtype;
-    int32_t code = record_dtype_of(dtype);
+    int32_t code = bundle_record_dtype(dtype);
     bool same = dtype == BUNDLE_F64 || dtype == BUNDLE_I32 ||
                 (dtype == BUNDLE_I64 && special & SPECIAL_INT64) ||
                 (dtype == BUNDLE_U8 && special & SPECIAL_RAW);
@@ -182,7 +180,7 @@ static SEXP copy_numbers(const struct bundle_array *array, int special, const vo
 SEXP bundle_numbers(struct bundle_reading *reading, const struct bundle_array *array, int special,
                     const struct place *place)
 {
-    int32_t code = record_dtype_of(array->dtype);
+    int32_t code = bundle_record_dtype(array->dtype);
     const void *mark = vmaxget();
     const void *from = array->at;
     /* Other writers of safetensors need not align. */

@@ -167,7 +167,7 @@ static void add_strings(struct bundle_plan *plan, SEXP strings, const struct pla
     add(plan, "]");
 }
 
-/* A character vector that says something of another, with the tensor's name ending in suffix. */
+/* Adds the names or levels of a vector; the name of their tensor ends in suffix. */
 static void add_labels(struct bundle_plan *plan, const char *key, SEXP labels, const struct place *place,
                        const char *suffix)
 {
@@ -384,7 +384,7 @@ static void plan_complex(struct bundle_plan *plan, SEXP x, const struct place *p
     plan_tensor(plan, tensor, place, "tensor", "");
 }
 
-/* Of these classes nothing is lost that counts; of others we do not know. */
+/* Without one of these classes a vector means the same to Python; of other classes we do not know. */
 static bool is_plain_class(SEXP x)
 {
     return !Rf_isObject(x) || Rf_inherits(x, "AsIs") || Rf_inherits(x, "table") || Rf_inherits(x, "ts") ||
@@ -459,7 +459,7 @@ static void plan_items(struct bundle_plan *plan, SEXP x, const struct place *pla
     UNPROTECT(1);
 }
 
-/* Whether they are 1..n, in which case they say nothing. */
+/* Whether row names are 1..n: such names need not travel. */
 static bool are_counted(SEXP names)
 {
     if (TYPEOF(names) != INTSXP)
@@ -569,7 +569,7 @@ static void plan_node(struct bundle_plan *plan, SEXP x, const struct place *plac
     }
 }
 
-/* The root of a call: what the function gets first, and what else. */
+/* The root of a call: the function's first argument, and the others. */
 static void plan_call(struct bundle_plan *plan, SEXP data, SEXP arguments, const struct place *place)
 {
     SEXP args = VECTOR_ELT(arguments, 0), kwargs = VECTOR_ELT(arguments, 1);

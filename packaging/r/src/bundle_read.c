@@ -2,8 +2,8 @@
 /*
  * bundle_read.c - from the tree of a bundle to R's lists and data frames.
  *
- * Any program may have written it: nothing is taken from the tree but what was checked, and no class is given to an object
- * that does not stand here.
+ * Any program may have written the tree: we take nothing from it unchecked, and give an object no class but those that
+ * this file names.
  */
 #include "bundle_node.h"
 
@@ -135,7 +135,7 @@ static SEXP read_sparse(struct bundle_reading *reading, struct bundle_node node)
     return x;
 }
 
-/* The filesystem takes the first of two keys that are the same: here it would be a value that another reader sees otherwise. */
+/* Refuses a node that has a key twice: readers disagree on which value counts. */
 static void check_keys(const struct bundle_reading *reading, struct bundle_node node)
 {
     enum { KEYS_MAX = 32 };

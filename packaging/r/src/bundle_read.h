@@ -42,6 +42,9 @@ struct bundle_array {
     bool row_major; /* and it matters */
 };
 
+/* The record's code of a tensor's dtype; 0 if the record has none. */
+int32_t bundle_record_dtype(enum bundle_dtype dtype);
+
 /* Numbers in R's type for them: mapped where that is possible. special: of enum vector_special. */
 SEXP bundle_numbers(struct bundle_reading *reading, const struct bundle_array *array, int special,
                     const struct place *place);

@@ -5,28 +5,12 @@
 #include "bundle_write.h"
 
 #include "bundle_plan.h"
+#include "bundle_read.h"
 #include "input.h"
 #include "place.h"
 #include "protocol/record.h"
 #include "vector.h"
 #include <string.h>
-
-/* The record's code of a dtype that R's numbers are converted to. */
-static int32_t record_dtype_of(enum bundle_dtype dtype)
-{
-    switch (dtype) {
-    case BUNDLE_F32:
-        return RECORD_FLOAT32;
-    case BUNDLE_I32:
-        return RECORD_INT32;
-    case BUNDLE_I64:
-        return RECORD_INT64;
-    case BUNDLE_U8:
-        return RECORD_UINT8;
-    default:
-        return RECORD_FLOAT64;
-    }
-}
 
 static void store_booleans(SEXP x, char *to)
 {
@@ -80,7 +64,7 @@ static bool store_tensor(const struct bundle_part *tensor, char *to, size_t *don
 {
     switch (tensor->values) {
     case VALUES_NUMBERS:
-        *done = input_convert(tensor->x, tensor->source, record_dtype_of(tensor->dtype), to);
+        *done = input_convert(tensor->x, tensor->source, bundle_record_dtype(tensor->dtype), to);
         return *done == (size_t)XLENGTH(tensor->x);
     case VALUES_BOOLEANS:
         store_booleans(tensor->x, to);

@@ -101,7 +101,7 @@ static void become(char *const argv[], char *const envp[], const int fds[STREAMS
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     signal(SIGINT, SIG_DFL);
-    /* Each lies above their places, so that none is overwritten before it is placed. */
+    /* open_streams() has put each above these places, so that dup2 overwrites none that it has still to place. */
     int count = 0;
     while (count < STREAMS && fds[count] >= 0 && dup2(fds[count], count) == count)
         count++;
@@ -119,7 +119,7 @@ static int above_places(int fd)
     return moved;
 }
 
-/* Pipes to read from; a log takes the place of standard error, and nothing comes behind it. 0 or -errno. */
+/* Opens pipes. With a log, standard error goes there, and there is no pipe for warnings. 0 or -errno. */
 static int open_streams(const char *log, int theirs[STREAMS], int ours[CHILD_OUTPUTS])
 {
     theirs[0] = above_places(open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -169,7 +169,7 @@ SEXP pyrmap_environment(void)
     return variables;
 }
 
-/* The strings that environ had when it was looked at last, one after the other. */
+/* The strings that environ had when we looked last, one after the other. */
 static struct {
     char *strings;
     size_t size;
@@ -239,10 +239,10 @@ SEXP pyrmap_child_start(SEXP argv, SEXP environment, SEXP log, SEXP signal)
     return pointer;
 }
 
-/* What becomes of the output of Python, and the text that is kept where that is CAPTURE. */
+/* Where Python's output goes, and what it was if that is CAPTURE. */
 static struct {
     enum output { CONSOLE, SILENT, CAPTURE } output;
-    struct text kept;
+    struct heard kept;
 } captured;
 
 SEXP pyrmap_output(SEXP output, SEXP forget)
@@ -253,7 +253,7 @@ SEXP pyrmap_output(SEXP output, SEXP forget)
     return R_NilValue;
 }
 
-static void append(struct text *text, const char *bytes, size_t size)
+static void append(struct heard *text, const char *bytes, size_t size)
 {
     if (text->size + size > text->room) {
         size_t room = 2 * (text->size + size);
@@ -267,10 +267,10 @@ static void append(struct text *text, const char *bytes, size_t size)
     text->size += size;
 }
 
-/* A string of all of it, which is forgotten. */
-static SEXP take_text(struct text *text)
+/* Empties the text. What was in it, as an R string. */
+static SEXP take_text(struct heard *text)
 {
-    /* R has no nul in a string. */
+    /* A string of R cannot have a nul. */
     size_t size = 0;
     for (size_t i = 0; i < text->size; i++)
         if (text->text[i])
@@ -305,7 +305,7 @@ static void pass_on(char *bytes, size_t size, int stream)
         (stream == 0 ? Rprintf : REprintf)("%s", bytes + start);
 }
 
-/* Keeps the end of what it wrote to its standard error. */
+/* Keeps the last TAIL_MAX bytes of a child's standard error. */
 static void remember(struct child *child, const char *bytes, size_t size)
 {
     if (size > TAIL_MAX) {
@@ -318,7 +318,7 @@ static void remember(struct child *child, const char *bytes, size_t size)
     child->tail_size = kept + size;
 }
 
-/* Reads one chunk. Bytes, 0 when there is nothing now, -1 at the end. */
+/* Reads one chunk. The number of its bytes, 0 if there are none now, -1 at the end. */
 static ssize_t read_chunk(int *fd, char *buffer, size_t size)
 {
     if (*fd < 0)
@@ -347,7 +347,7 @@ void child_relay(struct child *child)
         append(&child->warnings, buffer, (size_t)got);
 }
 
-/* Whether a line came that begins with "ready"; what follows it stays in the pipe. at: how many letters of it, or -1. */
+/* Whether the line "ready" came; what follows it stays in the pipe. at: how many of its letters came, or -1. */
 static bool read_ready(int *fd, int *at)
 {
     static const char word[] = "ready";

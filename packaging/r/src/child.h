@@ -16,7 +16,8 @@
 
 enum { TAIL_MAX = 32768, CHILD_OUTPUTS = 3 };
 
-struct text {
+/* Text that came from children. It lives longer than a call from R. */
+struct heard {
     char *text;
     size_t size, room;
 };
@@ -25,9 +26,9 @@ struct child {
     pid_t creator;
     pid_t pid;                 /* its group's, too; -1 once it was waited for */
     int pidfd;                 /* readable once it ended; or -1 */
-    int signal;                /* what its group gets in the end, and it when R ends */
+    int signal;                /* we end its group with it, and the kernel the child when R ends */
     int output[CHILD_OUTPUTS]; /* its standard output and error, and warnings; nonblocking, -1 at their end */
-    struct text warnings;      /* that R has not raised yet: a line of JSON for each */
+    struct heard warnings;     /* that R has not raised yet: a line of JSON for each */
     int status;                /* of waitpid, once it was waited for */
     size_t tail_size;
     char tail[TAIL_MAX]; /* of its standard error */

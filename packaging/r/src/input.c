@@ -19,7 +19,7 @@
 
 enum { REGION = 2048 };
 
-/* As much as one request carries, wherever the buffer lies in its pages. */
+/* A small input behind its record: 1 MiB, which one request carries, less a page, for the buffer may begin within one. */
 static _Alignas(64) struct {
     struct record record;
     char array[(1 << 20) - 4096 - RECORD_SIZE];
@@ -35,15 +35,15 @@ struct source {
     size_t done; /* values that fit */
 };
 
-/* Of a large one. */
+/* An input, small or large, on its way into the slot. */
 struct filling {
     store_values *store;
     void *context;
     bool whole; /* all of it was stored */
     size_t size;
-    int fd;    /* of data.bin, */
-    int pages; /* and of its pages */
-    void *address;
+    int fd;        /* of data.bin if the input is large, */
+    int pages;     /* of its pages, */
+    void *address; /* and where they are mapped */
 };
 
 static size_t fetch_region(const struct source *source, size_t start, void *buffer)
@@ -134,7 +134,7 @@ static int map_large(const struct slot *slot, struct filling *filling)
     return filling->address ? 0 : -errno;
 }
 
-/* The round that it begins is over again if not all was stored. 0 or -errno. */
+/* Publishes an input through data.bin. If not all values fit, it cancels the round that it began. 0 or -errno. */
 static int publish_file(struct slot *slot, const struct record *record, struct filling *filling)
 {
     filling->fd = slot_open_file(slot, "data.bin", O_RDWR);
@@ -151,7 +151,7 @@ static int publish_file(struct slot *slot, const struct record *record, struct f
     return filling->whole ? slot_publish(slot, record, sizeof(*record)) : slot_reset(slot);
 }
 
-/* 0 or -errno. */
+/* Publishes a small input in one write. If not all values fit, it publishes nothing. 0 or -errno. */
 static int publish_message(struct slot *slot, const struct record *record, struct filling *filling)
 {
     if (!filling->store(filling->context, message.array))

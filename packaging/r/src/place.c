@@ -81,7 +81,7 @@ void place_refuse(const struct place *place, const char *why)
 void place_refuse_type(const struct place *place, SEXP x)
 {
     SEXP at = PROTECT(where(place));
-    /* A call would be evaluated. */
+    /* Without quote() R would evaluate an x that is a call. */
     SEXP quoted = PROTECT(Rf_lang2(Rf_install("quote"), x));
     raise_in_r("stop_member_type", Rf_list2(at, quoted));
 }

@@ -44,14 +44,14 @@ static R_xlen_t larger_than_one(const struct record *record)
     return count;
 }
 
-/* In R's order and type. */
+/* A copy of the values in R's order and type. */
 static SEXP copy_values(const struct vector *vector, const struct record *record, const void *from,
                         bool column_major)
 {
     SEXP values = PROTECT(Rf_allocVector(vector->type, vector->length));
     void *to = (void *)DATAPTR_RO(values);
     if (!column_major) {
-        /* Into place where the elements have their final size. */
+        /* Elements that have their final size go straight to their place. */
         bool in_place = !vector->widened || vector->dtype == RECORD_INT64;
         void *turned = in_place ? to : (void *)R_alloc(vector->size, 1);
         transpose(record_dtype_size(vector->dtype), record->result_ndim, record->result_shape, from, turned);
@@ -101,8 +101,9 @@ static void set_dim(SEXP x, const struct record *record, Rboolean keep)
 }
 
 /*
- * The next result of a chain's end is let in when a reader closed this one. The filesystem does not see who
- * reads an inline one, and on the page-cache path a mapping keeps its handle open: another handle says it.
+ * At the end of a chain the filesystem takes the next result when a reader has closed this one. It does not see
+ * that we read an inline result, and on the page-cache path our mapping keeps its handle open: so we open and
+ * close another handle.
  */
 static void say_taken(const struct slot *slot, const struct vector *vector, bool is_inline)
 {
@@ -110,7 +111,7 @@ static void say_taken(const struct slot *slot, const struct vector *vector, bool
         close(slot_open_file(slot, "result.bin", O_RDONLY | O_NONBLOCK));
 }
 
-/* Its members lie in the one mapping, which goes when none of them does. */
+/* The members of a large bundle lie in its mapping. We unmap it if none of them does. */
 static SEXP bundle_result(struct vector *vector, SEXP holder, int special, const void *from)
 {
     struct bundle_reading reading = {

@@ -156,7 +156,7 @@ static int open_page(struct slot *slot)
         slot->page_fd = slot_open_file(slot, ".metadata.mem", O_RDONLY);
     if (slot->page_fd < 0)
         return -errno;
-    /* For whom the link cannot lead to the page it leads to this file of the mount, which lags. */
+    /* A link that cannot lead to the page leads to a file of the mount, which lags behind it. */
     if (slot->live == LIVE_LINKS && device_of(slot->page_fd, "") == slot->device)
         slot->live = LIVE_NOT;
     void *page =
@@ -214,7 +214,7 @@ struct record slot_input(int32_t dtype, uint32_t order, R_xlen_t length, SEXP di
 int slot_publish(struct slot *slot, const void *bytes, size_t size)
 {
     int error;
-    /* A publish that waits for its followers was interrupted before it took place. */
+    /* A signal interrupted a publish that waited for its followers, before it took place: we try it again. */
     while ((error = write_record(slot, bytes, size)) == -EINTR)
         R_CheckUserInterrupt();
     if (!error)

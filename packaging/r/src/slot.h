@@ -108,7 +108,7 @@ _Noreturn void raise_system(int error, const char *operation, const char *path);
 
 /* live: of enum slot_live. */
 SEXP pyrmap_slot_new(SEXP mount, SEXP live);
-/* Opens a slot that somebody else made, and removes. */
+/* Opens a slot that somebody else made, and will remove. */
 SEXP pyrmap_slot_open(SEXP path, SEXP live);
 /* Locks the slot against other clients that ask for the lock, until we let go of it. FALSE: one of them has it. */
 SEXP pyrmap_slot_lock(SEXP slot);

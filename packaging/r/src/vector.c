@@ -52,7 +52,7 @@ void mapped_account(const struct slot *slot, size_t size)
         R_gc();
         collected = live;
     }
-    /* What went without being asked for was garbage already. */
+    /* R may have collected by itself meanwhile: we count from what that left. */
     if (live.bytes < collected.bytes)
         collected.bytes = live.bytes;
     if (live.count < collected.count)

@@ -74,9 +74,9 @@ SEXP vector_part(const struct vector *whole, SEXP holder, void *address, int32_t
 int vector_map(struct vector *vector, const struct slot *slot, const char *name, enum map_mode mode);
 void vector_unmap(struct vector *vector);
 
-/* Is called before size bytes are mapped: lets R collect unused mappings when enough came together. */
+/* Call it before you map size bytes. It runs R's collector when enough mappings have come together. */
 void mapped_account(const struct slot *slot, size_t size);
-/* Lets R collect. Whether mappings went: TRUE or FALSE. */
+/* Runs R's collector. Whether mappings went: TRUE or FALSE. */
 SEXP pyrmap_collect(void);
 /* Whether so many mappings are in use (the kernel allows 65530) that the next results are better copied. */
 bool mapped_enough(void);

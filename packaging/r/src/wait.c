@@ -52,8 +52,8 @@ static void relay_all(const struct waiting *waiting)
 
 /*
  * Whether nobody will compute the slot's round, whose worker has ended. The filesystem fails the round of a
- * worker that it knows; until it has seen the end of such a worker `worker` names it. The page is read, not
- * metadata.bin: poll would take that for a look at the news.
+ * worker that it knows, and `worker` names that worker until the filesystem has seen its end. We read the page,
+ * not metadata.bin: reading that would clear the change that poll is to report.
  */
 static bool is_abandoned(struct slot *slot)
 {
@@ -87,7 +87,7 @@ static enum outcome wait_page(const struct waiting *waiting)
     for (;;) {
         struct record record;
         slot_look(slot, &record);
-        /* Of a page that nobody changes any more poll tells what became of it. */
+        /* Nobody changes this page any more: poll tells what became of the slot. */
         if (record.version == RECORD_VERSION_GONE)
             return PENDING;
         if (judge(slot, record.flag, record.round) == SETTLED)
