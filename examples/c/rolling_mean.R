@@ -6,7 +6,7 @@ arguments <- commandArgs(TRUE)
 slot <- arguments[[1]]
 width <- 5
 
-# What the filesystem refuses is a warning of writeLines() (cat() would say nothing): stop there.
+# We stop where the filesystem refuses a write: writeLines() warns then, and cat() would say nothing.
 options(warn = 2)
 dir.create(slot)
 system2(arguments[[2]], c(slot, width, 2), wait = FALSE)

@@ -45,8 +45,8 @@ static bool wait_for_input(const struct slot *slot, struct record *record)
 }
 
 /*
- * Where the data path is links, the pages themselves, for who has the array open. Elsewhere there is no such
- * name; and it may lead where this process cannot go.
+ * Opens the pages of the array that is open as fd, and closes fd. Only where the data path is links is there a
+ * name for them. Elsewhere, and where this process cannot follow the link, we map the file of the mount: fd.
  */
 static int open_pages(const struct slot *slot, const char *name, int flags, int fd)
 {
@@ -59,7 +59,7 @@ static int open_pages(const struct slot *slot, const char *name, int flags, int 
     return pages;
 }
 
-/* Maps a file of the slot, which is closed at once: a mapping needs no descriptor. */
+/* Maps a file of the slot, and closes it at once: a mapping needs no descriptor. */
 static bool map(const struct slot *slot, const char *name, int flags, size_t size, struct window *window)
 {
     *window = (struct window){.size = size};

@@ -19,7 +19,7 @@ result = np.memmap(f"{slot}/result.bin", dtype=np.float64, mode="w+", shape=(col
 result[:, 0] = x.mean(axis=0)
 result[:, 1] = x.std(axis=0, ddof=1)
 print(f"Python: mean and sd of {columns} columns of {rows} values, magnitudes up to {x[:, 3].max()}")
-del result  # who publishes must have let go of what it publishes
+del result  # we must let go of the result before we publish it
 
 record[0] = 1  # flag: result ready
 record[8] = 2  # the result's dimensions and shape

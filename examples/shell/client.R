@@ -4,7 +4,7 @@
 slot <- commandArgs(TRUE)[[1]]
 here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE)))
 
-# What the filesystem refuses is a warning of writeLines() (cat() would say nothing): stop there.
+# We stop where the filesystem refuses a write: writeLines() warns then, and cat() would say nothing.
 options(warn = 2)
 dir.create(slot)
 system2("sh", c(file.path(here, "sum.sh"), slot), wait = FALSE)

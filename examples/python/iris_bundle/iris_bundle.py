@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A classifier that is fitted on measurements and labels, and a table of what it thinks of each flower."""
+"""Fits a classifier on measurements and labels, and says what it thinks of each flower."""
 import numpy as np
 import pandas
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -23,7 +23,7 @@ def cross_validated(X, y, folds=5):
 
 
 def doubtful(flowers, species, least=0.9):
-    """The rows of a data frame of whose species the classifier is less sure than that, least sure first."""
+    """The rows of a data frame of whose species the classifier is less sure than `least`, least sure first."""
     X = flowers.drop(columns=species)
     model = LinearDiscriminantAnalysis().fit(X.to_numpy(), flowers[species])
     sure = model.predict_proba(X.to_numpy())

@@ -9,7 +9,7 @@ print(pipeline)
 slots <- basename(pipeline$slots())
 setwd(pyrmap_mount())
 
-# Slots are shown by the names of their stages.
+# Shows slots by the names of their stages.
 shown <- function(lines) {
     for (i in seq_along(slots))
         lines <- gsub(slots[i], pipeline$stages[i], lines, fixed = TRUE)
@@ -24,7 +24,7 @@ both <- function(file) paste(file.path(slots, file), collapse = " ")
 shell(sprintf("ls -l %s/source | grep -o '[^ ]* -> .*'", slots[2]))
 shell(paste("grep -h ^state=", both("metadata.txt")))
 
-# This one begins to watch before there is anything to see: it waits for the first stage's result.
+# cat begins to read before there is anything to see: it waits for the first stage's result.
 watch <- sprintf("cat %s/result.bin | wc -c", slots[1])
 watcher <- pipe(watch, "r")
 pipeline$push(as.matrix(iris[, 1:4]))
