@@ -146,7 +146,7 @@ remake = @$(MAKE) --no-print-directory -j$(JOBS)
 
 check: deps
 	$(remake) tests packages
-	@tests/run $(FS_SUITES) demo install $(PACKAGE_SUITES)
+	@tests/run $(FS_SUITES) manual demo install $(PACKAGE_SUITES)
 
 # The same tests in separate builds. What ThreadSanitizer can judge is the helper thread: the unit tests drive it. The
 # daemon that the other suites mount does everything in the shortest turns: others come in between wherever they can.

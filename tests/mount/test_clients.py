@@ -215,7 +215,7 @@ cat(readLines(file.path(slot, "metadata.txt"), 1), scan(file.path(slot, "result.
 
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-RECIPES = {"README.md": r"```r\n(options.*?)```", "packaging/man/pyrmapfs.8": r"R as producer.*?offset indent\n(.*?)\.Ed"}
+RECIPES = {"README.md": r"```r\n(options.*?)```", "packaging/man/pyrmapfs.7": r"R as producer.*?offset indent\n(.*?)\.Ed"}
 
 
 @needs_r

@@ -23,7 +23,7 @@ def of_readme() -> str:
 
 
 def of_manual() -> str:
-    blocks = re.findall(r"\.Bd -literal.*?\n(.*?)\.Ed", (ROOT / "packaging/man/pyrmapfs.8").read_text(), re.DOTALL)
+    blocks = re.findall(r"\.Bd -literal.*?\n(.*?)\.Ed", (ROOT / "packaging/man/pyrmapfs.7").read_text(), re.DOTALL)
     [recipe] = [block for block in blocks if "import numpy" in block]
     return str(recipe.replace("\\en", "\\n").replace('"/mnt/pyrmap/squares/"', '"{slot}/"'))
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_manual.c - pyrmapfs(8) has an entry for every row of the filesystem's tables.
+ * test_manual.c - pyrmapfs(7) and (8) have an entry for every row of the filesystem's tables.
  *
  * Tests run in the root of the source tree.
  */
@@ -30,9 +30,15 @@ static void read_whole(const char *path, char *text, size_t room)
     fclose(file);
 }
 
-static void read_page(void)
+static const char *section;
+
+static void read_page(const char *number)
 {
-    read_whole("packaging/man/pyrmapfs.8", page, sizeof(page));
+    char path[64];
+
+    section = number;
+    snprintf(path, sizeof(path), "packaging/man/pyrmapfs.%s", number);
+    read_whole(path, page, sizeof(page));
 }
 
 /* Whether the line, up to its newline, has the text with a blank or the line's end on both sides. */
@@ -57,23 +63,24 @@ static void expect_entry(const char *macro, const char *text)
         if (line_has(at + 1, text))
             return;
     }
-    ck_abort_msg("pyrmapfs(8) has no line \".It %s %s\"", macro, text);
+    ck_abort_msg("pyrmapfs(%s) has no line \".It %s %s\"", section, macro, text);
 }
 
 static void expect_line_begins(const char *text)
 {
-    char line[200];
+    char line[256];
 
     snprintf(line, sizeof(line), "\n%s", text);
     if (!strstr(page, line))
-        ck_abort_msg("pyrmapfs(8) has no line that begins \"%s\"", text);
+        ck_abort_msg("pyrmapfs(%s) has no line that begins \"%s\"", section, text);
 }
 
 START_TEST(test_files)
 {
-    read_page();
+    read_page("7");
     for (int file = SLOT_DIRECTORY + 1; file < SLOT_FILES; file++)
         expect_entry("Pa", slot_file_name((enum slot_file)file));
+    read_page("8");
     for (unsigned number = 1; daemon_files_name(number); number++) {
         char path[64];
 
@@ -85,7 +92,7 @@ END_TEST
 
 START_TEST(test_states)
 {
-    read_page();
+    read_page("7");
     for (int state = 0; state < HANDSHAKE_STATES; state++)
         expect_entry("Cm", handshake_state_name((enum handshake_state)state));
 }
@@ -95,7 +102,7 @@ START_TEST(test_keys)
 {
     char entry[64];
 
-    read_page();
+    read_page("7");
     for (size_t i = 0; record_text_key(i); i++) {
         snprintf(entry, sizeof(entry), ".It Li %s=", record_text_key(i));
         expect_line_begins(entry);
@@ -111,7 +118,7 @@ START_TEST(test_example_keys)
     uint32_t touched;
     int examples = 0;
 
-    read_page();
+    read_page("7");
     record_init(&record);
     record.dtype = record.result_dtype = RECORD_INT32; /* only int32 can be logical */
     for (const char *at = strstr(page, "\n.It Li "); at; at = strstr(at + 1, "\n.It Li ")) {
@@ -155,7 +162,7 @@ START_TEST(test_record)
 {
     size_t end = 0;
 
-    read_page();
+    read_page("7");
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         unsigned bits = 0, count = 1;
         char line[100];
@@ -211,20 +218,63 @@ static int expect_errnos(const char *path, const struct stat *status, int type, 
 
 START_TEST(test_errnos)
 {
-    read_page();
+    read_page("7");
     errnos = 0;
     ck_assert_int_eq(nftw("fs", expect_errnos, 10, FTW_PHYS), 0);
     ck_assert_int_gt(errnos, 100);
 }
 END_TEST
 
+/* The word that the table of pyrmapfs(7) has for what the handshake answers when nothing else is in the way. */
+static void expected_cell(enum handshake_state state, enum handshake_event event, char cell[32])
+{
+    struct handshake_step step = handshake_judge(state, event, FACT_HAS_INPUT);
+
+    if (step.verdict == VERDICT_WAIT)
+        strcpy(cell, "waits");
+    else if (step.verdict == VERDICT_REFUSE)
+        strcpy(cell, strerrorname_np(step.error));
+    else if (step.next != state)
+        snprintf(cell, 32, "-> %s", handshake_state_name(step.next));
+    else if (event == EVENT_OPEN_RESULT_WRITE && state == STATE_COMPUTING)
+        strcpy(cell, "yes, if alone");
+    else
+        strcpy(cell, event >= EVENT_FLAG_INPUT && event <= EVENT_FLAG_NONE ? "stays" : "yes");
+}
+
+START_TEST(test_handshake)
+{
+    static const enum handshake_event halves[2][4] = {
+        {EVENT_OPEN_INPUT_WRITE, EVENT_OPEN_INPUT_READ, EVENT_OPEN_RESULT_WRITE, EVENT_OPEN_RESULT_READ},
+        {EVENT_FLAG_INPUT, EVENT_FLAG_RESULT, EVENT_FLAG_FAILED, EVENT_FLAG_NONE}};
+
+    read_page("7");
+    for (int half = 0; half < 2; half++) {
+        for (int state = 0; state < HANDSHAKE_STATES; state++) {
+            char line[200];
+            size_t used = (size_t)snprintf(line, sizeof(line), ".It %s",
+                                           handshake_state_name((enum handshake_state)state));
+
+            for (int column = 0; column < 4; column++) {
+                char cell[32];
+
+                expected_cell((enum handshake_state)state, halves[half][column], cell);
+                used += (size_t)snprintf(line + used, sizeof(line) - used, " Ta %s", cell);
+            }
+            expect_line_begins(line);
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("manual");
-    TCase *tests = tcase_create("pyrmapfs(8)");
+    TCase *tests = tcase_create("pyrmapfs(7) and (8)");
 
     tcase_add_test(tests, test_files);
     tcase_add_test(tests, test_states);
+    tcase_add_test(tests, test_handshake);
     tcase_add_test(tests, test_keys);
     tcase_add_test(tests, test_example_keys);
     tcase_add_test(tests, test_record);
