@@ -103,8 +103,8 @@ class Run:
         if verb == "rename":
             # A parked open that finds a new inode is looked up again, by the name under which it was made.
             return arguments[0] not in model.slots or not model.slots[arguments[0]].waiters
-        # In a chain a result can be gone, and the next round failed, before a parked open that finds a new inode was
-        # looked up again, if a follower or another reader took the result: the model cannot say what the open gets then.
+        # In a chain, once a follower or a reader took the result, it can be gone, and the next round failed, before a
+        # parked open that finds a new inode was looked up again: the model cannot say what it gets then.
         if verb == "park" and arguments[2] == "result.bin" and arguments[1] in model.slots:
             slot = model.slots[arguments[1]]
             waits = any(waiter.file == "result.bin" for waiter in slot.waiters.values())
