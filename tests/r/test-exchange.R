@@ -112,7 +112,7 @@ test_that("large columns are mapped, small ones and text are not, and one mappin
     expect_identical(pyrmap_info(back$a)$slot, pyrmap_info(back$b)$slot)
     expect_false(pyrmap_info(back$small)$mapped)
     # None of the results that are mapped now existed before.
-    results <- function() sum(grepl("/result\\.|memfd:", readLines("/proc/self/maps")))
+    results <- function() sum(grepl("/(data|result)\\.|memfd:", readLines("/proc/self/maps")))
     rm(back)
     gc()
     before <- results()

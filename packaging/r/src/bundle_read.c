@@ -29,6 +29,9 @@ static SEXP read_items(struct bundle_reading *reading, struct bundle_node node)
         SET_VECTOR_ELT(x, i, bundle_read_node(reading, item));
     }
     Rf_setAttrib(x, R_NamesSymbol, of_x);
+    /* R has no tuple, and no dict without names. */
+    struct json class = bundle_member(node, "class");
+    reading->foreign = reading->foreign || json_is(class, "tuple") || (json_is(class, "dict") && !names.at);
     UNPROTECT(2);
     return x;
 }
@@ -218,6 +221,7 @@ static SEXP read_whole(void *context)
     reading->taken = (bool *)R_alloc(reading->bundle.count + 1, sizeof(bool));
     memset(reading->taken, 0, reading->bundle.count + 1);
     struct bundle_node root = {reading->bundle.root, &whole};
+    reading->foreign = !root.json.at;
     return root.json.at ? bundle_read_node(reading, root) : read_plain(reading, &whole);
 }
 

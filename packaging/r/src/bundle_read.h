@@ -13,13 +13,14 @@
 struct bundle_reading {
     const void *segment;
     size_t size;
-    const struct vector *whole; /* the mapping, or NULL: everything is copied */
-    SEXP holder;                /* the external pointer that owns it */
-    const char *origin;         /* for messages: the slot */
-    int special;                /* of enum vector_special: what the caller used himself */
-    struct bundle bundle;       /* its header, once that is checked */
-    bool *taken;                /* for each tensor: a member has it */
-    bool mapped;                /* a vector lies in the mapping */
+    struct vector *whole; /* the mapping, or NULL: everything is copied */
+    SEXP holder;          /* the external pointer that owns it */
+    const char *origin;   /* for messages: the slot */
+    int special;          /* of enum vector_special: what the caller used himself */
+    struct bundle bundle; /* its header, once that is checked */
+    bool *taken;          /* for each tensor: a member has it */
+    bool mapped;          /* a vector lies in the mapping */
+    bool foreign;         /* R would have written something else for what it read */
 };
 
 /* The R object of a bundle. Raises R conditions. */

@@ -4,6 +4,7 @@
  */
 #include "bundle_node.h"
 
+#include "convert.h"
 #include "text.h"
 #include <limits.h>
 #include <string.h>
@@ -92,6 +93,23 @@ static void set_attributes(struct bundle_reading *reading, struct bundle_node no
         Rf_setAttrib(x, R_NamesSymbol, of_x);
         UNPROTECT(1);
     }
+}
+
+/* Whether R, which would write the values that it makes of this, would write something else. */
+static bool is_foreign(const struct bundle_reading *reading, struct bundle_node node,
+                       const struct bundle_array *values)
+{
+    struct json type = bundle_member(node, "type");
+    bool text = json_is(type, "character"), moment = json_is(type, "posixct") || json_is(type, "difftime");
+    if (values->row_major || json_is(type, "number") || json_is(type, "float32"))
+        return true;
+    if (json_is_true(bundle_member(node, "scalar")) && !text)
+        return true;
+    if (json_is(type, "integer") && !bundle_member(node, "na").at)
+        return (uintptr_t)values->at % sizeof(int) > 0 ||
+               find_na(SOURCE_INTEGER, values->at, values->count) < values->count;
+    return (moment && values->dtype == BUNDLE_I64) ||
+           (json_is(type, "integer64") && !(reading->special & SPECIAL_INT64));
 }
 
 typedef SEXP read_type(struct bundle_reading *reading, struct bundle_node node, struct bundle_array *values);
@@ -329,6 +347,7 @@ SEXP bundle_read_array(struct bundle_reading *reading, struct bundle_node node)
     if (!(types[type].dtypes & 1u << values.dtype))
         bundle_refuse_node(reading, node, "a tensor whose dtype does not fit its type");
     SEXP x = PROTECT(types[type].read(reading, node, &values));
+    reading->foreign = reading->foreign || is_foreign(reading, node, &values);
     set_attributes(reading, node, x, &values);
     UNPROTECT(1);
     return x;

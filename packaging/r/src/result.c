@@ -121,7 +121,19 @@ static SEXP bundle_result(struct vector *vector, SEXP holder, int special, const
     SEXP x = bundle_object(&reading);
     if (!reading.mapped)
         vector_unmap(vector);
+    else if (!reading.foreign)
+        array_remember(holder, x);
     return x;
+}
+
+/* Smaller ones cost more to move than to copy, and the pool lets them lie. */
+enum { KEPT_LEAST = 1 << 20 };
+
+/* For pyrmap_slot_keep(): until then the slot's pointer protects the vector's. */
+static void offer_to_keep(SEXP slot, const struct vector *vector, SEXP holder)
+{
+    bool worth = vector->address && vector->size > KEPT_LEAST && !vector->widened;
+    R_SetExternalPtrProtected(slot, worth ? holder : R_NilValue);
 }
 
 SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
@@ -156,7 +168,10 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
     if (vector->dtype == RECORD_BUNDLE) {
         SEXP bundle =
             bundle_result(vector, holder, Rf_asInteger(special), is_inline ? page.result : vector->address);
-        UNPROTECT(1);
+        PROTECT(bundle);
+        if (round == R_NilValue && vector->remembered)
+            offer_to_keep(pointer, vector, holder);
+        UNPROTECT(2);
         return bundle;
     }
     SEXP values = PROTECT(copied_values(vector, record, is_inline ? page.result : vector->address));
@@ -166,6 +181,8 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
     else
         PROTECT(R_NilValue);
     set_dim(x, record, Rf_asLogical(keep) == TRUE);
+    if (round == R_NilValue)
+        offer_to_keep(pointer, vector, holder);
     UNPROTECT(4);
     return x;
 }

@@ -329,13 +329,13 @@ static int make_directory(const char *root, char *path, size_t size)
 }
 
 /* With nothing open, and room for a path of size bytes. Raises an R error. */
-static struct slot *allocate(const char *root, size_t size, SEXP live)
+static struct slot *allocate(const char *root, size_t size, enum slot_live live)
 {
     struct slot *slot = calloc(1, sizeof(*slot) + size);
     if (!slot)
         raise_system(ENOMEM, "open a slot of", root);
     slot->directory = slot->record_fd = slot->page_fd = -1;
-    slot->live = (enum slot_live)Rf_asInteger(live);
+    slot->live = live;
     return slot;
 }
 
@@ -347,11 +347,46 @@ static SEXP pointer_of(struct slot *slot)
     return pointer;
 }
 
+/* Into a slot that was just made. 0 or -errno. */
+static int move_result(const struct slot *from, struct slot *to)
+{
+    to->directory = open(to->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (to->directory < 0)
+        return -errno;
+    int error = write_text(to, "owner", "self", 4);
+    if (!error && renameat(from->directory, "result.bin", to->directory, "data.bin") < 0)
+        error = -errno;
+    close_fd(&to->directory);
+    return error;
+}
+
+SEXP slot_move_result(struct slot *slot)
+{
+    size_t root = (size_t)(strrchr(slot->path, '/') - slot->path);
+    char *path = R_alloc(root + 1, 1);
+    memcpy(path, slot->path, root);
+    path[root] = 0;
+    struct slot *kept = allocate(path, root + 40, slot->live);
+    int error = make_directory(path, kept->path, root + 40);
+    if (!error && (error = move_result(slot, kept)) != 0)
+        rmdir(kept->path);
+    if (error) {
+        free(kept);
+        return R_NilValue;
+    }
+    slot->running = false;
+    kept->creator = getpid();
+    kept->parked = true;
+    kept->capacity = slot->capacity;
+    kept->device = slot->device;
+    return pointer_of(kept);
+}
+
 SEXP pyrmap_slot_new(SEXP mount, SEXP live)
 {
     const char *root = Rf_translateChar(STRING_ELT(mount, 0));
     size_t size = strlen(root) + 40;
-    struct slot *slot = allocate(root, size, live);
+    struct slot *slot = allocate(root, size, (enum slot_live)Rf_asInteger(live));
     slot->creator = getpid();
     int error = make_directory(root, slot->path, size);
     if (collected_for(error))
@@ -376,7 +411,7 @@ SEXP pyrmap_slot_new(SEXP mount, SEXP live)
 SEXP pyrmap_slot_open(SEXP place, SEXP live)
 {
     const char *path = Rf_translateChar(STRING_ELT(place, 0));
-    struct slot *slot = allocate(path, strlen(path) + 1, live);
+    struct slot *slot = allocate(path, strlen(path) + 1, (enum slot_live)Rf_asInteger(live));
     strcpy(slot->path, path);
     SEXP pointer = PROTECT(pointer_of(slot));
     struct record record = {.round = 0};

@@ -97,6 +97,12 @@ int slot_publish(struct slot *slot, const void *bytes, size_t size);
 /* IDLE again, data dropped; not while a worker computes. 0 or -errno. */
 int slot_reset(struct slot *slot);
 
+/*
+ * Moves the result of a slot, which is IDLE then, into data.bin of a new one that is parked: no byte is copied. NULL: it cannot
+ * be moved, and nothing has changed.
+ */
+SEXP slot_move_result(struct slot *slot);
+
 /* Whether an error (-errno) says that the slot, or its mount, is gone. */
 bool slot_is_lost(int error);
 

@@ -63,10 +63,10 @@ void vector_unmap(struct vector *vector)
 {
     if (!vector->address)
         return;
-    if (!vector->part)
+    if (!vector->whole)
         segment_unmap(vector->address, vector->size);
     vector->address = NULL;
-    if (vector->part)
+    if (vector->whole)
         return;
     live.bytes -= vector->size;
     live.count--;
@@ -132,7 +132,7 @@ struct vector *vector_new(const struct slot *slot, int32_t dtype, int special, R
     return vector;
 }
 
-SEXP vector_part(const struct vector *whole, SEXP holder, void *address, int32_t dtype, int special,
+SEXP vector_part(struct vector *whole, SEXP holder, void *address, int32_t dtype, int special,
                  R_xlen_t length)
 {
     struct vector *part = allocate(whole->path);
@@ -141,7 +141,7 @@ SEXP vector_part(const struct vector *whole, SEXP holder, void *address, int32_t
     part->length = length;
     part->size = (size_t)length * record_dtype_size(dtype);
     part->round = whole->round;
-    part->part = true;
+    part->whole = whole;
     part->address = address;
     SEXP x = vector_wrap(pointer, R_NilValue);
     UNPROTECT(1);
@@ -205,10 +205,11 @@ static void *method_dataptr(SEXP x, Rboolean writable)
         values = vector_materialise(x, vector);
     if (values != R_NilValue)
         return (void *)DATAPTR_RO(values);
-    if (writable && vector->filling && vector->creator != getpid())
-        leave_segment(vector);
+    struct vector *mapping = vector->whole ? vector->whole : vector;
+    if (writable && mapping->filling && mapping->creator != getpid())
+        leave_segment(mapping);
     if (writable)
-        vector->touched = true;
+        mapping->touched = true;
     return vector->address;
 }
 

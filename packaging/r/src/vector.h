@@ -38,13 +38,17 @@ struct vector {
     bool widened;   /* the segment's values are not R's: see widen() */
     bool integer64; /* it has bit64's class */
     uint64_t round;
-    size_t copied;  /* bytes copied in its making */
-    bool part;      /* of a bundle, whose mapping the external pointer protects */
-    bool array;     /* a pyrmap_array: the external pointer protects its slot */
+    size_t copied;        /* bytes copied in its making */
+    struct vector *whole; /* of a part: the bundle, whose mapping the external pointer protects; else NULL */
+    bool
+        array; /* it is data.bin of the slot that the external pointer protects: a pyrmap_array, or a result that was kept */
     bool filling;   /* mapped shared */
     bool published; /* its slot is READY or later */
-    bool touched;   /* somebody asked for a writable pointer since it was published, or settled to be */
-    bool waited;    /* publishing it was refused, for a while, with EBUSY */
+    bool
+        touched; /* somebody asked for a writable pointer since it was published, or settled to be; to a part of it, too */
+    bool logical;           /* it was published as such */
+    bool remembered;        /* a bundle: see array_remember() */
+    bool waited;            /* publishing it was refused, for a while, with EBUSY */
     const char *why_copied; /* why the last run copied it, NULL if it did not: a static text */
     int ndim;               /* as published */
     int dim[RECORD_NDIM_MAX];
@@ -67,7 +71,7 @@ SEXP vector_pointer(struct vector *vector, SEXP slot);
 SEXP vector_wrap(SEXP pointer, SEXP values);
 
 /* The R vector of values that lie in the mapping of whole, a bundle, at an address that suits them. holder: whole's pointer. */
-SEXP vector_part(const struct vector *whole, SEXP holder, void *address, int32_t dtype, int special,
+SEXP vector_part(struct vector *whole, SEXP holder, void *address, int32_t dtype, int special,
                  R_xlen_t length);
 
 /* Maps SLOT/name; MAP_FILL gives it its size first. 0 or -errno. */
@@ -88,12 +92,27 @@ bool mapped_enough(void);
  */
 SEXP pyrmap_slot_result(SEXP slot, SEXP special, SEXP keep, SEXP round);
 
+/*
+ * The R object that a whole bundle is, as long as nobody changes it. R copies an object before it changes it, from now on x, too:
+ * where x is found again, it is what the bundle holds, but for stores into its pages, of which we learn. It lives as long as one
+ * of its parts does.
+ */
+void array_remember(SEXP holder, SEXP x);
+
+/*
+ * In place of slot_reset() for a slot whose result R has mapped: moves the result into a slot of its own, which goes with what is
+ * mapped. It can be passed on then. FALSE: there is no such result, or it cannot be moved.
+ */
+SEXP pyrmap_slot_keep(SEXP slot);
+
 SEXP pyrmap_array_new(SEXP slot, SEXP dtype, SEXP dim);
 /*
  * The slot below root that holds x as its published input, if x can be passed on without a copy, else NULL.
- * Publishes it when it is asked for the first time.
+ * Publishes it when it is asked for the first time. type: of enum source_type.
  */
-SEXP pyrmap_array_holder(SEXP x, SEXP dtype, SEXP root);
+SEXP pyrmap_array_holder(SEXP x, SEXP type, SEXP dtype, SEXP root);
+/* The same of a list or data frame. */
+SEXP pyrmap_bundle_holder(SEXP x, SEXP root);
 SEXP pyrmap_vector_info(SEXP x);
 
 #endif
