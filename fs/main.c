@@ -32,6 +32,7 @@
  *   daemon_files   the files of .pyrmap, a table row each
  *   report         what metadata.txt says
  *   shown          the arrays that views show
+ *   take           an array in one read of metadata.bin
  *   drawing        the pictures as texts, drawn in turns, shared by all readers
  *   graph          the chains as pictures
  *   snapshot       a text as it was at one moment, on the account of its readers

@@ -66,6 +66,24 @@ struct prepared {
     bool is_fresh; /* the slot has it not yet: its name is ours */
 };
 
+/* Notes what a step says of an event that does not proceed. Returns 0, WAIT_FOR_PEER or a refusal. */
+static int heed(struct exchange *exchange, struct slot *slot, enum handshake_event event,
+                const struct caller *caller, const struct handshake_step *step)
+{
+    if (step->verdict == VERDICT_WAIT && exchange->limits.no_waiting)
+        return refuse_event(exchange, slot, caller, event, -EAGAIN, step->reason);
+    if (step->verdict == VERDICT_WAIT)
+        return wait_because(exchange, WAIT_FOR_PEER, step->reason);
+    if (step->verdict != VERDICT_REFUSE)
+        return 0;
+    refuse_event(exchange, slot, caller, event, -step->error, step->reason);
+    if (step->error == EIO) {
+        step_outcome_read(exchange, slot); /* by the caller */
+        run_all(exchange);
+    }
+    return -step->error;
+}
+
 /* Judges an event that opens or resizes an array. Returns 0, WAIT_FOR_PEER or a refusal. */
 static int prepare(struct exchange *exchange, struct slot *slot, enum record_side side,
                    enum handshake_event event, const struct caller *caller, const struct handle *handle,
@@ -73,21 +91,11 @@ static int prepare(struct exchange *exchange, struct slot *slot, enum record_sid
 {
     struct handshake_step step = step_judge(exchange, slot, event, facts_about(slot, event, caller, handle));
     struct segment *segment = step.effects & EFFECT_FRESH_INPUT ? NULL : slot->segments[side];
-    int result;
+    int result = heed(exchange, slot, event, caller, &step);
 
     *prepared = (struct prepared){.step = step, .segment = segment, .is_fresh = !segment};
-    if (step.verdict == VERDICT_WAIT && exchange->limits.no_waiting)
-        return refuse_event(exchange, slot, caller, event, -EAGAIN, step.reason);
-    if (step.verdict == VERDICT_WAIT)
-        return wait_because(exchange, WAIT_FOR_PEER, step.reason);
-    if (step.verdict == VERDICT_REFUSE) {
-        refuse_event(exchange, slot, caller, event, -step.error, step.reason);
-        if (step.error == EIO) {
-            step_outcome_read(exchange, slot); /* by the caller of this open */
-            run_all(exchange);
-        }
-        return -step.error;
-    }
+    if (result != 0)
+        return result;
     if (segment && segment->published && step.checks & CHECK_INPUT_UNREAD &&
         is_read_elsewhere(exchange, slot))
         return refuse_event(exchange, slot, caller, event, -EBUSY,
@@ -190,6 +198,17 @@ void array_close(struct exchange *exchange, struct handle *handle)
     if (segment)
         segment_close(exchange->arena, segment);
     handle->segment = NULL;
+}
+
+int array_may_take(struct exchange *exchange, struct slot *slot, enum record_side side,
+                   const struct caller *caller)
+{
+    enum handshake_event event = array_open_event(side, HANDLE_READS);
+    struct handshake_step step = step_judge(exchange, slot, event, 0);
+    int result = heed(exchange, slot, event, caller, &step);
+
+    return result == WAIT_FOR_PEER ? refuse_event(exchange, slot, caller, event, -EAGAIN, step.reason)
+                                   : result;
 }
 
 /* --- sizes --- */

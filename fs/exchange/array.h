@@ -24,6 +24,13 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
 void array_close(struct exchange *exchange, struct handle *handle);
 
 /*
+ * Judges a read that takes a published array: as an open for reading with O_NONBLOCK, but that nobody takes
+ * what is still being written. Returns 0 or -errno.
+ */
+int array_may_take(struct exchange *exchange, struct slot *slot, enum record_side side,
+                   const struct caller *caller);
+
+/*
  * write(2) as the daemon does it on behalf of a client. Returns bytes, perhaps fewer than asked for, or
  * -errno. -EAGAIN: call array_reserve_write, which makes room and fills the hole before it, and try again.
  */

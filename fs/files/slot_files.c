@@ -11,6 +11,7 @@
 #include "files/report.h"
 #include "files/shown.h"
 #include "files/snapshot.h"
+#include "files/take.h"
 #include "protocol/bundle_text.h"
 #include "protocol/record_text.h"
 #include "slot/page.h"
@@ -34,10 +35,12 @@ static ssize_t record_read(struct exchange *exchange, struct handle *handle, cha
                            off_t offset)
 {
     const struct slot *slot = handle->slot;
+    enum record_side side;
 
-    (void)exchange;
     handle->has_read = true;
     handle->seen_change = slot->record.change;
+    if (record_taken_side((uint64_t)offset, &side))
+        return take_read(exchange, handle, side, buffer, size);
     if (offset >= RECORD_SIZE)
         return 0;
     if (size > (size_t)(RECORD_SIZE - offset))

@@ -373,11 +373,12 @@ void ops_file_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info 
 /* --- read and write --- */
 
 /* A mapping of the record reads whole pages into the kernel; read(2) seldom asks for so much. */
-static void note_page(struct handle *handle, size_t size)
+static void note_page(struct handle *handle, size_t size, off_t offset)
 {
     enum slot_files_kind kind = request_file_kind(handle);
 
-    if (handle->slot && size % 4096 == 0 && (kind == SLOT_FILES_RECORD || kind == SLOT_FILES_PAGE))
+    if (handle->slot && offset < RECORD_PAGE_SIZE && size % 4096 == 0 &&
+        (kind == SLOT_FILES_RECORD || kind == SLOT_FILES_PAGE))
         handle->slot->page_shown = 1;
 }
 
@@ -402,7 +403,7 @@ void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t off
         got = -ESTALE; /* the slot is gone */
     else
         got = row->read(ops->exchange, handle, request_buffer, size, offset);
-    note_page(handle, size);
+    note_page(handle, size, offset);
     if (got < 0)
         request_reply(request, (int)got);
     else

@@ -236,6 +236,12 @@ size_t record_array_size(size_t size, uint64_t offset)
     return offset == 0 && size > RECORD_SIZE ? size - RECORD_SIZE : 0;
 }
 
+bool record_taken_side(uint64_t offset, enum record_side *side)
+{
+    *side = offset == RECORD_TAKE_RESULT ? RECORD_SIDE_RESULT : RECORD_SIDE_INPUT;
+    return offset == RECORD_TAKE_INPUT || offset == RECORD_TAKE_RESULT;
+}
+
 /*
  * PyRMap writes the first 20 bytes, with version 1. We allow that version in a write that ends before the
  * fields that version 2 added.

@@ -31,6 +31,9 @@ enum {
     RECORD_VERSION_GONE =
         0, /* only in a mapped page: it will not change any more, the slot or the daemon is gone */
     RECORD_NDIM_MAX = 4,
+    /* pread(2) of metadata.bin here answers the record and, behind it, the array: see record_taken_side */
+    RECORD_TAKE_INPUT = 1 << 28,
+    RECORD_TAKE_RESULT = 1 << 29,
 };
 
 /* The flag is the state of the handshake as clients see it. */
@@ -209,6 +212,12 @@ enum record_touched {
 
 /* Bytes of the array that a write to metadata.bin carries behind the record. 0: it is the record alone. */
 size_t record_array_size(size_t size, uint64_t offset);
+
+/*
+ * Whether a read of metadata.bin at offset takes an array, and which one. What the read answers is the mirror
+ * image of a write that publishes: the record, and behind it the array.
+ */
+bool record_taken_side(uint64_t offset, enum record_side *side);
 
 /*
  * Overlays current with size bytes at offset. Ignores what a client wrote into the filesystem's fields:

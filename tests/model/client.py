@@ -10,6 +10,7 @@ import ctypes
 import errno
 import mmap
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -23,6 +24,9 @@ RENAME_FLAGS = {"": 0, "noreplace": 1, "exchange": 2}
 AT_FDCWD = -100
 ANSWER_SECONDS = 20
 CHANGE = slice(116, 120)  # of the record
+RECORD_SIZE = 128
+RECORD_HEAD = struct.Struct("<i28xQ")  # flag and round
+TAKE = {"data.bin": 1 << 28, "result.bin": 1 << 29}  # where a read of the record gives the array as well
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -124,6 +128,14 @@ class Client:
 
     def read(self, name: str, file: str) -> bytes:
         return load(self.path(name, file))
+
+    def take_array(self, name: str, file: str) -> tuple[int, int, bytes]:
+        descriptor = os.open(self.path(name, "metadata.bin"), os.O_RDONLY)
+        try:
+            image = os.pread(descriptor, 1 << 16, TAKE[file])
+        finally:
+            os.close(descriptor)
+        return *RECORD_HEAD.unpack_from(image), image[RECORD_SIZE:]  # type: ignore[return-value]
 
     def park(self, waiter: object, name: str, file: str) -> None:
         self.later(waiter, self.wait, self.path(name, file))

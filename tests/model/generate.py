@@ -50,7 +50,7 @@ class Generator:
             return self.forward(root if slot.state == "IDLE" else slot)
         return self.pick(slot, (
             (6, self.open_any), (3, self.close_any), (4, self.write_any), (2, self.resize), (2, self.map_any),
-            (2, self.store_any), (2, self.unmap_any), (3, self.truncate), (4, self.read), (6, self.park),
+            (2, self.store_any), (2, self.unmap_any), (3, self.truncate), (4, self.read), (4, self.take), (6, self.park),
             (12, self.record), (2, self.store_record), (5, self.text), (2, self.task), (3, self.error), (3, self.read_error),
             (2, self.unlink), (3, self.move), (2, self.strange),
             *(((6, self.link), (4, self.publish_and_wait)) if self.chains else ())))
@@ -86,7 +86,7 @@ class Generator:
         return self.open(slot, "data.bin" if slot.state == "IDLE" else "result.bin")
 
     def after(self, slot: Slot) -> Operation | None:
-        return self.pick(slot, ((4, self.read), (2, self.read_error), (4, lambda slot: self.open(slot, "data.bin")),
+        return self.pick(slot, ((3, self.read), (3, self.take), (2, self.read_error), (4, lambda slot: self.open(slot, "data.bin")),
                                 (2, lambda slot: self.put(slot, 0)), (1, self.move), (2, self.record)))
 
     def publish(self, slot: Slot) -> Operation:
@@ -243,6 +243,9 @@ class Generator:
 
     def read(self, slot: Slot) -> Operation:
         return (self.client(), "read", slot.name, self.random.choice(ARRAYS))
+
+    def take(self, slot: Slot) -> Operation:
+        return (self.client(), "take_array", slot.name, self.random.choice(ARRAYS))
 
     def park(self, slot: Slot) -> Operation | None:
         if sum(len(other.waiters) for other in self.model.slots.values()) >= WAITERS_MAX:

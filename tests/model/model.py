@@ -35,6 +35,7 @@ TASK_MAX = 4096
 ERROR_MAX = 65536
 INHERITED_MAX, INHERITED_HEAD, INHERITED_GAP = 4096, 1024, b"\n[...]\n"
 NAME_MAX = 255
+NOBODY = -1  # in place of a client
 
 
 def parse_handshake(text: str) -> dict[str, dict[str, str]]:
@@ -372,6 +373,14 @@ class Model:
         self.judge(slot, self.caller, column)
         self.note_read(slot, slot.segment(file))
         return bytes(slot.segment(file).content)
+
+    def take_array(self, name: str, file: str) -> tuple[int, int, bytes]:
+        """One read of metadata.bin that gives the record, here its flag and round, and the array: only one that is published."""
+        slot = self.find(name)
+        self.judge(slot, NOBODY, "read-data" if file == "data.bin" else "read-result")
+        taken = slot.record.flag, slot.record.round, bytes(slot.segment(file).content)
+        self.note_read(slot, slot.segment(file))
+        return taken
 
     def note_read(self, slot: Slot, segment: Segment) -> None:
         """A result that was opened and closed counts as taken."""

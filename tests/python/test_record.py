@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrmap import layout, record
-from pyrmap.values import inline_input, inline_result
+from pyrmap.values import copied, inline_result
 
 def test_each_field_is_read_at_its_offset() -> None:
     raw = bytearray(layout.RECORD_SIZE)
@@ -60,12 +60,10 @@ def test_arrays_in_a_page() -> None:
     page = bytearray(layout.RECORD_PAGE_SIZE)
     page[:layout.RECORD_SIZE] = record.result_step(record.input_step(extent), extent._replace(order="C"))
     values = np.arange(6.0)
-    for offset, take in ((layout.RECORD_SIZE, inline_input),
-                         (layout.RECORD_SIZE + layout.RECORD_INLINE_MAX, inline_result)):
-        assert take(bytes(page), record.unpack(page)) is None
-        field = "input_inline" if take is inline_input else "result_inline"
-        struct.pack_into("<H", page, layout.RECORD_OFFSETS[field], values.nbytes)
+    assert inline_result(bytes(page), record.unpack(page)) is None
+    struct.pack_into("<H", page, layout.RECORD_OFFSETS["result_inline"], values.nbytes)
+    for offset in (layout.RECORD_SIZE, layout.RECORD_SIZE + layout.RECORD_INLINE_MAX):
         page[offset:offset + values.nbytes] = values.tobytes()
-    read = [take(bytes(page), record.unpack(page)) for take in (inline_input, inline_result)]
+    read = [copied(bytes(page), extent), inline_result(bytes(page), record.unpack(page))]
     assert read[0] is not None and np.array_equal(read[0].x, values.reshape(2, 3, order="F")) and read[0].x.flags.f_contiguous
     assert read[1] is not None and np.array_equal(read[1].x, values.reshape(2, 3)) and read[1].x.flags.writeable

@@ -596,8 +596,10 @@ def test_streams_of_rounds(keeper: Keeper, producer: Slot, script: Path) -> None
     assert (keeper.output, keeper.complaints) == ("", "")
 
 
-def test_a_small_exchange_is_two_requests(mount: Path, data_path: str, keeper: Keeper, producer: Slot, script: Path) -> None:
-    """The producer's write and the worker's, where pages are mapped."""
+@pytest.mark.parametrize("lengths, expected", (((1, 10, 248), 2), ((249, 1000, 16384), 4)))
+def test_a_small_exchange_is_few_requests(mount: Path, data_path: str, keeper: Keeper, producer: Slot, script: Path,
+                                          lengths: tuple[int, ...], expected: int) -> None:
+    """The producer's write and the worker's, where pages are mapped; a read of each if the page has no room."""
     if data_path == PAGE_CACHE:
         pytest.skip("there the record is read and polled")
 
@@ -607,10 +609,10 @@ def test_a_small_exchange_is_two_requests(mount: Path, data_path: str, keeper: K
 
     write(script, "def f(x):\n    x += 1\n    return x\n")
     keeper.run(None, script, "f")
-    for length in (1, 10, 248):
+    for length in lengths:
         ask(producer, np.zeros(length))
         counts = [requests(), requests()]
         for number in range(10):
             assert ask(producer, np.full(length, number)) == [number + 1] * length
         counts.append(requests())
-        assert counts[2] - counts[1] == counts[1] - counts[0] + 20
+        assert counts[2] - counts[1] == counts[1] - counts[0] + 10 * expected

@@ -18,17 +18,19 @@ requests <- function(op) {
     sum(as.numeric(sub(".* ", "", of_op)))
 }
 
-test_that("a small exchange is two writes, and opens nothing", {
-    x <- as.numeric(1:10)
-    for (i in 1:3)
-        run_python(x, answer("plus_one"))
-    writes <- requests("write")
-    opens <- requests("open")
-    for (i in 1:100)
-        expect_identical(run_python(x + i, answer("plus_one")), x + i + 1)
-    # The two questions for opens have opened a file as well.
-    expect_identical(requests("open") - opens, 2)
-    expect_identical(requests("write") - writes, 200)
+test_that("a small exchange is two writes, and opens nothing, whether or not the page has room for it", {
+    for (n in c(10, 248, 249, 1024, 8000)) {
+        x <- as.numeric(seq_len(n))
+        for (i in 1:3)
+            run_python(x, answer("plus_one"))
+        writes <- requests("write")
+        opens <- requests("open")
+        for (i in 1:100)
+            expect_identical(run_python(x + i, answer("plus_one")), x + i + 1)
+        # The two questions for opens have opened a file as well.
+        expect_identical(requests("open") - opens, 2)
+        expect_identical(requests("write") - writes, 200)
+    }
 })
 
 test_that("pyrmap_slots lists what is there", {

@@ -7,6 +7,7 @@
 #include "convert.h"
 #include "transpose.h"
 #include "vector.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -101,14 +102,42 @@ static void set_dim(SEXP x, const struct record *record, Rboolean keep)
 }
 
 /*
- * At the end of a chain the filesystem takes the next result when a reader has closed this one. It does not see
- * that we read an inline result, and on the page-cache path our mapping keeps its handle open: so we open and
- * close another handle.
+ * At the end of a chain the filesystem takes the next result when a reader has closed this one. On the
+ * page-cache path our mapping keeps its handle open: so we open and close another handle.
  */
-static void say_taken(const struct slot *slot, const struct vector *vector, bool is_inline)
+static void say_taken(const struct slot *slot, const struct vector *vector)
 {
-    if (slot->chained && (is_inline || (!slot->live && vector->address)))
+    if (slot->chained && !slot->live && vector->address)
         close(slot_open_file(slot, "result.bin", O_RDONLY | O_NONBLOCK));
+}
+
+/*
+ * *values: the values of a result that page describes. They stand in the page, or come behind the record in one
+ * request, or are mapped. At a chain's end we never read the page: the filesystem does not see that. 0 or -errno.
+ */
+static int get_values(struct vector *vector, struct slot *slot, const struct record_page *page,
+                      const void **values)
+{
+    static _Alignas(64) struct {
+        struct record record;
+        char array[VECTOR_MAPPED_LEAST];
+    } taken;
+    int error;
+    if (page->record.result_inline == vector->size && !slot->chained) {
+        *values = page->result;
+        return 0;
+    }
+    if (vector->size >= VECTOR_MAPPED_LEAST) {
+        error = vector_map(vector, slot, "result.bin", MAP_VIEW);
+        *values = vector->address;
+        return error;
+    }
+    error = slot_take_result(slot, &taken, sizeof(taken.record) + vector->size);
+    *values = taken.array;
+    /* Another program may have begun the next round. */
+    if (!error && taken.record.round != vector->round)
+        error = -EAGAIN;
+    return error;
 }
 
 /* The members of a large bundle lie in its mapping. We unmap it if none of them does. */
@@ -158,23 +187,23 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
                                        (R_xlen_t)record->result_length);
     SEXP holder = PROTECT(vector_pointer(vector, R_NilValue));
     vector->round = record->round;
-    bool is_inline = record->result_inline == vector->size;
-    error = is_inline ? 0 : vector_map(vector, slot, "result.bin", MAP_VIEW);
+    const void *from;
+    error = get_values(vector, slot, &page, &from);
+    if (error == -EAGAIN)
+        raise_in_r("stop_round_lost", Rf_list1(Rf_mkString(slot->path)));
     if (error)
-        raise_system(-error, "map the result of", slot->path);
+        raise_system(-error, "read the result of", slot->path);
     slot->seen = record->round;
-    say_taken(slot, vector, is_inline);
+    say_taken(slot, vector);
     slot->result_bytes = vector->size;
     if (vector->dtype == RECORD_BUNDLE) {
-        SEXP bundle =
-            bundle_result(vector, holder, Rf_asInteger(special), is_inline ? page.result : vector->address);
-        PROTECT(bundle);
+        SEXP bundle = PROTECT(bundle_result(vector, holder, Rf_asInteger(special), from));
         if (round == R_NilValue && vector->remembered)
             offer_to_keep(pointer, vector, holder);
         UNPROTECT(2);
         return bundle;
     }
-    SEXP values = PROTECT(copied_values(vector, record, is_inline ? page.result : vector->address));
+    SEXP values = PROTECT(copied_values(vector, record, from));
     SEXP x = PROTECT(vector_wrap(holder, values));
     if (vector->integer64)
         Rf_setAttrib(x, R_ClassSymbol, PROTECT(Rf_mkString("integer64")));

@@ -122,11 +122,11 @@ void slot_close_pages(int fd, int pages)
     close_fd(&fd);
 }
 
-static int read_all(int fd, void *bytes, size_t size)
+static int read_all(int fd, void *bytes, size_t size, off_t offset)
 {
     ssize_t got;
     do
-        got = pread(fd, bytes, size, 0);
+        got = pread(fd, bytes, size, offset);
     while (got < 0 && errno == EINTR);
     if (got < 0)
         return -errno;
@@ -135,7 +135,7 @@ static int read_all(int fd, void *bytes, size_t size)
 
 int slot_read_record(const struct slot *slot, struct record *record)
 {
-    return read_all(slot->record_fd, record, sizeof(*record));
+    return read_all(slot->record_fd, record, sizeof(*record), 0);
 }
 
 static int write_record(const struct slot *slot, const void *bytes, size_t size)
@@ -185,13 +185,18 @@ int slot_outcome(struct slot *slot, struct record_page *page)
     if (error)
         return error;
     if (!slot->page)
-        return read_all(slot->page_fd, page, sizeof(*page));
+        return read_all(slot->page_fd, page, sizeof(*page), 0);
     do {
         slot_look(slot, &page->record);
         if (page->record.result_inline <= RECORD_INLINE_MAX)
             memcpy(page->result, slot->page->result, page->record.result_inline);
     } while (!record_is_current(&slot->page->record, &page->record));
     return 0;
+}
+
+int slot_take_result(const struct slot *slot, void *image, size_t size)
+{
+    return read_all(slot->record_fd, image, size, RECORD_TAKE_RESULT);
 }
 
 struct record slot_input(int32_t dtype, uint32_t order, R_xlen_t length, SEXP dim)

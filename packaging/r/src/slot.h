@@ -83,6 +83,12 @@ void slot_look(const struct slot *slot, struct record *record);
 int slot_outcome(struct slot *slot, struct record_page *page);
 
 /*
+ * The record and, behind it, the result, in one request that stands for an open and a close of result.bin; size
+ * bytes in all, else it is an error. 0 or -errno.
+ */
+int slot_take_result(const struct slot *slot, void *image, size_t size);
+
+/*
  * The record that publishes an input. order: 0 or RECORD_ORDER_INPUT_LOGICAL. dim: R's attribute, or
  * R_NilValue for a plain vector.
  */

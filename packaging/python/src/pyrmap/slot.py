@@ -28,17 +28,20 @@ from pyrmap import convert, mapping, values
 from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
 from pyrmap.handles import Handles
 from pyrmap.layout import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
-                           RECORD_ORDER_INPUT_F, RECORD_VERSION_GONE)
+                           RECORD_ORDER_INPUT_F, RECORD_SIZE, RECORD_TAKE_INPUT, RECORD_TAKE_RESULT, RECORD_VERSION_GONE)
 from pyrmap.record import (Array, Extent, Record, Shape, input_extent, input_step, pack_flag, result_extent, result_step, unpack,
                            unpack_state)
 from pyrmap.staging import Stage
 from pyrmap.texts import ERROR_MAX, read_text, shorten, write_text
 from pyrmap.turn import ROUND_VARIABLE, SLOT_VARIABLE, Turn, begin_round, round_of_run
-from pyrmap.values import inline_input, inline_result
+from pyrmap.values import copied, inline_result
 from pyrmap.waiting import Deadline
 
 # A wait without an end that lasts longer is one of those that metadata.txt shows.
 _UNSEEN_SECONDS = 0.1
+
+# Up to this many bytes one read costs less than opening, mapping and closing a file.
+_TAKE_MAX = 128 << 10
 
 _NOTHING = object()
 _flush_c_streams = ctypes.CDLL(None).fflush
@@ -69,7 +72,7 @@ class Slot:
         self._data = Stage(handles, "data.bin")
         self._result = Stage(handles, "result.bin", self.turn)
         self._input: Optional[values.Taken] = None
-        # What the input was read from: a page, or the descriptor of data.bin.
+        # What the input was read from: a record and the input behind it, or the descriptor of data.bin.
         self._source: Union[bytes, int] = -1
         # The page with the input that is to be taken, if the caller has it already.
         self._page: Optional[bytes] = None
@@ -173,10 +176,17 @@ class Slot:
         while True:
             if not parked:
                 page = self._wait_result(deadline)
+                record = unpack(page)
                 # At the end of a chain the filesystem has to see that the result is taken.
-                inline = inline_result(page, unpack(page)) if self._produced else None
+                inline = inline_result(page, record) if self._produced else None
                 if inline is not None:
                     return inline.x
+                extent = result_extent(record)
+                if extent.size <= _TAKE_MAX:
+                    image = self._take(RECORD_TAKE_RESULT, record, extent)
+                    if image is not None:
+                        return copied(image, extent).x
+                    continue
             try:
                 fd = self._handles.open(self._result.name, os.O_RDONLY | (0 if parked else os.O_NONBLOCK))
             except OSError as error:
@@ -229,8 +239,7 @@ class Slot:
         if isinstance(self._source, int):
             self._input = self._map_read(self._data.name, self._source, input_extent(taken))
         else:
-            self._input = inline_input(self._source, taken)
-        assert self._input is not None
+            self._input = copied(self._source, input_extent(taken))
         return self._input.x
 
     def bind(self) -> None:
@@ -470,9 +479,13 @@ class Slot:
                 self._park()
                 continue
             record = unpack(page)
-            inline = inline_input(page, record)
-            if inline is not None:
-                source: Union[bytes, int] = page
+            extent = input_extent(record)
+            if extent.size <= _TAKE_MAX:
+                # It stands in the page, or else the filesystem gives it to us.
+                image = page if record.input_inline == extent.size else self._take(RECORD_TAKE_INPUT, record, extent)
+                if image is None:
+                    continue
+                source: Union[bytes, int] = image
                 break
             try:
                 source = self._handles.open(self._data.name, os.O_RDONLY | os.O_NONBLOCK)
@@ -484,7 +497,7 @@ class Slot:
                 continue
             # Since the page was read another round may have begun.
             now = self.record
-            if (now.flag, now.round) == (RECORD_FLAG_INPUT, record.round) and _holds(source, input_extent(record)):
+            if (now.flag, now.round) == (RECORD_FLAG_INPUT, record.round) and _holds(source, extent):
                 break
             os.close(source)
         if not self._bound:
@@ -494,8 +507,22 @@ class Slot:
                 if isinstance(source, int):
                     os.close(source)
                 raise
-        self._source, self._input = source, inline
+        self._source, self._input = source, None
         self.turn.take(record)
+
+    def _take(self, offset: int, record: Record, extent: Extent) -> Optional[bytes]:
+        """The record and the array behind it, in one request. None if the slot is not any more as this record says."""
+        try:
+            image = self._handles.record.take(offset, extent.size)
+        except OSError as error:
+            if error.errno in GONE:
+                raise self._removed() from None
+            if error.errno not in (errno.EAGAIN, errno.EIO):
+                raise refused(error, "read the array", self.path) from error
+            return None
+        now = unpack(image)
+        is_same = (now.flag, now.round) == (record.flag, record.round)
+        return image if is_same and len(image) == RECORD_SIZE + extent.size else None
 
     def _park(self) -> None:
         """Has the filesystem wait for an input that is not there yet, so that metadata.txt shows this process as waiting."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyrmap import convert
 from pyrmap.layout import RECORD_INLINE_MAX, RECORD_SIZE
-from pyrmap.record import Array, Extent, Record, input_extent, result_extent
+from pyrmap.record import Array, Extent, Record, result_extent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,22 +66,17 @@ def incoming(array: Array, extent: Extent) -> Taken:
     return Taken(array, [], {}, kinds, extent.order)
 
 
-def inline_input(page: bytes, record: Record) -> Optional[Taken]:
-    """The input in a page that the record is the beginning of, copied; None if it does not stand there."""
-    return _inline(page, input_extent(record), record.input_inline, RECORD_SIZE)
-
-
 def inline_result(page: bytes, record: Record) -> Optional[Taken]:
-    """The same of the result."""
-    return _inline(page, result_extent(record), record.result_inline, RECORD_SIZE + RECORD_INLINE_MAX)
+    """The result in a page that the record is the beginning of, copied; None if it does not stand there."""
+    extent = result_extent(record)
+    return copied(page, extent, RECORD_SIZE + RECORD_INLINE_MAX) if record.result_inline == extent.size else None
 
 
-def _inline(page: bytes, extent: Extent, size: int, offset: int) -> Optional[Taken]:
-    if size != extent.size:
-        return None
-    if not size:
+def copied(content: bytes, extent: Extent, offset: int = RECORD_SIZE) -> Taken:
+    """The array that stands in these bytes; behind a record if nothing else is said."""
+    if not extent.size:
         return incoming(np.empty(extent.array_shape, extent.dtype), extent)
-    array = np.frombuffer(page, extent.dtype, extent.length, offset).copy()
+    array = np.frombuffer(content, extent.dtype, extent.length, offset).copy()
     return incoming(array.reshape(extent.shape, order="F" if extent.order == "F" else "C") if extent.shape else array, extent)
 
 

@@ -132,6 +132,13 @@ class RecordFile:
         """The record at one moment."""
         return self.ask() if self._page is None else self.page()
 
+    def take(self, offset: int, size: int) -> bytes:
+        """The record and, behind it, an array of that many bytes, in one request that stands for an open and a close of its file.
+
+        offset: RECORD_TAKE_INPUT or RECORD_TAKE_RESULT. OSError as that open would give it with O_NONBLOCK.
+        """
+        return os.pread(self.fd, RECORD_SIZE + size, offset)
+
     def write(self, step: bytes) -> None:
         """One step of the handshake, with the array behind the record if there is one. OSError if it is refused."""
         os.pwrite(self.fd, step, 0)
