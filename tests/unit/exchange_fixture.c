@@ -3,7 +3,6 @@
 
 #include "base/log.h"
 #include "outcome.h"
-#include "slot/page.h"
 #include "slot/quota.h"
 #include "slot/text.h"
 #include <check.h>
@@ -14,8 +13,6 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { FEW_SLOTS = 200 }; /* with more, we check only the slot at hand */
 
 /* --- hooks --- */
 
@@ -206,80 +203,6 @@ void world_restart(struct world *world)
     world_start(world);
 }
 
-/* How many names of slots a segment has. */
-static uint32_t names_of(struct world *world, const struct segment *segment)
-{
-    uint32_t names = 0;
-
-    for (struct slot *slot = slot_after(world->slots, 0); slot;
-         slot = slot_after(world->slots, slot_index(world->slots, slot)))
-        names += (uint32_t)(slot->segments[0] == segment) + (uint32_t)(slot->segments[1] == segment);
-    return names;
-}
-
-/* The page has all bytes of the array and no others, and the slot is in a state in which they do not change. */
-static void check_inline(struct world *world, const struct slot *slot, enum record_side side)
-{
-    static const uint8_t zeros[RECORD_INLINE_MAX];
-    enum handshake_state state = slot_state(slot);
-    struct record_half half = record_half(&slot->record, side);
-    size_t size = slot_inline_size(slot, side);
-    struct segment *segment = slot->segments[side];
-    uint8_t bytes[RECORD_INLINE_MAX + 1];
-    struct record_page page;
-    const uint8_t *shown;
-
-    page_show(slot, &page);
-    shown = side == RECORD_SIDE_INPUT ? page.input : page.result;
-    ck_assert_mem_eq(shown + size, zeros, RECORD_INLINE_MAX - size);
-    if (size == 0)
-        return;
-    ck_assert(side == RECORD_SIDE_INPUT ? state != STATE_IDLE && state != STATE_FILLING
-                                        : state == STATE_DONE);
-    ck_assert_uint_eq(size, (size_t)half.length * record_dtype_size(half.dtype));
-    if (!segment || !segment->published)
-        return;
-    ck_assert_int_eq(segment_read(world->bench.arena, segment, bytes, sizeof(bytes), 0), (int)size);
-    ck_assert_mem_eq(bytes, shown, size);
-}
-
-static void check_arrays(struct world *world, const struct slot *slot)
-{
-    enum handshake_state state = slot_state(slot);
-
-    if (state == STATE_IDLE)
-        ck_assert_ptr_null(slot->segments[RECORD_SIDE_INPUT]);
-    if (state == STATE_IDLE || state == STATE_FILLING)
-        ck_assert_ptr_null(slot->segments[RECORD_SIDE_RESULT]);
-    for (int side = 0; side < 2; side++) {
-        const struct segment *segment = slot->segments[side];
-
-        check_inline(world, slot, (enum record_side)side);
-        ck_assert_uint_eq(slot->arrays[side].segment_id,
-                          segment && !slot_inline_size(slot, (enum record_side)side) ? segment->id : 0);
-        if (slots_count(world->slots) <= FEW_SLOTS && segment)
-            ck_assert_uint_eq(segment->names, names_of(world, segment));
-    }
-}
-
-static void check_chain(struct world *world, const struct slot *slot)
-{
-    uint32_t index = slot_index(world->slots, slot);
-    uint32_t previous = 0;
-
-    for (uint32_t at = slot->first_follower; at; at = slot_at(world->slots, at)->next_follower) {
-        const struct slot *follower = slot_at(world->slots, at);
-
-        ck_assert_uint_eq(follower->source, index);
-        ck_assert_uint_eq(follower->previous_follower, previous);
-        previous = at;
-    }
-    if (slot->source)
-        ck_assert_ptr_nonnull(slot_at(world->slots, slot->source));
-    else
-        ck_assert_uint_eq(slot->previous_follower | slot->next_follower, 0);
-}
-
 static struct world *resting;
 
 /* Once in each pass of the loop, as a turn is. */
@@ -382,7 +305,7 @@ static int open_as_known(struct world *world, struct slot *slot, struct handle *
     return array_open(world->exchange, slot, handle, caller, identity);
 }
 
-static struct handle *new_handle(enum slot_file file, enum handle_access access)
+struct handle *world_handle(enum slot_file file, enum handle_access access)
 {
     struct handle *handle = calloc(1, sizeof(*handle));
 
@@ -410,7 +333,7 @@ static int await_bytes(struct world *world, struct handle *handle)
 int world_try_open(struct world *world, struct slot *slot, enum slot_file file, enum handle_access access,
                    struct handle **out)
 {
-    struct handle *handle = new_handle(file, access);
+    struct handle *handle = world_handle(file, access);
     int result = open_as_known(world, slot, handle, &world->caller);
 
     if (result == -ESTALE)
@@ -514,8 +437,8 @@ void world_expect(struct world *world, struct slot *slot, enum slot_file file, u
 
 /* --- steps --- */
 
-static int write_record(struct world *world, struct slot *slot, const struct caller *caller,
-                        const void *bytes, size_t size, size_t offset)
+int world_try_write(struct world *world, struct slot *slot, const struct caller *caller, const void *bytes,
+                    size_t size, size_t offset)
 {
     struct record proposed;
     uint32_t touched;
@@ -527,11 +450,11 @@ static int write_record(struct world *world, struct slot *slot, const struct cal
 int world_write(struct world *world, struct slot *slot, const void *bytes, size_t size, size_t offset)
 {
     uint32_t before = slot->record.change;
-    int result = write_record(world, slot, &world->caller, bytes, size, offset);
+    int result = world_try_write(world, slot, &world->caller, bytes, size, offset);
 
     while (result == WAIT_FOR_WORK) {
         background_drain(world->bench.background);
-        result = write_record(world, slot, &world->caller, bytes, size, offset);
+        result = world_try_write(world, slot, &world->caller, bytes, size, offset);
     }
     if (result != 0)
         ck_assert_uint_eq(slot->record.change, before);
@@ -623,97 +546,6 @@ struct slot *world_slot_sent_in(struct world *world, const char *name, enum hand
         ck_assert_int_eq(publish_failure(world->exchange, slot, &world->caller, "why", 3), 0);
     expect_state(slot, state, 1);
     return slot;
-}
-
-/* --- waiting --- */
-
-static int retry_open(struct wait *wait)
-{
-    struct parked *parked = container_of(wait, struct parked, wait);
-
-    parked->tries++;
-    return array_open(parked->world->exchange, wait->slot, parked->handle, &parked->caller, parked->identity);
-}
-
-static int retry_flag(struct wait *wait)
-{
-    struct parked *parked = container_of(wait, struct parked, wait);
-
-    parked->tries++;
-    return write_record(parked->world, wait->slot, &parked->caller, &parked->flag, sizeof(parked->flag), 0);
-}
-
-static void note_end(struct wait *wait, int result)
-{
-    struct parked *parked = container_of(wait, struct parked, wait);
-
-    parked->ends++;
-    parked->world->done++;
-    parked->result = result;
-}
-
-static struct parked *park(struct world *world, struct slot *slot, enum handshake_event event,
-                           int (*retry)(struct wait *wait), struct handle *handle, int32_t flag, int why)
-{
-    struct parked *parked = calloc(1, sizeof(*parked));
-    int result;
-
-    ck_assert_ptr_nonnull(parked);
-    parked->world = world;
-    parked->handle = handle;
-    parked->flag = flag;
-    parked->caller = world->caller;
-    parked->wait = (struct wait){.slot = slot, .event = event};
-    parked->wait.process = world->caller.process;
-    parked->wait.retry = retry;
-    parked->wait.end = note_end;
-    if (handle)
-        parked->identity = step_array_identity(world->exchange, slot, slot_file_side(handle->file));
-    while ((result = retry(&parked->wait)) == WAIT_FOR_WORK && why == WAIT_FOR_PEER)
-        background_drain(world->bench.background);
-    ck_assert_int_eq(result, why);
-    wait_park(world->exchange, &parked->wait, slot, why);
-    return parked;
-}
-
-struct parked *world_park_open(struct world *world, struct slot *slot, enum slot_file file)
-{
-    return park(world, slot, file == SLOT_DATA_BIN ? EVENT_OPEN_INPUT_READ : EVENT_OPEN_RESULT_READ,
-                retry_open, new_handle(file, HANDLE_READS), 0, WAIT_FOR_PEER);
-}
-
-static struct parked *park_flag(struct world *world, struct slot *slot, int32_t flag, int why)
-{
-    return park(world, slot, flag == RECORD_FLAG_INPUT ? EVENT_FLAG_INPUT : EVENT_FLAG_RESULT, retry_flag,
-                NULL, flag, why);
-}
-
-struct parked *world_park_flag(struct world *world, struct slot *slot, int32_t flag)
-{
-    return park_flag(world, slot, flag, WAIT_FOR_PEER);
-}
-
-struct parked *world_park_working(struct world *world, struct slot *slot, int32_t flag)
-{
-    return park_flag(world, slot, flag, WAIT_FOR_WORK);
-}
-
-void expect_parked(const struct parked *parked)
-{
-    ck_assert_msg(parked->ends == 0, "it ended with %d", parked->result);
-}
-
-void expect_ended(struct parked *parked, int result)
-{
-    world_rest(parked->world);
-    ck_assert_int_eq(parked->ends, 1);
-    ck_assert_int_eq(parked->result, result);
-    if (parked->handle) {
-        ck_assert_int_eq(parked->handle->segment != NULL, result == 0);
-        array_close(parked->world->exchange, parked->handle);
-    }
-    free(parked->handle);
-    free(parked);
 }
 
 /* --- chains --- */

@@ -2,9 +2,8 @@
 /*
  * exchange_fixture.h - an exchange without a mount, and what clients do to it.
  *
- * It does the part of the kernel and of the layers above: it looks a stale path up again, waits for work of
- * the background, parks requests that have to wait, and records hooks. Functions without a result fail the test if the
- * operation fails.
+ * It does what the kernel and the layers above do: it looks a stale path up again, waits for work of the
+ * background and records hooks. Functions without a result fail the test if the operation fails.
  */
 #ifndef PYRMAPFS_EXCHANGE_FIXTURE_H
 #define PYRMAPFS_EXCHANGE_FIXTURE_H
@@ -24,7 +23,11 @@
 #include "exchange/wait.h"
 #include "process_fixture.h"
 
-enum { DATA_PATHS = DATA_PATH_LINKS + 1, VANISHED_MAX = 16 };
+enum {
+    DATA_PATHS = DATA_PATH_LINKS + 1,
+    VANISHED_MAX = 16,
+    FEW_SLOTS = 200, /* with more, a check of all slots after each step would take too long */
+};
 
 struct world {
     struct bench bench; /* first: the arena's callbacks get the world back from it */
@@ -44,9 +47,9 @@ struct world {
     int vanished_count;
     int sources_removed;
 
-    int done;        /* changes of records, ends of waits, sources lost: what takes system calls */
-    int done_before; /* the last pass of the loop in world_rest */
-    int most_a_turn; /* of world_rest, in one pass */
+    int done;        /* changes of records, ends of waits, sources lost: each takes system calls */
+    int done_before; /* at the last pass of the loop in world_rest */
+    int most_a_turn; /* in one pass of the loop in world_rest */
 
     int registered;      /* segments */
     int cannot_register; /* the errno with which the next one is refused, or 0 */
@@ -75,6 +78,9 @@ void world_restart(struct world *world);
 void world_rest(struct world *world);
 /* Checks the invariants that hold between two requests, once all is at rest. */
 void world_check(struct world *world);
+/* The parts of it that concern one slot, in exchange_invariants.c. */
+void check_arrays(struct world *world, const struct slot *slot);
+void check_chain(struct world *world, const struct slot *slot);
 /* Bytes that the quota has on that user's account. */
 uint64_t world_charged(struct world *world, uid_t uid);
 
@@ -90,6 +96,7 @@ void world_text(struct world *world, const struct slot *slot, enum slot_file fil
 
 /* --- arrays --- */
 
+struct handle *world_handle(enum slot_file file, enum handle_access access);
 /* 0 with an open handle, WAIT_FOR_PEER, or -errno without one. */
 int world_try_open(struct world *world, struct slot *slot, enum slot_file file, enum handle_access access,
                    struct handle **handle);
@@ -112,6 +119,9 @@ void world_expect(struct world *world, struct slot *slot, enum slot_file file, u
 
 /* --- steps --- */
 
+/* One attempt to write a part of metadata.bin. 0, WAIT_FOR_PEER, WAIT_FOR_WORK or -errno. */
+int world_try_write(struct world *world, struct slot *slot, const struct caller *caller, const void *bytes,
+                    size_t size, size_t offset);
 /* write(2) of a part of metadata.bin. 0, WAIT_FOR_PEER (for a follower) or -errno. */
 int world_write(struct world *world, struct slot *slot, const void *bytes, size_t size, size_t offset);
 int world_flag(struct world *world, struct slot *slot, int32_t flag);
@@ -134,29 +144,6 @@ enum { WORLD_COUNT = 4 };
 struct slot *world_slot_in(struct world *world, const char *name, enum handshake_state state);
 /* The same, in one that has an input, with arrays that were published in one write each. */
 struct slot *world_slot_sent_in(struct world *world, const char *name, enum handshake_state state);
-
-/* --- waiting --- */
-
-struct parked {
-    struct wait wait;
-    struct world *world;
-    struct handle *handle; /* of an open */
-    int32_t flag;          /* of a write */
-    struct caller caller;
-    uint64_t identity;
-    int tries;
-    int ends;
-    int result; /* once ends is 1 */
-};
-
-/* Parks an open, or the write of a flag, that has to wait. */
-struct parked *world_park_open(struct world *world, struct slot *slot, enum slot_file file);
-struct parked *world_park_flag(struct world *world, struct slot *slot, int32_t flag);
-/* Parks the write of a flag for which the background has to work first. */
-struct parked *world_park_working(struct world *world, struct slot *slot, int32_t flag);
-void expect_parked(const struct parked *parked);
-/* Expects that it ended with this result; frees it and closes the handle it may have. */
-void expect_ended(struct parked *parked, int result);
 
 /* --- chains --- */
 

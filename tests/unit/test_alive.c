@@ -3,6 +3,7 @@
  * test_alive.c - the end of a worker or an owner, and the slots that name it.
  */
 #include "exchange_fixture.h"
+#include "parked.h"
 #include "suite.h"
 #include <errno.h>
 #include <stdio.h>

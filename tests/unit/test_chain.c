@@ -5,6 +5,7 @@
 #include "exchange/chain.h"
 
 #include "exchange_fixture.h"
+#include "parked.h"
 #include "slot/text.h"
 #include "suite.h"
 #include <errno.h>

@@ -3,6 +3,7 @@
  * test_publish.c - arrays whose pages the background has to reserve before they are published.
  */
 #include "exchange_fixture.h"
+#include "parked.h"
 #include "suite.h"
 #include <errno.h>
 #include <fcntl.h>

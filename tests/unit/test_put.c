@@ -6,6 +6,7 @@
 
 #include "exchange/exchange.h"
 #include "exchange_fixture.h"
+#include "parked.h"
 #include "suite.h"
 #include <errno.h>
 #include <string.h>

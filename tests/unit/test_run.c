@@ -5,6 +5,7 @@
  */
 #include "exchange_fixture.h"
 #include "outcome.h"
+#include "parked.h"
 #include "suite.h"
 #include <errno.h>
 #include <stdio.h>

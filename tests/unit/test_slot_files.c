@@ -7,6 +7,7 @@
 
 #include "exchange/wait.h"
 #include "files/report.h"
+#include "parked.h"
 #include "slot/text.h"
 #include "slot_files_fixture.h"
 #include "suite.h"

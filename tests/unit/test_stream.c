@@ -3,6 +3,7 @@
  * test_stream.c - chains at work: publishers that wait for followers, many followers, long chains.
  */
 #include "exchange_fixture.h"
+#include "parked.h"
 #include "slot/text.h"
 #include "suite.h"
 #include <errno.h>

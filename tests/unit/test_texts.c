@@ -3,6 +3,7 @@
  * test_texts.c - views, task, error, owner, worker and source: what they show, and what writing, truncating
  * and unlinking them does.
  */
+#include "parked.h"
 #include "slot/text.h"
 #include "slot_files_fixture.h"
 #include "suite.h"

@@ -3,6 +3,7 @@
  * test_waiting.c - parked requests: when they are let in, and the errors that end others.
  */
 #include "exchange_fixture.h"
+#include "parked.h"
 #include "suite.h"
 #include <errno.h>
 #include <stdlib.h>
