@@ -183,3 +183,89 @@ test_that("an array whose mount is gone is copied to the one that is there now",
     expect_identical(run_python(waiting, answer("total"), mount = place), 5010)
     expect_identical(run_python(passed_on, answer("described"), mount = place)[3:5], c(2L, 50L, 100L))
 })
+
+# The inode of the slot of a member, as Python sees it.
+pages_of <- function(x) as.numeric(system2("stat", c("-c", "%i", file.path(pyrmap_info(x)$slot, "data.bin")), stdout = TRUE))
+
+test_that("several arrays are filled in place and passed on as one bundle", {
+    X <- pyrmap_array(list(k = 5001, X = c(5000, 3), y = 5000, r = 7), c("int32", "float64", "float64", "uint8"))
+    for (column in 1:3)
+        X$X[, column] <- column
+    X$y[] <- seq_len(5000) / 4
+    X$k[5001] <- 7L
+    X$r[2] <- as.raw(3)
+    for (member in X) {
+        expect_true(pyrmap_info(member)$mapped)
+        expect_identical(pyrmap_info(member)$slot, pyrmap_info(X$X)$slot)
+    }
+    expected <- list(k = c(integer(5000), 7L), X = matrix(rep(c(1, 2, 3), each = 5000), 5000), y = seq_len(5000) / 4,
+                     r = as.raw(c(0, 3, 0, 0, 0, 0, 0)))
+    expect_identical(run_python(X, answer("same")), expected)
+    for (i in 1:2)
+        expect_identical(run_python(X, answer("address")), pages_of(X$y))
+    for (result in run_python_shared_data(X, c(answer("address"), answer("address"))))
+        expect_identical(result, pages_of(X$y))
+    expect_identical(pyrmap_info(X$X)$copied, 0)
+    expect_identical(run_python(X, answer("evaluated"), args = list("x['X'].flags.f_contiguous")), TRUE)
+    X$y[1] <- 100
+    expect_identical(run_python(X, answer("evaluated"), args = list("x['y'][:2]")), c(100, 0.5))
+    expect_identical(run_python(X, answer("same"))$k, expected$k)
+})
+
+test_that("a data frame of such columns is not copied; what it has beside them is", {
+    columns <- pyrmap_array(list(a = 30000, b = 30000))
+    columns$a[] <- runif(30000)
+    columns$b[] <- 2
+    d <- list2DF(columns)
+    d$s <- rep(c("u", "\u00e4", NA), 10000)
+    d$f <- factor(d$s)
+    d <- d[c("s", "b", "f", "a")]
+    expect_identical(run_python(d, answer("address")), pages_of(d$a))
+    expect_identical(run_python(d, answer("address")), pages_of(d$a))
+    expect_identical(run_python(d, answer("same")), d)
+    expect_identical(run_python(d, answer("evaluated"), args = list("x['b'].sum()")), 60000)
+})
+
+test_that("arrays that are no bundle together are copied, and say why", {
+    same <- function(x) expect_identical(run_python(x, answer("same")), lapply(x, function(member) member + 0))
+    made <- function() pyrmap_array(list(a = 3000, b = 3000))
+    reason <- function(x) pyrmap_info(x$a)$why_copied
+    for (change in list(function(x) x["a"], function(x) list(a = x$a, c = x$a), function(x) { x$b <- NULL; x },
+                        function(x) c(x, structure(as.list(1:200 + 0.5), names = sprintf("%050d", 1:200))))) {
+        x <- change(made())
+        same(x)
+        expect_match(reason(x), "each member of the pyrmap_array just once")
+    }
+    x <- made()
+    x$a[] <- 1:3000
+    expect_identical(run_python(x, answer("same"), na = "keep")$a, as.numeric(1:3000))
+    # Several of them, and one that was changed after it was passed on.
+    y <- list(a = made()$a, b = made()$b)
+    same(y)
+    x <- made()
+    same(x)
+    x[["a"]][2] <- 5
+    same(x)
+    column <- x$b
+    expect_identical(run_python(column, answer("total")), 0)
+    expect_error(pyrmap_array(list()), "the dim of one at least")
+    expect_error(pyrmap_array(list(a = 2, b = -1)), "whole numbers")
+    expect_error(pyrmap_array(list(a = 2), c("int32", "float64")), "one for each")
+    expect_error(pyrmap_array(list(a = 2, b = 0)), "must not be empty")
+})
+
+test_that("a bundle that a forked child fills stays as the parent has it", {
+    x <- pyrmap_array(list(a = 5000, b = 5000))
+    x$a[] <- 1
+    gate <- tempfile()
+    child <- parallel::mcparallel({
+        x$a[] <- 50
+        while (!file.exists(gate))
+            Sys.sleep(0.005)
+        sum(x$a)
+    })
+    expect_identical(run_python(x, answer("evaluated"), args = list("float(x['a'].sum())")), 5000)
+    file.create(gate)
+    expect_identical(parallel::mccollect(child)[[1]], 250000)
+    expect_identical(sum(x$a), 5000)
+})

@@ -5,6 +5,18 @@ pyrmap_array <- function(dim, dtype = "float64", mount = NULL) {
     session_check()
     if (missing(dim))
         stop_argument("pyrmap_array() needs `dim`")
+    if (is.list(dim))
+        return(array_list(dim, dtype, mount))
+    code <- check_array(dim, dtype)
+    if (prod(dim) == 0) {
+        empty <- switch(dtype, int32 = integer(), uint8 = raw(), int64 = bit64::integer64(), double())
+        return(if (length(dim) > 1L) array(empty, dim) else empty)
+    }
+    .Call(C_array_new, array_slot(mount), code, as.double(dim))
+}
+
+# The code of the dtype of an array that can be made.
+check_array <- function(dim, dtype) {
     if (!is.numeric(dim) || length(dim) < 1L || length(dim) > 4L || anyNA(dim) || any(dim < 0 | dim != trunc(dim)))
         stop_argument("dim must be one to four whole numbers, none of them negative")
     if (length(dim) > 1L && any(dim > .Machine$integer.max))
@@ -18,11 +30,19 @@ pyrmap_array <- function(dim, dtype = "float64", mount = NULL) {
     }
     if (code == dtypes[["int64"]] && !has_bit64())
         stop_argument("an int64 array needs the package bit64: install it, or use \"float64\"")
-    if (prod(dim) == 0) {
-        empty <- switch(dtype, int32 = integer(), uint8 = raw(), int64 = bit64::integer64(), double())
-        return(if (length(dim) > 1L) array(empty, dim) else empty)
-    }
-    .Call(C_array_new, array_slot(mount), code, as.double(dim))
+    code
+}
+
+# Several arrays in one slot.
+array_list <- function(dims, dtype, mount) {
+    if (!length(dims))
+        stop_argument("a list of arrays needs the dim of one at least: list(X = c(1000, 10), y = 1000)")
+    if (!is.character(dtype) || !length(dtype) %in% c(1L, length(dims)))
+        stop_argument("dtype must be one for all members, or one for each")
+    codes <- mapply(check_array, dims, dtype, USE.NAMES = FALSE)
+    if (any(vapply(dims, prod, 0) == 0))
+        stop_argument("a member of a list of arrays must not be empty: add it afterwards")
+    .Call(C_array_list, array_slot(mount), as.integer(codes), lapply(dims, as.double))
 }
 
 # This is no part of pyrmap_array(), whose frame R would count as a reference to the array for ever.

@@ -14,6 +14,7 @@
  *
  * The slot is parked except while we publish it: an array costs a mapping and no descriptor.
  */
+#include "bundle_write.h"
 #include "convert.h"
 #include "vector.h"
 
@@ -23,16 +24,30 @@
 #include <time.h>
 #include <unistd.h>
 
-SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
+static R_xlen_t product(SEXP dim)
 {
-    struct slot *slot = slot_get(pointer);
     R_xlen_t length = 1;
     for (int i = 0; i < LENGTH(dim); i++)
         length *= (R_xlen_t)REAL(dim)[i];
-    int32_t type = Rf_asInteger(dtype);
-    mapped_account(slot, (size_t)length * record_dtype_size(type));
-    struct vector *vector = vector_new(slot, type, SPECIAL_RAW | SPECIAL_INT64, length);
-    SEXP holder = PROTECT(vector_pointer(vector, pointer));
+    return length;
+}
+
+/* The class and dim of a new array, which is protected. */
+static void dress(SEXP x, int32_t dtype, SEXP dim)
+{
+    if (dtype == RECORD_INT64) {
+        Rf_setAttrib(x, R_ClassSymbol, PROTECT(Rf_mkString("integer64")));
+        UNPROTECT(1);
+    }
+    if (LENGTH(dim) > 1) {
+        Rf_setAttrib(x, R_DimSymbol, PROTECT(Rf_coerceVector(dim, INTSXP)));
+        UNPROTECT(1);
+    }
+}
+
+/* Maps data.bin of a new slot for what R fills. vector: not mapped yet. */
+static void begin_filling(struct vector *vector, struct slot *slot)
+{
     vector->array = true;
     vector->filling = true;
     vector->round = 1;
@@ -40,16 +55,63 @@ SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
     if (error)
         raise_system(-error, "make an array in", slot->path);
     slot_park(slot);
+}
+
+SEXP pyrmap_array_new(SEXP pointer, SEXP dtype, SEXP dim)
+{
+    struct slot *slot = slot_get(pointer);
+    int32_t type = Rf_asInteger(dtype);
+    R_xlen_t length = product(dim);
+    mapped_account(slot, (size_t)length * record_dtype_size(type));
+    struct vector *vector = vector_new(slot, type, SPECIAL_RAW | SPECIAL_INT64, length);
+    SEXP holder = PROTECT(vector_pointer(vector, pointer));
+    begin_filling(vector, slot);
     SEXP x = PROTECT(vector_wrap(holder, R_NilValue));
-    if (type == RECORD_INT64)
-        Rf_setAttrib(x, R_ClassSymbol, PROTECT(Rf_mkString("integer64")));
-    else
-        PROTECT(R_NilValue);
-    if (LENGTH(dim) > 1)
-        Rf_setAttrib(x, R_DimSymbol, PROTECT(Rf_coerceVector(dim, INTSXP)));
-    else
-        PROTECT(R_NilValue);
-    UNPROTECT(4);
+    dress(x, type, dim);
+    UNPROTECT(2);
+    return x;
+}
+
+/* Bytes for the header of a bundle with such members: generous, because they may become columns, and others may come. */
+static size_t header_room(SEXP dims)
+{
+    enum { AT_LEAST = 4096, EACH = 512, PAGE = 4096 };
+    SEXP names = Rf_getAttrib(dims, R_NamesSymbol);
+    size_t room = AT_LEAST + EACH * (size_t)LENGTH(dims);
+    for (R_xlen_t i = 0; i < XLENGTH(names); i++)
+        room += 8 * (size_t)LENGTH(STRING_ELT(names, i));
+    return (room + PAGE - 1) / PAGE * PAGE;
+}
+
+SEXP pyrmap_array_list(SEXP pointer, SEXP dtypes, SEXP dims)
+{
+    struct slot *slot = slot_get(pointer);
+    const size_t header = header_room(dims);
+    size_t size = header;
+    for (R_xlen_t i = 0; i < XLENGTH(dims); i++)
+        size += (size_t)product(VECTOR_ELT(dims, i)) * record_dtype_size(INTEGER(dtypes)[i]);
+    mapped_account(slot, size);
+    struct vector *whole = vector_new(slot, RECORD_BUNDLE, 0, (R_xlen_t)size);
+    SEXP holder = PROTECT(vector_pointer(whole, pointer));
+    whole->header = header;
+    begin_filling(whole, slot);
+    SEXP x = PROTECT(Rf_allocVector(VECSXP, XLENGTH(dims)));
+    char *at = (char *)whole->address + header;
+    /* Those of large elements first: then each is aligned. */
+    for (size_t element = 8; element > 0; element /= 2) {
+        for (R_xlen_t i = 0; i < XLENGTH(dims); i++) {
+            int32_t dtype = INTEGER(dtypes)[i];
+            SEXP dim = VECTOR_ELT(dims, i);
+            R_xlen_t length = product(dim);
+            if (record_dtype_size(dtype) != element)
+                continue;
+            SET_VECTOR_ELT(x, i, vector_part(whole, holder, at, dtype, SPECIAL_RAW | SPECIAL_INT64, length));
+            dress(VECTOR_ELT(x, i), dtype, dim);
+            at += (size_t)length * element;
+        }
+    }
+    Rf_setAttrib(x, R_NamesSymbol, Rf_getAttrib(dims, R_NamesSymbol));
+    UNPROTECT(2);
     return x;
 }
 
@@ -219,6 +281,25 @@ static SEXP bundle_of(SEXP x)
     return is_vector(x) && vector_of(x)->whole ? R_ExternalPtrProtected(R_altrep_data1(x)) : R_NilValue;
 }
 
+/* Makes a bundle of what R filled in place, for x, which has its parts. False: why_copied says why not. */
+static bool complete(struct vector *whole, struct slot *slot, SEXP x, const char *root)
+{
+    int error = slot_on_mount(slot, root) ? slot_wake(slot) : -ENODEV;
+    if (!error)
+        error = bundle_write_around(whole, slot, x);
+    if (!error)
+        error = end_filling(whole, slot);
+    slot_park(slot);
+    if (!error)
+        return true;
+    whole->why_copied = error == -EINVAL
+                            ? "it has not each member of the pyrmap_array just once, or too much beside them"
+                            : why_copied(error);
+    if (!whole->why_copied)
+        raise_system(-error, "publish the array in", slot->path);
+    return false;
+}
+
 SEXP pyrmap_bundle_holder(SEXP x, SEXP root)
 {
     SEXP holder = bundle_of(x);
@@ -226,10 +307,16 @@ SEXP pyrmap_bundle_holder(SEXP x, SEXP root)
         return R_NilValue;
     struct vector *whole = R_ExternalPtrAddr(holder);
     const char *below = CHAR(STRING_ELT(root, 0));
-    if (!whole->remembered || R_ExternalPtrTag(holder) != x)
-        return R_NilValue;
     SEXP pointer = unchanged_slot(whole, holder, below);
-    return pointer == R_NilValue ? R_NilValue : pass_on(whole, pointer, R_NilValue, false, below);
+    if (pointer == R_NilValue)
+        return R_NilValue;
+    if (whole->filling && !complete(whole, R_ExternalPtrAddr(pointer), x, below))
+        return R_NilValue;
+    if (!whole->remembered)
+        array_remember(holder, x);
+    if (R_ExternalPtrTag(holder) != x)
+        return R_NilValue;
+    return pass_on(whole, pointer, R_NilValue, false, below);
 }
 
 SEXP pyrmap_slot_keep(SEXP pointer)

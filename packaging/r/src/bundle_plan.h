@@ -41,6 +41,7 @@ struct bundle_part {
     size_t name_size;
     size_t bytes;
     size_t offset; /* behind the header */
+    bool in_place; /* it lies there already */
     SEXP dim;      /* or NULL */
 };
 
@@ -60,6 +61,8 @@ struct bundle_plan {
     size_t *slots; /* a hash table of names: indices of tensors, from 1 */
     size_t slot_count;
     struct bundle_plain plain;
+    const struct vector
+        *whole;   /* a bundle that R filled in place, whose parts stay where they are; or NULL */
     bool strings; /* the strings and values are looked at; else only the types: sizes are unknown then */
     enum { NA_AS_NAN, NA_IS_ERROR, NA_KEPT } na;
     bool arguments;     /* in what follows data: vectors of length 1 are scalars */
@@ -72,8 +75,11 @@ struct bundle_plan {
 /* Adds to the plan. arguments: list(args =, kwargs =), or NULL. Raises R conditions that name the member. */
 void bundle_plan(struct bundle_plan *plan, SEXP data, SEXP arguments);
 
-/* The header, and where each tensor lies; afterwards the tensors are in the order of the segment. */
-void bundle_plan_end(struct bundle_plan *plan);
+/*
+ * The header, and where each tensor lies; afterwards the tensors are in the order of the segment. False: they cannot lie around
+ * what R filled in place.
+ */
+bool bundle_lay_out(struct bundle_plan *plan);
 
 /* The string as UTF-8, whatever encoding it has; only R_alloc's memory is used. It may still be invalid. */
 const char *bundle_utf8(SEXP string, size_t *size);

@@ -10,6 +10,7 @@
 #include "place.h"
 #include "protocol/record.h"
 #include "vector.h"
+#include <errno.h>
 #include <string.h>
 
 static void store_booleans(SEXP x, char *to)
@@ -105,7 +106,7 @@ static bool store_bundle(void *context, char *to)
             store_strings(tensor->x, to + bytes->offset, to + tensor->offset);
             bytes++;
         }
-        if (!store_tensor(tensor, to + tensor->offset, &done)) {
+        if (!tensor->in_place && !store_tensor(tensor, to + tensor->offset, &done)) {
             writing->misfit = done + 1;
             return false;
         }
@@ -132,18 +133,31 @@ SEXP pyrmap_bundle_fill(SEXP pointer, SEXP data, SEXP arguments, SEXP na, SEXP t
     struct bundle_plan plan = {.na = na_of(na), .strings = true};
     plan.plain = (struct bundle_plain){data, (enum source_type)Rf_asInteger(type), Rf_asInteger(dtype)};
     bundle_plan(&plan, data, arguments);
-    bundle_plan_end(&plan);
+    bundle_lay_out(&plan);
     struct writing writing = {.plan = &plan};
     struct record record = slot_input(RECORD_BUNDLE, 0, (R_xlen_t)plan.size, R_NilValue);
     SEXP said = input_publish(slot, &record, plan.size, store_bundle, &writing);
     return writing.misfit > 0 ? Rf_ScalarReal((double)writing.misfit) : said;
 }
 
+int bundle_write_around(struct vector *whole, const struct slot *slot, SEXP data)
+{
+    struct bundle_plan plan = {.na = NA_AS_NAN, .strings = true, .whole = whole};
+    bundle_plan(&plan, data, R_NilValue);
+    if (!bundle_lay_out(&plan))
+        return -EINVAL;
+    struct writing writing = {.plan = &plan};
+    int error = input_store(slot, plan.size, store_bundle, &writing);
+    if (!error)
+        whole->length = (R_xlen_t)plan.size;
+    return error;
+}
+
 SEXP pyrmap_bundle_bytes(SEXP data, SEXP na)
 {
     struct bundle_plan plan = {.na = na_of(na), .strings = true};
     bundle_plan(&plan, data, R_NilValue);
-    bundle_plan_end(&plan);
+    bundle_lay_out(&plan);
     SEXP bytes = PROTECT(Rf_allocVector(RAWSXP, (R_xlen_t)plan.size));
     struct writing writing = {.plan = &plan};
     store_bundle(&writing, (char *)RAW(bytes));

@@ -6,6 +6,7 @@
 #define PYRMAP_BUNDLE_WRITE_H
 
 #define R_NO_REMAP
+#include "vector.h"
 #include <R.h>
 #include <Rinternals.h>
 
@@ -20,6 +21,12 @@ SEXP pyrmap_bundle_check(SEXP data, SEXP arguments, SEXP na);
  * pyrmap_slot_fill, of data that would have gone without a bundle; else 0. Returns what pyrmap_slot_fill does.
  */
 SEXP pyrmap_bundle_fill(SEXP slot, SEXP data, SEXP arguments, SEXP na, SEXP type, SEXP dtype);
+
+/*
+ * Writes what is missing around the parts of data that R filled in place: the header, and members that lie elsewhere. -EINVAL: data
+ * has not each part of whole once, or there is no room; else -errno or 0.
+ */
+int bundle_write_around(struct vector *whole, const struct slot *slot, SEXP data);
 
 /* A bundle as a raw vector. */
 SEXP pyrmap_bundle_bytes(SEXP data, SEXP na);

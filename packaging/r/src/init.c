@@ -31,7 +31,7 @@ static const R_CallMethodDef routines[] = {
     ROUTINE(bundle_check, 3),  ROUTINE(bundle_fill, 6),   ROUTINE(bundle_bytes, 2),
     ROUTINE(bundle_object, 2), ROUTINE(slot_bytes, 1),    ROUTINE(names_of, 1),
     ROUTINE(names_put, 2),     ROUTINE(bundle_holder, 2), ROUTINE(slot_keep, 1),
-    {NULL, NULL, 0},
+    ROUTINE(array_list, 3),    {NULL, NULL, 0},
 };
 
 void R_init_pyrmap(DllInfo *info);

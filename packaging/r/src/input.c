@@ -134,8 +134,8 @@ static int map_large(const struct slot *slot, struct filling *filling)
     return filling->address ? 0 : -errno;
 }
 
-/* Publishes an input through data.bin. If not all values fit, it cancels the round that it began. 0 or -errno. */
-static int publish_file(struct slot *slot, const struct record *record, struct filling *filling)
+/* Stores into data.bin. 0 or -errno; filling->whole tells whether all values fitted. */
+static int store_file(const struct slot *slot, struct filling *filling)
 {
     filling->fd = slot_open_file(slot, "data.bin", O_RDWR);
     if (filling->fd < 0)
@@ -146,6 +146,21 @@ static int publish_file(struct slot *slot, const struct record *record, struct f
     if (!error && filling->size > 0)
         R_UnwindProtect(fill_large, filling, fill_end, filling, NULL);
     fill_end(filling, FALSE);
+    return error;
+}
+
+int input_store(const struct slot *slot, size_t size, store_values *store, void *context)
+{
+    struct filling filling = {
+        .store = store, .context = context, .whole = true, .size = size, .fd = -1, .pages = -1};
+    int error = store_file(slot, &filling);
+    return error || filling.whole ? error : -EINVAL;
+}
+
+/* Publishes an input through data.bin. If not all values fit, it cancels the round that it began. 0 or -errno. */
+static int publish_file(struct slot *slot, const struct record *record, struct filling *filling)
+{
+    int error = store_file(slot, filling);
     if (error)
         return error;
     return filling->whole ? slot_publish(slot, record, sizeof(*record)) : slot_reset(slot);

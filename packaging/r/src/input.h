@@ -18,6 +18,12 @@ typedef bool store_values(void *context, char *to);
 SEXP input_publish(struct slot *slot, const struct record *record, size_t size, store_values *store,
                    void *context);
 
+/*
+ * Gives data.bin, in which the input is being written already, that size, and has store() change it. It is not published. 0 or
+ * -errno; -EINVAL if store() says no.
+ */
+int input_store(const struct slot *slot, size_t size, store_values *store, void *context);
+
 /* Stores the values of an R vector, ALTREP or not, as dtype. How many fitted. */
 size_t input_convert(SEXP x, enum source_type type, int32_t dtype, char *to);
 

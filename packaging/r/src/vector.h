@@ -39,6 +39,7 @@ struct vector {
     bool integer64; /* it has bit64's class */
     uint64_t round;
     size_t copied;        /* bytes copied in its making */
+    size_t header;        /* of a bundle that R fills in place: the bytes that are kept free for its header */
     struct vector *whole; /* of a part: the bundle, whose mapping the external pointer protects; else NULL */
     bool
         array; /* it is data.bin of the slot that the external pointer protects: a pyrmap_array, or a result that was kept */
@@ -106,6 +107,8 @@ void array_remember(SEXP holder, SEXP x);
 SEXP pyrmap_slot_keep(SEXP slot);
 
 SEXP pyrmap_array_new(SEXP slot, SEXP dtype, SEXP dim);
+/* Several in one bundle: a list. dtypes: one for each; dims: a list, with the names that the list gets. */
+SEXP pyrmap_array_list(SEXP slot, SEXP dtypes, SEXP dims);
 /*
  * The slot below root that holds x as its published input, if x can be passed on without a copy, else NULL.
  * Publishes it when it is asked for the first time. type: of enum source_type.
