@@ -22,6 +22,11 @@ SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 USERUNITDIR ?= $(PREFIX)/lib/systemd/user
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+# The modules of pyrmapctl.
+CTLDIR     ?= $(PREFIX)/share/pyrmapfs
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 # mount(8) looks for helpers here alone.
 HELPERDIR  ?= /sbin
 R_LIBRARY  ?= $(PREFIX)/lib/R/site-library
@@ -146,7 +151,7 @@ remake = @$(MAKE) --no-print-directory -j$(JOBS)
 
 check: deps
 	$(remake) tests packages
-	@tests/run $(FS_SUITES) manual demo install $(PACKAGE_SUITES)
+	@tests/run $(FS_SUITES) ctl manual demo install $(PACKAGE_SUITES)
 
 # The same tests in separate builds. What ThreadSanitizer can judge is the helper thread: the unit tests drive it. The
 # daemon that the other suites mount does everything in the shortest turns: others come in between wherever they can.
@@ -239,6 +244,7 @@ TIDY_FLAGS = -std=c11 -D_GNU_SOURCE -DPYRMAPFS_VERSION='"$(VERSION)"' -Ifs -Icon
 lint-shell:
 	@echo '  LINT    $(words $(SCRIPTS)) shell scripts: shellcheck'
 	$(Q)shellcheck $(SCRIPTS)
+	$(Q)shellcheck --shell=bash packaging/completion/pyrmapctl.bash
 
 lint-manual:
 	@echo '  LINT    $(words $(MANUALS)) manual pages: mandoc'
@@ -257,6 +263,7 @@ lint-python:
 	    MYPYPATH=tests:tests/mount:packaging/python/src $(MYPY) --check-untyped-defs --ignore-missing-imports $$dir*.py \
 	    || failed=1; done; exit $$failed
 	$(Q)cd packaging/python && $(MYPY)
+	$(Q)cd packaging/ctl && $(MYPY) --strict pyrmapctl
 MYPY := $(PYTHON) -m mypy --no-error-summary --cache-dir=$(abspath $(BUILD))/mypy
 
 # The units name a program that is not installed yet: verify them with one that is. The rating is that of `systemd-analyze
@@ -276,7 +283,7 @@ lint-systemd:
 BUILD_PACKAGES := gcc libc6-dev make pkg-config fuse3 libfuse3-dev libinih-dev libseccomp-dev libcap-ng-dev check
 DEMO_PACKAGES  := python3 python3-numpy r-base-core
 TEST_PACKAGES  := perl python3-pytest python3-hypothesis python3-pip python3-setuptools python3-wheel python3-sklearn \
-                  python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate plocate
+                  python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate plocate fish zsh
 LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
 PACKAGES       := $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
@@ -285,8 +292,15 @@ deps:
 
 # ---- Install -----------------------------------------------------------------------------------------------------
 
+CTL_MODULES := $(wildcard packaging/ctl/pyrmapctl/*.py)
+
 define INSTALLED
 $(BINDIR)/pyrmapfs
+$(BINDIR)/pyrmapctl
+$(patsubst packaging/ctl/%,$(CTLDIR)/%,$(CTL_MODULES))
+$(BASHDIR)/pyrmapctl
+$(ZSHDIR)/_pyrmapctl
+$(FISHDIR)/pyrmapctl.fish
 $(UNITDIR)/pyrmapfs.service
 $(USERUNITDIR)/pyrmapfs.service
 $(TMPFILESDIR)/pyrmapfs.conf
@@ -295,8 +309,8 @@ $(foreach page,$(MANUALS),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(
 $(addprefix $(DOCDIR)/,LICENSE README.md pyrmapfs.conf)
 endef
 
-# $(call fill,FILE,WHERE): the file with the place of the programs put in.
-fill = sed 's|@BINDIR@|$(BINDIR)|' $(1) > $(DESTDIR)$(2)
+# $(call fill,FILE,WHERE): the file with the places of programs and modules put in.
+fill = sed -e 's|@BINDIR@|$(BINDIR)|' -e 's|@LIBDIR@|$(CTLDIR)|' $(1) > $(DESTDIR)$(2)
 
 # install and uninstall keep a configuration that a user has edited.
 CONFIG = $(DESTDIR)$(SYSCONFDIR)/pyrmapfs.conf
@@ -311,13 +325,21 @@ install: all
 	$(call fill,packaging/systemd/user/pyrmapfs.service,$(USERUNITDIR)/pyrmapfs.service)
 	$(call fill,packaging/mount.fuse.pyrmapfs,$(HELPERDIR)/mount.fuse.pyrmapfs)
 	chmod 755 $(DESTDIR)$(HELPERDIR)/mount.fuse.pyrmapfs
+	install -d $(addprefix $(DESTDIR),$(CTLDIR)/pyrmapctl $(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	$(call fill,packaging/ctl/pyrmapctl.in,$(BINDIR)/pyrmapctl)
+	chmod 755 $(DESTDIR)$(BINDIR)/pyrmapctl
+	install -m 644 $(CTL_MODULES) $(DESTDIR)$(CTLDIR)/pyrmapctl
+	install -m 644 packaging/completion/pyrmapctl.bash $(DESTDIR)$(BASHDIR)/pyrmapctl
+	install -m 644 packaging/completion/_pyrmapctl $(DESTDIR)$(ZSHDIR)/_pyrmapctl
+	install -m 644 packaging/completion/pyrmapctl.fish $(DESTDIR)$(FISHDIR)/pyrmapctl.fish
 	install -m 644 packaging/systemd/pyrmapfs.tmpfiles $(DESTDIR)$(TMPFILESDIR)/pyrmapfs.conf
 	test -e $(CONFIG) || install -m 644 conf/pyrmapfs.conf $(CONFIG)
 
 uninstall:
 	! cmp -s $(DESTDIR)$(DOCDIR)/pyrmapfs.conf $(CONFIG) || rm $(CONFIG)
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
-	-rmdir $(DESTDIR)$(DOCDIR)
+	rm -rf $(DESTDIR)$(CTLDIR)/pyrmapctl/__pycache__
+	-rmdir $(addprefix $(DESTDIR),$(DOCDIR) $(CTLDIR)/pyrmapctl $(CTLDIR))
 
 # Both are built from a copy without stale objects, and leave nothing in the tree.
 install-python:

@@ -92,13 +92,25 @@ def test_stale_objects(tmp_path: Path) -> None:
 
 
 def test_version(installed: Path) -> None:
-    """The program and both packages say the same version: it is written once."""
+    """The programs and both packages say the same version: it is written once."""
     program = subprocess.run([f"{installed}{PREFIX}/bin/pyrmapfs", "--version"], check=True, text=True,
                              capture_output=True).stdout.split()[-1]
     r_package = (installed / PREFIX.lstrip("/") / "lib/R/site-library/pyrmap/DESCRIPTION").read_text()
     python_package = [path for path in files_below(installed) if path.endswith(".dist-info/METADATA")]
     assert f"\nVersion: {program}\n" in r_package
+    ctl = (installed / PREFIX.lstrip("/") / "share/pyrmapfs/pyrmapctl/__init__.py").read_text()
+    assert f'__version__ = "{program}"' in ctl
     assert len(python_package) == 1 and f"pyrmap-{program}.dist-info" in python_package[0]
+
+
+def test_pyrmapctl(installed: Path, mount: Path) -> None:
+    """The installed program finds its modules, which lie where they will be when the folder is the root."""
+    text = (installed / PREFIX.lstrip("/") / "bin/pyrmapctl").read_text()
+    assert f'"{PREFIX}/share/pyrmapfs"' in text
+    (mount / "job").mkdir()
+    ran = subprocess.run([sys.executable, "-c", text.replace(PREFIX, f"{installed}{PREFIX}"), "list", "--names"], text=True,
+                         capture_output=True, env={**os.environ, "PYRMAP_MOUNT": str(mount), "PYTHONDONTWRITEBYTECODE": "1"})
+    assert ran.stdout == "job\n", ran.stderr
 
 
 def test_exchange(installed: Path, mount: Path, tmp_path: Path) -> None:
