@@ -3,11 +3,11 @@
 # bundles.R METHOD CASE REPEATS - a line `seconds S` for each time that a value goes to Python and comes back as it was.
 #
 # METHOD: pyrmap, reticulate (r_to_py and py_to_r, in this process), rds (saveRDS and readRDS, R alone)
-# CASE:   ten        ten doubles, alone: what an exchange costs anyway
+# CASE:   ten        ten doubles as a plain array: the cost of an exchange without a bundle
 #         iris       R's iris
 #         columns    a data frame of ten columns of a million doubles
-#         sums       of the same the sums of its columns come back
-#         again      of the same, when it is a result of Python that is passed on
+#         sums       the same data frame goes, the sums of its columns come back
+#         again      the same data frame goes as a result of Python that R passes on
 #         text       a million strings, half of them different
 #         dates      a million Dates
 #         factor     a factor of a million

@@ -120,7 +120,7 @@ static void get(struct peer *peer, const char *name, double values[ELEMENTS])
     close_fd(fd);
 }
 
-/* From the page, which nobody changes before this side has answered, or begun the next round. */
+/* Copies without the sequence lock: nobody changes the page before this side has answered or begun the next round. */
 static void take(struct peer *peer, enum record_flag flag, double values[ELEMENTS])
 {
     bool is_input = flag == RECORD_FLAG_INPUT;

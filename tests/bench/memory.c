@@ -54,7 +54,7 @@ static void *map(const struct target *target, int fd, int protection)
     return pages;
 }
 
-/* Where the data path is links, the segment itself in the place of data.bin, which has to be open for that. */
+/* On the data path "links" a client maps data.mem, which it can open while it has data.bin open. */
 static int pages_of(const struct target *target, int fd, int flags)
 {
     char path[4096];

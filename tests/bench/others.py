@@ -156,14 +156,14 @@ def crowd(what: str, path: Path, priority: int) -> subprocess.Popen[bytes]:
                             preexec_fn=lambda: take_priority(priority))
 
 
-def parked(mount: Path, times: list[float]) -> float:
+def parked(mount: Path, times: list[float], end: Callable[[Path], None] = finish) -> float:
     slot = mount / "slot"
     slot.mkdir()
     with crowd("wait", slot / "result.bin", 0) as waiting:
         until(mount, "pyrmapfs_waiters", lambda count: count == COUNT)
         with neighbourhood(mount, times):
             before = time.monotonic()
-            finish(slot)
+            end(slot)
             waiting.wait(PATIENCE)
             took = time.monotonic() - before
     assert waiting.returncode == 0
@@ -171,17 +171,7 @@ def parked(mount: Path, times: list[float]) -> float:
 
 
 def parked_removed(mount: Path, times: list[float]) -> float:
-    slot = mount / "slot"
-    slot.mkdir()
-    with crowd("wait", slot / "result.bin", 0) as waiting:
-        until(mount, "pyrmapfs_waiters", lambda count: count == COUNT)
-        with neighbourhood(mount, times):
-            before = time.monotonic()
-            slot.rmdir()
-            waiting.wait(PATIENCE)
-            took = time.monotonic() - before
-    assert waiting.returncode == 0
-    return took
+    return parked(mount, times, Path.rmdir)
 
 
 def handles(mount: Path, times: list[float]) -> float:
@@ -208,7 +198,7 @@ CASES: dict[str, Callable[[Path, list[float]], float]] = {
 
 
 def waits(times: list[float]) -> list[float]:
-    """What those would have waited who had come each millisecond: one long call keeps all of them waiting."""
+    """The waits of callers that come each millisecond, of which a call that takes long keeps many waiting."""
     return sorted(took - late * ARRIVAL for took in times for late in range(int(took / ARRIVAL) + 1))
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a call of run_python costs, beside reticulate and beside PyRMap's method: files, and a fresh Python each time.
 
-PyRMap's method is done again as it is described: three files in /dev/shm, a flag in the first one, written by
-writeBin and read as a whole, by a Python process that is started for each call. It is spared what PyRMap does on top (files
-filled with zeros first, then mapped).
+PyRMap's method is repeated from its description: three files in /dev/shm, a flag in the first one, written by
+writeBin and read as a whole, by a Python process that is started for each call. What PyRMap does besides is left out: it
+fills the files with zeros first and then maps them.
 """
 from __future__ import annotations
 

@@ -29,9 +29,7 @@ Clients = Sequence["LocalClient | RemoteClient"]
 FULL_EVERY = 100
 PATIENCE = 10.0  # seconds until a parked open that should be answered is not
 TEXT_VERBS = {"write_task", "write_error", "write_text", "unlink"}
-
-
-# On the data path of that name. The model knows them by what they lead to.
+# Only the data path "links" lists these names. The model has the arrays that they lead to.
 LINKS = {"data.mem", "result.mem"}
 
 
@@ -136,8 +134,8 @@ class Run:
     def apply(self, operation: Operation) -> None:
         client, verb, *rest = operation
         arguments = tuple(rest)
-        # What a handle of a round that is over may still do is the data path's; nobody sees it. A store that is
-        # undone is told on the page-cache path alone, at close.
+        # A handle of an earlier round may do what its data path lets it do, and no other client sees the effect.
+        # Only the page-cache path tells a client, at close, that the daemon has undone its store.
         checked = verb not in ("ftruncate", "close", "unmap", "store_record")
         if verb in ("ftruncate", "close"):
             checked = self.model.is_current(arguments[0])
@@ -202,7 +200,7 @@ class Run:
             # Looking at an outcome takes it, so at the end of a chain we mostly leave that to the clients.
             is_owed = slot.source is not None and slot.state in ("DONE", "FAILED")
             for file in ARRAYS:
-                # An array in the page gets pages when somebody opens it, which should be the clients at times.
+                # Opening an array that is in the page gives it pages: the check leaves half of these opens to the clients.
                 left_alone = file in slot.in_page and self.steps % 2 == 0
                 if not left_alone and (file == "data.bin" or not is_owed):
                     self.apply((0, "read", slot.name, file))

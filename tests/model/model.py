@@ -532,7 +532,7 @@ class Model:
 
     def write_task(self, name: str, text: bytes) -> None:
         slot = self.find(name)
-        self.set_task(slot, b"")  # by the open, whatever comes of the write
+        self.set_task(slot, b"")  # the open empties the file, also if the write then fails
         if len(text) > TASK_MAX:
             raise Refused("EFBIG")
         self.set_task(slot, text)

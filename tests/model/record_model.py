@@ -11,7 +11,7 @@ LAYOUT = struct.Struct("<iiqiiqQii4q4qIIHHI")
 SIZE = 128
 PAGE_SIZE = 4096
 INLINE_MAX = (PAGE_SIZE - SIZE) // 2
-CHANGE_OFFSET = 116  # from here on the filesystem's
+CHANGE_OFFSET = 116  # only the filesystem sets what is here and behind
 assert LAYOUT.size == SIZE
 
 VERSION = 2
@@ -24,8 +24,9 @@ BUNDLE_HEADER_MAX = 1 << 20
 NDIM_MAX = 4
 INT64_MAX = 2**63 - 1
 TEXT_LINE_MAX = 1024
-READ_ONLY = {"state", "meaning", "round", "change", "task_change", "input_inline", "result_inline", "data_size", "result_size", "input_entries", "result_entries", "owner", "worker", "source",
-             "failure", "holders", "open", "waiting", "refused", "refusals"}
+READ_ONLY = {"state", "meaning", "round", "change", "task_change", "input_inline", "result_inline", "data_size",
+             "result_size", "input_entries", "result_entries", "owner", "worker", "source", "since", "open", "open_more",
+             "waiting", "waiting_more", "failure", "refused", "refusals"}
 
 
 class Refused(Exception):

@@ -105,7 +105,7 @@ static void write_column(FILE *out, const struct ArrowSchema *schema, const stru
     fprintf(out, "%s\n", schema->flags & 1 ? " (ordered)" : "");
 }
 
-/* Writes each column of each batch as a line. Returns the address of the first column's values. */
+/* Writes each column of the first batch as a line. Returns the address of the first column's values. */
 const void *arrow_text(struct ArrowArrayStream *given, char *text, size_t size)
 {
     struct ArrowArrayStream stream = *given;
@@ -117,7 +117,7 @@ const void *arrow_text(struct ArrowArrayStream *given, char *text, size_t size)
     given->release = NULL;
     if (stream.get_schema(&stream, &schema) || strcmp(schema.format, "+s") != 0)
         fputs("no schema\n", out);
-    while (stream.get_next(&stream, &batch) == 0 && batch.release) {
+    if (stream.get_next(&stream, &batch) == 0 && batch.release) {
         struct ArrowArray columns[64];
         int64_t count = batch.n_children;
 
@@ -138,7 +138,6 @@ const void *arrow_text(struct ArrowArrayStream *given, char *text, size_t size)
             if (columns[i].release)
                 fputs("a column was not released\n", out);
         }
-        break;
     }
     schema.release(&schema);
     fclose(out);

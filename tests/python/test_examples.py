@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples: what they compute and print."""
+"""The Python sides of the examples: what they compute and print. tests/r runs the examples whole."""
 from __future__ import annotations
 
-import os
-import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon import BUILD, ROOT
+from daemon import ROOT
 from pyrmap import Slot
 from serving import Keeper, eventually
 
 PYTHON = ROOT / "examples" / "python"
-SHELL = ROOT / "examples" / "shell"
 SLOW = 120.0
 
 
@@ -27,12 +24,6 @@ def compute(keeper: Keeper, producer: Slot, script: str, value: object, *args: o
     producer.produce(np.asfortranarray(value))
     producer.publish()
     return producer.result(SLOW)
-
-
-def output(*command: object) -> str:
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, timeout=SLOW)
-    assert done.returncode == 0
-    return done.stdout
 
 
 def scikit_learn() -> None:
@@ -112,28 +103,3 @@ def test_a_chain_of_two_stages(keeper: Keeper, mount: Path, producer: Slot, job:
     # The first species stands apart from the other two.
     assert set(groups[:50].tolist()) & set(groups[50:].tolist()) == set()
     subprocess.run(["rm", "-r", str(follower)], check=True)
-
-
-def test_compression_by_shell(mount: Path, tmp_path: Path) -> None:
-    text = tmp_path / "text"
-    text.write_text("to be or not to be\n" * 1000)
-    printed = output("sh", SHELL / "client.sh", mount / "squeeze", text)
-    before, after = re.fullmatch(r"(\d+) bytes became (\d+)\n", printed).groups()  # type: ignore[union-attr]
-    assert int(before) == 19000 and 0 < int(after) < 500
-    assert not (mount / "squeeze").exists()
-
-
-def test_r_and_a_shell_worker(mount: Path) -> None:
-    printed = output("Rscript", "--vanilla", SHELL / "client.R", mount / "total")
-    assert printed == "precip in 70 cities of the US: awk says 2442.0 inches, R says 2442.0\n"
-    assert not (mount / "total").exists()
-
-
-def test_r_and_a_worker_in_c(mount: Path) -> None:
-    program = Path(BUILD) / "examples" / "c" / "rolling_mean"
-    assert os.access(program, os.X_OK), "make clients builds it"
-    printed = output("Rscript", "--vanilla", ROOT / "examples" / "c" / "rolling_mean.R", mount / "means", program)
-    assert printed.splitlines() == [
-        "Nile: 100 values, rolling mean from 707.8 to 1218.0, R agrees: TRUE",
-        "lynx: 114 values, rolling mean from 81.6 to 4479.8, R agrees: TRUE"]
-    assert not (mount / "means").exists()

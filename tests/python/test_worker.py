@@ -186,7 +186,6 @@ def test_what_a_run_changes_is_as_it_was_for_the_next(keeper: Keeper, producer: 
     keeper.run(None, script, None if whole else "f", cwd=str(tmp_path))
     first, second = ask(producer), ask(producer)
     assert first == second
-    # The change is one.
     assert first[0] != first[1]
     assert len(keeper.workers) == 1
 
@@ -412,7 +411,7 @@ def test_a_task_says_how_it_is_isolated(keeper: Keeper, producer: Slot, script: 
         count, pid = ask(producer)
         assert (pid == keeper.pid) == (isolation == "session")
         counts.append(count)
-    # What ran here before is nothing that a process for each run may begin with.
+    # A run in its own process begins afresh, and so does the session that follows it.
     assert counts == [1, 2, 1, 1, 1, 2]
 
 
@@ -439,7 +438,7 @@ def test_what_a_run_leaves_ends_before_the_next(keeper: Keeper, producer: Slot, 
 
 @pytest.mark.parametrize("isolation", ["session", "process"])
 def test_a_daemon_that_a_run_leaves_ends_before_the_next(job: Path, producer: Slot, script: Path, isolation: str) -> None:
-    """It is nobody's child that is still there, so it is the worker's."""
+    """The daemon's parent has ended, so the daemon became a child of the worker."""
     write(script, """
         import subprocess
         def f(x):

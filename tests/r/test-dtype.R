@@ -94,7 +94,7 @@ test_that("a result is R's own type", {
     expect_identical(run_python(c(0, 1, 2), answer("as_dtype"), args = list("bool")), c(FALSE, TRUE, TRUE))
 })
 
-test_that("special types are for who used them", {
+test_that("only callers who pass R's special types get them back", {
     expect_identical(run_python(as.raw(1:3), answer("as_dtype"), args = list("uint8")), as.raw(1:3))
     expect_identical(run_python(as.raw(1:3), answer("as_dtype"), args = list("int64")), c(1, 2, 3))
     skip_if_not_installed("bit64")

@@ -101,18 +101,20 @@ test_that("Ctrl-C stops the worker and removes the slot", {
 })
 
 test_that("a slot that somebody removes or cancels ends the call", {
-    pid_file <- tempfile()
-    session <- start_session(c(
-        sprintf("outcome <- tryCatch(run_python(1, '%s', args = list('%s')), error = function(e) class(e)[1])",
-                answer("sleep_and_tell"), pid_file),
-        sprintf("after <- run_python(1, '%s')", answer("plus_one")),
-        "writeLines(c(outcome, after))"))
-    expect_true(eventually(function() file.exists(pid_file)))
-    unlink(file.path(mount, slots_of(session)), recursive = TRUE)
-    expect_true(eventually(function() !process_exists(session)))
-    expect_true(any(readLines(attr(session, "log")) %in% c("pyrmap_system_error", "pyrmap_cancelled",
-                                                           "pyrmap_python_error", "pyrmap_worker_died")))
-    expect_true("2" %in% readLines(attr(session, "log")))
+    for (how in c("rm", "rmdir")) {
+        pid_file <- tempfile()
+        session <- start_session(c(
+            sprintf("outcome <- tryCatch(run_python(1, '%s', args = list('%s')), error = function(e) class(e)[1])",
+                    answer("sleep_and_tell"), pid_file),
+            sprintf("after <- run_python(1, '%s')", answer("plus_one")),
+            "writeLines(c(outcome, after))"))
+        expect_true(eventually(function() file.exists(pid_file)))
+        slot <- file.path(mount, slots_of(session))
+        system2(how, if (how == "rm") file.path(slot, "data.bin") else slot)
+        expect_true(eventually(function() !process_exists(session)))
+        expect_identical(readLines(attr(session, "log")),
+                         c(if (how == "rm") "pyrmap_cancelled" else "pyrmap_system_error", "2"))
+    }
 })
 
 test_that("slots that vanish between two calls are made again", {

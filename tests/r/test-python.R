@@ -115,7 +115,7 @@ test_that("what Python prints is in R's console as it happens", {
     expect_identical(output[1], "on stdout: \u00e4")
     messages <- suppressWarnings(capture.output(invisible(run_python(1, answer("talk"))), type = "message"))
     expect_true("on stderr" %in% messages)
-    # Before the run is over: it only ends when the file is there, which is made once the text has come.
+    # The run waits for a file that nobody makes, so the text has come before the run has ended.
     file <- tempfile()
     shown <- character()
     sink(textConnection("shown", "w", local = TRUE))

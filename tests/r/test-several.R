@@ -27,13 +27,16 @@ test_that("many scripts see one file", {
 })
 
 test_that("the first that fails stops the others", {
+    skip_if(.Call(getFromNamespace("C_cores", "pyrmap")) < 2)
     pid_file <- tempfile()
-    condition <- expect_error(run_python_shared_data(1, c(answer("sleep_and_tell"), answer("fail")),
-                                                     args = list(list(pid_file), NULL)),
+    condition <- expect_error(run_python_shared_data(1, c(answer("sleep_and_tell"), answer("fail_after")),
+                                                     args = list(list(pid_file), list(pid_file))),
                               class = "pyrmap_python_error")
-    expect_match(conditionMessage(condition), "answers.py::fail")
-    if (file.exists(pid_file))
-        expect_true(eventually(function() !process_exists(readLines(pid_file, warn = FALSE))))
+    expect_match(conditionMessage(condition), "answers.py::fail_after")
+    expect_true(eventually(function() !process_exists(readLines(pid_file, warn = FALSE))))
+})
+
+test_that("shared data has a timeout, and scripts with arguments that fit", {
     expect_error(run_python_shared_data(1, rep(answer("sleep"), 3), args = rep(list(list(60)), 3), timeout = 0.5),
                  class = "pyrmap_timeout")
     expect_error(run_python_shared_data(1, c(answer("same"), "no.py")), class = "pyrmap_missing_script")

@@ -42,7 +42,7 @@ static void look(struct loop_source *source)
     ck_assert_int_eq(read(source->fd, &ticks, sizeof(ticks)), sizeof(ticks));
     if (lookout->condition(lookout->context))
         loop_stop(lookout->loop, 0);
-    ck_assert_msg(seconds_now() <= lookout->last, "what was waited for has not come");
+    ck_assert_msg(seconds_now() <= lookout->last, "the condition has not become true in time");
 }
 
 void loop_until(struct loop *loop, bool (*condition)(void *context), void *context)
@@ -122,4 +122,28 @@ void idler_end(pid_t pid)
 {
     idler_kill(pid);
     idler_bury(pid);
+}
+
+static void *idle_in_thread(void *argument)
+{
+    struct idle_thread *thread = argument;
+
+    thread->id = (pid_t)syscall(SYS_gettid);
+    sem_post(&thread->begun);
+    sem_wait(&thread->end);
+    return NULL;
+}
+
+void idle_thread_start(struct idle_thread *thread)
+{
+    sem_init(&thread->begun, 0, 0);
+    sem_init(&thread->end, 0, 0);
+    ck_assert_int_eq(pthread_create(&thread->handle, NULL, idle_in_thread, thread), 0);
+    sem_wait(&thread->begun);
+}
+
+void idle_thread_end(struct idle_thread *thread)
+{
+    sem_post(&thread->end);
+    pthread_join(thread->handle, NULL);
 }

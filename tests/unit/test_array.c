@@ -51,7 +51,7 @@ START_TEST(test_one_process_writes_the_result)
 }
 END_TEST
 
-START_TEST(test_who_fills_may_read)
+START_TEST(test_filler_may_read)
 {
     pid_t other = idler_start(0);
     struct handle *writer, *reader;
@@ -577,7 +577,7 @@ int main(void)
 
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, test_one_process_writes_the_result, 0, DATA_PATHS);
-    tcase_add_loop_test(tests, test_who_fills_may_read, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_filler_may_read, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_invisible_client, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_known_by_an_old_identity, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_resize, 0, DATA_PATHS);

@@ -9,8 +9,6 @@
 #include "suite.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -29,21 +27,6 @@ int openat(int directory, const char *path, int flags, ...)
     va_end(arguments);
     looks += strstr(path, "/status") != NULL;
     return (int)syscall(SYS_openat, directory, path, flags, mode);
-}
-
-struct thread {
-    pid_t id;
-    sem_t begun, end;
-};
-
-static void *run_thread(void *argument)
-{
-    struct thread *thread = argument;
-
-    thread->id = (pid_t)syscall(SYS_gettid);
-    sem_post(&thread->begun);
-    sem_wait(&thread->end);
-    return NULL;
 }
 
 static void expect(struct caller caller, pid_t thread, pid_t process)
@@ -67,17 +50,13 @@ static void ask_often(struct world *world, struct slot *slot)
 
 START_TEST(test_looks_at_proc)
 {
-    struct thread thread = {0};
+    struct idle_thread thread;
     struct world world;
     struct slot *slot;
-    pthread_t handle;
 
     world_begin(&world, (enum exchange_data_path)_i);
     slot = world_slot(&world, "job");
-    sem_init(&thread.begun, 0, 0);
-    sem_init(&thread.end, 0, 0);
-    ck_assert_int_eq(pthread_create(&handle, NULL, run_thread, &thread), 0);
-    sem_wait(&thread.begun);
+    idle_thread_start(&thread);
 
     looks = 0;
     world.caller = caller_of(getuid(), getgid(), getpid());
@@ -87,28 +66,22 @@ START_TEST(test_looks_at_proc)
     ask_often(&world, slot);
     ck_assert_int_eq(looks, 1);
 
-    sem_post(&thread.end);
-    pthread_join(handle, NULL);
+    idle_thread_end(&thread);
     world_end(&world);
 }
 END_TEST
 
-START_TEST(test_who)
+START_TEST(test_caller_of)
 {
-    struct thread thread = {0};
-    pthread_t handle;
+    struct idle_thread thread;
     pid_t other = idler_start(0);
 
-    sem_init(&thread.begun, 0, 0);
-    sem_init(&thread.end, 0, 0);
-    ck_assert_int_eq(pthread_create(&handle, NULL, run_thread, &thread), 0);
-    sem_wait(&thread.begun);
+    idle_thread_start(&thread);
     expect(caller_of(11, 12, getpid()), getpid(), getpid());
     expect(caller_of(11, 12, thread.id), thread.id, getpid());
     expect(caller_of(11, 12, other), other, other);
     expect(caller_of(11, 12, 0), 0, 0);
-    sem_post(&thread.end);
-    pthread_join(handle, NULL);
+    idle_thread_end(&thread);
     idler_end(other);
     expect(caller_of(11, 12, other), other, other); /* it is gone, and we have only its own number */
 }
@@ -120,7 +93,7 @@ int main(void)
     TCase *callers = tcase_create("callers");
 
     tcase_set_timeout(callers, 60);
-    tcase_add_test(callers, test_who);
+    tcase_add_test(callers, test_caller_of);
     tcase_add_loop_test(callers, test_looks_at_proc, 0, DATA_PATHS);
     suite_add_tcase(suite, callers);
     return suite_run(suite);

@@ -8,13 +8,10 @@
 #include "process_fixture.h"
 #include "suite.h"
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 
 enum { OTHER_UID = 4242, BONDS = 400 };
@@ -33,7 +30,7 @@ struct bench {
     struct dependent dependents[BONDS];
     int count; /* of those that were told */
     int awaited;
-    int turns; /* of the loop, that a bench with a turning source has taken */
+    int turns; /* of a struct turner, which has one in each pass of the loop */
 };
 
 static void exited(void *context, struct process_bond *bond)
@@ -186,7 +183,7 @@ START_TEST(test_unbound_before_exit)
     process_unbind(&bench->dependents[0].bond);
     ck_assert_int_eq(descriptors_open(), descriptors);
     bind_to(bench, 0, pid);
-    bind_to(bench, 0, later); /* no more to the former */
+    bind_to(bench, 0, later); /* and no longer to pid */
     idler_end(pid);
     idler_end(later);
     await_exits(bench, 1);
@@ -391,40 +388,20 @@ END_TEST
 
 /* --- threads --- */
 
-struct thread {
-    pid_t id;
-    sem_t begun, end;
-};
-
-static void *run_thread(void *argument)
-{
-    struct thread *thread = argument;
-
-    thread->id = (pid_t)syscall(SYS_gettid);
-    sem_post(&thread->begun);
-    sem_wait(&thread->end);
-    return NULL;
-}
-
 START_TEST(test_process_of_thread)
 {
-    struct thread thread = {0};
+    struct idle_thread thread;
     struct bench *bench = open_bench();
-    pthread_t handle;
     pid_t pid = idler_start(0);
 
-    sem_init(&thread.begun, 0, 0);
-    sem_init(&thread.end, 0, 0);
-    ck_assert_int_eq(pthread_create(&handle, NULL, run_thread, &thread), 0);
-    sem_wait(&thread.begun);
+    idle_thread_start(&thread);
     ck_assert_int_ne(thread.id, getpid());
     ck_assert_int_eq(process_of_thread(thread.id), getpid());
     ck_assert_int_eq(process_of_thread(getpid()), getpid());
     ck_assert_int_eq(process_of_thread(pid), pid);
     /* Nothing can be bound to a thread. */
     ck_assert_int_eq(bind_as(bench, 0, thread.id, 0), -ESRCH);
-    sem_post(&thread.end);
-    pthread_join(handle, NULL);
+    idle_thread_end(&thread);
     idler_end(pid);
     ck_assert_int_eq(process_of_thread(pid), 0);
     ck_assert_int_eq(process_of_thread(0), 0);

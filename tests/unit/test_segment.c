@@ -263,7 +263,7 @@ START_TEST(test_asking_disturbs_nobody)
 {
     struct bench bench;
     struct segment *segment;
-    int status, answers = 0;
+    int status;
     pid_t pid;
 
     if (!bench_open(&bench, (enum arena_kind)_i, 16 * MIB, MIB))
@@ -277,9 +277,8 @@ START_TEST(test_asking_disturbs_nobody)
         _exit(0);
     }
     while (waitpid(pid, &status, WNOHANG) == 0)
-        answers += segment_has_writers(bench.arena, segment) ? 1 : 0;
+        segment_has_writers(bench.arena, segment);
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    ck_assert_int_ge(answers, 0);
     ck_assert(!segment_has_writers(bench.arena, segment));
     bench_close(&bench);
 }

@@ -141,7 +141,7 @@ START_TEST(test_names)
 {
     static const struct {
         const char *name;
-        size_t length; /* if not 0: of that many bytes 'n' */
+        size_t length; /* so many bytes 'n' follow */
         int result;
     } rows[] = {
         {"a", 0, 0},

@@ -111,7 +111,7 @@ START_TEST(test_views_are_pinned)
 }
 END_TEST
 
-START_TEST(test_views_are_no_use)
+START_TEST(test_views_take_nothing)
 {
     struct handle *view;
     struct world world;
@@ -261,7 +261,7 @@ START_TEST(test_pids)
 {
     static const struct {
         const char *text;
-        size_t size; /* if not as long as it is */
+        size_t size; /* 0: the text's length */
         int result;
     } rows[] = {
         {"self", 0, 0},
@@ -358,7 +358,7 @@ int main(void)
     tcase_add_loop_test(tests, test_views_show_what_is_published, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_views_of_nothing, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_views_are_pinned, 0, DATA_PATHS);
-    tcase_add_loop_test(tests, test_views_are_no_use, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_views_take_nothing, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_task, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_error, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_long_errors, 0, DATA_PATHS);

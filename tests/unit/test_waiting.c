@@ -74,7 +74,7 @@ START_TEST(test_served_in_time)
 }
 END_TEST
 
-START_TEST(test_who_fills_is_let_in)
+START_TEST(test_filler_is_let_in)
 {
     struct parked *own, *strange;
     struct handle *writer;
@@ -397,7 +397,7 @@ int main(void)
 
     tcase_set_timeout(waiters, 60);
     tcase_add_loop_test(waiters, test_served_in_time, 0, DATA_PATHS);
-    tcase_add_loop_test(waiters, test_who_fills_is_let_in, 0, DATA_PATHS);
+    tcase_add_loop_test(waiters, test_filler_is_let_in, 0, DATA_PATHS);
     tcase_add_loop_test(waiters, test_another_inode, 0, DATA_PATHS);
     tcase_add_loop_test(waiters, test_many_waiters, 0, DATA_PATHS);
     tcase_add_loop_test(waiters, test_ends, 0, DATA_PATHS);

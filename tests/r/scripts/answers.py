@@ -212,6 +212,13 @@ def fail(x, text="it went wrong"):
     raise ValueError(text)
 
 
+def fail_after(x, path):
+    """Fails as soon as the file is there."""
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    fail(x)
+
+
 def fail_above(x, limit):
     if x.max() > limit:
         raise ValueError(f"{x.max():g} is above {limit:g}")
