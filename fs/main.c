@@ -44,6 +44,7 @@
  *   run            retries what a step made possible
  *   chain          links between slots, and what goes along them
  *   copy           makes the segment of an inline array
+ *   salvage        slots that a damaged index has lost
  *   step           takes the steps that a verdict allows
  *   account        what the bytes of slots are charged to
  *   wait           parked requests, and the queue of slots to look at
@@ -51,11 +52,17 @@
  *   shared         the inside of an exchange, for these files
  *   terms          what the layers above settle for it
  * slot/        the table of slots
- *   slot           the table and its index
+ *   restore        makes the table from the index
+ *   slot           the table
+ *   table          its inside
  *   page           the record as clients map it
  *   text           task and error
  *   quota          what each user has: slots, bytes, open files, memory
  *   handle         an open file
+ *   entry          one slot, and which part of it the index keeps
+ *   sound          what the index says of a slot, before we believe it
+ *   index          the file in which slots outlast the server: two copies of each
+ *   slot_file      the files of a slot, by number and by name
  * arena/       memory
  *   arena          where segments live
  *   reserve        sizes and pages, given in the background
@@ -84,6 +91,7 @@
  *   log            lines for people
  *   memory         how much memory the machine can spare
  *   sysctl         the kernel's settings that concern a FUSE server
+ *   checksum       tells torn and flipped bytes
  *   container      from a member to its struct
  */
 #include "base/log.h"

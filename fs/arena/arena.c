@@ -60,6 +60,7 @@ int arena_open(struct arena **arena, const struct arena_options *options, char e
     opened->keeps_descriptor = options->keeps_descriptor;
     opened->context = options->context;
     STAILQ_INIT(&opened->starved);
+    STAILQ_INIT(&opened->leaving_files);
     segment_init(opened);
     warm_init(&opened->warm, &opened->store, options->background, options->warm);
     opened->warm.next_id = take_id;
@@ -73,6 +74,7 @@ void arena_close(struct arena *arena, enum arena_end end)
 {
     if (!arena)
         return;
+    arena_let_go(arena);
     /* Stop zeroing first, or shutting down would wait for it. */
     arena->warm.limit = 0;
     warm_surrender(&arena->warm, UINT64_MAX);
@@ -117,6 +119,36 @@ int arena_file_open(struct arena *arena, const char *name, int flags)
 int arena_file_unlink(struct arena *arena, const char *name)
 {
     return store_file_unlink(&arena->store, name);
+}
+
+struct leaving_file {
+    STAILQ_ENTRY(leaving_file) link;
+    char name[];
+};
+
+void arena_unlink_later(struct arena *arena, const char *name)
+{
+    size_t size = strlen(name) + 1;
+    struct leaving_file *file = malloc(sizeof(*file) + size);
+
+    if (!file) {
+        arena_file_unlink(arena, name);
+        return;
+    }
+    memcpy(file->name, name, size);
+    STAILQ_INSERT_TAIL(&arena->leaving_files, file, link);
+}
+
+void arena_let_go(struct arena *arena)
+{
+    struct leaving_file *file;
+
+    while ((file = STAILQ_FIRST(&arena->leaving_files))) {
+        STAILQ_REMOVE_HEAD(&arena->leaving_files, link);
+        arena_file_unlink(arena, file->name);
+        free(file);
+    }
+    segment_let_go(arena);
 }
 
 void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size)

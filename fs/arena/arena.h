@@ -42,6 +42,12 @@ void arena_usage(struct arena *arena, struct ledger_usage *usage);
 int arena_file_open(struct arena *arena, const char *name, int flags);
 int arena_file_unlink(struct arena *arena, const char *name);
 /*
+ * The same, and segment_unname_later, with arena_let_go: until the index does not name it any more the next
+ * server may need it.
+ */
+void arena_unlink_later(struct arena *arena, const char *name);
+void arena_let_go(struct arena *arena);
+/*
  * For a process that outlives the arena's: the directory of these files (-1 for a memfd arena), and a visit
  * to each of them, open for reading and writing. directory -1: those that this process has open as memfds.
  * Returns 0 or -errno.

@@ -28,7 +28,9 @@ struct arena {
     uint64_t file_bytes;                                       /* by the daemon's own files */
     uint64_t text_bytes;                                       /* by the texts among these */
     LIST_HEAD(segment_list, segment) segments[LEDGER_BUCKETS]; /* segment.c */
-    TAILQ_HEAD(segment_queue, segment) retired; /* segment.c: without a name, but still mapped */
+    TAILQ_HEAD(segment_queue, segment) retired;    /* segment.c: without a name, but still mapped */
+    STAILQ_HEAD(segment_leaving, segment) leaving; /* segment.c: will lose names */
+    STAILQ_HEAD(, leaving_file) leaving_files;     /* arena.c */
     STAILQ_HEAD(reservation_list, reservation)
     starved; /* reserve.c: wait for a file to be removed */
     void (*forget_backing)(void *context, int32_t backing_id);

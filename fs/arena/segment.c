@@ -68,6 +68,7 @@ static void close_fd(struct segment *segment)
 void segment_init(struct arena *arena)
 {
     TAILQ_INIT(&arena->retired);
+    STAILQ_INIT(&arena->leaving);
     for (int bucket = 0; bucket < LEDGER_BUCKETS; bucket++)
         LIST_INIT(&arena->segments[bucket]);
 }
@@ -183,6 +184,24 @@ void segment_unname(struct arena *arena, struct segment *segment)
 {
     segment->names--;
     segment_release(arena, segment);
+}
+
+void segment_unname_later(struct arena *arena, struct segment *segment)
+{
+    if (segment->leaving++ == 0)
+        STAILQ_INSERT_TAIL(&arena->leaving, segment, leaving_link);
+}
+
+void segment_let_go(struct arena *arena)
+{
+    struct segment *segment;
+
+    while ((segment = STAILQ_FIRST(&arena->leaving))) {
+        STAILQ_REMOVE_HEAD(&arena->leaving, leaving_link);
+        segment->names -= segment->leaving;
+        segment->leaving = 0;
+        segment_release(arena, segment);
+    }
 }
 
 static void forget(struct arena *arena, struct segment *segment)

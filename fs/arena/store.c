@@ -132,12 +132,14 @@ static int mount_tmpfs(uint64_t capacity, const struct arena_options *options)
 
 static int open_tmpfs(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX])
 {
+    struct arena_options small = *options;
     int code = 0;
 
+    small.huge_pages = false; /* few of the daemon's own files are read or written as a whole */
     store->dirfd = mount_tmpfs(options->capacity, options);
     if (store->dirfd >= 0)
         store->filesfd =
-            mount_tmpfs(store_text_bytes(options->capacity) + least_files + options->files, options);
+            mount_tmpfs(store_text_bytes(options->capacity) + least_files + options->files, &small);
     if (store->dirfd < 0 || store->filesfd < 0)
         code = store->dirfd < 0 ? store->dirfd : store->filesfd;
     if (code == 0)

@@ -11,6 +11,7 @@
 #include "fuse/held.h"
 #include "fuse/notify.h"
 #include "fuse/ops.h"
+#include "slot/restore.h"
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -277,6 +278,15 @@ static void settle_pin(const struct request_ops *ops, pid_t pin)
     word_send(server.ready_fd, word, -1);
 }
 
+/* The loop's part ends before the transport's. */
+static void commit(void *context)
+{
+    struct request_ops *ops = context;
+
+    if (ops->exchange)
+        exchange_commit(ops->exchange);
+}
+
 /* Each part needs those before it; tear_down undoes as many as were set up. */
 static int set_up(struct request_ops *ops)
 {
@@ -328,8 +338,10 @@ static int set_up(struct request_ops *ops)
         result = sandbox_filter(server.error);
     if (result < 0 && !server.error[0])
         snprintf(server.error, sizeof(server.error), "cannot start: %s", strerror(-result));
-    if (result == 0)
+    if (result == 0) {
+        transport_before_reply(ops->transport, commit, ops);
         request_init(ops);
+    }
     return result;
 }
 

@@ -52,8 +52,8 @@ static bool is_read_elsewhere(struct exchange *exchange, const struct slot *slot
 {
     struct segment *segment = slot->segments[RECORD_SIDE_INPUT];
 
-    return segment->names > 1 || segment->handles > 0 || segment_in_use(exchange->arena, segment) ||
-           is_named_elsewhere(exchange, slot);
+    return segment->names - segment->leaving > 1 || segment->handles > 0 ||
+           segment_in_use(exchange->arena, segment) || is_named_elsewhere(exchange, slot);
 }
 
 /*
@@ -530,8 +530,6 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     step_take(exchange, from, &take);
     /* The kernel moves the inode to the new name. */
     step_renew_inode(from, RECORD_SIDE_RESULT);
-    if (from != to)
-        step_announce(exchange, from, &take);
     step_take(exchange, to, &give);
     step_renew_inode(to, RECORD_SIDE_INPUT);
     if (segment)
@@ -541,6 +539,11 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     to->arrays[RECORD_SIDE_INPUT].number = number; /* also of an empty array without a segment */
     record_result_to_input(&to->record, &moved);
     to->filler = caller->process;
+    slot_touch(from, SLOT_DIRECTORY);
+    slot_touch(to, SLOT_DIRECTORY);
+    /* One change for the index: the array is never in both slots, nor in none. */
+    if (from != to)
+        step_announce(exchange, from, &take);
     step_announce(exchange, to, &give);
     run_all(exchange);
     return 0;

@@ -285,6 +285,7 @@ void chain_pull(struct exchange *exchange, struct slot *slot)
         return;
     }
     slot->source_taken = offer.number;
+    slot_mark(slot);
     if (offer.kind == OFFER_ARRAY && step.effects & EFFECT_FAILURE)
         refuse_array(exchange, slot, source, &step);
     else if (offer.kind == OFFER_FAILURE)
@@ -344,6 +345,7 @@ int chain_link(struct exchange *exchange, struct slot *slot, struct slot *source
         return refuse_event(exchange, slot, caller, EVENT_LINK, -step.error, step.reason);
     slot->source = slot_index(exchange->slots, source);
     slot->source_side = side;
+    slot->source_slot = source->serial;
     slot->source_group = in_group && caller->uid == slot->uid ? source->gid : slot->gid;
     slot->source_serial = slots_serial(exchange->slots);
     /* A failure of an earlier round of the source does not concern this slot. */
@@ -382,7 +384,7 @@ void chain_unlink(struct exchange *exchange, struct slot *slot)
     slot->source = slot->next_follower = slot->previous_follower = 0;
     slot_touch(slot, SLOT_DIRECTORY);
     slots_changed(exchange->slots);
-    slot->source_taken = 0;
+    slot->source_taken = slot->source_slot = 0;
     step_unshare(exchange, slot);
     wait_queue(exchange, source); /* its publisher may have waited for this slot */
 }

@@ -75,6 +75,7 @@ void copy_put(struct exchange *exchange, struct slot *slot, enum record_side sid
         quota_drop_bytes(exchange->quota, slot->uid, slot_inline_size(slot, side));
         slot->segments[side] = segment;
         slot->arrays[side].borrowed = source != NULL;
+        slot_mark(slot);
         if (!source || source->segments[slot->source_side])
             break;
         segment_name(segment);

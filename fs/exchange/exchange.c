@@ -7,11 +7,13 @@
 #include "exchange/chain.h"
 #include "exchange/refuse.h"
 #include "exchange/run.h"
+#include "exchange/salvage.h"
 #include "exchange/shared.h"
 #include "exchange/step.h"
 #include "exchange/wait.h"
 #include "slot/handle.h"
 #include "slot/page.h"
+#include "slot/restore.h"
 #include "slot/text.h"
 #include <errno.h>
 #include <stdio.h>
@@ -238,6 +240,12 @@ static int look_at_segment(void *context, const char *name, uint64_t id)
     return result;
 }
 
+/* Whether the array's bytes are final, or a client may still have it mapped for writing. */
+static bool is_published(const struct slot *slot, enum record_side side)
+{
+    return side == RECORD_SIDE_INPUT ? slot->has_input : slot_state(slot) == STATE_DONE;
+}
+
 static int restore_array(struct exchange *exchange, struct slot *slot, enum record_side side)
 {
     struct slot_array *array = &slot->arrays[side];
@@ -254,17 +262,62 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     if (segment_stat(exchange->arena, slot->segments[side], &size, &allocated) == 0 &&
         (!array->borrowed || !slot->segments[side]->charged))
         quota_charge(exchange->quota, slot->segments[side], slot->uid, size, 0);
-    return segment_publish(exchange->arena, slot->segments[side]);
+    return is_published(slot, side) ? segment_publish(exchange->arena, slot->segments[side]) : 0;
 }
 
-/* Slots of an earlier server. We do not know their processes, so owners and workers are cleared. */
-int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
+static int restore_slot(struct exchange *exchange, struct slot *slot)
+{
+    int result;
+
+    quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
+    text_restore(exchange->arena, slot, SLOT_TASK);
+    text_restore(exchange->arena, slot, SLOT_ERROR);
+    account_add_slot(exchange, slot, slot->uid);
+    result = restore_array(exchange, slot, RECORD_SIDE_INPUT);
+    if (result == 0)
+        result = restore_array(exchange, slot, RECORD_SIDE_RESULT);
+    if (result < 0 && result != -ENOENT)
+        return result;
+    if (result < 0) {
+        log_warning("%s: its data is not in the arena any more, the slot is emptied", slot->name);
+        exchange_unlink(exchange, slot, &(struct caller){0});
+    }
+    page_discard(exchange->arena, slot);
+    return 0;
+}
+
+/* A start by which the slot has lost the server, and the processes, that it knew. */
+static void restart_slot(struct exchange *exchange, struct slot *slot)
 {
     static const char restarted[] = "the filesystem was restarted while the result was being computed\n";
     const struct slot_failure failed = {.cause = CAUSE_RESTART};
+    struct handshake_step step = step_judge(exchange, slot, EVENT_RESTART, 0);
+
+    if (step_is_change(slot, &step))
+        step_fail(exchange, slot, &step, &failed, restarted, sizeof(restarted) - 1);
+    step_clear_worker(slot);
+    if (slot->source) /* what its source had for it may not have been delivered */
+        wait_queue(exchange, slot);
+}
+
+/* The slot had been removed, but its followers had not all heard of that. */
+static void leave_again(struct exchange *exchange, struct slot *slot)
+{
+    for (int side = 0; side < 2; side++) {
+        slot->arrays[side].segment_id = 0;
+        slot_set_inline(slot, (enum record_side)side, NULL, 0);
+    }
+    wait_queue(exchange, slot);
+}
+
+/*
+ * Slots of an earlier server. We do not know their processes, so owners and workers are cleared. Followers take
+ * what is due to them, as if it had just been published.
+ */
+int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
+{
     struct inspection inspection = {exchange->arena, error};
     int result = slots_visit_segments(exchange->slots, look_at_segment, &inspection);
-    struct handshake_step step;
     struct slot *slot = NULL;
     uint32_t index = 0;
 
@@ -272,38 +325,34 @@ int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
         return result;
     snprintf(error, ARENA_ERROR_MAX, "cannot take over the arena's slots");
     result = slots_begin(exchange->slots);
+    if (result == 0)
+        result = salvage_arrays(exchange);
+    for (; result == 0 && (slot = slot_after(exchange->slots, index));
+         index = slot_index(exchange->slots, slot))
+        result = restore_slot(exchange, slot);
     if (result < 0)
         return result;
-    while ((slot = slot_after(exchange->slots, index))) {
+    for (index = 0; (slot = slots_leaving(exchange->slots, index)); index = slot_index(exchange->slots, slot))
+        leave_again(exchange, slot);
+    for (index = 0; (slot = slot_after(exchange->slots, index));) {
         index = slot_index(exchange->slots, slot);
-        quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
-        account_add_slot(exchange, slot, slot->uid);
-        result = restore_array(exchange, slot, RECORD_SIDE_INPUT);
-        if (result == 0)
-            result = restore_array(exchange, slot, RECORD_SIDE_RESULT);
-        if (result < 0 && result != -ENOENT)
-            return result;
-        if (result < 0) {
-            log_warning("%s: its data is not in the arena any more, the slot is emptied", slot->name);
-            exchange_unlink(exchange, slot, &(struct caller){0});
-        }
-        page_discard(exchange->arena, slot);
-    }
-    index = 0;
-    while ((slot = slot_after(exchange->slots, index))) {
-        index = slot_index(exchange->slots, slot);
-        if (slot->owner) {
+        if (slot->owner)
             exchange_remove(exchange, slot);
-            continue;
-        }
-        step = step_judge(exchange, slot, EVENT_RESTART, 0);
-        if (step_is_change(slot, &step))
-            step_fail(exchange, slot, &step, &failed, restarted, sizeof(restarted) - 1);
-        step_clear_worker(slot);
+        else
+            restart_slot(exchange, slot);
     }
-    segment_sweep(exchange->arena);
     run_all(exchange);
+    salvage_explain(exchange);
+    text_sweep(exchange->arena, exchange->slots);
+    if (!salvage_has_damage(exchange))
+        segment_sweep(exchange->arena);
+    step_commit(exchange);
     return 0;
+}
+
+void exchange_commit(struct exchange *exchange)
+{
+    step_commit(exchange);
 }
 
 int exchange_init(struct exchange **out, struct slots *slots, struct arena *arena, struct loop *loop,

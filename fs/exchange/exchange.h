@@ -23,6 +23,12 @@ int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX]);
 /* Removes nothing: slots stay in the index. */
 void exchange_deinit(struct exchange *exchange);
 
+/*
+ * Writes what has changed into the index. Steps do that by themselves; call it before any other answer to a
+ * client, so that nobody knows what the next server does not.
+ */
+void exchange_commit(struct exchange *exchange);
+
 struct slots *exchange_slots(const struct exchange *exchange);
 struct arena *exchange_arena(const struct exchange *exchange);
 const struct exchange_counts *exchange_counts(const struct exchange *exchange);

@@ -234,16 +234,20 @@ static int drop(struct exchange *exchange, struct slot *slot, const struct calle
                 const struct record *proposed, uint32_t touched)
 {
     struct handshake_step step = step_judge(exchange, slot, EVENT_FLAG_NONE, 0);
+    bool is_change;
 
     if (step.verdict == VERDICT_REFUSE)
         return refuse_event(exchange, slot, caller, EVENT_FLAG_NONE, -step.error, step.reason);
-    if (step_is_change(slot, &step))
-        step_apply(exchange, slot, &step);
-    if (touched & RECORD_TOUCHED_INPUT) {
-        /* Announces the next input, as PyRMap's metadata does before its data. */
+    is_change = step_is_change(slot, &step);
+    if (is_change)
+        step_take(exchange, slot, &step);
+    /* Announces the next input, as PyRMap's metadata does before its data. */
+    if (touched & RECORD_TOUCHED_INPUT)
         record_copy_side(&slot->record, proposed, RECORD_SIDE_INPUT);
+    if (is_change)
+        step_announce(exchange, slot, &step);
+    else if (touched & RECORD_TOUCHED_INPUT)
         step_changed(exchange, slot);
-    }
     return 0;
 }
 

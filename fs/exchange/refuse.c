@@ -45,6 +45,7 @@ int refuse_operation(struct exchange *exchange, struct slot *slot, const struct 
 {
     struct slot_refusal *refusal = &slot->refusal;
 
+    slot_mark(slot);
     slot->refusals++;
     clock_gettime(CLOCK_REALTIME, &refusal->when);
     refusal->pid = caller->process;

@@ -146,6 +146,7 @@ static bool take_part(struct exchange *exchange, struct shared_run *run)
         left -= cost;
     exchange->run = &exchange->fresh;
     exchange->running = false;
+    step_commit(exchange);
     return cost >= 0;
 }
 

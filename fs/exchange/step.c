@@ -35,9 +35,16 @@ void step_changed(struct exchange *exchange, struct slot *slot)
 {
     slot->record.change += 2; /* a page shows the odd one while it changes */
     slot_touch(slot, SLOT_METADATA_BIN);
+    slots_commit(exchange->slots);
     page_update(exchange->arena, slot);
     exchange->hooks.record_changed(exchange->hooks.context, slot);
     wait_queue(exchange, slot);
+}
+
+void step_commit(struct exchange *exchange)
+{
+    slots_commit(exchange->slots);
+    arena_let_go(exchange->arena);
 }
 
 void step_segment_freed(struct exchange *exchange, struct segment *segment)
@@ -55,6 +62,7 @@ static void charge_follower(struct exchange *exchange, const struct slot *slot, 
     if (!follower)
         return;
     follower->arrays[RECORD_SIDE_INPUT].borrowed = 0;
+    slot_mark(follower);
     quota_charge(exchange->quota, segment, follower->uid, segment->charged, 0);
 }
 
@@ -78,9 +86,9 @@ void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record
     if (segment) {
         if (slot->kept_open == segment)
             step_keep_open(exchange, slot, NULL);
-        if (segment->names > 1 && !slot->arrays[side].borrowed)
+        if (segment->names - segment->leaving > 1 && !slot->arrays[side].borrowed)
             charge_follower(exchange, slot, segment);
-        segment_unname(exchange->arena, segment);
+        segment_unname_later(exchange->arena, segment);
     } else {
         quota_drop_bytes(exchange->quota, slot->uid, slot_inline_size(slot, side));
     }
@@ -115,12 +123,14 @@ void step_drop_array(struct exchange *exchange, struct slot *slot, enum record_s
 void step_renew_inode(struct slot *slot, enum record_side side)
 {
     slot->arrays[side].inode = slot->arrays[side].serial;
+    slot_mark(slot);
 }
 
 static void own_inode(struct exchange *exchange, struct slot *slot)
 {
     slot->arrays[RECORD_SIDE_INPUT].home = slot_index(exchange->slots, slot);
     slot->arrays[RECORD_SIDE_INPUT].home_side = RECORD_SIDE_INPUT;
+    slot_mark(slot);
 }
 
 void step_unshare(struct exchange *exchange, struct slot *slot)
@@ -164,6 +174,7 @@ void step_put_segment(struct slot *slot, enum record_side side, struct segment *
 {
     slot->segments[side] = segment;
     slot->arrays[side].segment_id = segment->id;
+    slot_mark(slot);
 }
 
 void step_charge_to(struct exchange *exchange, const struct slot *slot, enum record_side side, uid_t uid)
@@ -350,6 +361,7 @@ void step_take(struct exchange *exchange, struct slot *slot, const struct handsh
 {
     enum handshake_state before = slot_state(slot);
 
+    slot_mark(slot);
     if (step->effects & EFFECT_NEW_ROUND)
         slot->record.round++;
     if (step->effects & EFFECT_FRESH_INPUT) {
@@ -434,9 +446,9 @@ void step_fail(struct exchange *exchange, struct slot *slot, const struct handsh
     log_debug("%s: failed: %.*s", slot->name, (int)(size < 200 ? size : 200), text);
     step_take(exchange, slot, step);
     slot->failed = *failed;
-    step_announce(exchange, slot, step);
-    /* A client that the state wakes reads the text afterwards. A full arena loses the text, not the failure. */
+    /* A full arena loses the text, not the failure. */
     account_resize_text(exchange, slot, SLOT_ERROR, 0);
     if (account_write_text(exchange, slot, SLOT_ERROR, ACCOUNT_CLIENT, text, size, 0) == -EDQUOT)
         account_write_text(exchange, slot, SLOT_ERROR, ACCOUNT_DAEMON, text, size < BRIEF ? size : BRIEF, 0);
+    step_announce(exchange, slot, step);
 }

@@ -153,6 +153,11 @@ static void report_failure(const struct slot_failure *failed, FILE *out)
         report_name(failed->source, out);
         putc('\n', out);
         break;
+    case CAUSE_DAMAGE:
+        fputs("failure=damage\n", out);
+        break;
+    case SLOT_CAUSES:
+        break;
     case CAUSE_RESTART:
         fputs("failure=restart\n", out);
         break;

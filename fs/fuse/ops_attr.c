@@ -149,6 +149,7 @@ static void set_times(struct slot_times *times, const struct stat *st, int mask)
 static void set_times_of_file(const struct nodeid_target *inode, const struct stat *st, int mask)
 {
     set_times(slot_times(inode->slot, inode->file), st, mask);
+    slot_mark(inode->slot);
     if (mask & SET_MODIFIED && slot_file_has_side(inode->file))
         inode->slot->dated[slot_file_side(inode->file)] = 1;
 }
@@ -159,6 +160,7 @@ static int set_root(struct request_ops *ops, const struct stat *st, int mask)
     if (mask & ~(SET_ACCESSED | SET_MODIFIED))
         return -EPERM;
     set_times(slots_times(exchange_slots(ops->exchange)), st, mask);
+    slots_mark(exchange_slots(ops->exchange));
     return 0;
 }
 

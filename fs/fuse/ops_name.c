@@ -282,10 +282,6 @@ void ops_name_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fu
              slot_file_find(new_name) == SLOT_DATA_BIN) {
         result = flags & RENAME_NOREPLACE ? -EEXIST
                                           : array_move_result(ops->exchange, moved.slot, to.slot, &caller);
-        if (result == 0) {
-            slot_touch(from.slot, SLOT_DIRECTORY);
-            slot_touch(to.slot, SLOT_DIRECTORY);
-        }
     } else {
         result = -EPERM;
     }

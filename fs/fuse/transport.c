@@ -48,6 +48,8 @@ struct transport {
     bool negotiated;
     bool (*hold)(void *context, const void *bytes, size_t size);
     void *hold_context;
+    void (*before_reply)(void *context);
+    void *before_context;
 };
 
 /* The OPEN reply that this thread writes. It is the thread's because the helper thread writes, too. */
@@ -105,8 +107,10 @@ static ssize_t write_reply(int fd, struct iovec *pieces, int count, void *userda
     struct fuse_out_header header;
 
     (void)userdata;
+    memcpy(&header, pieces[0].iov_base, sizeof(header));
+    if (transport->before_reply && header.unique != 0)
+        transport->before_reply(transport->before_context);
     if (count == 2 && (opening.is_open || !transport->initialised)) {
-        memcpy(&header, pieces[0].iov_base, sizeof(header));
         if (!transport->initialised && header.unique == transport->init_unique) {
             extend_init(transport, pieces[1].iov_base, pieces[1].iov_len);
             transport->initialised = true;
@@ -190,6 +194,12 @@ bool transport_is_behind(const struct transport *transport)
     enum { IN_A_ROW = 16 };
 
     return transport->served >= IN_A_ROW;
+}
+
+void transport_before_reply(struct transport *transport, void (*before)(void *context), void *context)
+{
+    transport->before_reply = before;
+    transport->before_context = context;
 }
 
 void transport_hold(struct transport *transport, bool (*hold)(void *context, const void *bytes, size_t size),

@@ -51,6 +51,12 @@ enum transport_event transport_serve(struct transport *transport);
 bool transport_is_behind(const struct transport *transport);
 
 /*
+ * Calls `before` before each answer to a request goes to the kernel: what the client then knows must be kept.
+ * What we tell the kernel without being asked is no answer.
+ */
+void transport_before_reply(struct transport *transport, void (*before)(void *context), void *context);
+
+/*
  * Sets a function that sees each request before we serve it, as the kernel wrote it. If it returns true, we
  * do not serve the request now. NULL removes it.
  */

@@ -8,8 +8,6 @@
 #include "arena/arena.h"
 #include "slot/slot.h"
 
-enum { TEXT_TASK_MAX = 4096, TEXT_ERROR_MAX = 65536 };
-
 /* Only SLOT_TASK and SLOT_ERROR are texts. Sizes are bytes. */
 size_t text_size(const struct slot *slot, enum slot_file file);
 /* Bytes that a text of that size takes. */
@@ -24,5 +22,10 @@ ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, 
                    size_t size, off_t offset);
 /* Cuts or extends (with NULs) to size: 0, -EFBIG or -errno. */
 int text_resize(struct arena *arena, struct slot *slot, enum slot_file file, uint64_t size);
+
+/* Of a slot that an earlier server left: it has no more of the text than its file. */
+void text_restore(struct arena *arena, struct slot *slot, enum slot_file file);
+/* Removes files that no slot names. The number of slots times that of texts. */
+void text_sweep(struct arena *arena, struct slots *slots);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "outcome.h"
 #include "slot/quota.h"
+#include "slot/restore.h"
 #include "slot/text.h"
 #include <check.h>
 #include <errno.h>
@@ -123,6 +124,7 @@ bool world_try_begin(struct world *world, const struct world_options *options)
         return false;
     bench_stop(&world->bench);
     world->bench.options.freed = segment_freed;
+    world->bench.options.files = slots_bytes(options->slots_max);
     bench_start(&world->bench);
     begin(world, options->data_path);
     return true;
@@ -241,6 +243,8 @@ void world_check(struct world *world)
     world_rest(world);
     ck_assert(!world->exchange->running);
     ck_assert_uint_eq(world->exchange->fresh.first_queued, 0);
+    if (slots_count(world->slots) <= FEW_SLOTS)
+        ck_assert_ptr_null(slots_forgotten(world->slots));
     for (struct slot *slot = slot_after(world->slots, 0); slot;
          slot = slot_after(world->slots, slot_index(world->slots, slot))) {
         struct record record = slot->record;

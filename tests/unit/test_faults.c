@@ -12,6 +12,7 @@
 #include "fault_operations.h"
 #include "faults.h"
 #include "slot/page.h"
+#include "slot/restore.h"
 #include "slot/text.h"
 #include "suite.h"
 #include <errno.h>
@@ -142,6 +143,8 @@ static void take_picture(struct trial *trial, struct picture *picture)
     struct world *world = &trial->world;
     struct ledger_usage usage;
 
+    exchange_commit(world->exchange);
+    ck_assert_ptr_null(slots_forgotten(world->slots));
     bench_settle_down(&world->bench);
     usage = bench_usage(&world->bench);
     memset(picture, 0, sizeof(*picture));

@@ -3,6 +3,7 @@
  * test_lock.c - the lock of a directory arena, and another daemon that removes it at the worst moment.
  */
 #include "arena_fixture.h"
+#include "slot/restore.h"
 #include "suite.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -162,7 +162,7 @@ START_TEST(test_no_room)
     struct world world;
     struct slot *slot, *other;
 
-    begin(&world, (enum arena_kind)(_i / 2), (enum exchange_data_path)(_i % 2), 3 * FAR);
+    begin(&world, (enum arena_kind)(_i / 2), (enum exchange_data_path)(_i % 2), 3 * FAR + MIB);
     other = world_slot(&world, "other");
     ck_assert_int_eq(world_resize(&world, other, SLOT_DATA_BIN, NULL, RESERVE_RESIZE, FAR + FAR / 2), 0);
     slot = sparse_slot(&world, "job", 0);
@@ -183,7 +183,7 @@ START_TEST(test_retry_without_an_input)
     struct slot *slot, *source;
     struct world world;
 
-    begin(&world, ARENA_MEMFD, DATA_PATH_PASSTHROUGH, MIB);
+    begin(&world, ARENA_MEMFD, DATA_PATH_PASSTHROUGH, 2 * MIB);
     slot = world_slot(&world, "job");
     source = world_slot(&world, "source");
     ck_assert_int_eq(world_link(&world, slot, source, RECORD_SIDE_RESULT), 0);
