@@ -595,23 +595,35 @@ def test_streams_of_rounds(keeper: Keeper, producer: Slot, script: Path) -> None
     assert (keeper.output, keeper.complaints) == ("", "")
 
 
+def requests(mount: Path, op: str = r"\w+") -> int:
+    """How many the daemon has answered, of that operation or of all."""
+    text = (mount / ".pyrmap" / "metrics").read_text()
+    return sum(int(count) for count in re.findall(rf'^pyrmapfs_requests_total\{{op="{op}"\}} (\d+)$', text, re.MULTILINE))
+
+
+def test_a_result_gets_its_size_once(mount: Path, keeper: Keeper, producer: Slot, script: Path) -> None:
+    """What is published as it was mapped is not cut; the beginning of it is."""
+    write(script, "import pyrmap\ndef f(x, part):\n    return pyrmap.empty_result(300_000)[:part]\n")
+    for part, sizes in ((300_000, 1), (200_000, 2)):
+        keeper.run(None, script, "f", part)
+        before = requests(mount, "setattr")
+        for _ in range(5):
+            assert len(ask(producer)) == part
+        assert requests(mount, "setattr") - before == 5 * sizes
+
+
 @pytest.mark.parametrize("lengths, expected", (((1, 10, 248), 2), ((249, 1000, 16384), 4)))
 def test_a_small_exchange_is_few_requests(mount: Path, data_path: str, keeper: Keeper, producer: Slot, script: Path,
                                           lengths: tuple[int, ...], expected: int) -> None:
     """The producer's write and the worker's, where pages are mapped; a read of each if the page has no room."""
     if data_path == PAGE_CACHE:
         pytest.skip("there the record is read and polled")
-
-    def requests() -> int:
-        text = (mount / ".pyrmap" / "metrics").read_text()
-        return sum(int(count) for count in re.findall(r'^pyrmapfs_requests_total\{op="\w+"\} (\d+)$', text, re.MULTILINE))
-
     write(script, "def f(x):\n    x += 1\n    return x\n")
     keeper.run(None, script, "f")
     for length in lengths:
         ask(producer, np.zeros(length))
-        counts = [requests(), requests()]
+        counts = [requests(mount), requests(mount)]
         for number in range(10):
             assert ask(producer, np.full(length, number)) == [number + 1] * length
-        counts.append(requests())
+        counts.append(requests(mount))
         assert counts[2] - counts[1] == counts[1] - counts[0] + 10 * expected

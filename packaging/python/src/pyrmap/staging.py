@@ -40,10 +40,16 @@ class _Staged(NamedTuple):
     # The mapping of the file, and the array over it that the program got.
     mapped: Optional[weakref.ReferenceType[mapping.Mapping]] = None
     array: Optional[weakref.ReferenceType[Array]] = None
+    reserved: int = 0  # bytes that the file got for the mapping
 
     def mapping(self) -> Optional[mapping.Mapping]:
         """None if the program has dropped it."""
         return self.mapped() if self.mapped is not None else None
+
+    def cut(self) -> None:
+        """Cuts the file where only the beginning of the mapped array is to be published."""
+        if self.mapped is not None and self.reserved != self.extent.size:
+            os.ftruncate(self.fd, self.extent.size)
 
 
 class Stage:
@@ -80,7 +86,7 @@ class Stage:
             self.drop()
             raise self._refused(error, f"reserve {extent.size} bytes for {self.name}") from error
         array = memory.array(extent)
-        self._staged = _Staged(extent, fd, None, weakref.ref(memory), weakref.ref(array))
+        self._staged = _Staged(extent, fd, None, weakref.ref(memory), weakref.ref(array), extent.size)
         return array
 
     def store(self, value: values.Outgoing) -> None:
@@ -131,8 +137,7 @@ class Stage:
         staged = self._staged
         if staged is None or staged.fd < 0 or staged.mapping() is not None:
             return
-        if staged.mapped is not None:
-            os.ftruncate(staged.fd, staged.extent.size)
+        staged.cut()
         os.close(staged.fd)
         self._staged = _Staged(staged.extent)
 
@@ -148,8 +153,7 @@ class Stage:
             # The mapping goes first: a load beyond the end of a file that was cut is a SIGBUS.
             if memory is not None:
                 memory.detach()
-            if staged.mapped is not None and (memory is None or memory.length != staged.extent.size):
-                os.ftruncate(staged.fd, staged.extent.size)
+            staged.cut()
         finally:
             if staged.fd >= 0:
                 os.close(staged.fd)
