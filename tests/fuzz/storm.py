@@ -28,6 +28,8 @@ IOCTLS = (0x5401, 0xC0189436, 0x8008E500, 0x4004E500)
 FIELDS = ((0, "<i"), (4, "<i"), (8, "<q"), (16, "<i"), (20, "<i"), (24, "<q"), (32, "<q"), (40, "<i"), (44, "<i"),
           (48, "<q"), (56, "<q"), (80, "<q"), (112, "<I"), (116, "<I"), (120, "<q"))
 HANDLES_MAX = 24
+TAKE = (1 << 28, 1 << 29)  # where a read of the record gives the input, or the result, as well
+ELEMENT = {1: 4, 2: 8, 3: 4, 4: 8, 5: 1, 6: 1}  # bytes, by dtype
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -45,7 +47,7 @@ class Storm:
         self.mappings: list[mmap.mmap] = []
         self.deeds: list[Callable[[], object]] = [
             self.open, self.open, self.open, self.close, self.write, self.write, self.record, self.record, self.record, self.send, self.send,
-            self.text, self.text, self.small_text, self.size, self.map, self.store, self.unmap, self.read, self.poll,
+            self.text, self.text, self.small_text, self.size, self.map, self.store, self.unmap, self.read, self.take, self.take, self.poll,
             self.control, self.make, self.make, self.remove, self.rename, self.unlink, self.link, self.mode, self.times,
             self.attributes, self.listing, self.allocate, self.lock, self.copy]
 
@@ -84,7 +86,7 @@ class Storm:
         return self.random.choice(NUMBERS)
 
     def offset(self) -> int:
-        return self.random.choice((0, 0, 0, 1, 4, 8, 100, 127, 128, 4095, 4096, 1 << 20, 1 << 40, 2**63 - 1))
+        return self.random.choice((0, 0, 0, 1, 4, 8, 100, 127, 128, 4095, 4096, 1 << 20, *TAKE, 1 << 40, 2**63 - 1))
 
     def handle(self) -> int:
         return self.random.choice(self.handles)
@@ -138,6 +140,21 @@ class Storm:
         struct.pack_into("<i", image, 44 if flag else 40, 0)
         struct.pack_into("<I", image, 112, 0)
         self.put(path, bytes(image) + bytes([self.random.randrange(1, 256)]) * size)
+
+    def take(self) -> None:
+        """Record and array come from one moment: whatever others do, they fit each other."""
+        side = self.random.randrange(2)
+        descriptor = os.open(f"{self.slot()}/metadata.bin", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            image = os.pread(descriptor, 1 << 20, TAKE[side])
+        finally:
+            os.close(descriptor)
+        dtype, of_result, length, of_input = (struct.unpack_from(code, image, at)[0]
+                                              for code, at in (("<i", 16), ("<i", 20), ("<q", 24), ("<q", 8)))
+        if image[:4] == struct.pack("<i", 2):
+            return  # a round may fail before it has an input
+        expected = (length if side else of_input) * ELEMENT[(of_result or dtype) if side else dtype]
+        assert len(image) - 128 == expected or len(image) > 1_000_000, f"{len(image) - 128} bytes of {expected} were taken"
 
     def text(self) -> None:
         values = (str(self.number()), "float64", "2x3", "F", "", "x" * 2000)
