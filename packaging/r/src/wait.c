@@ -84,7 +84,7 @@ static enum outcome wait_page(const struct waiting *waiting)
     const struct slot *slot = waiting->slots[0];
     const struct timespec step = {.tv_nsec = FUTEX_STEP_NS};
     double end = seconds_now() + FUTEX_S;
-    for (;;) {
+    for (bool again = false;; again = true) {
         struct record record;
         slot_look(slot, &record);
         /* Nobody changes this page any more: poll tells what became of the slot. */
@@ -94,8 +94,10 @@ static enum outcome wait_page(const struct waiting *waiting)
             return SETTLED;
         if (seconds_now() > end)
             return PENDING;
+        /* Once the round is over our caller does that. */
+        if (again)
+            relay_all(waiting);
         syscall(SYS_futex, &slot->page->record.change, FUTEX_WAIT, record.change, &step, NULL, 0);
-        relay_all(waiting);
     }
 }
 
