@@ -67,6 +67,7 @@ int request_handle_new(struct request_ops *ops, const struct caller *caller, uin
     }
     handle->nodeid = nodeid;
     handle->uid = caller->uid;
+    handle->gid = caller->gid;
     *out = handle;
     return 0;
 }

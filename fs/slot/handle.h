@@ -24,7 +24,8 @@ struct handle {
     enum slot_file file;
     enum handle_access access;
     pid_t process;
-    uid_t uid;               /* on whose account it is */
+    uid_t uid;               /* who opened it, and on whose account it is */
+    gid_t gid;               /* of that user, then */
     struct segment *segment; /* data.bin, result.bin and their views */
     enum record_side side;   /* of segment */
     uint64_t number;         /* st_ino of data.bin and result.bin */

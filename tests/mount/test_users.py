@@ -111,6 +111,24 @@ def test_by_default_others_read_and_do_not_write(mount: Path, people: dict[str, 
     Slot(slot).remove()
 
 
+def test_an_array_is_taken_by_those_who_may_open_it(mount: Path, people: dict[str, Agent]) -> None:
+    """Who may read metadata.bin has not got the arrays by that."""
+    slot = mount / next(_names)
+    people[ANN].run(f"os.umask(0o022)\nos.mkdir(slot)\nos.chown(slot, -1, {GROUP})\nstep(slot, 'data.bin', data, 0)", slot=str(slot),
+                    data=DATA.tobytes())
+    for mode, allowed in ((0o644, (ANN, BOB, EVE)), (0o640, (ANN, BOB)), (0o600, (ANN,)), (0o044, (BOB, EVE))):
+        os.chmod(slot / "data.bin", mode)
+        for name, agent in people.items():
+            take = "os.pread(os.open(slot + '/metadata.bin', os.O_RDONLY), 200, 1 << 28)[128:].decode('latin-1')"
+            if name in allowed:
+                assert agent.run(take, slot=str(slot)).encode("latin-1") == DATA.tobytes()
+                continue
+            with refused(errno.EACCES):
+                agent.run(take, slot=str(slot))
+            assert " open data.bin for reading EACCES " in Slot(slot).text["refused"]
+    Slot(slot).remove()
+
+
 def test_two_who_share_a_group(shared: Path, people: dict[str, Agent]) -> None:
     """R and Python as different users: the whole exchange, and Eve has no part in it."""
     ann, bob, eve = people[ANN], people[BOB], people[EVE]
