@@ -317,7 +317,7 @@ int segment_publish(struct arena *arena, struct segment *segment)
         error = -EBUSY;
     }
     segment->published = !error;
-    segment->shown = false;
+    segment->shown = 0;
     return error;
 }
 

@@ -37,8 +37,8 @@ struct segment {
     int fd;             /* O_RDONLY, -1 while no handle is open (a memfd keeps it) */
     int32_t backing_id; /* FUSE passthrough; 0: not registered. The caller registers, forget_backing closes */
     bool published;     /* its bytes are final: see segment_publish */
-    bool shown;         /* clients have opened it since; set by the caller */
     bool synced;        /* on disk since it was published, where there is a disk */
+    uint64_t shown;     /* the caller's: by which inode a client opened it last, since it was published */
     uint64_t charged;   /* bytes that the caller's quota accounts for; the arena does not look at it */
     uid_t charged_uid;
     bool counted; /* the same for an open file of that user */

@@ -46,11 +46,12 @@ bool links_changes(const struct request_ops *ops, const struct slot *slot, enum 
     return are_there(ops) && !slot_inline_size(slot, side) && (!segment || !segment->published);
 }
 
-bool links_keeps_pages(const struct request_ops *ops, struct segment *segment)
+bool links_keeps_pages(const struct request_ops *ops, const struct handle *handle)
 {
-    bool keeps = !are_there(ops) || segment->shown;
+    struct segment *segment = handle->segment;
+    bool keeps = !are_there(ops) || segment->shown == handle->nodeid;
 
-    segment->shown = segment->published;
+    segment->shown = segment->published ? handle->nodeid : 0;
     return keeps;
 }
 

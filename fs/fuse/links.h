@@ -14,7 +14,8 @@
  * the other data paths.
  *
  * The page cache of FUSE knows nothing of stores by these paths. So the kernel keeps no size of an array that
- * may be written, and drops its pages at each open, up to the first one after it was published.
+ * may be written, and drops its pages at each open, up to the first one after it was published. An array that has
+ * several inodes (nodeid.h) has pages in each, so an open by another inode than the last one drops them too.
  */
 #ifndef PYRMAPFS_LINKS_H
 #define PYRMAPFS_LINKS_H
@@ -31,8 +32,8 @@ bool links_shows(const struct request_ops *ops, const struct slot *slot, enum sl
 
 /* Whether an array may change without the kernel seeing it. */
 bool links_changes(const struct request_ops *ops, const struct slot *slot, enum slot_file file);
-/* Whether the kernel's pages of a segment that is opened now are the segment's. */
-bool links_keeps_pages(const struct request_ops *ops, struct segment *segment);
+/* Whether the kernel's pages of an array that this handle opens now are those of the arena. */
+bool links_keeps_pages(const struct request_ops *ops, const struct handle *handle);
 
 bool links_is_link(enum slot_file file);
 /* As READLINK answers this caller. */

@@ -159,7 +159,7 @@ static void finish_open(struct parked *parked, int result)
         int32_t backing_id = parked->handle->segment->backing_id; /* 0 on the page-cache path */
 
         /* The kernel keeps its pages from open to open if all changes go through this inode. */
-        parked->fi.keep_cache = backing_id == 0 && links_keeps_pages(parked->ops, parked->handle->segment);
+        parked->fi.keep_cache = backing_id == 0 && links_keeps_pages(parked->ops, parked->handle);
         parked->fi.direct_io = backing_id != 0 && sees_writes(parked);
         reply_open(parked->ops, request, &parked->fi, parked->handle, backing_id);
     }

@@ -175,6 +175,26 @@ def test_a_mapping_of_the_file_that_outlasts_publishing(slot: Slot, agent: Agent
     old.close()
 
 
+def test_a_follower_of_another_mode_has_other_pages_in_the_kernel(slot: Slot, mount: Path) -> None:
+    """Its inode is another one, and what the kernel keeps for that says nothing of the source's."""
+    follower = Slot.make(mount, f"{slot.path.name}-follower")
+    try:
+        os.chmod(follower / "data.bin", 0o600)
+        os.symlink(f"../{slot.path.name}/data.bin", follower / "source")
+        with opened(slot / "data.bin"):
+            pages = Pages(slot / "data.mem", SIZE)
+        pages.store(b"a" * SIZE)
+        assert (slot / "data.bin").read_bytes() == b"a" * SIZE
+        pages.store(b"b" * SIZE)
+        pages.close()
+        publish(slot, INPUT, SIZE)
+        for _ in range(2):
+            assert (follower / "data.bin").read_bytes() == b"b" * SIZE
+            assert (slot / "data.bin").read_bytes() == b"b" * SIZE
+    finally:
+        follower.remove()
+
+
 def test_published_pages_stay_in_the_kernel(slot: Slot, mount: Path) -> None:
     """The first reader's pages serve the next."""
     slot.publish(np.zeros(100000))
