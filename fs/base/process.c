@@ -191,6 +191,25 @@ static long status_field(pid_t pid, const char *key)
     return line ? strtol(line + strlen(key), NULL, 10) : -1;
 }
 
+bool process_descends_from(pid_t pid, pid_t ancestor)
+{
+    static const char key[] = "\nPPid:\t";
+
+    if (pid <= 0 || ancestor <= 0)
+        return false;
+    for (int generation = 0; generation < PROCESS_ANCESTORS_MAX && pid > 0; generation++) {
+        long parent;
+
+        if (pid == ancestor)
+            return true;
+        parent = status_field(pid, key);
+        if (parent <= 0)
+            return false;
+        pid = (pid_t)parent;
+    }
+    return false;
+}
+
 bool process_has_group(pid_t pid, gid_t gid)
 {
     static const char key[] = "\nGroups:";

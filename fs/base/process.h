@@ -17,7 +17,7 @@
 struct processes;
 struct process; /* one process with at least one bond */
 
-enum { PROCESS_BONDS_A_TURN = 32 };
+enum { PROCESS_BONDS_A_TURN = 32, PROCESS_ANCESTORS_MAX = 32 };
 
 /* Embedded in each thing that is bound to a process. All zeros: not bound. */
 struct process_bond {
@@ -56,6 +56,12 @@ int process_proc(void);
 
 /* The process (thread group) of a thread, as a request names it; 0 if it is gone. */
 pid_t process_of_thread(pid_t thread);
+
+/*
+ * Whether a process is `ancestor`, or descends from it by parents that all live: a process whose parent is gone has another one.
+ * False for a process that the daemon cannot see, and beyond PROCESS_ANCESTORS_MAX generations.
+ */
+bool process_descends_from(pid_t pid, pid_t ancestor);
 
 /* Whether this is one of the supplementary groups of a process or thread. */
 bool process_has_group(pid_t pid, gid_t gid);

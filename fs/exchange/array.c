@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "exchange/array.h"
 
+#include "base/process.h"
 #include "exchange/account.h"
 #include "exchange/copy.h"
 #include "exchange/refuse.h"
@@ -20,14 +21,37 @@ enum handshake_event array_open_event(enum record_side side, enum handle_access 
     return access == HANDLE_WRITES ? EVENT_OPEN_RESULT_WRITE : EVENT_OPEN_RESULT_READ;
 }
 
+/*
+ * Whether a process may write the result while another one does: it is a child of that one, or both are the slot's worker or its
+ * children. A parent that is no worker is not asked to write what its child does.
+ */
+static bool writes_with(const struct slot *slot, pid_t process, pid_t writer)
+{
+    if (process == writer || process_descends_from(process, writer))
+        return process != 0;
+    return process_descends_from(process, slot->worker) && process_descends_from(writer, slot->worker);
+}
+
+static bool others_write_result(const struct slot *slot, const struct caller *caller,
+                                const struct handle *own)
+{
+    const struct segment *segment = slot->segments[RECORD_SIDE_RESULT];
+
+    for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
+        if (handle->segment == segment && handle->access == HANDLE_WRITES && handle != own &&
+            !writes_with(slot, caller->process, handle->process))
+            return true;
+    }
+    return false;
+}
+
 static uint32_t facts_about(const struct slot *slot, enum handshake_event event, const struct caller *caller,
                             const struct handle *handle)
 {
     if (event == EVENT_OPEN_INPUT_READ && slot->filler && slot->filler == caller->process)
         return FACT_CALLER_FILLS;
     if ((event == EVENT_OPEN_RESULT_WRITE || event == EVENT_RESIZE_RESULT) &&
-        slot->state == STATE_COMPUTING && slot->handles &&
-        handle_writes_segment(slot, slot->segments[RECORD_SIDE_RESULT], caller->process, handle))
+        slot->state == STATE_COMPUTING && others_write_result(slot, caller, handle))
         return FACT_OTHERS_WRITE_RESULT;
     return 0;
 }

@@ -21,7 +21,7 @@ bool publish_is_written(struct exchange *exchange, const struct slot *slot, enum
 
     if (!segment || segment->published)
         return false;
-    if (handle_writes_segment(slot, segment, 0, NULL))
+    if (handle_writes_segment(slot, segment))
         return true;
     return exchange->data_path != DATA_PATH_PAGE_CACHE && segment_has_writers(exchange->arena, segment);
 }

@@ -238,7 +238,7 @@ static bool is_being_written(const struct slot *slot)
     for (int side = 0; slot && side < 2; side++) {
         const struct segment *segment = slot->segments[side];
 
-        if (segment && !segment->published && handle_writes_segment(slot, segment, 0, NULL))
+        if (segment && !segment->published && handle_writes_segment(slot, segment))
             return true;
     }
     return false;

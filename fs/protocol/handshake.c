@@ -12,7 +12,7 @@ enum answer {
     BUSY,       /* refuse: not your turn */
     PROTO,      /* refuse: no such transition */
     FAILED_EIO, /* refuse: the round failed */
-    SOLE,       /* proceed, unless another process writes the result: then BUSY */
+    SOLE,       /* proceed, unless a stranger writes the result: then BUSY */
     FILL,       /* -> FILLING, the round goes on */
     FILL_ON,    /* stay FILLING, if no client reads the array that was moved here */
     REFILL,     /* -> FILLING, next round */

@@ -61,7 +61,7 @@ enum handshake_verdict {
 /* Facts about the slot, the process that asks and the record that it proposes. */
 enum handshake_fact {
     FACT_CALLER_FILLS = 1u << 0,        /* the caller is the process that is writing data.bin */
-    FACT_OTHERS_WRITE_RESULT = 1u << 1, /* another process has result.bin open for writing */
+    FACT_OTHERS_WRITE_RESULT = 1u << 1, /* a process that is no relative has result.bin open for writing */
     FACT_EMPTY_RESULT = 1u << 2,        /* the proposed result_length is 0 */
     FACT_FED = 1u << 3,                 /* the slot has a source */
     FACT_SHARED = 1u << 4,              /* the inode stands for names of other slots as well */

@@ -35,12 +35,10 @@ void handle_delist(struct handle *handle)
     handle->slot = NULL;
 }
 
-bool handle_writes_segment(const struct slot *slot, const struct segment *segment, pid_t except,
-                           const struct handle *own)
+bool handle_writes_segment(const struct slot *slot, const struct segment *segment)
 {
     for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
-        if (handle->segment == segment && handle->access == HANDLE_WRITES && handle != own &&
-            (!except || handle->process != except))
+        if (handle->segment == segment && handle->access == HANDLE_WRITES)
             return true;
     }
     return false;

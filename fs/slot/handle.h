@@ -50,11 +50,7 @@ struct handle {
 void handle_enlist(struct handle *handle, struct slot *slot);
 void handle_delist(struct handle *handle);
 
-/*
- * Whether a handle has this segment open for writing. Does not count the handle `own`, which may be NULL, and
- * those of the process `except`, which may be 0. A process that the daemon cannot see is never `except`.
- */
-bool handle_writes_segment(const struct slot *slot, const struct segment *segment, pid_t except,
-                           const struct handle *own);
+/* Whether a handle has this segment open for writing. */
+bool handle_writes_segment(const struct slot *slot, const struct segment *segment);
 
 #endif

@@ -24,7 +24,7 @@ FAILED      FILLING     FAILED      EBUSY         EIO          READY    EPROTO  
 """
 # [a] unless the client is the one that fills it: the last that opened data.bin for writing
 # [b] only with a result_length of 0, else EPROTO
-# [c] EBUSY while another client has result.bin open for writing
+# [c] EBUSY while another client than its parent has result.bin open for writing
 
 FLAG = {"IDLE": -1, "FILLING": -1, "READY": 0, "COMPUTING": 0, "DONE": 1, "FAILED": 2}
 FILES = {"metadata.bin", "metadata.mem", "metadata.txt", "data.bin", "result.bin", "data.txt", "result.txt", "data.npy",
@@ -36,6 +36,7 @@ ERROR_MAX = 65536
 INHERITED_MAX, INHERITED_HEAD, INHERITED_GAP = 4096, 1024, b"\n[...]\n"
 NAME_MAX = 255
 NOBODY = -1  # in place of a client
+PARENT = 0  # the client whose children the others are
 
 
 def parse_handshake(text: str) -> dict[str, dict[str, str]]:
@@ -266,7 +267,7 @@ class Model:
         cell = TABLE[slot.state][column]
         if column == "read-data" and slot.state == "FILLING" and client == slot.filler:
             return slot.state
-        if column == "write-result" and any(other != client for other in slot.result.handles.values()):
+        if column == "write-result" and any(other not in (client, PARENT) for other in slot.result.handles.values()):
             raise Refused("EBUSY")
         if cell not in TABLE:
             if cell == "EIO":

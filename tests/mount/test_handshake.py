@@ -186,6 +186,57 @@ def test_result_has_one_writer(slot: Slot, agent: Agent) -> None:
     open_and_close(slot / "result.bin", os.O_WRONLY)
 
 
+def write_half(agent: Agent, slot: Slot, begin: int, end: int) -> None:
+    """As multiprocessing's children do it, with the file's name."""
+    agent.run("fd = os.open(path, os.O_RDWR); os.pwrite(fd, data, offset); os.close(fd)", path=slot / "result.bin",
+              data=ANSWER.tobytes()[begin:end], offset=begin)
+
+
+def test_children_write_parts_of_the_result(slot: Slot, agent: Agent) -> None:
+    """The test is the worker, and the agents are its children: what they write is there when all have let go."""
+    second = Agent()
+    try:
+        slot.bring("READY")
+        size = len(ANSWER.tobytes())
+        with open(slot / "result.bin", "r+b", buffering=0) as own:
+            own.truncate(size)
+            write_half(agent, slot, 0, 8)
+            agent.run("kept = os.open(path, os.O_RDWR)", path=slot / "result.bin")
+            # A child of the same parent is a stranger to the other one, as long as nobody has named the worker.
+            with refused(errno.EBUSY):
+                write_half(second, slot, 8, size)
+            with refused(errno.EBUSY):
+                open_and_close(slot / "result.bin", os.O_WRONLY)
+            (slot / "worker").write_text("self")
+            write_half(second, slot, 8, size)
+            open_and_close(slot / "result.bin", os.O_WRONLY)
+            with refused(errno.EBUSY):
+                slot.flag(RESULT)
+        with refused(errno.EBUSY):
+            slot.flag(RESULT)
+        agent.run("os.close(kept)")
+        slot.write(flag=RESULT, result_dtype=FLOAT64, result_length=len(ANSWER))
+        assert slot.result().tolist() == ANSWER.tolist()
+    finally:
+        second.kill()
+
+
+def test_a_stranger_writes_no_result_with_the_worker(slot: Slot, agent: Agent) -> None:
+    """Nor does a parent that is no worker: R, say, whose child computes."""
+    slot.bring("READY")
+    agent.run("os.write(os.open(path, os.O_WRONLY), b'self')", path=slot / "worker")
+    agent.run("fd = os.open(path, os.O_WRONLY)", path=slot / "result.bin")
+    other = Agent()
+    try:
+        for open_result in (lambda: open_and_close(slot / "result.bin", os.O_WRONLY),
+                            lambda: other.run("os.open(path, os.O_WRONLY)", path=slot / "result.bin"),
+                            lambda: other.run("os.truncate(path, 8)", path=slot / "result.bin")):
+            with refused(errno.EBUSY):
+                open_result()
+    finally:
+        other.kill()
+
+
 def test_result_writer_that_is_killed_makes_room(slot: Slot, agent: Agent) -> None:
     slot.bring("READY")
     agent.run("fd = os.open(path, os.O_WRONLY)", path=slot / "result.bin")

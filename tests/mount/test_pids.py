@@ -188,3 +188,39 @@ def test_a_users_own_daemon(hiding: None, agents: Callable[..., Agent], tmp_path
             agent.run("fd = os.open(path, os.O_WRONLY); os.write(fd, text); os.close(fd)",
                       path=daemon.path / "job" / role, text=str(other.pid).encode())
             assert agent.run("open(path).read()", path=daemon.path / "job" / role) == f"{other.pid}\n"
+
+
+FORKED = """
+parent = os.open(path + "/result.bin", os.O_WRONLY)
+child = os.fork()
+if child == 0:
+    try:
+        os.close(os.open(path + "/result.bin", os.O_WRONLY))
+        os._exit(0)
+    except OSError as error:
+        os._exit(error.errno)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+
+
+def test_children_of_a_hidden_client_write_its_result(hidden: Daemon, agents: Callable[..., Agent]) -> None:
+    ann = agents(ANN)
+    ann.run("os.mkdir(path); os.chmod(path, 0o777)", path=hidden.path / "job")
+    slot = Slot(hidden.path / "job")
+    slot.publish(DATA)
+    ann.run(FORKED, path=slot.path)
+    assert ann.run("status") == 0
+    with refused(errno.EBUSY):
+        agents(ANN).run("os.open(path, os.O_WRONLY)", path=slot / "result.bin")
+
+
+def test_a_contained_child_writes_its_parents_result(slot: Slot, contained: Contained) -> None:
+    slot.publish(DATA)
+    with open(slot / "result.bin", "r+b", buffering=0):
+        contained.run("os.close(os.open(path, os.O_WRONLY))", path=slot / "result.bin")
+
+
+def test_children_of_an_invisible_client_are_strangers(apart: Slot, agent: Agent) -> None:
+    apart.publish(DATA)
+    with open(apart / "result.bin", "r+b", buffering=0), refused(errno.EBUSY):
+        agent.run("os.open(path, os.O_WRONLY)", path=apart / "result.bin")

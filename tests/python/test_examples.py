@@ -40,6 +40,7 @@ def scikit_learn() -> None:
     ("shared/summary.py", [1.0, 2.0, 6.0], [1.0, 3.0, 6.0]),
     ("performance/echo.py", np.arange(1e5), np.arange(1e5) + 1),
     ("reticulate/plus_one.py::plus_one", [1.0, 2.0], [2.0, 3.0]),
+    ("parts/parts.py::distances", [300.0, 70.0], np.hypot(np.arange(300)[:, np.newaxis], np.arange(70))),
 ])
 def test_numbers(keeper: Keeper, producer: Slot, script: str, value: object, expected: object) -> None:
     assert np.array_equal(compute(keeper, producer, script, value), np.array(expected))

@@ -27,7 +27,7 @@ static void begin_with(struct world *world, enum exchange_data_path data_path, u
 
 START_TEST(test_one_process_writes_the_result)
 {
-    pid_t other = idler_start(0);
+    const pid_t other = getppid();
     struct handle *first, *second;
     struct world world;
     struct slot *slot;
@@ -47,7 +47,53 @@ START_TEST(test_one_process_writes_the_result)
     world_close(&world, first);
     ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, 8), 0);
     world_end(&world);
-    idler_end(other);
+}
+END_TEST
+
+static void become(struct world *world, pid_t process)
+{
+    world->caller.thread = world->caller.process = process;
+}
+
+START_TEST(test_children_write_the_result_with_their_parent)
+{
+    pid_t child = idler_start(0), sibling = idler_start(0);
+    struct handle *of_parent, *of_child, *of_sibling;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    world_publish(&world, slot, COUNT, 1);
+    of_parent = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    become(&world, child);
+    of_child = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    ck_assert_ptr_eq(of_child->segment, of_parent->segment);
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, 8), 0);
+    /* A sibling is a stranger to the child, unless both belong to the slot's worker. */
+    become(&world, sibling);
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES, &of_sibling), -EBUSY);
+    become(&world, getpid());
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES, &of_sibling), -EBUSY);
+    ck_assert_int_eq(exchange_bind(world.exchange, slot, ROLE_WORKER, getpid(), &world.caller), 0);
+    become(&world, sibling);
+    of_sibling = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    become(&world, getppid());
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, 8), -EBUSY);
+    become(&world, getpid());
+    ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, 0), 0);
+    if (_i != DATA_PATH_PASSTHROUGH) {
+        /* The last one that lets go makes room for the publisher. */
+        world_close(&world, of_parent);
+        ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), -EBUSY);
+        world_close(&world, of_sibling);
+        ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), -EBUSY);
+        world_close(&world, of_child);
+        ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), 0);
+    }
+    world_end(&world);
+    idler_end(child);
+    idler_end(sibling);
 }
 END_TEST
 
@@ -577,6 +623,7 @@ int main(void)
 
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, test_one_process_writes_the_result, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_children_write_the_result_with_their_parent, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_filler_may_read, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_invisible_client, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_known_by_an_old_identity, 0, DATA_PATHS);

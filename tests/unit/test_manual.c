@@ -237,7 +237,7 @@ static void expected_cell(enum handshake_state state, enum handshake_event event
     else if (step.next != state)
         snprintf(cell, 32, "-> %s", handshake_state_name(step.next));
     else if (event == EVENT_OPEN_RESULT_WRITE && state == STATE_COMPUTING)
-        strcpy(cell, "yes, if alone");
+        strcpy(cell, "yes, if no stranger does");
     else
         strcpy(cell, event >= EVENT_FLAG_INPUT && event <= EVENT_FLAG_NONE ? "stays" : "yes");
 }

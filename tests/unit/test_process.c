@@ -437,6 +437,66 @@ static pid_t start_below(void)
     return pid;
 }
 
+/* A chain of processes below this one, in a group that is named as the first of them. The last one tells its pid. */
+static pid_t start_chain(int depth, pid_t *last)
+{
+    int told[2];
+    pid_t first;
+
+    ck_assert_int_eq(pipe(told), 0);
+    first = fork();
+    ck_assert_int_ge(first, 0);
+    if (first == 0) {
+        setpgid(0, 0);
+        while (--depth > 0 && fork() == 0)
+            continue;
+        first = getpid();
+        if (depth == 0 && write(told[1], &first, sizeof(first)) != sizeof(first))
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    ck_assert_int_eq(read(told[0], last, sizeof(*last)), sizeof(*last));
+    close(told[0]);
+    close(told[1]);
+    return first;
+}
+
+static void end_chain(pid_t first)
+{
+    ck_assert_int_eq(kill(-first, SIGKILL), 0);
+}
+
+START_TEST(test_descent)
+{
+    pid_t stranger = idler_start(0), last, first = start_chain(5, &last);
+
+    ck_assert(process_descends_from(last, last));
+    ck_assert(process_descends_from(last, first));
+    ck_assert(process_descends_from(last, getpid()));
+    ck_assert(process_descends_from(stranger, getpid()));
+    ck_assert(!process_descends_from(first, last));
+    ck_assert(!process_descends_from(last, stranger));
+    ck_assert(!process_descends_from(getpid(), first));
+    ck_assert(!process_descends_from(0, getpid()));
+    ck_assert(!process_descends_from(last, 0));
+    ck_assert(!process_descends_from(0, 0));
+    /* A process whose parent has ended has another one. */
+    idler_end(first);
+    ck_assert(!process_descends_from(last, first));
+    ck_assert(!process_descends_from(last, getpid()));
+    end_chain(first);
+    idler_end(stranger);
+    ck_assert(!process_descends_from(stranger, getpid()));
+    /* So many generations are looked at, and no more. */
+    first = start_chain(PROCESS_ANCESTORS_MAX, &last);
+    ck_assert(process_descends_from(last, first));
+    ck_assert(!process_descends_from(last, getpid()));
+    end_chain(first);
+    idler_bury(first);
+}
+END_TEST
+
 /* Whether a process counts pids as we do. */
 START_TEST(test_pid_namespaces)
 {
@@ -482,6 +542,7 @@ int main(void)
     tcase_add_test(whose, test_unknown_processes);
     tcase_add_test(whose, test_whose_process);
     tcase_add_test(whose, test_process_of_thread);
+    tcase_add_test(whose, test_descent);
     tcase_add_test(whose, test_pid_namespaces);
     suite_add_tcase(suite, whose);
     process_open_proc(); /* for the whole program: no test counts its descriptor */

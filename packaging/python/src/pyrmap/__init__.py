@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from pyrmap.bundle import BundleError
     from pyrmap.errors import NotASlot, RoundCancelled, RoundFailed, SlotBusy, SlotError
     from pyrmap.frame import Factor, Frame
-    from pyrmap.process import current_slot, empty_result, process_via_mmap, wait
+    from pyrmap.process import current_slot, empty_result, open_result, process_via_mmap, wait
     from pyrmap.record import Record
     from pyrmap.slot import Slot
 
@@ -87,6 +87,7 @@ __all__ = [
     "SlotError",
     "current_slot",
     "empty_result",
+    "open_result",
     "process_via_mmap",
     "wait",
 ]
@@ -95,7 +96,7 @@ _HOMES = {
     "bundle": ("BundleError",),
     "errors": ("NotASlot", "RoundCancelled", "RoundFailed", "SlotBusy", "SlotError"),
     "frame": ("Factor", "Frame"),
-    "process": ("current_slot", "empty_result", "process_via_mmap", "wait"),
+    "process": ("current_slot", "empty_result", "open_result", "process_via_mmap", "wait"),
     "record": ("Record",),
     "slot": ("Slot",),
 }

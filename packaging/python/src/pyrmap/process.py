@@ -127,6 +127,11 @@ def empty_result(shape: Union[int, Shape], dtype: object = np.float64, order: Op
     return current_slot().empty_result(shape, dtype, order)
 
 
+def open_result(shape: Union[int, Shape], dtype: object = np.float64, order: Optional[str] = None) -> Array:
+    """In a process that the worker has started, the array that empty_result() made there: Slot.open_result()."""
+    return current_slot().open_result(shape, dtype, order)
+
+
 def wait(slot: Union[Slot, str, os.PathLike[str], None] = None, timeout: Optional[float] = None) -> None:
     """Waits until it is this program's turn in a slot: Slot.wait().
 

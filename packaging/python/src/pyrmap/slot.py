@@ -293,6 +293,29 @@ class Slot:
         self._kept = False
         return self._result.map(extent)
 
+    def open_result(self, shape: Union[int, Shape], dtype: object = np.float64, order: Optional[str] = None) -> Array:
+        """For a process that the worker has started: the array that empty_result() of the same arguments made there.
+
+        Each process writes its part; what one has written, the others see. Drop the array when that is done: publishing
+        waits a moment until all have let go of it, and is SlotBusy then. ValueError if the array is of another size,
+        SlotBusy for a process that is no child of the worker, and before empty_result().
+        """
+        extent = convert.extent_of(convert.check_shape(shape), convert.check_dtype(dtype), order or self._order())
+        if not extent.size:
+            return np.empty(extent.array_shape, extent.dtype)
+        try:
+            fd = self._handles.open(self._result.name, os.O_RDWR)
+        except OSError as error:
+            raise refused(error, "open the result", self.path) from error
+        try:
+            size = os.fstat(fd).st_size
+            if size != extent.size:
+                raise ValueError(f"the result has {size} bytes, and {extent.size} are asked for: give open_result() the "
+                                 "arguments that empty_result() had")
+            return self._handles.map(self._result.name, fd, extent.size).array(extent)
+        finally:
+            os.close(fd)
+
     def keep(self, value: object) -> None:
         """Stores what a worker's function returned; publish() without a value hands it over.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import warnings
 import weakref
 from typing import Callable, NamedTuple, Optional
@@ -26,6 +27,9 @@ SEND_MAX = 128 << 10
 
 # pwrite(2) writes at most 2 GiB less a page in one call.
 _PIECE = 1 << 30
+
+# Seconds between the tries to publish what others still write.
+_PAUSES = tuple(0.001 * 2**i for i in range(12))
 
 # From so many bytes on several processors copy an array faster than one.
 _LARGE = 1 << 26
@@ -157,13 +161,14 @@ class Stage:
         finally:
             if staged.fd >= 0:
                 os.close(staged.fd)
-        step = step_of(staged.extent)
+        extent = staged.extent
+        step = step_of(extent)
         try:
             if staged.memory is not None:
                 image = step + staged.memory
-                with_room(lambda: self._handles.record.write(image))
+                self._when_free(lambda: with_room(lambda: self._handles.record.write(image)))
             else:
-                self._write(step, staged.extent)
+                self._when_free(lambda: self._write(step, extent))
         except OSError as error:
             raise self._refused(error, f"publish {what}") from error
         if memory is not None and memory.length > mapping.COPY_LIMIT:
@@ -197,6 +202,18 @@ class Stage:
             os.close(fd)
             raise
         return fd
+
+    def _when_free(self, take: Callable[[], None]) -> None:
+        """Takes the step that publishes. A result is waited for, a moment, where children of this process that wrote parts of it
+        are still letting go of it."""
+        for pause in _PAUSES if self._turn is not None else ():
+            try:
+                return take()
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+            time.sleep(pause)
+        return take()
 
     def _write(self, step: bytes, extent: Extent) -> None:
         """One write; a file that an earlier attempt of the round left longer is cut, and the step tried again."""
