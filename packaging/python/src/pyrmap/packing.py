@@ -388,8 +388,8 @@ class _Packer:
         """None: it is nothing of pandas that has an own counterpart."""
         pandas = _loaded("pandas")
         if isinstance(value, pandas.DataFrame):
-            columns = [(str(name), self.column(value.iloc[:, at], f"{path}[{name!r}]"))
-                       for at, name in enumerate(_column_names(value, path))]
+            _check_columns(value, path)
+            columns = [(str(name), self.column(column, f"{path}[{name!r}]")) for name, column in value.items()]
             node = self._frame(len(value), columns, path)
             row_names = self._row_names(value.index, path)
             return node if row_names is None else {**node, "row_names": row_names}
@@ -558,12 +558,11 @@ def _are_midnights(exact: Array) -> bool:
     return bool(np.all((days.astype(_NS) == exact) | np.isnat(exact)))
 
 
-def _column_names(frame: Any, path: str) -> list[Any]:
+def _check_columns(frame: Any, path: str) -> None:
     pandas = _loaded("pandas")
     if isinstance(frame.columns, pandas.MultiIndex):
         raise TypeError(f"{_at(path)} has columns of several levels: give them single names, as in "
                         "df.columns = ['_'.join(c) for c in df.columns]")
-    return list(frame.columns)
 
 
 def _levels(categories: Any, path: str) -> list[str]:

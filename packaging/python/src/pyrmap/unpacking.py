@@ -369,13 +369,13 @@ def _data_frame(names: list[str], columns: list[Any], rows: int, row_names: Opti
             make = pandas.arrays.BooleanArray if column.values.dtype == np.bool_ else pandas.arrays.IntegerArray
             made[at] = make(column.values, column.missing)
         elif isinstance(column, _Zoned):
-            made[at] = _in_zone(pandas.Series(column.values, copy=False), column.zone, names[at])
+            made[at] = _in_zone(pandas.Series(column.values, copy=False), column.zone, names[at]).array
         else:
-            made[at] = pandas.Series(column, copy=False)
-    frame = pandas.DataFrame(made, index=pandas.RangeIndex(rows), copy=False)
+            made[at] = column
+    index = pandas.RangeIndex(rows) if row_names is None else pandas.Index(row_names)
+    # A name may be there twice.
+    frame = pandas.DataFrame(made, index=index, copy=False)
     frame.columns = pandas.Index(names)
-    if row_names is not None:
-        frame.index = pandas.Index(row_names)
     return frame
 
 
