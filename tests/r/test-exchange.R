@@ -101,7 +101,7 @@ test_that("what Python returns comes as R's own types", {
     expect_identical(made("{'ids': np.array([1, 2**53 + 1])}"), list(ids = bit64::as.integer64(c("1", "9007199254740993"))))
 })
 
-test_that("large columns are mapped, small ones and text are not, and one mapping serves all", {
+test_that("large columns are mapped, small ones are not, and one mapping serves all", {
     n <- 1e5
     x <- list(a = runif(n), b = seq_len(n) + 0L, s = as.character(1:5), small = c(1, 2))
     back <- run_python(x, same)
@@ -187,4 +187,35 @@ test_that("a result of the input's shape keeps names and dimnames, any other has
     expect_identical(evaluate(c(a = 1, b = 2), "[type(x).__name__, str(x.dtype), str(x.shape)]"), c("ndarray", "float64", "(2,)"))
     expect_identical(run_python_pipeline(c(a = 1, b = 2), c(answer("plus_one"), answer("total"), answer("same")), intermediate = TRUE),
                      list("answers::plus_one" = c(a = 2, b = 3), "answers::total" = 5, "answers::same" = 5))
+})
+
+test_that("a large text is made of strings as they are looked at, and is as any other", {
+    n <- 30000
+    words <- c("", "a", "\u00e4\u20ac", NA, "longer than most of the others", "b")
+    x <- rep_len(words, n)
+    text <- function() run_python(x, same)
+    expect_identical(unclass(pyrmap_info(text()))[c("mapped", "copied", "dtype")], list(mapped = TRUE, copied = 0, dtype = "character"))
+    uses <- list(whole = identity, first = function(v) v[1], some = function(v) v[c(n, 3, 4, 5, NA)], lengths = nchar, missing = is.na, any = anyNA,
+                 order = function(v) sort(v), unique = unique, matched = function(v) match(c("b", NA, "no"), v), joined = function(v) paste0(v, "x"),
+                 changed = function(v) { v[2] <- "z"; v[n] <- ""; v }, emptied = function(v) { v[] <- ""; v }, named = function(v) { names(v) <- seq_along(v); v["3"] },
+                 saved = function(v) unserialize(serialize(v, NULL)), factor = factor, equal = function(v) v == x, encoded = Encoding,
+                 grown = function(v) { v[n + 2] <- "end"; v }, twice = function(v) { w <- v; w[1] <- "other"; c(v[1], w[1]) },
+                 by_element = function(v) vapply(1:50, function(i) v[[i]], ""), backwards = rev)
+    for (name in names(uses))
+        expect_identical(uses[[name]](text()), uses[[name]](x), info = name)
+    v <- text()
+    v[7]
+    invisible(gc())
+    expect_identical(v[1:12], x[1:12])
+    expect_identical(v, x)
+    expect_false(pyrmap_info(text())$copied > 0)
+    with_dim <- matrix(x, 3)
+    expect_identical(run_python(with_dim, same), with_dim)
+    expect_identical(run_python(data.frame(s = x, n = seq_len(n)), same), data.frame(s = x, n = seq_len(n)))
+    without <- rep_len(c("a", "b"), n)
+    back <- run_python(without, same)
+    expect_false(anyNA(back))
+    back[5] <- NA
+    expect_true(anyNA(back))
+    expect_identical(which(is.na(back)), 5L)
 })

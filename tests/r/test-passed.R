@@ -38,6 +38,19 @@ test_that("a list or data frame that came from Python goes on without a copy", {
     expect_moved(run_python(data.frame(x = runif(n), i = c(NA, 2:n), d = as.Date("2000-01-01") + seq_len(n) %% 9999), answer("same")))
 })
 
+test_that("text that came from Python goes on without a copy, whether somebody has looked at it or not", {
+    text <- rep_len(c("some text", NA, "\u00e4", ""), n)
+    back <- run_python(text, answer("same"))
+    expect_moved(back)
+    expect_identical(back, text)
+    expect_moved(back)
+    changed <- back
+    changed[4] <- "x"
+    expect_false(address(changed) == pages_of(back))
+    expect_identical(run_python(changed, answer("same")), replace(text, 4, "x"))
+    expect_moved(run_python(data.frame(s = text), answer("same")))
+})
+
 test_that("several take it, one after the other or at once, and its own slot is free meanwhile", {
     x <- run_python(runif(n), answer("plus_one"))
     y <- run_python(x, answer("plus_one"))

@@ -58,7 +58,7 @@ pyrmap_info <- function(x) {
         info <- list(mapped = FALSE, bytes = NA_real_, copied = NA_real_, dtype = NA_character_, slot = NA_character_,
                      round = NA_real_, why_copied = NA_character_)
     } else {
-        info$dtype <- if (is.logical(x)) "logical" else names(dtypes)[match(info$dtype, dtypes)]
+        info$dtype <- if (is.logical(x) || is.character(x)) typeof(x) else names(dtypes)[match(info$dtype, dtypes)]
     }
     structure(info, class = "pyrmap_info")
 }

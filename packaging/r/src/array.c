@@ -282,7 +282,7 @@ static SEXP bundle_of(SEXP x)
 }
 
 /* Makes a bundle of what R filled in place, for x, which has its parts. False: why_copied says why not. */
-static bool complete(struct vector *whole, struct slot *slot, SEXP x, const char *root)
+static bool complete(struct vector *whole, SEXP holder, struct slot *slot, SEXP x, const char *root)
 {
     int error = slot_on_mount(slot, root) ? slot_wake(slot) : -ENODEV;
     if (!error)
@@ -290,8 +290,10 @@ static bool complete(struct vector *whole, struct slot *slot, SEXP x, const char
     if (!error)
         error = end_filling(whole, slot);
     slot_park(slot);
-    if (!error)
+    if (!error) {
+        array_remember(holder, x);
         return true;
+    }
     whole->why_copied = error == -EINVAL
                             ? "it has not each member of the pyrmap_array just once, or too much beside them"
                             : why_copied(error);
@@ -310,11 +312,9 @@ SEXP pyrmap_bundle_holder(SEXP x, SEXP root)
     SEXP pointer = unchanged_slot(whole, holder, below);
     if (pointer == R_NilValue)
         return R_NilValue;
-    if (whole->filling && !complete(whole, R_ExternalPtrAddr(pointer), x, below))
+    if (whole->filling && !complete(whole, holder, R_ExternalPtrAddr(pointer), x, below))
         return R_NilValue;
-    if (!whole->remembered)
-        array_remember(holder, x);
-    if (R_ExternalPtrTag(holder) != x)
+    if (!whole->remembered || R_ExternalPtrTag(holder) != x)
         return R_NilValue;
     return pass_on(whole, pointer, R_NilValue, false, below);
 }

@@ -6,6 +6,7 @@
 
 #include "convert.h"
 #include "text.h"
+#include "text_vector.h"
 #include <limits.h>
 #include <string.h>
 
@@ -174,6 +175,45 @@ static SEXP turn_strings(const struct bundle_array *values, SEXP strings)
     return turned;
 }
 
+/* Strings that lie one behind the other are valid if all bytes together are, and each begins with a character. */
+static void check_strings(struct bundle_reading *reading, struct bundle_node node,
+                          const struct bundle_array *values, const struct bundle_array *offsets)
+{
+    size_t count = offsets->count - 1;
+    int64_t begin = 0;
+    if (integer_at(offsets, 0) != 0 || integer_at(offsets, count) != (int64_t)values->bytes)
+        bundle_refuse_node(reading, node, "text whose strings do not lie in it");
+    bool whole = text_is_valid(values->at, values->bytes);
+    for (size_t i = 0; i < count; i++) {
+        int64_t end = integer_at(offsets, i + 1);
+        if (end < begin || end > (int64_t)values->bytes || end - begin > INT_MAX)
+            bundle_refuse_node(reading, node, "text whose strings do not lie in it");
+        whole = whole && (end == begin || (values->at[begin] & 0xC0) != 0x80);
+        begin = end;
+    }
+    if (!whole)
+        bundle_refuse_node(reading, node,
+                           values->bytes > 0 && memchr(values->at, 0, values->bytes)
+                               ? "text with a NUL, which R's strings cannot have"
+                               : "text that is not UTF-8");
+}
+
+static SEXP make_strings(const struct bundle_array *values, const struct bundle_array *offsets,
+                         const char *missing)
+{
+    size_t count = offsets->count - 1;
+    SEXP x = PROTECT(Rf_allocVector(STRSXP, (R_xlen_t)count));
+    for (size_t i = 0; i < count; i++) {
+        int64_t begin = integer_at(offsets, i), end = integer_at(offsets, i + 1);
+        bool is_missing = missing && missing[i];
+        SET_STRING_ELT(x, (R_xlen_t)i,
+                       is_missing ? NA_STRING
+                                  : Rf_mkCharLenCE(values->at + begin, (int)(end - begin), CE_UTF8));
+    }
+    UNPROTECT(1);
+    return x;
+}
+
 static SEXP read_strings(struct bundle_reading *reading, struct bundle_node node, struct bundle_array *values)
 {
     struct bundle_array offsets = take(reading, node, "offsets");
@@ -181,27 +221,16 @@ static SEXP read_strings(struct bundle_reading *reading, struct bundle_node node
         bundle_refuse_node(reading, node, "text without the places of its strings");
     size_t count = offsets.count - 1;
     const char *missing = take_missing(reading, node, count);
-    if (integer_at(&offsets, 0) != 0 || integer_at(&offsets, count) != (int64_t)values->bytes)
-        bundle_refuse_node(reading, node, "text whose strings do not lie in it");
-    SEXP x = PROTECT(Rf_allocVector(STRSXP, (R_xlen_t)count));
-    int64_t begin = 0;
-    for (size_t i = 0; i < count; i++) {
-        int64_t end = integer_at(&offsets, i + 1);
-        if (end < begin || end > (int64_t)values->bytes || end - begin > INT_MAX)
-            bundle_refuse_node(reading, node, "text whose strings do not lie in it");
-        const char *string = values->at + begin;
-        if (!text_is_valid(string, (size_t)(end - begin)))
-            bundle_refuse_node(reading, node,
-                               memchr(string, 0, (size_t)(end - begin))
-                                   ? "text with a NUL, which R's strings cannot have"
-                                   : "text that is not UTF-8");
-        bool is_missing = missing && missing[i];
-        SET_STRING_ELT(x, (R_xlen_t)i,
-                       is_missing ? NA_STRING : Rf_mkCharLenCE(string, (int)(end - begin), CE_UTF8));
-        begin = end;
-    }
+    check_strings(reading, node, values, &offsets);
+    bool map = reading->whole && offsets.bytes >= VECTOR_MAPPED_LEAST;
     values->count = count;
     read_own_dim(reading, node, values);
+    if (map && !values->row_major) {
+        reading->mapped = true;
+        return text_vector_new(reading->whole, reading->holder, values->at, offsets.at, missing,
+                               (R_xlen_t)count);
+    }
+    SEXP x = PROTECT(make_strings(values, &offsets, missing));
     if (values->row_major)
         x = turn_strings(values, x);
     UNPROTECT(1);

@@ -8,6 +8,7 @@
 #include "convert.h"
 #include "map.h"
 #include "sum.h"
+#include "text_vector.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <R_ext/Altrep.h>
@@ -41,8 +42,9 @@ struct vector *vector_of(SEXP x)
 
 bool is_vector(SEXP x)
 {
-    return ALTREP(x) && (R_altrep_inherits(x, real_class) || R_altrep_inherits(x, integer_class) ||
-                         R_altrep_inherits(x, logical_class) || R_altrep_inherits(x, raw_class));
+    return ALTREP(x) &&
+           (R_altrep_inherits(x, real_class) || R_altrep_inherits(x, integer_class) ||
+            R_altrep_inherits(x, logical_class) || R_altrep_inherits(x, raw_class) || is_text_vector(x));
 }
 
 void mapped_account(const struct slot *slot, size_t size)
@@ -309,6 +311,7 @@ static void register_methods(R_altrep_class_t class)
 
 void vector_register(DllInfo *info)
 {
+    text_vector_register(info);
     real_class = R_make_altreal_class("mapped_double", "pyrmap", info);
     register_methods(real_class);
     R_set_altreal_Elt_method(real_class, real_elt);

@@ -51,7 +51,10 @@ struct vector {
     bool remembered;        /* a bundle: see array_remember() */
     bool waited;            /* publishing it was refused, for a while, with EBUSY */
     const char *why_copied; /* why the last run copied it, NULL if it did not: a static text */
-    int ndim;               /* as published */
+    const char *offsets;    /* of text: see text_vector_new() */
+    const char *missing;
+    bool complete; /* all strings were made */
+    int ndim;      /* as published */
     int dim[RECORD_NDIM_MAX];
     char path[];
 };
