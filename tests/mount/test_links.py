@@ -75,9 +75,10 @@ def test_without_it_a_link_is_the_gate(slot: Slot, agent: Agent) -> None:
     assert bytes.fromhex(agent.result()) == DATA.tobytes()
     with refused(errno.EBUSY):
         os.open(slot / "data.mem", os.O_RDWR)
-    with opened(slot / "result.bin"):
-        with refused(errno.EBUSY):
-            agent.run("os.open(path, os.O_RDWR)", path=slot / "result.mem")
+    agent.run("held = os.open(path, os.O_WRONLY)", path=slot / "result.bin")
+    with refused(errno.EBUSY):
+        os.open(slot / "result.mem", os.O_RDWR)
+    agent.run("os.close(held)")
     slot.answer()
     assert agent.run("open(path, 'rb').read().hex()", path=slot / "result.mem") == ANSWER.tobytes().hex()
 
