@@ -159,13 +159,14 @@ static const struct key KEYS[] = {
       "Whether the kernel goes straight to the pages of an array (FUSE passthrough).\n"
       "It needs root (CAP_SYS_ADMIN) and Linux 6.9.\n"
       "auto uses it where it works; on refuses to mount where it does not.\n"
-      "off always takes the page cache of FUSE: the same behaviour, with slower writes.\n"},
+      "off takes links, as on a kernel that has none.\n"},
      .type = KEY_WORD,
      FIELD(passthrough)},
     {{"path", "links", "auto|off", "auto", "where there is no passthrough: links to the pages themselves",
       "Whether a mount without passthrough offers data.mem, result.mem and metadata.mem as\n"
       "symlinks to the pages themselves, as fast as passthrough. auto does so for clients\n"
-      "that can follow them: with arena.kind = memfd and dir the user who mounted.\n"
+      "that can follow them: with arena.kind = memfd the user who mounted, with tmpfs and dir\n"
+      "all (but in a directory others only read so, and only if it has mode 0711).\n"
       "off leaves it at the page cache of FUSE.\n"},
      .type = KEY_WORD,
      FIELD(links)},

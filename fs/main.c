@@ -9,6 +9,7 @@
  *   server         puts the parts together and runs the loop
  *   service        tells the service manager how far we are
  *   pin            keeps the server's descriptors for a moment when it is gone
+ *   place          where clients reach the arena's private filesystems
  *   mount          the mount point: checked, cleared of a stale mount, mounted and unmounted
  *   word           one message between these processes, and a descriptor with it
  *   sandbox        takes from each process the rights that it does not need
@@ -70,7 +71,10 @@
  *   ledger         the books: allocated, warm, left
  *   warm           recycles the files of freed segments
  *   backing        the files behind segments
- *   store          the place that those files are in
+ *   grant          which other users may open such a file
+ *   named          the daemon's own files
+ *   store          the place that all these files are in
+ *   hidden         names that nobody can guess
  * protocol/    what clients see, pure functions
  *   handshake      state x event -> verdict
  *   record_text    the record as key=value lines

@@ -28,7 +28,7 @@ LINKS = "links"
 PAGE_CACHE = "page cache"
 # What gives root each of them.
 PATH_OPTIONS: dict[str, dict[str, str]] = {
-    PASSTHROUGH: {}, LINKS: {"path.passthrough": "off", "arena.kind": "memfd"},
+    PASSTHROUGH: {}, LINKS: {"path.passthrough": "off"},
     PAGE_CACHE: {"path.passthrough": "off", "path.links": "off"}}
 
 # What a sanitizer writes into the log when it has found something.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena/arena.h"
 
+#include "arena/grant.h"
+#include "arena/named.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 static uint64_t take_id(void *context)
 {
@@ -81,6 +83,7 @@ void arena_close(struct arena *arena, enum arena_end end)
     background_drain(arena->background);
     warm_deinit(&arena->warm);
     segment_deinit(arena);
+    named_close(&arena->store);
     store_close(&arena->store, end);
     free(arena);
 }
@@ -111,14 +114,14 @@ int arena_file_open(struct arena *arena, const char *name, int flags)
     int fd;
 
     do
-        fd = store_file_open(&arena->store, name, flags);
+        fd = named_open(&arena->store, name, flags);
     while (fd == -EMFILE && warm_spare_descriptors(&arena->warm));
     return fd;
 }
 
 int arena_file_unlink(struct arena *arena, const char *name)
 {
-    return store_file_unlink(&arena->store, name);
+    return named_unlink(&arena->store, name);
 }
 
 struct leaving_file {
@@ -153,7 +156,7 @@ void arena_let_go(struct arena *arena)
 
 void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size)
 {
-    store_file_path(&arena->store, name, path, size);
+    named_path(&arena->store, name, path, size);
 }
 
 int arena_files(const struct arena *arena)
@@ -163,13 +166,15 @@ int arena_files(const struct arena *arena)
 
 int arena_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context)
 {
-    return store_files_visit(directory, visit, context);
+    return named_visit(directory, visit, context);
 }
 
 int arena_use_links(struct arena *arena)
 {
-    arena->links = arena->store.has_leases;
-    return arena->links ? 0 : -EOPNOTSUPP;
+    int error = arena->store.has_leases ? store_share(&arena->store) : -EOPNOTSUPP;
+
+    arena->links = !error;
+    return error;
 }
 
 bool arena_links(const struct arena *arena, uid_t uid)
@@ -177,11 +182,23 @@ bool arena_links(const struct arena *arena, uid_t uid)
     return arena->links && store_links(&arena->store, uid);
 }
 
-int arena_file_link(const struct arena *arena, const char *name, int fd, char *path, size_t size)
+bool arena_links_writers(const struct arena *arena, uid_t uid)
 {
-    if (fchmod(fd, 0400) < 0)
-        return -errno;
-    return store_file_link(&arena->store, name, path, size);
+    return arena_links(arena, uid) && (uid == geteuid() || arena->store.kind->kernel_counts);
+}
+
+int arena_file_link(struct arena *arena, const char *name, int fd, uid_t uid, char *path, size_t size)
+{
+    int error = grant_set_mode(fd, GRANT_SEALED);
+
+    if (!error && uid != geteuid())
+        error = grant_user(fd, uid, GRANT_READ);
+    return error ? error : named_link(&arena->store, name, path, size);
+}
+
+int arena_file_revoke(int fd)
+{
+    return grant_nobody(fd);
 }
 
 uint32_t arena_found_files(const struct arena *arena)

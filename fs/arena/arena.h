@@ -58,12 +58,19 @@ int arena_files_visit(int directory, void (*visit)(void *context, const char *na
 void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size);
 /*
  * Links: clients reach the files past the mount. Nobody may write a published segment: segment_publish sees to
- * that once arena_use_links was called. -EOPNOTSUPP: the kernel cannot tell who has a file open.
+ * that once arena_use_links was called. -EOPNOTSUPP: the kernel cannot tell who has a file open, or nobody can
+ * reach the files; another -errno: why they could not be made reachable.
  */
 int arena_use_links(struct arena *arena);
+/* Whether a user reaches them, and whether we let him write: not where he could exceed the capacity. */
 bool arena_links(const struct arena *arena, uid_t uid);
-/* The path of such a file, of which only the daemon has another descriptor that may write. 0 or -errno. */
-int arena_file_link(const struct arena *arena, const char *name, int fd, char *path, size_t size);
+bool arena_links_writers(const struct arena *arena, uid_t uid);
+/*
+ * The path of such a file, of which only the daemon has another descriptor that may write, after letting the
+ * user read it. arena_file_revoke shuts all users out again. 0 or -errno.
+ */
+int arena_file_link(struct arena *arena, const char *name, int fd, uid_t uid, char *path, size_t size);
+int arena_file_revoke(int fd);
 /* How many segments and named files an earlier daemon left to this one. */
 uint32_t arena_found_files(const struct arena *arena);
 /* The directories of the arena's files, -1 if it has none. The arena keeps them open. */

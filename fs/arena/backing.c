@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena/backing.h"
 
+#include "arena/grant.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,12 +22,12 @@ static struct backing *new_backing(uint64_t id, int fd)
 }
 
 /* We keep an O_RDONLY descriptor: a writable one would hide whether a client can write. */
-static int create_memfd(uint64_t id, struct backing **backing)
+static int create_memfd(const struct store *store, uint64_t id, struct backing **backing)
 {
     char name[STORE_NAME_MAX];
     int writable, fd;
 
-    store_segment_name(name, id);
+    store_segment_name(store, name, id);
     writable = store_memfd(name);
     if (writable < 0)
         return writable;
@@ -46,11 +47,11 @@ int backing_create(const struct store *store, uint64_t id, struct backing **back
 
     *backing = NULL;
     if (!store->kind->has_names)
-        return create_memfd(id, backing);
+        return create_memfd(store, id, backing);
     *backing = new_backing(id, -1);
     if (!*backing)
         return -ENOMEM;
-    store_segment_name(name, id);
+    store_segment_name(store, name, id);
     if (mknodat(store->dirfd, name, S_IFREG | 0600, 0) < 0) {
         int error = -errno;
         backing_free(*backing);
@@ -87,7 +88,7 @@ int backing_open(const struct store *store, const struct backing *backing, int f
 
     if (!store->kind->has_names)
         return store_reopen(backing->fd, flags);
-    store_segment_name(name, backing->id);
+    store_segment_name(store, name, backing->id);
     fd = openat(store->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
     return fd < 0 ? -errno : fd;
 }
@@ -116,7 +117,7 @@ int backing_stat(const struct store *store, const struct backing *backing, uint6
 
     if (!store->kind->has_names)
         return backing_measure(backing->fd, size, allocated);
-    store_segment_name(name, backing->id);
+    store_segment_name(store, name, backing->id);
     if (fstatat(store->dirfd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
     if (!S_ISREG(status.st_mode))
@@ -130,8 +131,8 @@ int backing_rename(const struct store *store, struct backing *backing, uint64_t 
     char from[STORE_NAME_MAX], to[STORE_NAME_MAX];
 
     if (store->kind->has_names) {
-        store_segment_name(from, backing->id);
-        store_segment_name(to, id);
+        store_segment_name(store, from, backing->id);
+        store_segment_name(store, to, id);
         if (renameat(store->dirfd, from, store->dirfd, to) < 0)
             return -errno;
     }
@@ -139,15 +140,23 @@ int backing_rename(const struct store *store, struct backing *backing, uint64_t 
     return 0;
 }
 
-static int set_sealed(const struct store *store, struct backing *backing, bool sealed)
+static int borrow(const struct store *store, const struct backing *backing)
 {
-    int fd = backing->fd >= 0 ? backing->fd : backing_open(store, backing, O_RDONLY);
-    int error = fd < 0 ? fd : 0;
+    return backing->fd >= 0 ? backing->fd : backing_open(store, backing, O_RDONLY);
+}
 
-    if (!error && fchmod(fd, sealed ? 0400 : 0600) < 0)
-        error = -errno;
+static void give_back(const struct backing *backing, int fd)
+{
     if (fd >= 0 && fd != backing->fd)
         close(fd);
+}
+
+static int set_sealed(const struct store *store, struct backing *backing, bool sealed)
+{
+    int fd = borrow(store, backing);
+    int error = fd < 0 ? fd : grant_set_mode(fd, sealed ? GRANT_SEALED : GRANT_WRITABLE);
+
+    give_back(backing, fd);
     if (!error)
         backing->sealed = sealed;
     return error;
@@ -163,16 +172,36 @@ int backing_unseal(const struct store *store, struct backing *backing)
     return backing->sealed ? set_sealed(store, backing, false) : 0;
 }
 
+int backing_grant(const struct store *store, const struct backing *backing, uid_t uid, unsigned bits)
+{
+    int fd = borrow(store, backing);
+    int error = fd < 0 ? fd : grant_user(fd, uid, bits);
+
+    give_back(backing, fd);
+    return error;
+}
+
+int backing_revoke(const struct store *store, const struct backing *backing)
+{
+    int fd;
+    int error;
+
+    if (!store->kind->has_names)
+        return 0;
+    fd = borrow(store, backing);
+    error = fd < 0 ? fd : grant_nobody(fd);
+    give_back(backing, fd);
+    return error;
+}
+
 int backing_link(const struct store *store, const struct backing *backing, char *path, size_t size)
 {
     char name[STORE_NAME_MAX];
-    int length;
 
     if (!store->kind->has_names)
         return store_memfd_path(backing->fd, path, size);
-    store_segment_name(name, backing->id);
-    length = snprintf(path, size, "%s/%s", store->path, name);
-    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
+    store_segment_name(store, name, backing->id);
+    return store_path_of(store->reach.segments, name, path, size);
 }
 
 void backing_remove(const struct store *store, struct backing *backing)
@@ -182,7 +211,7 @@ void backing_remove(const struct store *store, struct backing *backing)
     if (!backing)
         return;
     if (store->kind->has_names) {
-        store_segment_name(name, backing->id);
+        store_segment_name(store, name, backing->id);
         unlinkat(store->dirfd, name, 0);
     }
     backing_free(backing);
@@ -208,14 +237,10 @@ bool backing_leased(int fd, enum backing_lease lease)
 
 bool backing_used(const struct store *store, const struct backing *backing)
 {
-    int fd = backing->fd >= 0 ? backing->fd : backing_open(store, backing, O_RDONLY);
-    bool used;
+    int fd = borrow(store, backing);
+    bool used = fd < 0 || backing_leased(fd, LEASE_WRITE);
 
-    if (fd < 0)
-        return true;
-    used = backing_leased(fd, LEASE_WRITE);
-    if (fd != backing->fd)
-        close(fd);
+    give_back(backing, fd);
     return used;
 }
 

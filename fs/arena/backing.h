@@ -34,6 +34,12 @@ int backing_rename(const struct store *store, struct backing *backing, uint64_t 
  */
 int backing_seal(const struct store *store, struct backing *backing);
 int backing_unseal(const struct store *store, struct backing *backing);
+/*
+ * Lets a user other than ours open the file, for reading (bit 4) and, until it is sealed, writing (bit 2);
+ * backing_revoke ends that for all. Whoever has it open keeps it. 0 or -errno: see grant_user.
+ */
+int backing_grant(const struct store *store, const struct backing *backing, uid_t uid, unsigned bits);
+int backing_revoke(const struct store *store, const struct backing *backing);
 /* The path by which clients that store_links lets in reach the file. -ENAMETOOLONG. */
 int backing_link(const struct store *store, const struct backing *backing, char *path, size_t size);
 /* Removes the file and frees *backing. A client that maps the pages keeps them. NULL is fine. */

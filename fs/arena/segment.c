@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena/segment.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -138,7 +139,9 @@ int segment_restore(struct arena *arena, uint64_t id, struct segment **segment)
         free(restored);
         return error;
     }
-    error = backing_unseal(&arena->store, backing);
+    error = backing_revoke(&arena->store, backing); /* what an earlier server granted */
+    if (!error)
+        error = backing_unseal(&arena->store, backing);
     if (error) {
         backing_free(backing);
         free(restored);
@@ -323,14 +326,26 @@ int segment_publish(struct arena *arena, struct segment *segment)
 
 void segment_unpublish(struct arena *arena, struct segment *segment)
 {
+    segment_revoke(arena, segment);
     backing_unseal(&arena->store, segment->backing);
     segment->published = false;
     segment->synced = false;
 }
 
-int segment_link(const struct arena *arena, const struct segment *segment, char *path, size_t size)
+int segment_link(const struct arena *arena, const struct segment *segment, uid_t uid, unsigned bits,
+                 char *path, size_t size)
 {
-    return backing_link(&arena->store, segment->backing, path, size);
+    int error = uid == geteuid() ? 0 : backing_grant(&arena->store, segment->backing, uid, bits);
+
+    return error ? error : backing_link(&arena->store, segment->backing, path, size);
+}
+
+void segment_revoke(struct arena *arena, struct segment *segment)
+{
+    int error = backing_revoke(&arena->store, segment->backing);
+
+    if (error)
+        log_warning("users who had the pages of an array may open them again: %s", strerror(-error));
 }
 
 int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, uint64_t *allocated)

@@ -105,8 +105,14 @@ void segment_release(struct arena *arena, struct segment *segment);
 int segment_publish(struct arena *arena, struct segment *segment);
 /* It will be written again. If this fails, so does each open for writing. */
 void segment_unpublish(struct arena *arena, struct segment *segment);
-/* The path by which clients that arena_links lets in reach it. 0 or -errno. */
-int segment_link(const struct arena *arena, const struct segment *segment, char *path, size_t size);
+/*
+ * The path by which clients that arena_links lets in reach it, after letting the user open it for reading (bit
+ * 4) and, until it is published, for writing (bit 2). 0 or -errno. segment_revoke ends that for all users:
+ * whoever has it open keeps it.
+ */
+int segment_link(const struct arena *arena, const struct segment *segment, uid_t uid, unsigned bits,
+                 char *path, size_t size);
+void segment_revoke(struct arena *arena, struct segment *segment);
 
 /* Measures it: clients change size and pages through passthrough without telling us. */
 int segment_stat(struct arena *arena, struct segment *segment, uint64_t *size, uint64_t *allocated);

@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,17 +21,10 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
-enum { NAMED_BUCKETS = 4096, NAMED_MAX = 64 };
+/* Others reach the files in a directory of this mode, but cannot list them. */
+enum { SHARED_MODE = 0711 };
 static const char lock_name[] = "lock";
-static const char named_prefix[] = "f-";
-static const char memfd_prefix[] = "/memfd:";
-
-/* A memfd has no name; this finds the daemon's own ones again. */
-struct named_file {
-    struct named_file *next;
-    int fd;
-    char name[NAMED_MAX];
-};
+const char store_named_prefix[] = "f-";
 
 static int explain(char error[ARENA_ERROR_MAX], int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -44,20 +39,30 @@ static int explain(char error[ARENA_ERROR_MAX], int code, const char *format, ..
     return code;
 }
 
-void store_segment_name(char name[STORE_NAME_MAX], uint64_t id)
+void store_segment_name(const struct store *store, char name[STORE_NAME_MAX], uint64_t id)
 {
-    snprintf(name, STORE_NAME_MAX, "s%llu", (unsigned long long)id);
+    int length = snprintf(name, STORE_NAME_MAX, "s%llu", (unsigned long long)id);
+
+    if (store->kind->has_names)
+        snprintf(name + length, STORE_NAME_MAX - (size_t)length, "-%016llx",
+                 (unsigned long long)hidden_hash(&store->key, name));
+}
+
+/* Whether the name begins as a segment's does. */
+static bool is_numbered(const char *name)
+{
+    return name[0] == 's' && name[1] >= '0' && name[1] <= '9';
 }
 
 /* The number in a segment's name; -1 for any other name. */
-static int parse_segment_name(const char *name, uint64_t *id)
+static int parse_segment_name(const struct store *store, const char *name, uint64_t *id)
 {
     char canonical[STORE_NAME_MAX];
 
-    if (name[0] != 's' || name[1] < '0' || name[1] > '9')
+    if (!is_numbered(name))
         return -1;
     *id = strtoull(name + 1, NULL, 10);
-    store_segment_name(canonical, *id);
+    store_segment_name(store, canonical, *id);
     return strcmp(canonical, name) == 0 ? 0 : -1;
 }
 
@@ -74,6 +79,13 @@ int store_reopen(int fd, int flags)
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     again = open(link, flags | O_CLOEXEC);
     return again < 0 ? -errno : again;
+}
+
+int store_path_of(const char *directory, const char *name, char *path, size_t size)
+{
+    int length = directory ? snprintf(path, size, "%s/%s", directory, name) : -1;
+
+    return length < 0 ? -ENOENT : (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
 
 int store_memfd_path(int fd, char *path, size_t size)
@@ -102,7 +114,10 @@ uint64_t store_text_bytes(uint64_t capacity)
     return least_files + capacity / 8;
 }
 
-/* Returns its descriptor or -errno. */
+/*
+ * Returns its descriptor or -errno. Nobody gets there by a path until somebody attaches it, and then nobody can
+ * list it.
+ */
 static int mount_tmpfs(uint64_t capacity, const struct arena_options *options)
 {
     char size[32];
@@ -113,8 +128,9 @@ static int mount_tmpfs(uint64_t capacity, const struct arena_options *options)
     if (context < 0)
         return -errno;
     snprintf(size, sizeof(size), "%llu", (unsigned long long)capacity);
-    if (fsconfig(context, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
-        fsconfig(context, FSCONFIG_SET_STRING, "mode", "0700", 0) < 0)
+    if (fsconfig(context, FSCONFIG_SET_STRING, "source", "pyrmapfs", 0) < 0 ||
+        fsconfig(context, FSCONFIG_SET_STRING, "size", size, 0) < 0 ||
+        fsconfig(context, FSCONFIG_SET_STRING, "mode", "0711", 0) < 0)
         error = -errno;
     /* A kernel without huge pages for tmpfs does not know the option; small pages do as well. */
     if (!error && options->huge_pages)
@@ -142,6 +158,7 @@ static int open_tmpfs(struct store *store, const struct arena_options *options, 
             mount_tmpfs(store_text_bytes(options->capacity) + least_files + options->files, &small);
     if (store->dirfd < 0 || store->filesfd < 0)
         code = store->dirfd < 0 ? store->dirfd : store->filesfd;
+    store->key = options->key;
     if (code == 0)
         return 0;
     return explain(error, code, "cannot mount a private tmpfs: %s; use arena kind memfd or dir%s",
@@ -228,8 +245,7 @@ static void close_directory(struct store *store)
     store->made_directory = false;
 }
 
-/* Calls visit for each name in the directory. */
-static int scan_names(int directory_fd, void (*visit)(void *context, const char *name), void *context)
+int store_scan_names(int directory_fd, void (*visit)(void *context, const char *name), void *context)
 {
     int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *directory = fd < 0 ? NULL : fdopendir(fd);
@@ -253,11 +269,48 @@ static int scan_names(int directory_fd, void (*visit)(void *context, const char 
 static void count_found(void *context, const char *name)
 {
     struct store *store = context;
-    uint64_t id;
 
-    if ((parse_segment_name(name, &id) == 0 && id != STORE_PROBE) ||
-        strncmp(name, named_prefix, strlen(named_prefix)) == 0)
+    /* The key may be lost, so any hash counts. */
+    if ((is_numbered(name) && strtoull(name + 1, NULL, 10) != STORE_PROBE) ||
+        strncmp(name, store_named_prefix, strlen(store_named_prefix)) == 0)
         store->found_files++;
+}
+
+static int open_key(struct store *store, char error[ARENA_ERROR_MAX])
+{
+    int code = -EEXIST;
+
+    if (store->found_files == 0) {
+        code = hidden_key_open(store->dirfd, HIDDEN_NEW, &store->key);
+        store->made_key = code == 0;
+    }
+    if (code == -EEXIST)
+        code = hidden_key_open(store->dirfd, HIDDEN_FOUND, &store->key);
+    if (code == -ENOENT)
+        explain(error, code,
+                "%s/key is missing, but %u other files of an arena are there: put back a copy of the "
+                "directory, or use another arena.path; nothing was changed",
+                store->path, store->found_files);
+    else if (code)
+        explain(error, code,
+                "%s/key cannot be used: %s: put back a copy of the directory, or use another "
+                "arena.path; nothing was changed",
+                store->path, strerror(-code));
+    return code;
+}
+
+/* Whether other users may go through all directories above it, as far as modes tell. */
+static bool is_open_above(const char *path)
+{
+    char above[PATH_MAX];
+    struct stat status;
+
+    snprintf(above, sizeof(above), "%s", path);
+    do {
+        if (stat(dirname(above), &status) < 0 || !(status.st_mode & S_IXOTH))
+            return false;
+    } while (strcmp(above, "/") != 0);
+    return true;
 }
 
 static int open_directory(struct store *store, const struct arena_options *options,
@@ -276,14 +329,20 @@ static int open_directory(struct store *store, const struct arena_options *optio
     if (code)
         return code;
     store->filesfd = store->dirfd;
-    code = scan_names(store->dirfd, count_found, store);
-    if (code == 0)
-        return 0;
-    store->found_files = UINT32_MAX; /* unread is not empty */
-    return explain(error, code, "cannot read the directory %s: %s", store->path, strerror(-code));
+    code = store_scan_names(store->dirfd, count_found, store);
+    if (code) {
+        store->found_files = UINT32_MAX; /* unread is not empty */
+        return explain(error, code, "cannot read the directory %s: %s", store->path, strerror(-code));
+    }
+    code = open_key(store, error);
+    store->reach.segments = realpath(store->path, NULL);
+    store->reach.files = store->reach.segments;
+    store->open_above = store->reach.segments && is_open_above(store->reach.segments);
+    return code;
 }
 
 struct segment_scan {
+    const struct store *store;
     void (*visit)(void *context, uint64_t id);
     void *context;
 };
@@ -293,15 +352,15 @@ static void visit_segment(void *context, const char *name)
     const struct segment_scan *scan = context;
     uint64_t id;
 
-    if (parse_segment_name(name, &id) == 0)
+    if (parse_segment_name(scan->store, name, &id) == 0)
         scan->visit(scan->context, id);
 }
 
 int store_scan(const struct store *store, void (*visit)(void *context, uint64_t id), void *context)
 {
-    struct segment_scan scan = {.visit = visit, .context = context};
+    struct segment_scan scan = {.store = store, .visit = visit, .context = context};
 
-    return store->kind->has_names ? scan_names(store->dirfd, visit_segment, &scan) : 0;
+    return store->kind->has_names ? store_scan_names(store->dirfd, visit_segment, &scan) : 0;
 }
 
 /* We remove only names that the daemon gives; a stranger's file stays, and with it the directory. */
@@ -310,13 +369,16 @@ static void remove_name(void *context, const char *name)
     const struct store *store = context;
     uint64_t id;
 
-    if (parse_segment_name(name, &id) == 0 || strncmp(name, named_prefix, strlen(named_prefix)) == 0)
+    if (parse_segment_name(store, name, &id) == 0 ||
+        strncmp(name, store_named_prefix, strlen(store_named_prefix)) == 0)
         unlinkat(store->dirfd, name, 0);
 }
 
-static void remove_directory(struct store *store)
+static void remove_directory(struct store *store, enum arena_end end)
 {
-    scan_names(store->dirfd, remove_name, store);
+    store_scan_names(store->dirfd, remove_name, store);
+    if (end == ARENA_REMOVE || store->made_key)
+        hidden_key_remove(store->dirfd);
     unlinkat(store->dirfd, lock_name, 0);
     if (store->made_directory)
         rmdir(store->path);
@@ -326,219 +388,21 @@ static void remove_directory(struct store *store)
 static void undo_directory(struct store *store)
 {
     if (store->lockfd >= 0 && store->found_files == 0)
-        remove_directory(store);
+        remove_directory(store, ARENA_UNDO);
     else if (store->made_lock)
         unlinkat(store->dirfd, lock_name, 0);
     else if (store->made_directory)
         rmdir(store->path);
 }
 
-/* ---- Named files ---- */
-
-/* The place of the link to the file of this name, which may not be there. */
-static struct named_file **named_link(const struct store *store, const char *name)
-{
-    uint32_t hash = 2166136261U; /* FNV-1a */
-    struct named_file **link;
-
-    for (const char *c = name; *c; c++)
-        hash = (hash ^ (unsigned char)*c) * 16777619U;
-    link = &store->named[hash % NAMED_BUCKETS];
-    while (*link && strcmp((*link)->name, name) != 0)
-        link = &(*link)->next;
-    return link;
-}
-
-static int check_name(const char *name, char path[NAMED_MAX])
-{
-    size_t length = strlen(name);
-
-    if (length == 0 || strchr(name, '/'))
-        return -EINVAL;
-    if (length + strlen(named_prefix) >= NAMED_MAX)
-        return -ENAMETOOLONG;
-    snprintf(path, NAMED_MAX, "%s%s", named_prefix, name);
-    return 0;
-}
-
-static int named_add(struct named_file **link, const char *name, int fd)
-{
-    struct named_file *file = calloc(1, sizeof(*file));
-
-    if (!file)
-        return -ENOMEM;
-    file->fd = fd;
-    memcpy(file->name, name, strlen(name) + 1);
-    file->next = *link;
-    *link = file;
-    return 0;
-}
-
-static int open_in_memory(struct named_file **link, const char *name, int flags)
-{
-    int fd, error;
-
-    if (*link && (flags & O_EXCL))
-        return -EEXIST;
-    if (!*link && !(flags & O_CREAT))
-        return -ENOENT;
-    if (!*link) {
-        fd = store_memfd(name);
-        if (fd < 0)
-            return fd;
-        error = named_add(link, name, fd);
-        if (error) {
-            close(fd);
-            return error;
-        }
-    }
-    fd = store_reopen((*link)->fd, flags & ~(O_CREAT | O_EXCL));
-    if (fd != -EACCES)
-        return fd;
-    /* The mode of a page that clients reach allows nobody to open it for writing, us neither. */
-    fd = fcntl((*link)->fd, F_DUPFD_CLOEXEC, 0);
-    return fd < 0 ? -errno : fd;
-}
-
-static int open_in_directory(const struct store *store, const char *name, int flags)
-{
-    int fd = openat(store->filesfd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-    return fd < 0 ? -errno : fd;
-}
-
-int store_file_open(struct store *store, const char *name, int flags)
-{
-    char path[NAMED_MAX];
-    int error = check_name(name, path);
-
-    if (error)
-        return error;
-    return store->kind->has_names ? open_in_directory(store, path, flags)
-                                  : open_in_memory(named_link(store, path), path, flags);
-}
-
-void store_file_path(const struct store *store, const char *name, char *path, size_t size)
-{
-    if (store->kind->is_lasting)
-        snprintf(path, size, "%s/%s%s", store->path, named_prefix, name);
-    else
-        snprintf(path, size, "the arena's %s", name);
-}
-
-bool store_links(const struct store *store, uid_t uid)
-{
-    return uid == geteuid() && (!store->kind->has_names || store->path);
-}
-
-int store_file_link(const struct store *store, const char *name, char *path, size_t size)
-{
-    char file[NAMED_MAX];
-    int error = check_name(name, file);
-    int length;
-
-    if (error)
-        return error;
-    if (!store->kind->has_names) {
-        const struct named_file *named = *named_link(store, file);
-        return named ? store_memfd_path(named->fd, path, size) : -ENOENT;
-    }
-    length = snprintf(path, size, "%s/%s", store->path, file);
-    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
-}
-
-int store_file_unlink(struct store *store, const char *name)
-{
-    char path[NAMED_MAX];
-    struct named_file **link, *file;
-    int error = check_name(name, path);
-
-    if (error)
-        return error;
-    if (store->kind->has_names)
-        return unlinkat(store->filesfd, path, 0) < 0 ? -errno : 0;
-    link = named_link(store, path);
-    file = *link;
-    if (!file)
-        return -ENOENT;
-    *link = file->next;
-    close(file->fd);
-    free(file);
-    return 0;
-}
-
-struct file_scan {
-    int directory;
-    void (*visit)(void *context, const char *name, int fd);
-    void *context;
-};
-
-static void visit_file(void *context, const char *name)
-{
-    const struct file_scan *scan = context;
-    const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-    struct stat status;
-    int fd;
-
-    if (strncmp(name, named_prefix, strlen(named_prefix)) != 0)
-        return;
-    fd = openat(scan->directory, name, flags);
-    /* A page that clients reach is 0400. */
-    if (fd < 0 && errno == EACCES && fstatat(scan->directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-        S_ISREG(status.st_mode) && fchmodat(scan->directory, name, 0600, 0) == 0)
-        fd = openat(scan->directory, name, flags);
-    if (fd < 0)
-        return;
-    scan->visit(scan->context, name + strlen(named_prefix), fd);
-    close(fd);
-}
-
-/* name: a descriptor of this process. A memfd's link reads "/memfd:f-NAME (deleted)". */
-static void visit_memfd(void *context, const char *name)
-{
-    const struct file_scan *scan = context;
-    char target[NAMED_MAX + 32];
-    const size_t before = strlen(memfd_prefix) + strlen(named_prefix);
-    ssize_t length = readlinkat(scan->directory, name, target, sizeof(target) - 1);
-
-    target[length > 0 ? length : 0] = '\0';
-    if (strncmp(target, memfd_prefix, strlen(memfd_prefix)) != 0 ||
-        strncmp(target + strlen(memfd_prefix), named_prefix, strlen(named_prefix)) != 0)
-        return;
-    target[before + strcspn(target + before, " ")] = '\0';
-    scan->visit(scan->context, target + before, (int)strtol(name, NULL, 10));
-}
-
-int store_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context)
-{
-    struct file_scan scan = {.directory = directory, .visit = visit, .context = context};
-    int error;
-
-    if (directory >= 0)
-        return scan_names(directory, visit_file, &scan);
-    scan.directory = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (scan.directory < 0)
-        return -errno;
-    error = scan_names(scan.directory, visit_memfd, &scan);
-    close(scan.directory);
-    return error;
-}
-
 /* ---- Open and close ---- */
-
-static int open_memory(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX])
-{
-    (void)options;
-    store->named = calloc(NAMED_BUCKETS, sizeof(struct named_file *));
-    return store->named ? 0 : explain(error, -ENOMEM, "out of memory");
-}
 
 /* clang-format off */
 static const struct store_kind kinds[] = {
     /*                kind         name     has_names kernel_counts is_lasting takes_memory open */
     [ARENA_TMPFS] = { ARENA_TMPFS, "tmpfs", true,     true,         false,     true,        open_tmpfs },
     [ARENA_DIR]   = { ARENA_DIR,   "dir",   true,     false,        true,      false,       open_directory },
-    [ARENA_MEMFD] = { ARENA_MEMFD, "memfd", false,    false,        false,     true,        open_memory },
+    [ARENA_MEMFD] = { ARENA_MEMFD, "memfd", false,    false,        false,     true,        NULL },
 };
 /* clang-format on */
 
@@ -555,38 +419,70 @@ int store_open(struct store *store, const struct arena_options *options, char er
                             .dirfd = -1,
                             .filesfd = -1,
                             .lockfd = -1,
-                            .page = (uint64_t)sysconf(_SC_PAGESIZE)};
+                            .page = (uint64_t)sysconf(_SC_PAGESIZE),
+                            .attach = options->attach,
+                            .context = options->context};
     error[0] = 0;
     /* The kernel sends this when a process opens a file while we ask for its lease. */
     if (signal(SIGIO, SIG_IGN) == SIG_ERR)
         return explain(error, -errno, "cannot ignore SIGIO");
-    code = store->kind->open(store, options, error);
+    code = store->kind->open ? store->kind->open(store, options, error) : 0;
     if (code)
         store_close(store, ARENA_UNDO);
     return code;
 }
 
-static void close_named(struct store *store)
+/* ---- Links ---- */
+
+static int attach(const struct store *store, int directory, char **path)
 {
-    for (int bucket = 0; store->named && bucket < NAMED_BUCKETS; bucket++) {
-        struct named_file *file;
-        while ((file = store->named[bucket])) {
-            store->named[bucket] = file->next;
-            close(file->fd);
-            free(file);
-        }
-    }
-    free(store->named);
-    store->named = NULL;
+    char found[PATH_MAX];
+    int error = store->attach ? store->attach(store->context, directory, found) : -EOPNOTSUPP;
+
+    if (error)
+        return error;
+    *path = strdup(found);
+    return *path ? 0 : -ENOMEM;
+}
+
+static int share_directory(struct store *store)
+{
+    struct stat status;
+
+    if (store->made_directory && fchmod(store->dirfd, SHARED_MODE) < 0)
+        return -errno;
+    if (!store->reach.segments || fstat(store->dirfd, &status) < 0)
+        return -EACCES;
+    store->lets_others_in = store->open_above && (status.st_mode & 0777) == SHARED_MODE;
+    return 0;
+}
+
+int store_share(struct store *store)
+{
+    int error;
+
+    if (!store->kind->has_names)
+        return 0;
+    if (store->kind->is_lasting)
+        return share_directory(store);
+    error = attach(store, store->dirfd, &store->reach.segments);
+    if (!error)
+        error = attach(store, store->filesfd, &store->reach.files);
+    store->lets_others_in = !error;
+    return error;
+}
+
+bool store_links(const struct store *store, uid_t uid)
+{
+    return uid == geteuid() || store->lets_others_in;
 }
 
 void store_close(struct store *store, enum arena_end end)
 {
     if (end == ARENA_REMOVE && store->kind->is_lasting && store->lockfd >= 0)
-        remove_directory(store);
+        remove_directory(store, end);
     if (end == ARENA_UNDO && store->kind->is_lasting && store->path)
         undo_directory(store);
-    close_named(store);
     if (store->lockfd >= 0)
         close(store->lockfd);
     if (store->filesfd >= 0 && store->filesfd != store->dirfd)
@@ -594,6 +490,9 @@ void store_close(struct store *store, enum arena_end end)
     if (store->dirfd >= 0)
         close(store->dirfd);
     store->lockfd = store->filesfd = store->dirfd = -1;
+    if (store->reach.files != store->reach.segments)
+        free(store->reach.files);
+    free(store->reach.segments);
     free(store->path);
-    store->path = NULL;
+    store->reach.files = store->reach.segments = store->path = NULL;
 }

@@ -7,6 +7,8 @@
 #ifndef PYRMAPFS_STORE_H
 #define PYRMAPFS_STORE_H
 
+#include "arena/hidden.h"
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +28,7 @@ struct arena_options {
     uint64_t warm;     /* bytes kept allocated for new segments */
     uint64_t files;    /* bytes that the index and the record pages may take */
     bool huge_pages;
+    struct hidden_key key; /* of the names; ARENA_DIR keeps one with the files */
     struct background *background;
     /* Called in the loop before a backing file is recycled or removed, so that its backing id is closed. */
     void (*forget_backing)(void *context, int32_t backing_id);
@@ -33,6 +36,11 @@ struct arena_options {
     void (*freed)(void *context, struct segment *segment);
     /* Called in the loop when only clients that map it are left, and we keep a descriptor until `freed`. */
     void (*keeps_descriptor)(void *context, struct segment *segment);
+    /*
+     * Makes a directory reachable by a path, which it fills in, for all users; called when links are used.
+     * Returns 0 or -errno. NULL: it cannot be done.
+     */
+    int (*attach)(void *context, int directory, char path[PATH_MAX]);
     void *context;
 };
 
@@ -50,6 +58,7 @@ struct store_kind {
     bool kernel_counts; /* the kernel holds segments to the capacity, and has the daemon's files elsewhere */
     bool is_lasting;    /* files outlast the daemon, on a disk: fsync is worth its time */
     bool takes_memory;  /* the kernel cannot reclaim pages: the machine must spare them, and warm ones pay */
+    /* NULL: there is nothing to open */
     int (*open)(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
 };
 
@@ -61,6 +70,15 @@ struct store {
     char *path;  /* ARENA_DIR: absolute */
     bool made_directory;
     bool made_lock;
+    bool made_key;
+    bool open_above;       /* ARENA_DIR: other users may go through all directories above it */
+    struct hidden_key key; /* with names */
+    struct {
+        char *segments, *files; /* with names: the directories as clients name them. NULL: nobody does */
+    } reach;
+    bool lets_others_in; /* of other users, by those paths */
+    int (*attach)(void *context, int directory, char path[PATH_MAX]);
+    void *context;
     uint32_t found_files; /* segments and named files that were there before us */
     bool has_leases;
     uint64_t page;             /* bytes */
@@ -68,10 +86,12 @@ struct store {
 };
 
 /* The longest name of a segment's file. */
-enum { STORE_NAME_MAX = 24 };
+enum { STORE_NAME_MAX = 48 };
 /* The number of a file made to try something out. No segment has it, so it may go. */
 enum { STORE_PROBE = 0 };
-void store_segment_name(char name[STORE_NAME_MAX], uint64_t id);
+void store_segment_name(const struct store *store, char name[STORE_NAME_MAX], uint64_t id);
+/* How the names of the daemon's own files begin, and no segment's: see named.h. */
+extern const char store_named_prefix[];
 
 /* "tmpfs", "dir", "memfd" */
 const char *store_kind_name(enum arena_kind kind);
@@ -80,28 +100,23 @@ int store_open(struct store *store, const struct arena_options *options, char er
 /* Idempotent. */
 void store_close(struct store *store, enum arena_end end);
 
-/* The daemon's own files, under names that no segment can have. */
-int store_file_open(struct store *store, const char *name, int flags);
-int store_file_unlink(struct store *store, const char *name);
-/* As arena_files_visit. */
-int store_files_visit(int directory, void (*visit)(void *context, const char *name, int fd), void *context);
-/* As arena_file_path. */
-void store_file_path(const struct store *store, const char *name, char *path, size_t size);
-
 /* Bytes that all texts together may take in an arena of that capacity. */
 uint64_t store_text_bytes(uint64_t capacity);
 
 /* Calls visit for each segment file in the directory; visit may remove it. */
 int store_scan(const struct store *store, void (*visit)(void *context, uint64_t id), void *context);
 
+/* Calls visit for each name in a directory. Returns 0 or -errno. */
+int store_scan_names(int directory_fd, void (*visit)(void *context, const char *name), void *context);
+
 uint64_t store_round_up(const struct store *store, uint64_t size);
 
-/*
- * Whether the user of that uid reaches the files by a path: of a memfd and in a directory the daemon's own.
- */
+/* Lets clients reach the files by a path, of other users if that can be. Returns 0 or -errno. */
+int store_share(struct store *store);
+/* Whether the user of that uid reaches them, if they may be reached at all. */
 bool store_links(const struct store *store, uid_t uid);
-/* As arena_file_link. */
-int store_file_link(const struct store *store, const char *name, char *path, size_t size);
+/* DIRECTORY/NAME. -ENOENT if directory is NULL, -ENAMETOOLONG. */
+int store_path_of(const char *directory, const char *name, char *path, size_t size);
 /* The path by which other processes of the same user open what fd is open on. -ENAMETOOLONG. */
 int store_memfd_path(int fd, char *path, size_t size);
 

@@ -129,8 +129,8 @@ static int zero_chunk(int fd, uint64_t position, uint64_t size)
 }
 
 /*
- * Drops the file's bytes and its number, so that no slot finds a segment in the pool. A client may have
- * opened the file since it was given: then we do not pass it on.
+ * Takes the file's number, so that no slot finds a segment in the pool and no client a file that it had a path
+ * to. A client may have opened the file before: then we do not pass it on. So we ask last.
  */
 static int prepare(struct warm_zeroing *zeroing)
 {
@@ -138,8 +138,6 @@ static int prepare(struct warm_zeroing *zeroing)
     uint64_t size;
     int error;
 
-    if (backing_used(zeroing->store, file))
-        return -EBUSY;
     error = backing_stat(zeroing->store, file, &size, &zeroing->target);
     if (error)
         return error;
@@ -148,6 +146,10 @@ static int prepare(struct warm_zeroing *zeroing)
     if (zeroing->target <= TINY)
         return -ECANCELED;
     error = backing_rename(zeroing->store, file, zeroing->new_id);
+    if (!error)
+        error = backing_revoke(zeroing->store, file);
+    if (!error && backing_used(zeroing->store, file))
+        error = -EBUSY;
     return error ? error : backing_unseal(zeroing->store, file);
 }
 

@@ -126,6 +126,20 @@ static bool may_be_memfds(const struct conf *conf)
     return conf->arena_kind == CONF_ARENA_AUTO || conf->arena_kind == CONF_ARENA_MEMFD;
 }
 
+/* The supervisor mounts: we have given up the paths by the time that we know whether links are used. */
+static int attach(void *context, int directory, char path[PATH_MAX])
+{
+    ssize_t got;
+
+    (void)context;
+    word_send(server.ready_fd, SERVER_ATTACH, directory);
+    got = read(server.ready_fd, path, PATH_MAX - 1);
+    if (got <= 0)
+        return got < 0 ? -errno : -EPIPE;
+    path[got] = '\0';
+    return path[0] == '/' ? 0 : (int)strtol(path, NULL, 10);
+}
+
 static int open_arena(struct request_ops *ops)
 {
     const struct conf *conf = ops->conf;
@@ -136,10 +150,12 @@ static int open_arena(struct request_ops *ops)
         .warm = conf->warm,
         .files = slots_bytes(conf->slots),
         .huge_pages = conf->huge_pages,
+        .key = ops->key,
         .background = ops->background,
         .forget_backing = notify_forget_backing,
         .freed = notify_segment_freed,
         .keeps_descriptor = notify_segment_keeps_descriptor,
+        .attach = attach,
         .context = ops,
     };
     int result = arena_open(&ops->arena, &options, server.error);

@@ -19,12 +19,14 @@
 #include "fuse/ops.h"
 
 /*
- * Serves ops->session until it is unmounted or SIGTERM comes; SIGTERM is blocked. ops has session, conf and
- * mountpoint; server_run fills in the rest. It sends a word to ready_fd, "ready" or what is wrong, with the
+ * Serves ops->session until it is unmounted or SIGTERM comes; SIGTERM is blocked. ops has session, conf,
+ * mountpoint and key; server_run fills in the rest. It sends a word to ready_fd, "ready" or what is wrong, with the
  * descriptor of arena_files if there is one, and closes it; if it has a pin, SERVER_PIN and its pid come
- * before that. It ends when `supervisor`, our parent, is gone. Returns the process's exit status.
+ * before that. It may ask for a directory to be attached by SERVER_ATTACH with its descriptor, and is sent the path, or
+ * a negative error number. It ends when `supervisor`, our parent, is gone. Returns the process's exit status.
  */
-#define SERVER_PIN "pin "
+#define SERVER_PIN    "pin "
+#define SERVER_ATTACH "attach"
 int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "daemon/mount.h"
+#include "daemon/place.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
 #include "daemon/service.h"
@@ -122,7 +123,7 @@ static void leave_terminal(int last)
  * hold a socket open, so the kernel tells when both have ended; the only word through it is where those pages
  * lie. The server itself cannot unmount.
  */
-static void keep(struct request_ops *ops, int end_of_both, int launcher)
+static void keep(struct request_ops *ops, struct place *place, int end_of_both, int launcher)
 {
     char word[sizeof(arena_files_word)];
     int files, nothing;
@@ -137,8 +138,36 @@ static void keep(struct request_ops *ops, int end_of_both, int launcher)
         word_receive(end_of_both, word, sizeof(word), &nothing);
         page_retire_all(files);
     }
+    place_clear(place);
     if (mount_clear(ops->mountpoint) == MOUNT_WAS_DEAD)
         log_warning("the daemon was killed: the mount at %s is cleared", ops->mountpoint);
+}
+
+/* Attaches a filesystem of the server and tells it the path, or a negative number. */
+static void attach(struct place *place, int directory, int ready)
+{
+    char path[PATH_MAX];
+    int error = directory < 0 ? -EBADF : place_attach(place, directory, path);
+
+    if (error)
+        snprintf(path, sizeof(path), "%d", error);
+    word_send(ready, path, -1);
+    if (directory >= 0)
+        close(directory);
+}
+
+/* Does what the server asks for, until it says how its start went. */
+static void hear(int ready, struct place *place, pid_t *pin, char line[CONF_ERROR_MAX], int *files)
+{
+    for (;;) {
+        word_receive(ready, line, CONF_ERROR_MAX, files);
+        if (strcmp(line, SERVER_ATTACH) == 0)
+            attach(place, *files, ready);
+        else if (strncmp(line, SERVER_PIN, strlen(SERVER_PIN)) == 0)
+            *pin = (pid_t)strtol(line + strlen(SERVER_PIN), NULL, 10);
+        else
+            return;
+    }
 }
 
 /* Mounts, forks the server, announces the outcome, and stays until the end. */
@@ -149,10 +178,16 @@ static int supervise(struct request_ops *ops, int launcher)
     int ready[2], life[2] = {-1, -1};
     const pid_t supervisor = getpid();
     pid_t server, keeper, pin = -1;
+    struct place place;
     int files;
     int status;
 
     block_signals(&signals);
+    place_init(&place);
+    if (hidden_key_make(&ops->key) < 0) {
+        announce("the kernel has no random numbers", ops->mountpoint, launcher);
+        return 1;
+    }
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* the server leaves us its pin */
     ops->session = mount_session(ops, ops->mountpoint, line);
     if (!ops->session) {
@@ -182,17 +217,13 @@ static int supervise(struct request_ops *ops, int launcher)
     if (keeper == 0) {
         close(ready[0]);
         close(life[1]);
-        keep(ops, life[0], launcher);
+        keep(ops, &place, life[0], launcher);
         _exit(0);
     }
     if (keeper < 0)
         log_warning("no process is left to clear the mount if the daemon is killed");
     close(life[0]);
-    word_receive(ready[0], line, sizeof(line), &files);
-    if (strncmp(line, SERVER_PIN, strlen(SERVER_PIN)) == 0) {
-        pin = (pid_t)strtol(line + strlen(SERVER_PIN), NULL, 10);
-        word_receive(ready[0], line, sizeof(line), &files);
-    }
+    hear(ready[0], &place, &pin, line, &files);
     if (files >= 0)
         word_send(life[1], arena_files_word, files);
     close(ready[0]);
@@ -204,6 +235,7 @@ static int supervise(struct request_ops *ops, int launcher)
     status = watch_server(ops, server, &signals);
     if (files >= 0)
         page_retire_all(files); /* a killed server could not */
+    place_clear(&place);
     if (mount_end(ops->session, ops->mountpoint) == MOUNT_WAS_DEAD) {
         log_error("the mount at %s was aborted (umount -f, or /sys/fs/fuse/connections) and is cleared",
                   ops->mountpoint);

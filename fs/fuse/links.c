@@ -74,22 +74,41 @@ static const struct handle *find_open(const struct slot *slot, enum record_side 
     return found;
 }
 
+/* What the slot gives the caller now of the file: bits as of slot_permits. */
+static unsigned rights(const struct request_ops *ops, const struct slot *slot, enum slot_file file,
+                       const struct caller *caller)
+{
+    bool in_group;
+
+    if (caller->uid == ops->uid)
+        return 6;
+    in_group = caller->uid != slot->uid &&
+               (caller->gid == slot->gid || process_has_group(caller->thread, slot->gid));
+    return slot_permits(slot, file, caller->uid, in_group);
+}
+
 /*
  * Where a user's bytes are counted an array is written through the daemon: nobody can hold back what goes past
  * the end of a file by its link.
  */
-static bool may_go_past(const struct request_ops *ops, const struct handle *handle)
+static bool may_go_past(const struct request_ops *ops, const struct handle *handle,
+                        const struct caller *caller)
 {
-    return handle->access == HANDLE_READS || ops->conf->bytes_per_user == 0;
+    return handle->access == HANDLE_READS ||
+           (ops->conf->bytes_per_user == 0 && arena_links_writers(ops->arena, caller->uid));
 }
 
 static bool find_segment(const struct request_ops *ops, const struct slot *slot, enum record_side side,
                          const struct caller *caller, char target[LINKS_TARGET_MAX])
 {
     const struct handle *handle = caller->process ? find_open(slot, side, caller->process) : NULL;
+    unsigned bits;
 
-    return handle && may_go_past(ops, handle) && reaches(ops, caller) &&
-           segment_link(ops->arena, handle->segment, target, LINKS_TARGET_MAX) == 0;
+    if (!handle || !reaches(ops, caller) || !may_go_past(ops, handle, caller))
+        return false;
+    bits = rights(ops, slot, handle->file, caller) & (handle->access == HANDLE_WRITES ? 6 : 4);
+    return bits &&
+           segment_link(ops->arena, handle->segment, caller->uid, bits, target, LINKS_TARGET_MAX) == 0;
 }
 
 /* The page stays open until the slot goes: nothing tells us when a mapping of it ends. */
@@ -98,12 +117,23 @@ static bool find_page(struct request_ops *ops, struct slot *slot, const struct c
 {
     struct slot_page *page = &slot->pages[SLOT_PAGE_MEM];
 
-    if (!reaches(ops, caller))
+    if (!reaches(ops, caller) || !(rights(ops, slot, SLOT_METADATA_MEM, caller) & 4))
         return false;
     if (!page->linked && account_open_page(ops->exchange, slot, SLOT_PAGE_MEM) < 0)
         return false;
     page->linked = 1;
-    return page_link(ops->arena, slot, target, LINKS_TARGET_MAX) == 0;
+    return page_link(ops->arena, slot, caller->uid, target, LINKS_TARGET_MAX) == 0;
+}
+
+void links_revoke(struct request_ops *ops, struct slot *slot)
+{
+    if (!are_there(ops))
+        return;
+    for (int side = 0; side < 2; side++) {
+        if (slot->segments[side])
+            segment_revoke(ops->arena, slot->segments[side]);
+    }
+    page_revoke(slot);
 }
 
 static const char *fallback(enum slot_file file)

@@ -9,9 +9,11 @@
  *     has another /proc
  *
  * So the open of data.bin is judged as ever, and a client that follows the link without it is judged
- * now. The kernel keeps no target. metadata.mem needs no open, because anybody who may look it up may read it; for clients that
- * cannot reach the page it is a link to .metadata.mem, which no listing shows: the file that metadata.mem is on
- * the other data paths.
+ * now. The kernel keeps no target. The file is the daemon's: before we name it to a client of another user, we
+ * grant that user what the slot's mode gives him now, and no more than his open has; when owner or mode of
+ * the slot change, we take that back from all. metadata.mem needs no open; for clients that may not or cannot
+ * reach the page it is a link to .metadata.mem, which no listing shows: the file that metadata.mem is on the
+ * other data paths.
  *
  * The page cache of FUSE knows nothing of stores by these paths. So the kernel keeps no size of an array that
  * may be written, and drops its pages at each open, up to the first one after it was published. An array that has
@@ -39,6 +41,8 @@ bool links_is_link(enum slot_file file);
 /* As READLINK answers this caller. */
 void links_target(struct request_ops *ops, struct slot *slot, enum slot_file file,
                   const struct caller *caller, char target[LINKS_TARGET_MAX]);
+/* The slot's owner or mode changed: every user but ours has to follow the links again. */
+void links_revoke(struct request_ops *ops, struct slot *slot);
 /* The length of the target for clients that reach no pages: st_size. */
 off_t links_size(enum slot_file file);
 

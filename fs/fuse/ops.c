@@ -14,6 +14,10 @@
 
 /* --- the data path --- */
 
+enum { REASON_MAX = 160 };
+/* A user that is not the daemon's. */
+static const uid_t somebody_else = (uid_t)-2;
+
 static int try_passthrough(struct request_ops *ops)
 {
     int fd = arena_probe_file(ops->arena);
@@ -28,23 +32,40 @@ static int try_passthrough(struct request_ops *ops)
     return id < 0 ? id : 0;
 }
 
-/* 0, or why there are no links, in words. */
-static const char *try_links(struct request_ops *ops)
+/* Whether there are links; if not, says why. */
+static bool try_links(struct request_ops *ops, char reason[REASON_MAX])
 {
-    if (ops->conf->links == CONF_LINKS_OFF)
-        return "path.links = off";
-    if (arena_use_links(ops->arena) < 0)
-        return "links need file leases, which this arena has not";
-    if (!arena_links(ops->arena, ops->uid))
-        return "links need arena.kind = memfd or dir";
-    return NULL;
+    int result;
+
+    if (ops->conf->links == CONF_LINKS_OFF) {
+        snprintf(reason, REASON_MAX, "path.links = off");
+        return false;
+    }
+    result = arena_use_links(ops->arena);
+    if (result == -EOPNOTSUPP)
+        snprintf(reason, REASON_MAX, "links need file leases, which this arena has not");
+    else if (result < 0)
+        snprintf(reason, REASON_MAX, "links need a place for the arena in /run/pyrmapfs: %s",
+                 strerror(-result));
+    return result == 0;
+}
+
+/* Which clients the links are for. */
+static const char *who_has_links(const struct request_ops *ops)
+{
+    if (arena_links(ops->arena, somebody_else))
+        return arena_links_writers(ops->arena, somebody_else)
+                   ? "for all users"
+                   : "for all users to read, for the daemon's to write";
+    if (arena_kind(ops->arena) == ARENA_DIR)
+        return "for the daemon's user only: others need mode 0711 of arena.path and x above it";
+    return "for the daemon's user only, as memfds are";
 }
 
 int ops_settle_data_path(struct request_ops *ops, char error[CONF_ERROR_MAX])
 {
     int result = -EOPNOTSUPP;
-    char reason[160] = "path.passthrough = off";
-    const char *no_links;
+    char reason[REASON_MAX] = "path.passthrough = off", no_links[REASON_MAX];
 
     if (ops->conf->passthrough != CONF_OFF) {
         if (transport_negotiated(ops->transport))
@@ -67,13 +88,14 @@ int ops_settle_data_path(struct request_ops *ops, char error[CONF_ERROR_MAX])
         snprintf(error, CONF_ERROR_MAX, "%s; path.passthrough = auto goes without", reason);
         return -EOPNOTSUPP;
     }
-    no_links = try_links(ops);
-    exchange_set_data_path(ops->exchange, no_links ? DATA_PATH_PAGE_CACHE : DATA_PATH_LINKS);
-    if (no_links)
-        snprintf(ops->files.data_path, sizeof(ops->files.data_path), "page cache (%s; %s)", reason, no_links);
-    else
+    if (try_links(ops, no_links)) {
+        exchange_set_data_path(ops->exchange, DATA_PATH_LINKS);
         snprintf(ops->files.data_path, sizeof(ops->files.data_path),
-                 "links (*.mem are the pages themselves; %s)", reason);
+                 "links (*.mem are the pages themselves, %s; %s)", who_has_links(ops), reason);
+    } else {
+        exchange_set_data_path(ops->exchange, DATA_PATH_PAGE_CACHE);
+        snprintf(ops->files.data_path, sizeof(ops->files.data_path), "page cache (%s; %s)", reason, no_links);
+    }
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "exchange/step.h"
 #include "files/snapshot.h"
 #include "fuse/attributes.h"
+#include "fuse/links.h"
 #include "fuse/nodeid.h"
 #include "fuse/notify.h"
 #include "fuse/parked.h"
@@ -186,6 +187,7 @@ static int set_owner_and_mode(struct request_ops *ops, const struct nodeid_targe
     }
     if (mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_MODE)) {
         step_unshare(ops->exchange, slot);
+        links_revoke(ops, slot);
         notify_attributes(ops, slot);
     }
     return 0;

@@ -47,6 +47,7 @@ struct request_ops {
     struct fuse_session *session;
     const struct conf *conf;
     const char *mountpoint; /* absolute */
+    struct hidden_key key;  /* of the names in an arena that ends with the daemon */
     struct daemon_files files;
     uid_t uid; /* the daemon's own files belong to it */
     gid_t gid;

@@ -59,11 +59,18 @@ void slot_times_touch(struct slot_times *times)
     times->changed = times->modified;
 }
 
-bool slot_may_read(const struct slot *slot, enum slot_file file, uid_t uid, bool in_group)
+unsigned slot_permits(const struct slot *slot, enum slot_file file, uid_t uid, bool in_group)
 {
     unsigned shift = uid == slot->uid ? 6 : in_group ? 3 : 0;
 
-    return uid == 0 || (slot->modes[SLOT_DIRECTORY] >> shift & 1 && slot->modes[file] >> shift & 4);
+    if (uid == 0)
+        return 6;
+    return slot->modes[SLOT_DIRECTORY] >> shift & 1 ? slot->modes[file] >> shift & 6 : 0;
+}
+
+bool slot_may_read(const struct slot *slot, enum slot_file file, uid_t uid, bool in_group)
+{
+    return slot_permits(slot, file, uid, in_group) & 4;
 }
 
 enum handshake_state slot_state(const struct slot *slot)

@@ -203,7 +203,11 @@ int slot_name_check(const char *name);
 
 enum handshake_state slot_state(const struct slot *slot);
 
-/* Whether a user may enter the slot and read the file; in_group: the user is in the slot's group. */
+/*
+ * What a user may do with the file, entering the slot first: bit 4 read, bit 2 write. in_group: the user is in
+ * the slot's group.
+ */
+unsigned slot_permits(const struct slot *slot, enum slot_file file, uid_t uid, bool in_group);
 bool slot_may_read(const struct slot *slot, enum slot_file file, uid_t uid, bool in_group);
 
 /* Derives the modes of all files from the directory's. */

@@ -196,10 +196,19 @@ void page_close(struct slot *slot, enum slot_page_kind kind)
         unmap(page);
 }
 
-int page_link(struct arena *arena, const struct slot *slot, char *path, size_t size)
+int page_link(struct arena *arena, const struct slot *slot, uid_t uid, char *path, size_t size)
 {
-    return arena_file_link(arena, name_of(slot, SLOT_PAGE_MEM).text, slot->pages[SLOT_PAGE_MEM].fd, path,
+    return arena_file_link(arena, name_of(slot, SLOT_PAGE_MEM).text, slot->pages[SLOT_PAGE_MEM].fd, uid, path,
                            size);
+}
+
+void page_revoke(const struct slot *slot)
+{
+    const struct slot_page *page = &slot->pages[SLOT_PAGE_MEM];
+    int error = page->linked ? arena_file_revoke(page->fd) : 0;
+
+    if (error)
+        log_warning("users who had the page of a record may open it again: %s", strerror(-error));
 }
 
 static void update(struct arena *arena, struct slot *slot, enum slot_page_kind kind)

@@ -34,8 +34,12 @@ int page_read(const struct slot *slot, struct record *copy);
 /* Fills in what the page of metadata.mem must show now. */
 void page_show(const struct slot *slot, struct record_page *page);
 
-/* The path by which clients open the file of metadata.mem, which is open here: see arena_file_link. */
-int page_link(struct arena *arena, const struct slot *slot, char *path, size_t size);
+/*
+ * The path by which a user opens the file of metadata.mem, which is open here: see arena_file_link.
+ * page_revoke shuts all users out again.
+ */
+int page_link(struct arena *arena, const struct slot *slot, uid_t uid, char *path, size_t size);
+void page_revoke(const struct slot *slot);
 
 /* The record changed: stores it, as record.h says, and wakes futex waiters on `change`. */
 void page_update(struct arena *arena, struct slot *slot);

@@ -21,7 +21,6 @@ def mounted(path: str, **options: str) -> Daemon:
         chosen.update({"path.passthrough": "off", "path.links": "off"})
     if path == "links":
         chosen["path.passthrough"] = "off"
-        chosen.setdefault("arena.kind", "memfd")
     return Daemon({**CAPACITY, **chosen})
 
 

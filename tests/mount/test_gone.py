@@ -61,7 +61,7 @@ def kill_both(daemon: Daemon, slot: Slot) -> None:
 End = Callable[[Daemon, Slot], None]
 
 
-@pytest.fixture(params=[*((kind, "passthrough") for kind in KINDS), ("memfd", "links"), ("dir", "links")], ids="-".join)
+@pytest.fixture(params=[*((kind, "passthrough") for kind in KINDS), ("memfd", "links"), ("dir", "links"), ("tmpfs", "links")], ids="-".join)
 def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
     kind, path = request.param
     options = {"arena_kind": kind, **({"arena_path": str(tmp_path / "arena")} if kind == "dir" else {})}

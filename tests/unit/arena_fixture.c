@@ -27,6 +27,14 @@ static void freed(void *context, struct segment *segment)
     bench->freed = segment->id;
 }
 
+/* Where this process finds the directory of a private tmpfs. */
+static int attach(void *context, int tmpfs, char path[PATH_MAX])
+{
+    (void)context;
+    snprintf(path, PATH_MAX, "/proc/self/fd/%d", tmpfs);
+    return 0;
+}
+
 static enum background_progress run_nothing(struct background_job *job)
 {
     (void)job;
@@ -71,7 +79,8 @@ bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, ui
                                             .warm = warm,
                                             .huge_pages = true,
                                             .forget_backing = forget,
-                                            .freed = freed};
+                                            .freed = freed,
+                                            .attach = attach};
     if (kind == ARENA_DIR) {
         snprintf(bench->directory, sizeof(bench->directory), "/var/tmp/pyrmapfs-test-XXXXXX");
         ck_assert_ptr_nonnull(mkdtemp(bench->directory));

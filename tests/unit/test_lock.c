@@ -108,35 +108,64 @@ START_TEST(test_taken_meanwhile)
 }
 END_TEST
 
-/* A refused start takes back what it made, and nothing else. */
+/* A refused start takes back what it made, and nothing else. Without the key nobody finds the files. */
 START_TEST(test_undone)
 {
     static const struct {
         const char *name;
-        bool is_kept;
-    } rows[] = {{NULL, false}, {"s7", true}, {"f-index", true}, {"notes", true}};
-    char path[192];
+        int result;
+    } rows[] = {{NULL, 0}, {"s7", -ENOENT}, {"f-index", -ENOENT}, {"notes", 0}, {"key", -EINVAL}};
+    const char *name = rows[_i].name;
+    char path[192] = "", key[192];
     struct arena *arena;
     struct bench bench;
     int fd;
 
     begin(&bench);
-    if (rows[_i].name) {
+    snprintf(key, sizeof(key), "%s/key", directory);
+    if (name) {
         ck_assert_int_eq(mkdir(directory, 0700), 0);
-        snprintf(path, sizeof(path), "%s/%s", directory, rows[_i].name);
+        snprintf(path, sizeof(path), "%s/%s", directory, name);
         fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
         ck_assert_int_ge(fd, 0);
         close(fd);
     }
-    ck_assert_int_eq(try_open(&arena), 0);
-    ck_assert_uint_eq(arena_found_files(arena), rows[_i].is_kept && strcmp(rows[_i].name, "notes") != 0);
-    arena_close(arena, ARENA_UNDO);
+    ck_assert_int_eq(try_open(&arena), rows[_i].result);
+    if (rows[_i].result == 0) {
+        ck_assert_uint_eq(arena_found_files(arena), 0);
+        ck_assert_int_eq(access(key, F_OK), 0);
+        arena_close(arena, ARENA_UNDO);
+    }
     ck_assert_int_eq(access(lock, F_OK), -1);
-    ck_assert_int_eq(access(directory, F_OK), rows[_i].is_kept ? 0 : -1);
-    if (rows[_i].is_kept) {
+    ck_assert_int_eq(access(directory, F_OK), name ? 0 : -1);
+    if (name) {
         ck_assert_int_eq(unlink(path), 0);
         ck_assert_int_eq(rmdir(directory), 0);
     }
+    bench_close(&bench);
+}
+END_TEST
+
+/* The next daemon finds the files by the key of the first; one that is refused leaves it. */
+START_TEST(test_key_stays)
+{
+    struct segment *segment;
+    struct arena *arena;
+    struct bench bench;
+    uint64_t id;
+
+    begin(&bench);
+    ck_assert_int_eq(try_open(&arena), 0);
+    ck_assert_int_eq(segment_create(arena, 0, &segment), 0);
+    id = segment->id;
+    arena_close(arena, ARENA_KEEP);
+    ck_assert_int_eq(try_open(&arena), 0);
+    ck_assert_uint_eq(arena_found_files(arena), 1);
+    arena_close(arena, ARENA_UNDO);
+    ck_assert_int_eq(try_open(&arena), 0);
+    ck_assert_int_eq(segment_restore(arena, id, &segment), 0);
+    arena_close(arena, ARENA_REMOVE);
+    ck_assert_int_eq(rmdir(directory), 0); /* the daemon that made it is gone */
     bench_close(&bench);
 }
 END_TEST
@@ -148,7 +177,8 @@ int main(void)
 
     tcase_add_loop_test(tests, test_removed_meanwhile, 0, 3);
     tcase_add_test(tests, test_taken_meanwhile);
-    tcase_add_loop_test(tests, test_undone, 0, 4);
+    tcase_add_loop_test(tests, test_undone, 0, 5);
+    tcase_add_test(tests, test_key_stays);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

@@ -204,7 +204,7 @@ START_TEST(test_lost_data)
     kept = world_slot_in(&world, "kept", STATE_DONE);
     id = slot->arrays[_i].segment_id;
     ck_assert_uint_ne(id, kept->arrays[_i].segment_id);
-    store_segment_name(name, id);
+    store_segment_name(&world.bench.arena->store, name, id);
     snprintf(path, sizeof(path), "%s/%s", world.bench.directory, name);
     world_stop(&world);
     ck_assert_int_eq(unlink(path), 0);
