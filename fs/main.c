@@ -74,6 +74,7 @@
  *   grant          which other users may open such a file
  *   named          the daemon's own files
  *   store          the place that all these files are in
+ *   huge           huge pages for memfds
  *   hidden         names that nobody can guess
  * protocol/    what clients see, pure functions
  *   handshake      state x event -> verdict

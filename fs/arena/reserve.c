@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena/reserve.h"
 
+#include "arena/huge.h"
 #include "base/memory.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -150,8 +151,12 @@ static int extend(struct reservation *r)
 {
     uint64_t rest = r->target - r->position;
     uint64_t end = r->position + (rest < CHUNK ? rest : CHUNK);
-    int error = is_affordable(r, end - r->position) ? allocate(r->fd, r->position, end) : -ENOSPC;
+    int error = is_affordable(r, end - r->position) ? 0 : -ENOSPC;
 
+    if (!error && r->store->wants_huge)
+        huge_fill(r->fd, r->position, end);
+    if (!error)
+        error = allocate(r->fd, r->position, end);
     if (error == -EOPNOTSUPP && r->purpose != TO_RESERVE) {
         uint64_t start = r->position > r->old_size ? r->position : r->old_size;
         error = write_zeros(r->fd, start, end);

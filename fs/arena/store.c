@@ -420,6 +420,7 @@ int store_open(struct store *store, const struct arena_options *options, char er
                             .filesfd = -1,
                             .lockfd = -1,
                             .page = (uint64_t)sysconf(_SC_PAGESIZE),
+                            .wants_huge = !kinds[options->kind].has_names && options->huge_pages,
                             .attach = options->attach,
                             .context = options->context};
     error[0] = 0;

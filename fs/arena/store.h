@@ -81,6 +81,7 @@ struct store {
     void *context;
     uint32_t found_files; /* segments and named files that were there before us */
     bool has_leases;
+    bool wants_huge;           /* memfds: we ask for huge pages ourselves, see huge.h */
     uint64_t page;             /* bytes */
     struct named_file **named; /* without names */
 };

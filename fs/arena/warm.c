@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena/warm.h"
 
+#include "arena/huge.h"
 #include "base/memory.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -119,8 +120,10 @@ static void dismiss(struct warm *warm, struct backing *file)
  * The first fallocate beyond the end gets pages; only the second one over them writes the zeros, for which a
  * client's first store would otherwise wait.
  */
-static int zero_chunk(int fd, uint64_t position, uint64_t size)
+static int zero_chunk(const struct store *store, int fd, uint64_t position, uint64_t size)
 {
+    if (store->wants_huge)
+        huge_fill(fd, position, position + size);
     for (int pass = 0; pass < 2; pass++) {
         if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)position, (off_t)size) < 0)
             return -errno;
@@ -168,7 +171,7 @@ static int zero_next(struct warm_zeroing *zeroing)
     if (zeroing->position == 0 && ftruncate(fd, 0) < 0)
         error = -errno;
     if (!error && size > 0)
-        error = zero_chunk(fd, zeroing->position, size);
+        error = zero_chunk(zeroing->store, fd, zeroing->position, size);
     if (!error)
         zeroing->position += size;
     close(fd);

@@ -45,10 +45,31 @@ static int open_target(const struct target *target, int flags)
     return fd;
 }
 
+/* As both packages map: the kernel does not place each kind of file where its huge pages fit. */
 static void *map(const struct target *target, int fd, int protection)
 {
+    const size_t huge = (size_t)2 << 20;
+    const size_t size = (target->size + 4095) / 4096 * 4096;
     int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-    void *pages = mmap(NULL, target->size, protection, flags, fd, 0);
+    char *place = NULL;
+
+    if (fd >= 0 && protection & PROT_WRITE)
+        flags |= MAP_POPULATE;
+
+    if (size >= huge) {
+        char *reserved =
+            mmap(NULL, size + huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (reserved == MAP_FAILED)
+            fail("mmap");
+        size_t before = (huge - (uintptr_t)reserved % huge) % huge;
+        place = reserved + before;
+        if (before > 0)
+            munmap(reserved, before);
+        if (before < huge)
+            munmap(place + size, huge - before);
+        flags |= MAP_FIXED;
+    }
+    void *pages = mmap(place, target->size, protection, flags, fd, 0);
     if (pages == MAP_FAILED)
         fail("mmap");
     return pages;

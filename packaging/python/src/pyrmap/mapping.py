@@ -21,6 +21,7 @@ READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 _MAP_FIXED = 0x10
 _MAP_NORESERVE = 0x4000
+_MAP_POPULATE = 0x8000
 
 SHARED = mmap.MAP_SHARED
 # A store copies its page first. The kernel reserves no memory for that: an input is seldom changed, and may be as large as
@@ -67,6 +68,9 @@ class Mapping:
         self.length = length
         self.protection = protection
         self.address = 0
+        if protection == READ_WRITE and flags == SHARED:
+            # It will be filled: one call is many times as fast as a fault for each of its pages.
+            flags |= _MAP_POPULATE
         if length < _HUGE_PAGE:
             self.address = _map(None, length, protection, flags, fd)
             return
