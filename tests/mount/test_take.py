@@ -78,7 +78,7 @@ def test_an_empty_array(slot: Slot, record: int) -> None:
 
 
 def test_the_file_ends_where_it_did(slot: Slot, record: int) -> None:
-    """Whoever reads metadata.bin as a file, from anywhere, sees its 128 bytes."""
+    """A program that reads metadata.bin as a file, from any offset, sees its 128 bytes."""
     slot.bring("DONE")
     assert os.fstat(record).st_size == 128 and len(slot.raw) == 128
     for offset in (128, 4096, 1 << 20, *(place + near for place in OFFSETS.values() for near in (-128, -1, 1, 128, 1 << 20))):

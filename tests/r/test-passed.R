@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# A result that is the next input: its pages move, no byte does. The number of the inode tells whose pages Python sees.
+# A result that is the next input: its pages move, no byte is copied. The inode's number tells whose pages Python sees.
 
 n <- 2e5
 address <- function(x, ...) run_python(x, answer("address"), ...)

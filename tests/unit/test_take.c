@@ -38,7 +38,7 @@ static void expect_taken(struct world *world, struct slot *slot, enum record_sid
         ck_assert_double_eq(image.values[i], value);
 }
 
-/* From the page, from a segment, and of nothing; on every kind of arena. */
+/* An array in the page, one in a segment, and an empty one; on every kind of arena. */
 START_TEST(test_arrays)
 {
     static const enum arena_kind kinds[] = {ARENA_MEMFD, ARENA_TMPFS, ARENA_DIR};

@@ -39,7 +39,7 @@ def until_flag(fd: int, flag: int, watch: "select.poll", round_of: int = 0) -> i
 
 
 def pages(slot: str, file: str, flags: int, length: int) -> mmap.mmap:
-    """The array, mapped: by the link to its pages where there is one."""
+    """Maps the array, by the link to its pages where the data path has one."""
     fd = os.open(os.path.join(slot, file), flags | os.O_CLOEXEC)
     try:
         writes = flags & os.O_ACCMODE == os.O_RDWR
@@ -112,7 +112,7 @@ def ask(slot: str, rounds: int, length: int) -> list[float]:
 
 
 def measure(mount: str, rounds: int, length: int) -> list[float]:
-    """Two processes, one slot. It goes with this process, however that ends, and a dead worker ends the wait."""
+    """Rounds between two processes in one slot. The slot goes with this process, however that ends, and a worker's death ends the wait."""
     slot = os.path.join(mount, f"pyrmapctl-bench-{os.getpid()}-{length}")
     os.mkdir(slot)
     try:
@@ -129,7 +129,7 @@ def measure(mount: str, rounds: int, length: int) -> list[float]:
         try:
             return ask(slot, rounds, length)
         except BaseException:
-            os.kill(worker, signal.SIGKILL)  # it waits for an input that will not come
+            os.kill(worker, signal.SIGKILL)  # it still waits for an input
             raise
         finally:
             os.waitpid(worker, 0)

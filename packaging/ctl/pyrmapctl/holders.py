@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lsof: who has these pages, by which names.
+"""lsof: which processes have these pages open or mapped, and by which names.
 
-Who has a file open stands in metadata.txt. A mapping outlives its descriptor, so mappings are looked for in /proc/PID/maps,
-of those processes that this user may look at.
+metadata.txt says which processes have a file open. A mapping outlives its descriptor, so we look for mappings in
+/proc/PID/maps of the processes that this user may look at.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pages_of(path: str) -> Pages:
 def linked_pages(slot: Slot, file: str) -> Optional[Pages]:
     """The pages behind data.mem or result.mem, which leads there only while the array is open.
 
-    At the end of a chain to open and close a result is to take it: there we do not look.
+    At the end of a chain, opening and closing a result takes it, so we do not look there.
     """
     link = os.path.join(slot.path, file.replace(".bin", ".mem"))
     if not os.path.islink(link) or file == "result.bin" and slot.source:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""doctor: what of this machine, and of the mount, is not as it should be, each with its remedy."""
+"""doctor: finds what is wrong with this machine and with the mount, and names the remedy."""
 from __future__ import annotations
 
 import os
@@ -12,7 +12,7 @@ from typing import Callable, Iterator, NamedTuple, Optional
 
 from pyrmapctl import mount as mounts
 from pyrmapctl.mount import read_text
-from pyrmapctl.output import FAILED, put_json, size, span, why
+from pyrmapctl.output import FAILED, Refused, put_json, size, span, why
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 LONG_WAIT = 60
@@ -56,8 +56,9 @@ def place(mount: Optional[str]) -> Iterator[Finding]:
         if not mounts.is_alive(path) and path != mount:
             yield Finding("dead mount", PROBLEM, path, f"pyrmapfs --clear {path}")
     if mount is None:
-        yield Finding("mount", NOTE, "there is none, or PYRMAP_MOUNT names another place",
-                      f"pyrmapfs {mounts.PLACE}, or systemctl start pyrmapfs")
+        alive = [path for path in mounts.mounts() if mounts.is_alive(path)]
+        yield Finding("mount", NOTE, "there are several: " + ", ".join(alive) if alive else "there is none",
+                      "look at one of them with --mount" if alive else f"pyrmapfs {mounts.PLACE}, or systemctl start pyrmapfs")
 
 
 def data_path(mount: Optional[str]) -> Iterator[Finding]:
@@ -82,7 +83,7 @@ def arena(mount: Optional[str]) -> Iterator[Finding]:
     total = int(memory["MemTotal"].split()[0]) * 1024
     if capacity > 0.8 * total and not mounts.status(mount)["arena"].startswith("dir"):
         yield Finding("memory", PROBLEM, f"the capacity is {size(capacity)}, the machine has {size(total)}",
-                      "lower arena.capacity: what it promises must be there")
+                      "lower arena.capacity: the machine must have the memory that the arena promises")
     else:
         yield Finding("memory", OK, f"{size(total)}", "")
     slots = values["pyrmapfs_slots_limit"]
@@ -104,7 +105,7 @@ def server_of(mount: str) -> Optional[int]:
 
 
 def cgroup(mount: Optional[str]) -> Iterator[Finding]:
-    """What the arrays of a tmpfs or memfd arena cost is charged to the daemon's cgroup."""
+    """The kernel charges the arrays of a tmpfs or memfd arena to the daemon's cgroup."""
     server = server_of(mount) if mount else None
     if mount is None or server is None:
         return
@@ -128,7 +129,7 @@ def timeouts(_: Optional[str]) -> Iterator[Finding]:
         value = first_line(f"/proc/sys/fs/fuse/{name}")
         if value not in (None, "0"):
             yield Finding("request timeout", NOTE, f"fs.fuse.{name} = {value}",
-                          "waits end early with ETIMEDOUT: sysctl -w fs.fuse." + name + "=0, if they shall not")
+                          "waits end early with ETIMEDOUT: sysctl -w fs.fuse." + name + "=0 lets them go on")
 
 
 def huge_pages(mount: Optional[str]) -> Iterator[Finding]:
@@ -155,7 +156,7 @@ def slots(mount: Optional[str]) -> Iterator[Finding]:
     for slot in mounts.slots(mount):
         for waiter in slot.waiters:
             if waiter.seconds > LONG_WAIT:
-                yield Finding("slot", NOTE, f"process {waiter.pid} waits for {slot.name}/{waiter.file} since {span(waiter.seconds)}",
+                yield Finding("slot", NOTE, f"process {waiter.pid} has waited for {slot.name}/{waiter.file} for {span(waiter.seconds)}",
                               waiter.reason)
 
 
@@ -164,10 +165,13 @@ CHECKS: tuple[Callable[[Optional[str]], Iterator[Finding]], ...] = (
 
 
 def do_doctor(options: Namespace) -> int:
-    """Status 1 if something is a problem. A mount that was asked for must be there."""
+    """Status 1 if something is a problem. A mount that --mount names must be there; without one we look at the machine."""
     mount: Optional[str] = None
-    if options.mount or any(mounts.is_alive(path) for path in mounts.mounts()):
+    try:
         mount = mounts.find(options.mount)
+    except Refused:
+        if options.mount:
+            raise
     findings: list[Finding] = []
     for check in CHECKS:
         try:

@@ -85,8 +85,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("slot", metavar="SLOT")
     command.add_argument("reason", nargs="+", metavar="REASON", help="the text for the slot's error")
 
-    command = add("gc", rounds.do_gc, "remove slots that nobody has to do with")
-    command.add_argument("--older", type=seconds, default=86400.0, metavar="TIME", help="in their state for so long; 1d if not given")
+    command = add("gc", rounds.do_gc, "remove slots that nobody uses")
+    command.add_argument("--older", type=seconds, default=86400.0, metavar="TIME", help="only those in their state for so long; 1d if not given")
     command.add_argument("--state", type=states, default=["IDLE", "DONE", "FAILED"], metavar="STATE,...",
                          help="IDLE,DONE,FAILED if not given")
     command.add_argument("--user", help="only those of this user")
@@ -111,7 +111,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"pyrmapctl: {refused}", file=sys.stderr)
         return refused.status
     except BrokenPipeError:
-        # The reader has seen enough; Python must not try to write the rest at its end.
+        # The reader has seen enough. Python must not try to write the rest when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

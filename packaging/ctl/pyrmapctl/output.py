@@ -27,7 +27,7 @@ def why(error: OSError) -> str:
 
 
 def printable(text: str) -> str:
-    """Names are any bytes: none may send a terminal what it obeys, and each is one word."""
+    """A name may have any bytes: we escape those that a terminal obeys, and blanks, so that each name is one word."""
     return "".join(c if c.isprintable() and not c.isspace() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(c)) for c in text)
 
 
@@ -38,7 +38,7 @@ def put_json(value: Any) -> None:
 
 
 def put_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell; the last one has no end."""
+    """Columns as wide as their widest cell, without blanks at the end of a line."""
     lines = [list(heads), *[list(row) for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     for line in lines:

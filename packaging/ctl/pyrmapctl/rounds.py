@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""wait, publish, fail and gc: steps of the handshake, and slots that nobody needs."""
+"""wait, publish, fail and gc: steps of the handshake, and the removal of slots that nobody needs."""
 from __future__ import annotations
 
 import os
@@ -17,7 +17,7 @@ PIECE = 1 << 20
 
 
 def refused(slot: Slot, what: str, error: OSError) -> Refused:
-    """An errno, and what the filesystem itself says of it."""
+    """The errno, and the filesystem's reason for it."""
     try:
         text = Slot(os.path.dirname(slot.path), slot.name).fields.get("refused", "")
     except OSError:
@@ -111,7 +111,7 @@ def do_fail(options: Namespace) -> int:
 
 
 def is_garbage(slot: Slot, options: Namespace, needed: set[str]) -> bool:
-    """At rest for long, and nobody has to do with it: no open file, no waiter, no owner or worker, no chain."""
+    """Whether the slot has been at rest for long and nobody uses it: no open file, no waiter, no owner or worker, no chain."""
     return (slot.state in options.state and slot.age >= options.older
             and (not options.user or user_name(slot.uid) == options.user)
             and not slot.holders and not slot.waiters and not slot.source and slot.name not in needed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""list, show and top: what there is, and what it does."""
+"""list, show and top: the slots, one slot, and the mount as it works."""
 from __future__ import annotations
 
 import os
@@ -60,7 +60,7 @@ def do_show(options: Namespace) -> int:
 
 
 def picture(mount: str, before: dict[str, float], now: dict[str, float], seconds: float, found: Iterable[Slot]) -> dict[str, Any]:
-    """What top shows. Those come first in which something happens."""
+    """What top shows. Slots with waiters and open files come first."""
     requests = [sum(value for key, value in values.items() if key.startswith("pyrmapfs_requests_total")) for values in (before, now)]
     active = sorted(found, key=lambda slot: (-len(slot.waiters) - len(slot.holders), slot.age))
     return {"mount": mount, "status": mounts.status(mount),
@@ -78,7 +78,7 @@ def draw(shown: dict[str, Any], lines: int) -> None:
 
 
 def do_top(options: Namespace) -> int:
-    """A picture for each interval: of a terminal the whole screen, elsewhere one behind the other."""
+    """A picture for each interval: it fills a terminal's screen; elsewhere the pictures follow each other."""
     mount = mounts.find(options.mount)
     terminal = sys.stdout.isatty() and not options.json
     before, begin = mounts.metrics(mount), time.monotonic()

@@ -97,7 +97,7 @@ release <- function(slot, bytes = slot$bytes) {
     }
 }
 
-# Moves the result that the caller has got out of the slot. Whether that was possible.
+# Moves the result that the caller has out of the slot. Whether that was possible.
 keep_result <- function(slot) {
     kept <- .Call(C_slot_keep, slot$handle)
     if (kept) {

@@ -20,7 +20,7 @@ struct bundle_reading {
     struct bundle bundle; /* its header, once that is checked */
     bool *taken;          /* for each tensor: a member has it */
     bool mapped;          /* a vector lies in the mapping */
-    bool foreign;         /* R would have written something else for what it read */
+    bool foreign;         /* R would write another bundle than this for what it reads */
 };
 
 /* The R object of a bundle. Raises R conditions. */

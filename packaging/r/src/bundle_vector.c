@@ -96,7 +96,7 @@ static void set_attributes(struct bundle_reading *reading, struct bundle_node no
     }
 }
 
-/* Whether R, which would write the values that it makes of this, would write something else. */
+/* Whether R would write another node than this for the values that it makes of it. */
 static bool is_foreign(const struct bundle_reading *reading, struct bundle_node node,
                        const struct bundle_array *values)
 {

@@ -155,10 +155,10 @@ static SEXP bundle_result(struct vector *vector, SEXP holder, int special, const
     return x;
 }
 
-/* Smaller ones cost more to move than to copy, and the pool lets them lie. */
+/* A smaller result costs more to move than to copy, and the pool keeps a slot of that size anyway. */
 enum { KEPT_LEAST = 1 << 20 };
 
-/* For pyrmap_slot_keep(): until then the slot's pointer protects the vector's. */
+/* Has the slot's pointer protect the vector's until pyrmap_slot_keep() asks for it. */
 static void offer_to_keep(SEXP slot, const struct vector *vector, SEXP holder)
 {
     bool worth = vector->address && vector->size > KEPT_LEAST && !vector->widened;

@@ -41,15 +41,13 @@ struct vector {
     size_t copied;        /* bytes copied in its making */
     size_t header;        /* of a bundle that R fills in place: the bytes that are kept free for its header */
     struct vector *whole; /* of a part: the bundle, whose mapping the external pointer protects; else NULL */
-    bool
-        array; /* it is data.bin of the slot that the external pointer protects: a pyrmap_array, or a result that was kept */
-    bool filling;   /* mapped shared */
-    bool published; /* its slot is READY or later */
-    bool
-        touched; /* somebody asked for a writable pointer since it was published, or settled to be; to a part of it, too */
-    bool logical;           /* it was published as such */
-    bool remembered;        /* a bundle: see array_remember() */
-    bool waited;            /* publishing it was refused, for a while, with EBUSY */
+    bool array;      /* a pyrmap_array or a kept result: data.bin of the slot that the pointer protects */
+    bool filling;    /* mapped shared */
+    bool published;  /* its slot is READY or later */
+    bool touched;    /* since then somebody asked for a writable pointer to it or to a part of it */
+    bool logical;    /* it was published as logical */
+    bool remembered; /* a bundle: see array_remember() */
+    bool waited;     /* publishing it was refused, for a while, with EBUSY */
     const char *why_copied; /* why the last run copied it, NULL if it did not: a static text */
     const char *offsets;    /* of text: see text_vector_new() */
     const char *missing;
@@ -97,15 +95,14 @@ bool mapped_enough(void);
 SEXP pyrmap_slot_result(SEXP slot, SEXP special, SEXP keep, SEXP round);
 
 /*
- * The R object that a whole bundle is, as long as nobody changes it. R copies an object before it changes it, from now on x, too:
- * where x is found again, it is what the bundle holds, but for stores into its pages, of which we learn. It lives as long as one
- * of its parts does.
+ * Remembers x as the R object that the bundle holds. From now on R copies x before it changes it: where we find x again, only
+ * stores into its pages can have changed it, and `touched` tells those. x lives as long as one of its parts does.
  */
 void array_remember(SEXP holder, SEXP x);
 
 /*
- * In place of slot_reset() for a slot whose result R has mapped: moves the result into a slot of its own, which goes with what is
- * mapped. It can be passed on then. FALSE: there is no such result, or it cannot be moved.
+ * Takes the place of slot_reset() for a slot whose result R has mapped: moves the result into a new slot, which lives as long as
+ * the mapping, so that the result can be passed on. FALSE: there is no such result, or it cannot be moved.
  */
 SEXP pyrmap_slot_keep(SEXP slot);
 
