@@ -27,6 +27,8 @@ CTLDIR     ?= $(PREFIX)/share/pyrmapfs
 BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
+INCLUDEDIR ?= $(PREFIX)/include
+PCDIR      ?= $(PREFIX)/share/pkgconfig
 # mount(8) looks for helpers here alone.
 HELPERDIR  ?= /sbin
 R_LIBRARY  ?= $(PREFIX)/lib/R/site-library
@@ -105,6 +107,9 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_SHARED)
 # The only part of fs/daemon that the unit tests link.
 $(BUILD)/tests/test_sandbox: $(call object,fs/daemon/sandbox.c)
 
+# Examples find the header as others do.
+$(BUILD)/examples/c/%.o: COMPILE += -Ipackaging/c
+
 $(CLIENTS): %: %.o
 	$(call say,LINK)
 	$(Q)$(CC) $(LINK) -o $@ $^ -lm
@@ -144,7 +149,7 @@ unit: $(UNIT_TESTS)
 
 # The suites of `make check`, by the names that tests/run knows. One without tests is an error.
 FS_SUITES      := unit mount restart model storm
-PACKAGE_SUITES := python r rcheck
+PACKAGE_SUITES := python r rcheck languages
 
 JOBS := $(shell nproc)
 remake = @$(MAKE) --no-print-directory -j$(JOBS)
@@ -204,7 +209,7 @@ generate: $(BUILD)/generate
 
 # ---- Lint ------------------------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard fs/*.[ch] fs/*/*.[ch] conf/*.[ch] tests/*/*.[ch] examples/*/*.[ch] packaging/*.c packaging/r/src/*.[ch])
+C_FILES := $(wildcard fs/*.[ch] fs/*/*.[ch] conf/*.[ch] tests/*/*.[ch] examples/*/*.[ch] packaging/*.c packaging/c/*.h packaging/r/src/*.[ch])
 SCRIPTS := $(shell grep -rlE --exclude-dir=.git --exclude-dir=build '^\#!.*/(env )?(ba|da)?sh\b' . | sed 's|^\./||')
 PYTHONS := $(shell find tests examples packaging -name '*.py' -not -path '*/build/*')
 MANUALS := $(wildcard packaging/man/*.[1-8])
@@ -283,7 +288,7 @@ lint-systemd:
 BUILD_PACKAGES := gcc libc6-dev make pkg-config fuse3 libfuse3-dev libinih-dev libseccomp-dev libcap-ng-dev check
 DEMO_PACKAGES  := python3 python3-numpy r-base-core
 TEST_PACKAGES  := perl python3-pytest python3-hypothesis python3-pip python3-setuptools python3-wheel python3-sklearn \
-                  python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate plocate fish zsh
+                  python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate plocate fish zsh g++ nodejs
 LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
 PACKAGES       := $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
@@ -297,6 +302,8 @@ CTL_MODULES := $(wildcard packaging/ctl/pyrmapctl/*.py)
 define INSTALLED
 $(BINDIR)/pyrmapfs
 $(BINDIR)/pyrmapctl
+$(INCLUDEDIR)/pyrmap.h
+$(PCDIR)/pyrmap.pc
 $(patsubst packaging/ctl/%,$(CTLDIR)/%,$(CTL_MODULES))
 $(BASHDIR)/pyrmapctl
 $(ZSHDIR)/_pyrmapctl
@@ -325,9 +332,12 @@ install: all
 	$(call fill,packaging/systemd/user/pyrmapfs.service,$(USERUNITDIR)/pyrmapfs.service)
 	$(call fill,packaging/mount.fuse.pyrmapfs,$(HELPERDIR)/mount.fuse.pyrmapfs)
 	chmod 755 $(DESTDIR)$(HELPERDIR)/mount.fuse.pyrmapfs
-	install -d $(addprefix $(DESTDIR),$(CTLDIR)/pyrmapctl $(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	install -d $(addprefix $(DESTDIR),$(INCLUDEDIR) $(PCDIR) $(CTLDIR)/pyrmapctl $(BASHDIR) $(ZSHDIR) $(FISHDIR))
 	$(call fill,packaging/ctl/pyrmapctl.in,$(BINDIR)/pyrmapctl)
 	chmod 755 $(DESTDIR)$(BINDIR)/pyrmapctl
+	install -m 644 packaging/c/pyrmap.h $(DESTDIR)$(INCLUDEDIR)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	    packaging/c/pyrmap.pc.in > $(DESTDIR)$(PCDIR)/pyrmap.pc
 	install -m 644 $(CTL_MODULES) $(DESTDIR)$(CTLDIR)/pyrmapctl
 	install -m 644 packaging/completion/pyrmapctl.bash $(DESTDIR)$(BASHDIR)/pyrmapctl
 	install -m 644 packaging/completion/_pyrmapctl $(DESTDIR)$(ZSHDIR)/_pyrmapctl

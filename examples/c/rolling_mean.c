@@ -2,13 +2,15 @@
 /*
  * rolling_mean SLOT WINDOW ROUNDS - a worker in C: the centred rolling mean of a float64 vector.
  *
- * Input and result are mapped; nothing is copied. It needs no library, only the record's layout.
+ * Input and result are mapped; nothing is copied. It needs no library, only the record, which pyrmap.h has:
+ *
+ *     cc -D_GNU_SOURCE $(pkg-config --cflags pyrmap) -o rolling_mean rolling_mean.c
  */
-#include "protocol/record.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <poll.h>
+#include <pyrmap.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,17 +28,17 @@ struct window {
     size_t size;
 };
 
-static bool read_record(const struct slot *slot, struct record *record)
+static bool read_record(const struct slot *slot, struct pyrmap_record *record)
 {
     return pread(slot->metadata, record, sizeof *record, 0) == sizeof *record;
 }
 
 /* poll(2) says that the record has changed since it was last read. */
-static bool wait_for_input(const struct slot *slot, struct record *record)
+static bool wait_for_input(const struct slot *slot, struct pyrmap_record *record)
 {
     struct pollfd change = {.fd = slot->metadata, .events = POLLIN};
     while (read_record(slot, record)) {
-        if (record->flag == RECORD_FLAG_INPUT)
+        if (record->flag == PYRMAP_FLAG_INPUT)
             return true;
         if (poll(&change, 1, -1) < 0 && errno != EINTR)
             return false;
@@ -111,9 +113,9 @@ static void fail_round(const struct slot *slot, const char *text)
         close(fd);
 }
 
-static bool compute(const struct slot *slot, struct record *record, int64_t width)
+static bool compute(const struct slot *slot, struct pyrmap_record *record, int64_t width)
 {
-    if (record->dtype != RECORD_FLOAT64) {
+    if (record->dtype != PYRMAP_FLOAT64) {
         fail_round(slot, "rolling_mean takes float64");
         return true;
     }
@@ -128,8 +130,8 @@ static bool compute(const struct slot *slot, struct record *record, int64_t widt
     unmap(&result);
     if (!mapped)
         return false;
-    record->flag = RECORD_FLAG_RESULT;
-    record->result_dtype = RECORD_FLOAT64;
+    record->flag = PYRMAP_FLAG_RESULT;
+    record->result_dtype = PYRMAP_FLOAT64;
     record->result_length = record->input_length;
     record->result_ndim = 0;
     return pwrite(slot->metadata, record, sizeof *record, 0) == sizeof *record;
@@ -146,7 +148,7 @@ int main(int argc, char **argv)
     struct slot slot = {.directory = open(argv[1], O_PATH | O_DIRECTORY | O_CLOEXEC), .metadata = -1};
     if (slot.directory >= 0)
         slot.metadata = openat(slot.directory, "metadata.bin", O_RDWR | O_CLOEXEC);
-    struct record record;
+    struct pyrmap_record record;
     while (slot.metadata >= 0 && rounds > 0 && wait_for_input(&slot, &record) &&
            compute(&slot, &record, width))
         rounds--;

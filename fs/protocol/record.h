@@ -31,7 +31,7 @@ enum {
     RECORD_VERSION_GONE =
         0, /* only in a mapped page: it will not change any more, the slot or the daemon is gone */
     RECORD_NDIM_MAX = 4,
-    /* pread(2) of metadata.bin here answers the record and, behind it, the array: see record_taken_side */
+    /* pread(2) of metadata.bin here answers the record and, behind it, the array of that side */
     RECORD_TAKE_INPUT = 1 << 28,
     RECORD_TAKE_RESULT = 1 << 29,
 };
@@ -46,7 +46,7 @@ enum record_flag {
 
 /*
  * The one list of dtypes: X(NAME, code, name, type in C, in NumPy). `make generate` writes it for R and
- * Python. A bundle is bytes that hold several arrays (see bundle.h); it has neither shape nor order.
+ * Python. A bundle is bytes that hold several arrays (see pyrmapfs-bundle(5)); it has neither shape nor order.
  */
 #define RECORD_DTYPES(X)                                                                                     \
     X(FLOAT32, 1, float32, float, "<f4")                                                                     \
@@ -144,6 +144,8 @@ static inline bool record_snapshot(const struct record *page, struct record *cop
     copy->change = change;
     return record_is_current(page, copy);
 }
+
+/* ---- So far for clients: `make generate` makes pyrmap.h of it. The rest is the daemon's. ---- */
 
 /* Bytes of one element; 0 for an unknown dtype. */
 size_t record_dtype_size(int32_t dtype);

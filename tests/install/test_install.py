@@ -113,6 +113,20 @@ def test_pyrmapctl(installed: Path, mount: Path) -> None:
     assert ran.stdout == "job\n", ran.stderr
 
 
+def test_header(installed: Path, tmp_path: Path) -> None:
+    """The example in C is built from what was installed, by the command in its first lines; C++ takes the header, too."""
+    flags = subprocess.run(["pkg-config", "--cflags", "pyrmap"], check=True, text=True, capture_output=True, env={
+        **os.environ, "PKG_CONFIG_PATH": f"{installed}{PREFIX}/share/pkgconfig", "PKG_CONFIG_SYSROOT_DIR": str(installed)})
+    example = ROOT / "examples/c/rolling_mean.c"
+    [command] = [line.split("*", 1)[1].strip() for line in example.read_text().splitlines() if "pkg-config" in line]
+    assert "$(pkg-config --cflags pyrmap)" in command
+    subprocess.run(command.replace("$(pkg-config --cflags pyrmap)", flags.stdout.strip()).replace("rolling_mean.c", str(example)),
+                   shell=True, check=True, cwd=tmp_path)
+    assert (tmp_path / "rolling_mean").exists()
+    subprocess.run(["c++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++", "-include", "pyrmap.h", *flags.stdout.split(),
+                    "/dev/null"], check=True)
+
+
 def test_exchange(installed: Path, mount: Path, tmp_path: Path) -> None:
     """R and Python from the installed folders exchange through the installed program."""
     script = tmp_path / "double.py"
