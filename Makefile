@@ -290,6 +290,8 @@ DEMO_PACKAGES  := python3 python3-numpy r-base-core
 TEST_PACKAGES  := perl python3-pytest python3-hypothesis python3-pip python3-setuptools python3-wheel python3-sklearn \
                   python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate plocate fish zsh g++ nodejs
 LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
+# What `make deb`, `make rpm` and their test need.
+DEB_PACKAGES   := debhelper dh-python lintian procps psmisc r-base-dev rpm
 PACKAGES       := $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
 deps:
@@ -372,6 +374,50 @@ packages:
 	$(remake) install-python install-r DESTDIR= \
 	    PYTHON_SITE=$(abspath $(BUILD))/python R_LIBRARY=$(abspath $(BUILD))/r-library
 
+# ---- Packages to give away -----------------------------------------------------------------------------------------
+
+# Everything that the sources are, whether they came by git or in such a file.
+DIST := $(BUILD)/dist
+TARBALL := $(DIST)/pyrmapfs-$(VERSION).tar.gz
+.PHONY: dist deb rpm wheel r-source check-deb
+dist: $(TARBALL)
+$(TARBALL): FORCE
+	@mkdir -p $(@D)
+	$(Q)tar --create --gzip --file=$@ --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$(SOURCE_DATE) \
+	    --exclude=__pycache__ --exclude='*.o' --exclude='*.so' --exclude='.*_cache' --exclude='*.egg-info' \
+	    --exclude='packaging/python/build' --transform='flags=r;s|^|pyrmapfs-$(VERSION)/|' \
+	    Makefile README.md LICENSE .ci .clang-format $(wildcard .clang-tidy .gitignore) fs conf tests examples packaging
+	@echo "  DIST    $@"
+# The same sources give the same file.
+SOURCE_DATE = $(shell date -d "$$(sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -1)" +%s)
+
+# Built from the tarball, in a folder where nothing else lies. DEB_BUILD_OPTIONS=nocheck leaves the unit tests out.
+deb: $(TARBALL)
+	rm -rf $(BUILD)/deb && mkdir -p $(BUILD)/deb
+	cp $(TARBALL) $(BUILD)/deb/pyrmapfs_$(VERSION).orig.tar.gz
+	tar -C $(BUILD)/deb -xf $(TARBALL)
+	cp -r packaging/debian $(BUILD)/deb/pyrmapfs-$(VERSION)/debian
+	cd $(BUILD)/deb/pyrmapfs-$(VERSION) && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS -u BUILD -u CC dpkg-buildpackage -us -uc
+
+rpm: $(TARBALL)
+	rm -rf $(BUILD)/rpm && mkdir -p $(BUILD)/rpm/SOURCES
+	cp $(TARBALL) $(BUILD)/rpm/SOURCES
+	env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS -u BUILD -u CC rpmbuild -bb $(RPMFLAGS) --define '_topdir $(abspath $(BUILD))/rpm' \
+	    packaging/rpm/pyrmapfs.spec
+
+wheel:
+	rm -rf $(BUILD)/package-python && mkdir -p $(DIST) && cp -rL packaging/python $(BUILD)/package-python
+	$(PYTHON) -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir $(DIST) $(BUILD)/package-python
+
+r-source:
+	rm -rf $(BUILD)/package-r && mkdir -p $(DIST) && cp -rL packaging/r $(BUILD)/package-r
+	cd $(DIST) && R CMD build --no-build-vignettes ../package-r
+
+# Builds them all, and installs, uses and removes the Debian packages in a copy of this machine's root.
+check-deb:
+	$(remake) deps PACKAGES="$(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(DEB_PACKAGES)"
+	@tests/run deb
+
 clean:
 	rm -rf $(BUILD)
 
@@ -387,5 +433,6 @@ help:
 #: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target
 #: make torture         the model test, STEPS=5000000 of it
 #: make generate        write the files that repeat the version and the table of keys
+#: make dist            a tarball of the sources; make deb, rpm, wheel, r-source: packages from them; make check-deb: tries them
 #: make install         DESTDIR=, PREFIX=/usr/local; the packages: install-r, install-python; all with uninstall
 #: make clean
