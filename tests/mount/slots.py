@@ -103,9 +103,9 @@ def status(mount: Path) -> dict[str, str]:
 
 
 def usage(mount: Path) -> dict[str, int]:
-    """Bytes: capacity, used, warm, free."""
+    """Bytes: capacity, used, warm, free, and the daemon's own files."""
     lines = status(mount)
-    return {key: number(lines[key]) for key in ("capacity", "used", "warm", "free")}
+    return {key: number(lines[key]) for key in ("capacity", "used", "warm", "free", "files")}
 
 
 def metrics(mount: Path) -> dict[str, float]:
