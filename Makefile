@@ -288,7 +288,7 @@ lint-systemd:
 BUILD_PACKAGES := gcc libc6-dev make pkg-config fuse3 libfuse3-dev libinih-dev libseccomp-dev libcap-ng-dev check
 DEMO_PACKAGES  := python3 python3-numpy r-base-core
 TEST_PACKAGES  := perl python3-pytest python3-hypothesis python3-pip python3-setuptools python3-wheel python3-sklearn \
-                  python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate plocate fish zsh g++ nodejs
+                  python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate plocate fish zsh g++ nodejs prometheus
 LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
 # What `make deb`, `make rpm` and their test need.
 DEB_PACKAGES   := debhelper dh-python lintian procps psmisc r-base-dev rpm
@@ -307,6 +307,7 @@ $(BINDIR)/pyrmapctl
 $(INCLUDEDIR)/pyrmap.h
 $(PCDIR)/pyrmap.pc
 $(patsubst packaging/ctl/%,$(CTLDIR)/%,$(CTL_MODULES))
+$(CTLDIR)/grafana.json
 $(BASHDIR)/pyrmapctl
 $(ZSHDIR)/_pyrmapctl
 $(FISHDIR)/pyrmapctl.fish
@@ -341,6 +342,7 @@ install: all
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 	    packaging/c/pyrmap.pc.in > $(DESTDIR)$(PCDIR)/pyrmap.pc
 	install -m 644 $(CTL_MODULES) $(DESTDIR)$(CTLDIR)/pyrmapctl
+	install -m 644 packaging/grafana/pyrmapfs.json $(DESTDIR)$(CTLDIR)/grafana.json
 	install -m 644 packaging/completion/pyrmapctl.bash $(DESTDIR)$(BASHDIR)/pyrmapctl
 	install -m 644 packaging/completion/_pyrmapctl $(DESTDIR)$(ZSHDIR)/_pyrmapctl
 	install -m 644 packaging/completion/pyrmapctl.fish $(DESTDIR)$(FISHDIR)/pyrmapctl.fish
