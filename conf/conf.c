@@ -102,8 +102,8 @@ static const struct key KEYS[] = {
      .max = SIZE_MOST,
      FIELD(warm)},
     {{"arena", "huge_pages", "no|yes", "yes", "ask for huge pages",
-      "Whether to ask for huge pages, which make first writes and reads faster. In an arena of\n"
-      "kind memfd it takes Linux 6.1, and a client that maps at a multiple of 2 MiB.\n"},
+      "Whether to ask for huge pages, which make first writes and reads faster.\n"
+      "In an arena of kind memfd it takes Linux 6.1, and a client that maps at a multiple of 2 MiB.\n"},
      .type = KEY_WORD,
      FIELD(huge_pages)},
     {{"handshake", "wait", "no|yes", "yes", "let an open wait for its turn",

@@ -19,7 +19,7 @@ STEPS = re.compile(r"(open|write|rename|take|give|receive|make|change|chain|have
 # Ends of longer messages, and frames around any.
 PARTS = {"or run as root", "try it as root", "... = ...", "...=...", "...: refused to ... for process ...: ... (...)",
          "...pyrmapfs: ...: ...", "passthrough (the kernel maps segments directly)", "page cache (...; ...)",
-         "links (*.mem are the pages themselves; ...)"}
+         "links (*.mem are the pages themselves, ...; ...)"}
 
 
 def words_of(text: str) -> str:
