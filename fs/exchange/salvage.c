@@ -81,6 +81,7 @@ static void explain_lost(struct exchange *exchange)
 {
     const uint32_t lost = slots_lost(exchange->slots);
     static const char name[] = "damaged-index";
+    char number[16] = "some";
     struct slot *slot;
     char text[512];
     int size;
@@ -88,11 +89,13 @@ static void explain_lost(struct exchange *exchange)
     if (!lost || slot_create(exchange->slots, name, geteuid(), getegid(), 0700, &slot) < 0)
         return;
     quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
+    if (lost != SLOTS_LOST_UNKNOWN)
+        snprintf(number, sizeof(number), "%u", lost);
     size = snprintf(
         text, sizeof(text),
-        "the index of the arena was cut short, and %u slots are lost. Files of the arena that no slot "
+        "the index of the arena was cut short, and %s slots are lost. Files of the arena that no slot "
         "names any more stay until this slot is removed and the daemon starts again\n",
-        lost);
+        number);
     log_error("%s: %.*s", name, size - 1, text);
     slot_enter_state(exchange->slots, slot, STATE_FAILED);
     slot->record.flag = handshake_flag(STATE_FAILED);

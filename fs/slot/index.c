@@ -376,8 +376,13 @@ enum index_health index_health(const struct index *index, uint32_t number)
     const struct copy *copy = counting(index, number);
     unsigned other = 1U - index->counts[number];
 
+    if (!copy && !is_there(index, number, 0) && !is_there(index, number, 1))
+        return INDEX_CUT_OFF;
     if (!copy)
-        return is_untouched(index, number, 0) && is_untouched(index, number, 1) ? INDEX_FREE : INDEX_DAMAGED;
+        return is_untouched(index, number, 0) &&
+                       (is_untouched(index, number, 1) || !is_there(index, number, 1))
+                   ? INDEX_FREE
+                   : INDEX_DAMAGED;
     if (copy->size == 0)
         return INDEX_FREE;
     return is_whole(index, number, other) || is_torn(index, number, other) ? INDEX_WHOLE : INDEX_EARLIER;

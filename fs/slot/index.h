@@ -41,6 +41,7 @@ enum index_health {
     INDEX_WHOLE,   /* its newest copy counts */
     INDEX_EARLIER, /* the newest one is damaged, and the one before counts */
     INDEX_DAMAGED, /* both are damaged: see index_remains */
+    INDEX_CUT_OFF, /* the file ends before it: nobody can tell whether it was free */
 };
 
 /*

@@ -45,22 +45,27 @@ static void read_entries(struct slots *slots)
     const bool is_known = index_health(slots->index, 0) == INDEX_WHOLE;
     uint32_t slots_found = 0, bad = 0;
     uint8_t tail[ENTRY_TAIL];
-    bool missing = true;
+    struct record record;
+    bool missing = true, cut_off = false;
 
     for (uint32_t i = 1; i < slots->found; i++) {
         struct slot *slot = &slots->entries[i];
         enum index_health health = index_health(slots->index, i);
 
-        if (health == INDEX_FREE)
+        cut_off = cut_off || health == INDEX_CUT_OFF;
+        if (health == INDEX_FREE || health == INDEX_CUT_OFF)
             continue;
         table_attach(slots, slot);
         if (health != INDEX_DAMAGED)
             index_read(slots->index, i, slot, tail);
+        record = slot->record;
         if (health == INDEX_DAMAGED || !sound_check(slot, slots->found)) {
             slot->damage = SLOT_SET_ASIDE;
             bad++;
             continue;
         }
+        if (memcmp(&record, &slot->record, sizeof(record)) != 0)
+            slot_mark(slot); /* what follows from others did not */
         slot->damage = health == INDEX_EARLIER ? SLOT_EARLIER : SLOT_WHOLE;
         entry_set_tail(slot, tail);
         slots_found++;
@@ -79,6 +84,8 @@ static void read_entries(struct slots *slots)
     }
     if (slots->table.slots > slots_found + bad)
         slots->lost = slots->table.slots - slots_found - bad;
+    else if (cut_off && !is_known)
+        slots->lost = SLOTS_LOST_UNKNOWN;
 }
 
 static int look_at_index(struct slots *slots, char error[ARENA_ERROR_MAX])

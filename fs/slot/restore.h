@@ -30,7 +30,8 @@ int slots_visit_segments(const struct slots *slots,
  * fields 0; the caller restores the rest. Returns 0 or -errno.
  */
 int slots_begin(struct slots *slots);
-/* How many slots the index is known to have had that cannot be told any more, not even as damaged ones. */
+/* How many slots the index has had that cannot be told any more, not even as damaged ones. */
+#define SLOTS_LOST_UNKNOWN UINT32_MAX
 uint32_t slots_lost(const struct slots *slots);
 
 #endif
