@@ -47,6 +47,7 @@
  *   copy           makes the segment of an inline array
  *   salvage        slots that a damaged index has lost
  *   step           takes the steps that a verdict allows
+ *   durable        commits to the index, and to the disk
  *   account        what the bytes of slots are charged to
  *   wait           parked requests, and the queue of slots to look at
  *   refuse         counts, remembers and tells what was refused

@@ -3,6 +3,7 @@
 
 #include "arena/grant.h"
 #include "arena/named.h"
+#include "base/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -29,6 +30,8 @@ static void note_id(void *context, uint64_t id)
     if (id >= arena->next_id)
         arena->next_id = id + 1;
 }
+
+static void close_unsynced(struct arena *arena);
 
 int arena_open(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX])
 {
@@ -76,7 +79,8 @@ void arena_close(struct arena *arena, enum arena_end end)
 {
     if (!arena)
         return;
-    arena_let_go(arena);
+    arena_let_go(arena, UINT64_MAX);
+    close_unsynced(arena);
     /* Stop zeroing first, or shutting down would wait for it. */
     arena->warm.limit = 0;
     warm_surrender(&arena->warm, UINT64_MAX);
@@ -126,6 +130,7 @@ int arena_file_unlink(struct arena *arena, const char *name)
 
 struct leaving_file {
     STAILQ_ENTRY(leaving_file) link;
+    uint64_t epoch;
     char name[];
 };
 
@@ -138,20 +143,71 @@ void arena_unlink_later(struct arena *arena, const char *name)
         arena_file_unlink(arena, name);
         return;
     }
+    file->epoch = arena->epoch;
     memcpy(file->name, name, size);
     STAILQ_INSERT_TAIL(&arena->leaving_files, file, link);
 }
 
-void arena_let_go(struct arena *arena)
+void arena_let_go(struct arena *arena, uint64_t epoch)
 {
     struct leaving_file *file;
 
-    while ((file = STAILQ_FIRST(&arena->leaving_files))) {
+    while ((file = STAILQ_FIRST(&arena->leaving_files)) && file->epoch <= epoch) {
         STAILQ_REMOVE_HEAD(&arena->leaving_files, link);
         arena_file_unlink(arena, file->name);
         free(file);
     }
-    segment_let_go(arena);
+    segment_let_go(arena, epoch);
+    reserve_resume(arena); /* some may wait for what has gone */
+}
+
+bool arena_has_leaving(const struct arena *arena)
+{
+    return !STAILQ_EMPTY(&arena->leaving_files) || !STAILQ_EMPTY(&arena->leaving);
+}
+
+uint64_t arena_end_epoch(struct arena *arena)
+{
+    return arena->epoch++;
+}
+
+bool arena_is_lasting(const struct arena *arena)
+{
+    return arena->store.kind->is_lasting;
+}
+
+int arena_sync_names(const struct arena *arena)
+{
+    return arena_is_lasting(arena) && fsync(arena->store.dirfd) < 0 ? -errno : 0;
+}
+
+void arena_sync_later(struct arena *arena, int fd)
+{
+    if (arena_is_lasting(arena) && arena->unsynced_count < ARENA_UNSYNCED_MAX) {
+        arena->unsynced[arena->unsynced_count++] = fd;
+        return;
+    }
+    if (arena_is_lasting(arena) && fdatasync(fd) < 0)
+        log_warning("a file of the arena could not be brought to the disk: %s", strerror(errno));
+    close(fd);
+}
+
+unsigned arena_take_unsynced(struct arena *arena, int fds[ARENA_UNSYNCED_MAX])
+{
+    unsigned count = arena->unsynced_count;
+
+    memcpy(fds, arena->unsynced, count * sizeof(*fds));
+    arena->unsynced_count = 0;
+    return count;
+}
+
+static void close_unsynced(struct arena *arena)
+{
+    int fds[ARENA_UNSYNCED_MAX];
+    unsigned count = arena_take_unsynced(arena, fds);
+
+    while (count > 0)
+        close(fds[--count]);
 }
 
 void arena_file_path(const struct arena *arena, const char *name, char *path, size_t size)

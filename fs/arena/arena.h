@@ -42,11 +42,27 @@ void arena_usage(struct arena *arena, struct ledger_usage *usage);
 int arena_file_open(struct arena *arena, const char *name, int flags);
 int arena_file_unlink(struct arena *arena, const char *name);
 /*
- * The same, and segment_unname_later, with arena_let_go: until the index does not name it any more the next
- * server may need it.
+ * The same, and segment_unname_later, with the arena_let_go of this epoch or a later one: until the index does not
+ * name it any more, also on the disk, the next server may need it.
  */
 void arena_unlink_later(struct arena *arena, const char *name);
-void arena_let_go(struct arena *arena);
+void arena_let_go(struct arena *arena, uint64_t epoch);
+bool arena_has_leaving(const struct arena *arena);
+/* Ends the epoch, and returns it. */
+uint64_t arena_end_epoch(struct arena *arena);
+
+/* Brings the names of the files to the disk, where there is one. 0 or -errno. */
+int arena_sync_names(const struct arena *arena);
+
+/* Whether files outlast the machine: see struct store_kind. */
+bool arena_is_lasting(const struct arena *arena);
+/*
+ * Takes over the descriptor of one of the daemon's own files, to be brought to the disk by who takes it from here:
+ * arena_take_unsynced returns how many there are. Where nothing lasts it is closed.
+ */
+enum { ARENA_UNSYNCED_MAX = 64 };
+void arena_sync_later(struct arena *arena, int fd);
+unsigned arena_take_unsynced(struct arena *arena, int fds[ARENA_UNSYNCED_MAX]);
 /*
  * For a process that outlives the arena's: the directory of these files (-1 for a memfd arena), and a visit
  * to each of them, open for reading and writing. directory -1: those that this process has open as memfds.

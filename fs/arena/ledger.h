@@ -31,6 +31,9 @@ struct arena {
     TAILQ_HEAD(segment_queue, segment) retired;    /* segment.c: without a name, but still mapped */
     STAILQ_HEAD(segment_leaving, segment) leaving; /* segment.c: will lose names */
     STAILQ_HEAD(, leaving_file) leaving_files;     /* arena.c */
+    uint64_t epoch;                                /* arena.c: in which files leave now */
+    int unsynced[64];                              /* arena.c: descriptors; ARENA_UNSYNCED_MAX */
+    unsigned unsynced_count;
     STAILQ_HEAD(reservation_list, reservation)
     starved; /* reserve.c: wait for a file to be removed */
     void (*forget_backing)(void *context, int32_t backing_id);

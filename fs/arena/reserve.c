@@ -376,6 +376,10 @@ static void start(struct reservation *r)
         segment_recheck(arena);
         room = ledger_room(arena);
     }
+    if (need > room && !STAILQ_EMPTY(&arena->leaving)) {
+        STAILQ_INSERT_TAIL(&arena->starved, r, starving); /* its turn comes when these have gone */
+        return;
+    }
     if (need > room) {
         bool hopeful = need - room <= warm_bytes(&arena->warm) + warm_pending_bytes(&arena->warm);
         if (!hopeful || !starve(r, need - room))

@@ -191,15 +191,17 @@ void segment_unname(struct arena *arena, struct segment *segment)
 
 void segment_unname_later(struct arena *arena, struct segment *segment)
 {
-    if (segment->leaving++ == 0)
-        STAILQ_INSERT_TAIL(&arena->leaving, segment, leaving_link);
+    if (segment->leaving++ > 0)
+        STAILQ_REMOVE(&arena->leaving, segment, segment, leaving_link);
+    STAILQ_INSERT_TAIL(&arena->leaving, segment, leaving_link);
+    segment->leaving_epoch = arena->epoch;
 }
 
-void segment_let_go(struct arena *arena)
+void segment_let_go(struct arena *arena, uint64_t epoch)
 {
     struct segment *segment;
 
-    while ((segment = STAILQ_FIRST(&arena->leaving))) {
+    while ((segment = STAILQ_FIRST(&arena->leaving)) && segment->leaving_epoch <= epoch) {
         STAILQ_REMOVE_HEAD(&arena->leaving, leaving_link);
         segment->names -= segment->leaving;
         segment->leaving = 0;

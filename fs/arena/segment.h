@@ -53,7 +53,8 @@ struct segment {
     bool surveyed; /* pages beyond the end are below ready; unknown after segment_restore */
     TAILQ_ENTRY(segment) retired;
     STAILQ_ENTRY(segment) leaving_link;
-    uint32_t leaving;                               /* names that it loses at the next segment_let_go */
+    uint64_t leaving_epoch;
+    uint32_t leaving; /* names that it loses at the segment_let_go of that epoch */
     STAILQ_HEAD(segment_jobs, reservation) waiting; /* the first one is under way */
     uint32_t jobs;                                  /* in that list; each is a pin */
 };
@@ -81,9 +82,9 @@ void segment_sweep(struct arena *arena);
 /* Adds a name, or drops one and calls segment_release. */
 void segment_name(struct segment *segment);
 void segment_unname(struct arena *arena, struct segment *segment);
-/* Drops a name at the next segment_let_go. Until then the segment has it. */
+/* Drops a name at the segment_let_go of this epoch: see arena_let_go. Until then the segment has it. */
 void segment_unname_later(struct arena *arena, struct segment *segment);
-void segment_let_go(struct arena *arena);
+void segment_let_go(struct arena *arena, uint64_t epoch);
 
 /* Opens a handle, and with the first one fd; or closes one. */
 int segment_open(struct arena *arena, struct segment *segment);

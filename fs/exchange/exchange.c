@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "exchange/account.h"
 #include "exchange/chain.h"
+#include "exchange/durable.h"
 #include "exchange/refuse.h"
 #include "exchange/run.h"
 #include "exchange/salvage.h"
@@ -346,13 +347,13 @@ int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
     text_sweep(exchange->arena, exchange->slots);
     if (!salvage_has_damage(exchange))
         segment_sweep(exchange->arena);
-    step_commit(exchange);
+    durable_commit(exchange);
     return 0;
 }
 
 void exchange_commit(struct exchange *exchange)
 {
-    step_commit(exchange);
+    durable_commit(exchange);
 }
 
 int exchange_init(struct exchange **out, struct slots *slots, struct arena *arena, struct loop *loop,
@@ -378,6 +379,8 @@ int exchange_init(struct exchange **out, struct slots *slots, struct arena *aren
         result = process_init(&exchange->processes, loop, exchange);
     if (result == 0)
         result = turn_queue_init(&exchange->turns, loop);
+    if (result == 0)
+        result = durable_init(exchange);
     if (result < 0) {
         exchange_deinit(exchange);
         return result;
@@ -393,6 +396,7 @@ void exchange_deinit(struct exchange *exchange)
     if (!exchange)
         return;
     turn_queue_deinit(exchange->turns, exchange->loop);
+    durable_deinit(exchange);
     for (uint32_t index = 1; exchange->deadlines && index < slots_end(exchange->slots); index++) {
         slot = slot_at(exchange->slots, index);
         while (slot && !LIST_EMPTY(&slot->waiters))

@@ -3,6 +3,7 @@
 
 #include "base/container.h"
 #include "exchange/chain.h"
+#include "exchange/durable.h"
 #include "exchange/shared.h"
 #include "exchange/step.h"
 #include "exchange/wait.h"
@@ -146,7 +147,7 @@ static bool take_part(struct exchange *exchange, struct shared_run *run)
         left -= cost;
     exchange->run = &exchange->fresh;
     exchange->running = false;
-    step_commit(exchange);
+    durable_commit(exchange);
     return cost >= 0;
 }
 

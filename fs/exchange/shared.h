@@ -7,6 +7,7 @@
  *     refuse    counts, remembers and tells what was refused
  *     wait      the queue of slots to look at, and the requests that are parked in slots
  *     account   charges the bytes of slots to their users
+ *     durable   commits to the index, and to the disk
  *     step      takes a step that the handshake's verdict allows: state, round, arrays
  *     copy      makes the segment of an inline array
  *     chain     links between slots, and what goes along them
@@ -27,6 +28,7 @@
 #include "slot/quota.h"
 
 struct wait;
+struct durable;
 
 /* Slots whose waiters and followers have to be looked at, and how far that is. */
 enum shared_stage { RUN_PULLS, RUN_TRIES_WAITERS, RUN_LOOKS_AT_FOLLOWERS };
@@ -47,6 +49,7 @@ struct exchange {
     struct processes *processes;
     struct deadlines *deadlines;
     struct quota *quota;
+    struct durable *durable;
     enum exchange_data_path data_path;
     struct exchange_limits limits;
     struct exchange_hooks hooks;

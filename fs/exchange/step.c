@@ -41,12 +41,6 @@ void step_changed(struct exchange *exchange, struct slot *slot)
     wait_queue(exchange, slot);
 }
 
-void step_commit(struct exchange *exchange)
-{
-    slots_commit(exchange->slots);
-    arena_let_go(exchange->arena);
-}
-
 void step_segment_freed(struct exchange *exchange, struct segment *segment)
 {
     quota_uncharge(exchange->quota, segment);

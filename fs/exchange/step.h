@@ -41,8 +41,6 @@ void step_clear_worker(struct slot *slot);
  * belongs to the change is made before: clients see it from here on, and it is never undone.
  */
 void step_changed(struct exchange *exchange, struct slot *slot);
-/* Commits what no step has committed, then lets go of segments and texts that no slot has any more. */
-void step_commit(struct exchange *exchange);
 
 /* The part of an array's nodeid that names it: on the page-cache path all names of its pages share it. */
 uint64_t step_array_identity(const struct exchange *exchange, const struct slot *slot, enum record_side side);

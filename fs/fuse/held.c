@@ -2,6 +2,7 @@
 #include "fuse/held.h"
 
 #include "base/container.h"
+#include "exchange/durable.h"
 #include "exchange/run.h"
 #include "files/slot_files.h"
 #include "fuse/nodeid.h"
@@ -340,7 +341,7 @@ static bool hold(void *context, const void *bytes, size_t size)
     return true;
 }
 
-void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size)
+static void answer_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size)
 {
     struct item *item = run_is_at_rest(ops->exchange, slot) ? NULL : malloc(sizeof(*item));
 
@@ -353,6 +354,49 @@ void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t req
     *item = (struct item){.kind = ANSWER_TO_WRITE, .request = request, .size = size};
     note_slot(ops, item, 0, slot);
     keep(ops->held, item);
+}
+
+/* A write whose step is on its way to the disk. */
+struct on_its_way {
+    struct durable_wait wait;
+    struct request_ops *ops;
+    fuse_req_t request;
+    size_t size;
+    uint32_t slot;   /* its index, */
+    uint64_t serial; /* and which one that was */
+};
+
+static void arrived(struct durable_wait *wait, int result)
+{
+    struct on_its_way *write = container_of(wait, struct on_its_way, wait);
+    struct slot *slot = slot_at(exchange_slots(write->ops->exchange), write->slot);
+
+    if (result < 0)
+        request_reply(write->request, -EIO);
+    else if (slot && slot->serial == write->serial && write->ops->held)
+        answer_write(write->ops, slot, write->request, write->size);
+    else
+        fuse_reply_write(write->request, write->size);
+    free(write);
+}
+
+void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size)
+{
+    struct on_its_way *write = durable_is_kept(ops->exchange) ? NULL : malloc(sizeof(*write));
+
+    if (!write) {
+        answer_write(ops, slot, request, size);
+        return;
+    }
+    /* As above. */
+    fuse_req_interrupt_func(request, NULL, NULL);
+    *write = (struct on_its_way){.wait.done = arrived,
+                                 .ops = ops,
+                                 .request = request,
+                                 .size = size,
+                                 .slot = slot_index(exchange_slots(ops->exchange), slot),
+                                 .serial = slot->serial};
+    durable_await(ops->exchange, &write->wait);
 }
 
 void held_reply_release(struct request_ops *ops, fuse_req_t request)

@@ -21,7 +21,10 @@ int held_init(struct request_ops *ops);
 /* Leaves held requests without an answer: the kernel ends them with the session. */
 void held_deinit(struct request_ops *ops);
 
-/* Answers a write to a file of the slot, which was done, once the slot is at rest. */
+/*
+ * Answers a write to a file of the slot, which was done, once the slot is at rest, and what it has changed is on
+ * the disk of an arena that has one.
+ */
 void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size);
 
 /*

@@ -552,6 +552,7 @@ static void mend(struct index *index, uint32_t number)
 int index_begin(struct index *index)
 {
     uint32_t blocks = index->blocks;
+    bool is_new = false;
     int result;
 
     if (index->fd < 0) {
@@ -563,6 +564,7 @@ int index_begin(struct index *index)
             return result;
         index->sequence = 1;
         blocks = 1;
+        is_new = true;
     }
     index->blocks = 0; /* the ledger does not know of it yet */
     result = allocate(index, blocks);
@@ -571,7 +573,7 @@ int index_begin(struct index *index)
     write_headers(index);
     for (uint32_t number = 0; number < index_room(index); number++)
         mend(index, number);
-    return 0;
+    return is_new ? arena_sync_names(index->arena) : 0;
 }
 
 int index_grow(struct index *index)

@@ -60,6 +60,17 @@ void slots_commit(struct slots *slots)
     }
     slots->marks.count = 0;
     slots->table_marked = false;
+    slots->commits++;
+}
+
+uint64_t slots_commits(const struct slots *slots)
+{
+    return slots->commits;
+}
+
+int slots_fd(const struct slots *slots)
+{
+    return index_fd(slots->index);
 }
 
 const struct slot *slots_forgotten(struct slots *slots)

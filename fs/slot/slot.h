@@ -21,6 +21,9 @@ void slots_close(struct slots *slots);
  * fail.
  */
 void slots_commit(struct slots *slots);
+/* How many changes were committed, and the descriptor of the file that has them. */
+uint64_t slots_commits(const struct slots *slots);
+int slots_fd(const struct slots *slots);
 /* As slot_mark, of what the index keeps of the table itself. */
 void slots_mark(struct slots *slots);
 /* For tests: a slot that differs and is not marked, or NULL. */

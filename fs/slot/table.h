@@ -29,6 +29,7 @@ struct slots {
     struct table_entry table;
     bool table_marked;
     struct slot_marks marks;
+    uint64_t commits;
     uint64_t next_serial;
     uint32_t found; /* entries that the index has */
     uint32_t lost;

@@ -102,6 +102,14 @@ static int open_to_write(struct arena *arena, struct slot *slot, enum slot_file 
     return fd;
 }
 
+static void done_with(struct arena *arena, int fd, int result)
+{
+    if (result == 0)
+        arena_sync_later(arena, fd);
+    else
+        close(fd);
+}
+
 /* The text that the caller has just made is still empty: nothing else would remove the file. */
 static void give_up(struct arena *arena, struct slot *slot, enum slot_file file, uint64_t before)
 {
@@ -135,7 +143,7 @@ ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, 
         put = ftruncate(fd, (off_t)*current) < 0 ? -EIO : -ENOSPC; /* never keep half a text */
     else if ((uint64_t)offset + (uint64_t)put > *current)
         set_size(arena, current, (uint32_t)(offset + put));
-    close(fd);
+    done_with(arena, fd, put > 0 ? 0 : -1);
     if (put > 0)
         slot_touch(slot, file);
     else
@@ -169,7 +177,7 @@ int text_resize(struct arena *arena, struct slot *slot, enum slot_file file, uin
         result = -errno;
     else
         set_size(arena, current, (uint32_t)size);
-    close(fd);
+    done_with(arena, fd, result);
     if (result == 0)
         slot_touch(slot, file);
     else

@@ -128,7 +128,7 @@ static void take_slot(struct trial *trial, struct slot *slot, int i, struct pict
                          0);
         if (!segment)
             continue;
-        place->names = segment->names;
+        place->names = segment->names - segment->leaving;
         place->handles = segment->handles;
         place->published = segment->published;
         place->charged = segment->charged;
