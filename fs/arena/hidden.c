@@ -27,6 +27,9 @@ int hidden_key_open(int directory, enum hidden_mode mode, struct hidden_key *key
         got = pread(fd, key, sizeof(*key), 0);
     else
         got = hidden_key_make(key) < 0 ? -1 : pwrite(fd, key, sizeof(*key), 0);
+    /* Without it the names of all other files mean nothing, so it must not be lost after them. */
+    if (mode == HIDDEN_NEW && got == sizeof(*key) && (fdatasync(fd) < 0 || fsync(directory) < 0))
+        got = -1;
     if (got < 0)
         got = -errno;
     else if (got != sizeof(*key))
