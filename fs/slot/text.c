@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -221,10 +222,16 @@ struct sweep {
 static void sweep_one(void *context, const char *name, int fd)
 {
     const struct sweep *sweep = context;
+    const size_t length = strcspn(name, "-"); /* in a directory a hash follows */
+    char plain[24];
     uint64_t number;
 
     (void)fd;
-    if (!parse_name(name, &number))
+    if (length >= sizeof(plain))
+        return;
+    memcpy(plain, name, length);
+    plain[length] = '\0';
+    if (!parse_name(plain, &number))
         return;
     for (uint32_t i = 1; i < slots_end(sweep->slots); i++) {
         const struct slot *slot = slot_at(sweep->slots, i);
@@ -233,7 +240,7 @@ static void sweep_one(void *context, const char *name, int fd)
                      (name[0] == 'e' && slot->error_size && slot->error_file == number)))
             return;
     }
-    arena_unlink_later(sweep->arena, name);
+    arena_unlink_later(sweep->arena, plain);
 }
 
 void text_sweep(struct arena *arena, struct slots *slots)

@@ -8,6 +8,7 @@
 #include "slot/text.h"
 #include "suite.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <stdio.h>
 #include <string.h>
@@ -277,6 +278,32 @@ START_TEST(test_quotas)
 }
 END_TEST
 
+/* A server that was killed may leave the files of texts that no slot has any more, or not yet. */
+START_TEST(test_texts_of_nobody)
+{
+    char text[WORLD_TEXT_MAX];
+    struct world world;
+    struct slot *slot;
+    int fd;
+
+    begin_in_directory(&world);
+    slot = world_slot(&world, "job");
+    ck_assert_int_eq(text_write(world.bench.arena, slot, SLOT_TASK, "do it", 5, 0), 5);
+    for (int i = 0; i < 2; i++) {
+        fd = arena_file_open(world.bench.arena, i ? "e7fff" : "t7fff", O_RDWR | O_CREAT);
+        ck_assert_int_ge(fd, 0);
+        close(fd);
+    }
+    world_restart(&world);
+    background_drain(world.bench.background);
+    ck_assert_int_eq(arena_file_open(world.bench.arena, "t7fff", O_RDONLY), -ENOENT);
+    ck_assert_int_eq(arena_file_open(world.bench.arena, "e7fff", O_RDONLY), -ENOENT);
+    world_text(&world, find(&world, "job"), SLOT_TASK, text);
+    ck_assert_str_eq(text, "do it");
+    world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("restart");
@@ -290,6 +317,7 @@ int main(void)
     tcase_add_loop_test(tests, test_lost_data, 0, 2);
     tcase_add_test(tests, test_no_file_is_left);
     tcase_add_test(tests, test_quotas);
+    tcase_add_test(tests, test_texts_of_nobody);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
