@@ -194,6 +194,15 @@ int backing_revoke(const struct store *store, const struct backing *backing)
     return error;
 }
 
+int backing_clean(const struct store *store, const struct backing *backing)
+{
+    int fd = borrow(store, backing);
+    int error = fd < 0 ? fd : grant_is_clean(fd);
+
+    give_back(backing, fd);
+    return error;
+}
+
 int backing_link(const struct store *store, const struct backing *backing, char *path, size_t size)
 {
     char name[STORE_NAME_MAX];

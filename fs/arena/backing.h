@@ -40,6 +40,8 @@ int backing_unseal(const struct store *store, struct backing *backing);
  */
 int backing_grant(const struct store *store, const struct backing *backing, uid_t uid, unsigned bits);
 int backing_revoke(const struct store *store, const struct backing *backing);
+/* As grant_is_clean. */
+int backing_clean(const struct store *store, const struct backing *backing);
 /* The path by which clients that store_links lets in reach the file. -ENAMETOOLONG. */
 int backing_link(const struct store *store, const struct backing *backing, char *path, size_t size);
 /* Removes the file and frees *backing. A client that maps the pages keeps them. NULL is fine. */

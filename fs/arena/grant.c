@@ -100,6 +100,21 @@ int grant_nobody(int fd)
     return fremovexattr(fd, attribute) < 0 && errno != ENODATA ? -errno : 0;
 }
 
+int grant_is_clean(int fd)
+{
+    static const char prefix[] = "user.";
+    char names[1024]; /* ours and those of security modules are shorter */
+    ssize_t size = flistxattr(fd, names, sizeof(names));
+
+    if (size < 0)
+        return errno == ENOTSUP ? 0 : -errno;
+    for (const char *name = names; name < names + size; name += strlen(name) + 1) {
+        if (strncmp(name, prefix, strlen(prefix)) == 0)
+            return -EBUSY;
+    }
+    return 0;
+}
+
 int grant_set_mode(int fd, enum grant_mode mode)
 {
     const mode_t owner = mode == GRANT_SEALED ? 0400 : 0600;

@@ -24,6 +24,12 @@ int grant_user(int fd, uid_t uid, unsigned bits);
 /* Nobody else opens the file from here on. Who has it open keeps that. Returns 0 or -errno. */
 int grant_nobody(int fd);
 
+/*
+ * Whether nothing of a user is left on the file: 0, -EBUSY if one who could write gave it attributes, which the
+ * next would read, or another -errno.
+ */
+int grant_is_clean(int fd);
+
 /* Whether we or those in the list may write: mode 0400 or 0600, with the same group bits if there is a list. */
 enum grant_mode { GRANT_SEALED, GRANT_WRITABLE };
 int grant_set_mode(int fd, enum grant_mode mode);

@@ -153,6 +153,8 @@ static int prepare(struct warm_zeroing *zeroing)
         error = backing_revoke(zeroing->store, file);
     if (!error && backing_used(zeroing->store, file))
         error = -EBUSY;
+    if (!error)
+        error = backing_clean(zeroing->store, file);
     return error ? error : backing_unseal(zeroing->store, file);
 }
 

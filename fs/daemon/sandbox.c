@@ -201,6 +201,7 @@ static const int allowed[] = {
     SCMP_SYS(fallocate),
     SCMP_SYS(fchmod),
     SCMP_SYS(fgetxattr),
+    SCMP_SYS(flistxattr),
     SCMP_SYS(fsetxattr),
     SCMP_SYS(fremovexattr),
     SCMP_SYS(fsync),

@@ -415,6 +415,29 @@ def test_recycled_pages_are_granted_to_nobody(people: dict[str, Agent]) -> None:
         people[ANN].run("os.close(fd)")
 
 
+def test_a_file_with_a_users_attributes_is_not_recycled(people: dict[str, Agent]) -> None:
+    """The next user could read them. A file without them is, as the second round shows."""
+    with mounted("links") as daemon:
+        slot = daemon.path / "job"
+        people[ANN].run("os.umask(0o077)\nos.mkdir(slot)", slot=slot)
+        numbers = []
+        for mark in (False, True, False):
+            path = people[ANN].run("fd = os.open(slot + '/data.bin', os.O_RDWR)\nos.ftruncate(fd, SIZE)") or \
+                people[ANN].run("os.readlink(slot + '/data.mem')")
+            if mark:
+                try:
+                    people[ANN].run("os.setxattr(path, 'user.note', b'x')", path=path)
+                except OSError as error:
+                    assert error.errno == errno.ENOTSUP
+                    pytest.skip("this kernel's tmpfs has no attributes of users")
+            numbers.append(os.stat(path).st_ino)
+            assert os.listxattr(path).count("user.note") == int(mark)
+            people[ANN].run("os.close(fd)")
+            Slot(slot).flag(-1)
+            eventually(lambda: usage(daemon.path)["warm"] > 0 if not mark else not os.path.exists(path))
+        assert numbers[0] == numbers[1] != numbers[2]
+
+
 # --- the place ---
 
 def places() -> set[str]:
