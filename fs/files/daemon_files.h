@@ -15,7 +15,7 @@
 struct daemon_files {
     struct exchange *exchange;
     const struct conf *conf;
-    char data_path[300];              /* "passthrough", "links (why)" or "page cache (why)" */
+    char data_path[400];              /* "passthrough", "links (why)" or "page cache (why)" */
     uint64_t started_ms;              /* deadline_now_ms() */
     const char *const *request_names; /* requests by kind */
     const uint64_t *request_counts;

@@ -152,8 +152,8 @@ struct slot {
                                                    the entry's tail. Zeros behind the last byte */
     struct slot_marks *marks;
     uint32_t marked; /* it is in that list */
+    uint32_t damage; /* enum slot_damage */
     struct slot *next_marked;
-    uint32_t damage;         /* enum slot_damage */
     uint32_t first_follower; /* chain: indices into the table, 0 is no slot */
     uint32_t next_follower;
     uint32_t previous_follower;
@@ -162,8 +162,8 @@ struct slot {
     uint32_t queued;      /* in the exchange's list of slots to look at */
     uint32_t next_queued;
     uint32_t at_work;            /* enum slot_work */
-    struct wait *cursor;         /* the waiter that is next */
-    uint32_t follower_cursor;    /* and the follower */
+    uint32_t follower_cursor;    /* the follower that is next */
+    struct wait *cursor;         /* and the waiter */
     struct segment *segments[2]; /* by enum record_side */
     struct segment *kept_open;   /* see array_open */
     struct handle *handles;
