@@ -15,7 +15,6 @@ from typing import Iterator
 
 import numpy as np
 import pytest
-from daemon import Daemon
 from places import on_directory
 from slots import INPUT, RESULT, Slot
 
