@@ -65,7 +65,7 @@ unsigned slot_permits(const struct slot *slot, enum slot_file file, uid_t uid, b
 
     if (uid == 0)
         return 6;
-    return slot->modes[SLOT_DIRECTORY] >> shift & 1 ? slot->modes[file] >> shift & 6 : 0;
+    return (unsigned)slot->modes[SLOT_DIRECTORY] >> shift & 1 ? (unsigned)slot->modes[file] >> shift & 6 : 0;
 }
 
 bool slot_may_read(const struct slot *slot, enum slot_file file, uid_t uid, bool in_group)

@@ -170,7 +170,6 @@ struct slot {
     uint32_t handle_count, record_handles; /* all of them; those of metadata.bin and metadata.mem */
     LIST_HEAD(slot_polls, handle) polls;   /* handles of clients that poll */
     LIST_HEAD(slot_waits, wait) waiters;
-    uint32_t wait_count;
     struct process_bond owner_bond;
     struct process_bond worker_bond;
     struct slot_page pages[SLOT_PAGES]; /* by enum slot_page_kind */
@@ -178,6 +177,7 @@ struct slot {
     uint64_t text_serial[2]; /* by enum record_side: serial of the array whose text has text_size bytes */
     off_t text_size[2];
     uint32_t known[2];     /* by enum record_side: the kernel may have the array's attributes */
+    uint32_t wait_count;   /* waiters */
     uint32_t refreshing;   /* enum slot_refresh */
     uint32_t page_shown;   /* the kernel may have a page of the record that it read from us */
     pid_t filler;          /* the process that last opened data.bin for writing in this round */

@@ -22,6 +22,7 @@ enum {
     ALIGNMENT = 64,
 };
 
+static const uint64_t headers_size = (uint64_t)HEADERS * PAGE;
 static const char index_magic[8] = "pyrmapix";
 static const char index_name[] = "index";
 
@@ -67,7 +68,7 @@ static size_t stride_of(struct index_sizes sizes)
 
 static size_t block_of(struct index_sizes sizes)
 {
-    return COPIES * INDEX_STEP * (stride_of(sizes) + sizes.tail);
+    return (size_t)COPIES * INDEX_STEP * (stride_of(sizes) + sizes.tail);
 }
 
 static uint32_t blocks_for(uint32_t entries)
@@ -77,7 +78,7 @@ static uint32_t blocks_for(uint32_t entries)
 
 static uint64_t size_of_blocks(struct index_sizes sizes, uint32_t blocks)
 {
-    return HEADERS * PAGE + (uint64_t)blocks * block_of(sizes);
+    return headers_size + (uint64_t)blocks * block_of(sizes);
 }
 
 uint64_t index_bytes(struct index_sizes sizes, uint32_t entries)
@@ -303,7 +304,7 @@ static int check_headers(const struct index *index, char error[ARENA_ERROR_MAX])
 /* Whether the server that made the file ended before it wrote anything into it. */
 static bool is_blank(const struct index *index)
 {
-    for (uint64_t at = 0; at < index->size && at < HEADERS * PAGE; at++) {
+    for (uint64_t at = 0; at < index->size && at < headers_size; at++) {
         if (index->map[at])
             return false;
     }
@@ -364,7 +365,7 @@ static void look_at_entries(struct index *index)
     index->has_more = index->size > index->mapped;
     if (index->has_more)
         index->size = index->mapped;
-    index->blocks = (uint32_t)((index->size - HEADERS * PAGE + block - 1) / block);
+    index->blocks = (uint32_t)((index->size - headers_size + block - 1) / block);
     index->sequence = 1; /* of entries that were never written */
     for (uint32_t number = 0; number < index_room(index); number++)
         choose(index, number);
@@ -451,7 +452,7 @@ static int look(struct index *index, char error[ARENA_ERROR_MAX])
     }
     index->size = (uint64_t)status.st_size;
     result = map_file(index);
-    if (result < 0) {
+    if (!index->map) {
         index_refuse(index, error, " cannot be mapped: %s", strerror(-result));
         return result;
     }
@@ -463,7 +464,7 @@ static int look(struct index *index, char error[ARENA_ERROR_MAX])
         return index_refuse(index, error, " is cut short at %llu bytes: %s", (unsigned long long)index->size,
                             damaged_remedy);
     result = check_headers(index, error);
-    if (result == 0 && index->size <= HEADERS * PAGE)
+    if (result == 0 && index->size <= headers_size)
         return index_refuse(index, error, " is cut short at %llu bytes: %s", (unsigned long long)index->size,
                             damaged_remedy);
     if (result == 0)

@@ -75,7 +75,7 @@ enum index_health index_health(const struct index *index, uint32_t number);
 /* Fills in the entry and its tail, 0 behind the last byte. Only of one that is INDEX_WHOLE or INDEX_EARLIER. */
 void index_read(const struct index *index, uint32_t number, void *entry, void *tail);
 /* The same of a damaged one, from its first or second copy: any bytes. */
-void index_remains(const struct index *index, uint32_t number, unsigned copy, void *entry, void *tail);
+void index_remains(const struct index *index, uint32_t number, unsigned which, void *entry, void *tail);
 
 /*
  * A change of so many entries that belong together: index_put or index_clear for each, then nothing can undo
