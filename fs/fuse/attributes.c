@@ -42,6 +42,19 @@ static void array_attributes(struct request_ops *ops, const struct slot *slot, e
     st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
 }
 
+/*
+ * Whether the kernel has to ask before it believes a size: one that has holes (GETATTR fills them), one that a link
+ * changes, and the one of an array that has nothing yet. A client may look up that one, and apply our answer only after
+ * another client published an array in one write and we told the kernel so.
+ */
+static bool is_unsettled(struct request_ops *ops, const struct slot *slot, enum slot_file file)
+{
+    enum record_side side = slot_file_side(file);
+
+    return (!slot->segments[side] && slot_inline_size(slot, side) == 0) || links_changes(ops, slot, file) ||
+           array_has_holes(ops->exchange, slot, side);
+}
+
 static struct attributes_timeouts slot_attributes(struct request_ops *ops, const struct nodeid_target *inode,
                                                   struct stat *st)
 {
@@ -61,11 +74,7 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
     case SLOT_FILES_ARRAY:
         slot->known[slot_file_side(inode->file)] = 1;
         array_attributes(ops, slot, slot_file_side(inode->file), st);
-        /* Make the kernel ask before it believes a size that has holes (GETATTR fills them) or may change. */
-        return links_changes(ops, slot, inode->file) ||
-                       array_has_holes(ops->exchange, slot, slot_file_side(inode->file))
-                   ? unsettled
-                   : changing;
+        return is_unsettled(ops, slot, inode->file) ? unsettled : changing;
     case SLOT_FILES_VIEW:
         st->st_size = row->size(ops->exchange, slot, inode->file);
         return unsettled;

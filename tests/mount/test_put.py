@@ -117,6 +117,42 @@ def test_who_has_looked_before_sees_the_size(slot: Slot) -> None:
         assert os.stat(slot / file).st_size == 24
 
 
+READ_EACH = """
+sizes = []
+for _ in range(rounds):
+    os.read(turns, 1)
+    fd = os.open(path, os.O_RDONLY)
+    sizes.append(len(os.read(fd, 1000)))
+    os.close(fd)
+    os.write(done, b"x")
+"""
+
+
+def test_a_reader_that_looks_while_it_comes_sees_the_size(slot: Slot, agent: Agent, tmp_path: Path) -> None:
+    """Its lookup meets the empty array, and its open the one that another client has put there meanwhile."""
+    rounds = 3000
+    values = np.arange(10.0)
+    turns, done = tmp_path / "turns", tmp_path / "done"
+    os.mkfifo(turns)
+    os.mkfifo(done)
+    agent.run("turns, done = os.open(t, os.O_RDWR), os.open(d, os.O_RDWR)", t=turns, d=done)
+    turn, answer = os.open(turns, os.O_WRONLY), os.open(done, os.O_RDONLY)
+    images = {flag: slot.image(flag, values) for flag in (INPUT, RESULT)}
+    record = os.open(slot / "metadata.bin", os.O_WRONLY)
+    agent.start(READ_EACH, rounds=rounds, path=slot / "result.bin")
+    for count in range(rounds):
+        os.pwrite(record, images[INPUT], 0)
+        os.write(turn, b"x")
+        for _ in range(count * 37 % 3000):  # the two meet sooner or later
+            pass
+        os.pwrite(record, images[RESULT], 0)
+        os.read(answer, 1)
+    agent.result()
+    assert set(agent.run("sizes")) == {values.nbytes}
+    for fd in (turn, answer, record):
+        os.close(fd)
+
+
 def test_a_follower_has_it_in_the_same_step(slot: Slot, other: Slot) -> None:
     os.symlink(f"../{slot.path.name}/result.bin", other / "source")
     slot.send(INPUT, np.arange(3.0))
