@@ -82,15 +82,13 @@ START_TEST(test_children_write_the_result_with_their_parent)
     ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, 8), -EBUSY);
     become(&world, getpid());
     ck_assert_int_eq(world_resize(&world, slot, SLOT_RESULT_BIN, NULL, RESERVE_RESIZE, 0), 0);
-    if (_i != DATA_PATH_PASSTHROUGH) {
-        /* The last one that lets go makes room for the publisher. */
-        world_close(&world, of_parent);
-        ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), -EBUSY);
-        world_close(&world, of_sibling);
-        ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), -EBUSY);
-        world_close(&world, of_child);
-        ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), 0);
-    }
+    /* The last one that lets go makes room for the publisher. */
+    world_close(&world, of_parent);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), -EBUSY);
+    world_close(&world, of_sibling);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), -EBUSY);
+    world_close(&world, of_child);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), 0);
     world_end(&world);
     idler_end(child);
     idler_end(sibling);
