@@ -101,7 +101,15 @@ int store_memfd(const char *name)
 
     if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
         fd = memfd_create(name, MFD_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    if (fchmod(fd, 0600) < 0) { /* the kernel gives all to everybody */
+        int error = -errno;
+
+        close(fd);
+        return error;
+    }
+    return fd;
 }
 
 /* ---- The private tmpfs ---- */
