@@ -19,7 +19,8 @@ from pyrmap import convert, mapping, values
 from pyrmap.collecting import with_room
 from pyrmap.errors import SlotError, refused
 from pyrmap.handles import Handles
-from pyrmap.record import Array, Extent
+from pyrmap.layout import RECORD_FLAG_INPUT
+from pyrmap.record import Array, Extent, unpack_state
 from pyrmap.turn import Turn
 
 # Up to this many bytes one write costs less than opening, writing and closing a file.
@@ -205,14 +206,16 @@ class Stage:
 
     def _when_free(self, take: Callable[[], None]) -> None:
         """Takes the step that publishes. A result is waited for, a moment, where children of this process that wrote parts of it
-        are still letting go of it."""
-        for pause in _PAUSES if self._turn is not None else ():
+        are still letting go of it: as long as its round is there, for the step would answer the next one as well."""
+        turn = self._turn
+        for pause in _PAUSES if turn is not None else ():
             try:
                 return take()
             except OSError as error:
-                if error.errno != errno.EBUSY:
+                if error.errno != errno.EBUSY or turn is None or unpack_state(turn.check())[0] != RECORD_FLAG_INPUT:
                     raise
             time.sleep(pause)
+            turn.check()
         return take()
 
     def _write(self, step: bytes, extent: Extent) -> None:
