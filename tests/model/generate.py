@@ -135,7 +135,7 @@ class Generator:
         kinds = ("mkdir", "mknod", "link", "symlink", "rename")
         if self.random.random() < 0.5:
             return (self.client(), "foreign", slot.name, self.random.choice(kinds))
-        file = self.random.choice([*sorted(FILES - set(ARRAYS)), "guest"])
+        file = self.random.choice([*sorted(FILES), "guest"])
         return (self.client(), "create", slot.name, file, self.random.random() < 0.5)
 
     def unlink(self, slot: Slot) -> Operation:

@@ -138,7 +138,7 @@ class Model:
         return FILES | {"source"} if self.find(name).source else FILES
 
     def create(self, name: str, file: str, exclusive: bool) -> None:
-        """open(O_CREAT) of a name in a slot, or `file` in the root if the name is empty."""
+        """open(O_CREAT, for reading) of a name in a slot, or `file` in the root if the name is empty, and close."""
         if name and file in self.listing(name):
             if exclusive:
                 raise Refused("EEXIST")
@@ -146,6 +146,11 @@ class Model:
             if (file == "data.npy" and slot.has_input and slot.record.input.dtype == BUNDLE or
                     file == "result.npy" and slot.state == "DONE" and slot.record.result.dtype == BUNDLE):
                 raise Refused("EINVAL")  # it is more than one array
+            # To the handshake it is an open for reading and a close, like any other.
+            if file in ARRAYS:
+                self.read(name, file)
+            elif file == "error":
+                self.read_error(name)
             return
         raise Refused("EPERM")
 

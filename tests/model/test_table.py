@@ -145,22 +145,30 @@ SOURCE_FAILS = [*renamed(PATHS["READY"][2:]), FOLLOW, *renamed([flag(2)])]
 RETRIES = [*SOURCE_FAILS, *renamed([flag(0)])]
 READ_RESULT: Operation = (2, "read", "s", "result.bin")
 READ_ERROR: Operation = (2, "read_error", "s")
+# An open for reading with O_CREAT, and a close.
+TOUCH_RESULT: Operation = (2, "create", "s", "result.bin", False)
+TOUCH_ERROR: Operation = (2, "create", "s", "error", False)
 DROP = flag(-1, 2)
 # how "s" got there, what happens, the outcome of the last operation, and the state and round of "s" after it
 CHAINED: list[tuple[str, list[Operation], str, str, int]] = [
     ("IDLE", DELIVER, "ok", "READY", 1),
     ("DONE", DELIVER, "EAGAIN", "DONE", 1),
     ("DONE", [READ_RESULT, *DELIVER], "ok", "READY", 2),
+    ("DONE", [TOUCH_RESULT, *DELIVER], "ok", "READY", 2),
+    ("DONE", [TOUCH_ERROR, *DELIVER], "EAGAIN", "DONE", 1),
     ("DONE", [DROP, *DELIVER], "ok", "READY", 2),
     ("FAILED", DELIVER, "EAGAIN", "FAILED", 1),
     ("FAILED", [READ_RESULT, *DELIVER], "ok", "READY", 2),
     ("FAILED", [READ_ERROR, *DELIVER], "ok", "READY", 2),
+    ("FAILED", [TOUCH_RESULT, *DELIVER], "ok", "READY", 2),
+    ("FAILED", [TOUCH_ERROR, *DELIVER], "ok", "READY", 2),
     ("FAILED", [DROP, *DELIVER], "ok", "READY", 2),
     ("FAILED", [flag(0, 2), flag(2, 2), *DELIVER], "EAGAIN", "FAILED", 1),
     ("IDLE", SOURCE_FAILS, "ok", "FAILED", 1),
     ("DONE", SOURCE_FAILS, "ok", "DONE", 1),
     ("DONE", [*SOURCE_FAILS, READ_RESULT], "ok", "FAILED", 2),
     ("FAILED", SOURCE_FAILS, "ok", "FAILED", 1),
+    ("FAILED", [*SOURCE_FAILS, TOUCH_ERROR], "ok", "FAILED", 2),
     ("FAILED", [*SOURCE_FAILS, READ_RESULT], "EIO", "FAILED", 2),
     ("IDLE", RETRIES, "ok", "IDLE", 1),
     ("FAILED", RETRIES, "ok", "FAILED", 1),
