@@ -95,6 +95,7 @@
  *   turn           long work, done in turns
  *   loop           epoll
  *   log            lines for people
+ *   histogram      how often something took how long
  *   memory         how much memory the machine can spare
  *   sysctl         the kernel's settings that concern a FUSE server
  *   checksum       tells torn and flipped bytes

@@ -13,12 +13,17 @@ struct deadlines {
     TAILQ_HEAD(, deadline) list; /* the next to expire first */
 };
 
-uint64_t deadline_now_ms(void)
+uint64_t deadline_now_us(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t deadline_now_ms(void)
+{
+    return deadline_now_us() / 1000;
 }
 
 /* The timer may be armed for a deadline that was cleared: it then fires once without effect. */

@@ -35,7 +35,8 @@ void deadline_set(struct deadlines *deadlines, struct deadline *deadline, uint64
 /* Does nothing if it is not set. */
 void deadline_clear(struct deadline *deadline);
 
-/* Milliseconds of CLOCK_MONOTONIC. */
+/* CLOCK_MONOTONIC. */
+uint64_t deadline_now_us(void);
 uint64_t deadline_now_ms(void);
 
 #endif

@@ -209,6 +209,11 @@ const struct exchange_counts *exchange_counts(const struct exchange *exchange)
     return &exchange->counts;
 }
 
+const struct quota *exchange_quota(const struct exchange *exchange)
+{
+    return exchange->quota;
+}
+
 enum exchange_data_path exchange_data_path(const struct exchange *exchange)
 {
     return exchange->data_path;

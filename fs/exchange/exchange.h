@@ -12,6 +12,7 @@
 #include "arena/arena.h"
 #include "base/caller.h"
 #include "exchange/terms.h"
+#include "slot/quota.h"
 
 int exchange_init(struct exchange **out, struct slots *slots, struct arena *arena, struct loop *loop,
                   const struct exchange_limits *limits, const struct exchange_hooks *hooks);
@@ -32,6 +33,7 @@ void exchange_commit(struct exchange *exchange);
 struct slots *exchange_slots(const struct exchange *exchange);
 struct arena *exchange_arena(const struct exchange *exchange);
 const struct exchange_counts *exchange_counts(const struct exchange *exchange);
+const struct quota *exchange_quota(const struct exchange *exchange);
 enum exchange_data_path exchange_data_path(const struct exchange *exchange);
 /* Before the first request. */
 void exchange_set_data_path(struct exchange *exchange, enum exchange_data_path data_path);

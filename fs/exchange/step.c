@@ -351,9 +351,16 @@ void step_clear_worker(struct slot *slot)
     slot_touch(slot, SLOT_WORKER);
 }
 
+/* Whether a round ends that had an input to compute from. */
+static bool is_outcome(enum handshake_state from, enum handshake_state to)
+{
+    return (from == STATE_READY || from == STATE_COMPUTING) && (to == STATE_DONE || to == STATE_FAILED);
+}
+
 void step_take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
 {
     enum handshake_state before = slot_state(slot);
+    const struct timespec entered = slot->entered;
 
     slot_mark(slot);
     if (step->effects & EFFECT_NEW_ROUND)
@@ -391,6 +398,8 @@ void step_take(struct exchange *exchange, struct slot *slot, const struct handsh
         step_clear_worker(slot);
     if (before != step->next) {
         clock_gettime(CLOCK_REALTIME, &slot->entered);
+        if (is_outcome(before, step->next))
+            histogram_add(&exchange->counts.computing, histogram_us_between(&entered, &slot->entered));
         log_debug("%s: %s -> %s, round %llu", slot->name, handshake_state_name(before),
                   handshake_state_name(step->next), (unsigned long long)slot->record.round);
     }

@@ -5,6 +5,7 @@
 #ifndef PYRMAPFS_TERMS_H
 #define PYRMAPFS_TERMS_H
 
+#include "base/histogram.h"
 #include "slot/slot.h"
 #include <stdint.h>
 
@@ -50,7 +51,10 @@ struct exchange_counts {
     uint64_t rounds;   /* published results */
     uint64_t refusals; /* of all slots */
     uint64_t refusals_by_errno[EXCHANGE_ERRNOS];
-    uint32_t waiters; /* parked now */
+    uint32_t waiters;         /* parked now */
+    struct histogram waiting; /* of requests that were parked, however that ended */
+    struct histogram
+        computing; /* of rounds that came to an outcome: since result.bin was begun, or since READY */
 };
 
 #endif

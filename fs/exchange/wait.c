@@ -72,7 +72,7 @@ void wait_park(struct exchange *exchange, struct wait *wait, struct slot *slot, 
     wait->exchange = exchange;
     wait->slot = slot;
     wait->ended = 0;
-    wait->since_ms = deadline_now_ms();
+    wait->since_us = deadline_now_us();
     LIST_INSERT_HEAD(&slot->waiters, wait, link);
     slot->wait_count++;
     exchange->counts.waiters++;
@@ -91,6 +91,7 @@ void wait_unpark(struct wait *wait)
     wait->slot->wait_count--;
     deadline_clear(&wait->deadline);
     exchange->counts.waiters--;
+    histogram_add(&exchange->counts.waiting, deadline_now_us() - wait->since_us);
 }
 
 void wait_end(struct wait *wait, int result)

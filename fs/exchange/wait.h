@@ -33,7 +33,7 @@ struct wait {
     struct slot *slot;
     enum handshake_event event;
     pid_t process;
-    uint64_t since_ms;
+    uint64_t since_us;
     int ended;                    /* the result with which the queue will end it; 0: it waits */
     char reason[SLOT_REASON_MAX]; /* what it waits for now, in words */
     int (*retry)(struct wait *wait);

@@ -71,6 +71,33 @@ static void print_metric(FILE *out, const char *name, const char *type, const ch
     fprintf(out, "pyrmapfs_%s %llu\n", name, (unsigned long long)value);
 }
 
+static void print_histogram(FILE *out, const char *name, const char *help, const struct histogram *histogram)
+{
+    uint64_t count = 0;
+
+    print_head(out, name, "histogram", help);
+    for (unsigned n = 0; n < HISTOGRAM_BOUNDS; n++) {
+        count += histogram->counts[n];
+        fprintf(out, "pyrmapfs_%s_bucket{le=\"%g\"} %llu\n", name, (double)histogram_bound_us(n) / 1e6,
+                (unsigned long long)count);
+    }
+    count += histogram->counts[HISTOGRAM_BOUNDS];
+    fprintf(out, "pyrmapfs_%s_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long)count);
+    fprintf(out, "pyrmapfs_%s_sum %.6f\n", name, (double)histogram->sum_us / 1e6);
+    fprintf(out, "pyrmapfs_%s_count %llu\n", name, (unsigned long long)count);
+}
+
+static void print_user_slots(void *context, const struct quota_share *share)
+{
+    fprintf(context, "pyrmapfs_user_slots{uid=\"%u\"} %u\n", (unsigned)share->uid, share->slots);
+}
+
+static void print_user_bytes(void *context, const struct quota_share *share)
+{
+    fprintf(context, "pyrmapfs_user_bytes{uid=\"%u\"} %llu\n", (unsigned)share->uid,
+            (unsigned long long)share->bytes);
+}
+
 static const char *const path_names[] = {
     [DATA_PATH_PAGE_CACHE] = "page cache",
     [DATA_PATH_PASSTHROUGH] = "passthrough",
@@ -100,7 +127,16 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
         fprintf(out, "pyrmapfs_slots{state=\"%s\"} %u\n", handshake_state_name((enum handshake_state)state),
                 slots_in_state(slots, (enum handshake_state)state));
     print_metric(out, "slots_limit", "gauge", "The most slots in all.", slots_limit(slots));
+    print_head(out, "user_slots", "gauge", "Slots of each user.");
+    quota_visit(exchange_quota(exchange), print_user_slots, out);
+    print_head(out, "user_bytes", "gauge", "Bytes of the arena that each user is charged for.");
+    quota_visit(exchange_quota(exchange), print_user_bytes, out);
     print_metric(out, "rounds_total", "counter", "Published results.", counts->rounds);
+    print_histogram(out, "wait_seconds", "How long requests were parked, however that ended.",
+                    &counts->waiting);
+    print_histogram(out, "publish_seconds", "From a publish to its answer.", files->publishing);
+    print_histogram(out, "compute_seconds", "From the beginning of a result to the outcome of the round.",
+                    &counts->computing);
     print_head(out, "refusals_total", "counter", "Refused operations by errno.");
     for (size_t error = 0; error < EXCHANGE_ERRNOS; error++) {
         if (!counts->refusals_by_errno[error])

@@ -20,6 +20,7 @@ struct daemon_files {
     const char *const *request_names; /* requests by kind */
     const uint64_t *request_counts;
     size_t request_kinds;
+    const struct histogram *publishing;
     uint64_t patience_ms; /* after which we end a request, because the kernel would abort us; 0: never */
 
     /* daemon_files_init's */

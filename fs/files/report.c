@@ -103,7 +103,7 @@ static enum slot_file file_of_event(enum handshake_event event)
 
 static void report_waiter(const struct wait *wait, FILE *out)
 {
-    uint64_t waited = deadline_now_ms() - wait->since_ms;
+    uint64_t waited = (deadline_now_us() - wait->since_us) / 1000;
 
     fprintf(out, "waiting=%d %s %llu.%03llus ", wait->process, slot_file_name(file_of_event(wait->event)),
             (unsigned long long)(waited / 1000), (unsigned long long)(waited % 1000));

@@ -578,5 +578,17 @@ enum handshake_event slot_files_write_event(const struct handle *handle, const c
             record_merge(&handle->slot->record, bytes, size - array, (uint64_t)offset, &proposed, &touched);
     if (array)
         return put_event(proposed.flag);
-    return result == 0 && proposed.flag == RECORD_FLAG_INPUT ? EVENT_FLAG_INPUT : EVENT_FLAG_RESULT;
+    if (result < 0 || !(touched & RECORD_TOUCHED_FLAG))
+        return HANDSHAKE_EVENTS;
+    switch ((enum record_flag)proposed.flag) {
+    case RECORD_FLAG_NONE:
+        return EVENT_FLAG_NONE;
+    case RECORD_FLAG_INPUT:
+        return EVENT_FLAG_INPUT;
+    case RECORD_FLAG_RESULT:
+        return EVENT_FLAG_RESULT;
+    case RECORD_FLAG_FAILED:
+        return EVENT_FLAG_FAILED;
+    }
+    return HANDSHAKE_EVENTS;
 }

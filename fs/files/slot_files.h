@@ -56,7 +56,10 @@ off_t slot_files_view_size(const struct handle *handle);
 /* Gives back what open prepared. */
 void slot_files_close(struct exchange *exchange, struct handle *handle);
 
-/* The event that a write of this handle stands for: a parked write waits with it. */
+/*
+ * The event that a write of this handle stands for: a parked write waits with it. HANDSHAKE_EVENTS: the write
+ * does not touch the flag.
+ */
 enum handshake_event slot_files_write_event(const struct handle *handle, const char *bytes, size_t size,
                                             off_t offset);
 

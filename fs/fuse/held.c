@@ -25,9 +25,10 @@ struct item {
     enum item_kind kind;
     uint32_t slots[2]; /* indices; 0: no slot */
     uint64_t serials[2];
-    int turns;          /* that it lets pass; see may_be_early */
-    fuse_req_t request; /* of an answer: it was done */
-    uid_t uid;          /* of the bytes of a request: the user whose account of memory has them */
+    int turns;             /* that it lets pass; see may_be_early */
+    fuse_req_t request;    /* of an answer: it was done */
+    uint64_t published_us; /* of an answer: see held_reply_write */
+    uid_t uid;             /* of the bytes of a request: the user whose account of memory has them */
     size_t size;
     char bytes[];
 };
@@ -143,6 +144,13 @@ static void stay(struct held *held, const struct item *item)
     }
 }
 
+static void send_answer(struct request_ops *ops, fuse_req_t request, size_t size, uint64_t published_us)
+{
+    fuse_reply_write(request, size);
+    if (published_us)
+        histogram_add(&ops->publishing, deadline_now_us() - published_us);
+}
+
 static void go_on(struct held *held, struct item *item)
 {
     struct request_ops *ops = held->ops;
@@ -155,7 +163,7 @@ static void go_on(struct held *held, struct item *item)
         transport_replay(ops->transport, item->bytes, item->size);
         break;
     case ANSWER_TO_WRITE:
-        fuse_reply_write(item->request, item->size);
+        send_answer(ops, item->request, item->size, item->published_us);
         break;
     case ANSWER_TO_RELEASE:
         held->releases--;
@@ -341,17 +349,19 @@ static bool hold(void *context, const void *bytes, size_t size)
     return true;
 }
 
-static void answer_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size)
+static void answer_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size,
+                         uint64_t published_us)
 {
     struct item *item = run_is_at_rest(ops->exchange, slot) ? NULL : malloc(sizeof(*item));
 
     if (!item) {
-        fuse_reply_write(request, size);
+        send_answer(ops, request, size, published_us);
         return;
     }
     /* The step is taken, and what the request was parked in may be freed. */
     fuse_req_interrupt_func(request, NULL, NULL);
-    *item = (struct item){.kind = ANSWER_TO_WRITE, .request = request, .size = size};
+    *item = (struct item){
+        .kind = ANSWER_TO_WRITE, .request = request, .published_us = published_us, .size = size};
     note_slot(ops, item, 0, slot);
     keep(ops->held, item);
 }
@@ -361,6 +371,7 @@ struct on_its_way {
     struct durable_wait wait;
     struct request_ops *ops;
     fuse_req_t request;
+    uint64_t published_us;
     size_t size;
     uint32_t slot;   /* its index, */
     uint64_t serial; /* and which one that was */
@@ -374,18 +385,19 @@ static void arrived(struct durable_wait *wait, int result)
     if (result < 0)
         request_reply(write->request, -EIO);
     else if (slot && slot->serial == write->serial && write->ops->held)
-        answer_write(write->ops, slot, write->request, write->size);
+        answer_write(write->ops, slot, write->request, write->size, write->published_us);
     else
-        fuse_reply_write(write->request, write->size);
+        send_answer(write->ops, write->request, write->size, write->published_us);
     free(write);
 }
 
-void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size)
+void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size,
+                      uint64_t published_us)
 {
     struct on_its_way *write = durable_is_kept(ops->exchange) ? NULL : malloc(sizeof(*write));
 
     if (!write) {
-        answer_write(ops, slot, request, size);
+        answer_write(ops, slot, request, size, published_us);
         return;
     }
     /* As above. */
@@ -393,6 +405,7 @@ void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t req
     *write = (struct on_its_way){.wait.done = arrived,
                                  .ops = ops,
                                  .request = request,
+                                 .published_us = published_us,
                                  .size = size,
                                  .slot = slot_index(exchange_slots(ops->exchange), slot),
                                  .serial = slot->serial};

@@ -410,13 +410,20 @@ void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t off
         fuse_reply_buf(request, request_buffer, (size_t)got);
 }
 
+/* published_us: when the publish began that the write is; 0: it is none. */
 static void reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, int result,
-                        size_t size)
+                        size_t size, uint64_t published_us)
 {
     if (result < 0)
         request_reply(request, result);
     else
-        held_reply_write(ops, slot, request, size);
+        held_reply_write(ops, slot, request, size, published_us);
+}
+
+static bool is_publish(enum handshake_event event)
+{
+    return event == EVENT_FLAG_INPUT || event == EVENT_FLAG_RESULT || event == EVENT_PUT_INPUT ||
+           event == EVENT_PUT_RESULT;
 }
 
 /* Move the progress of a write out of the handle: other writes may come through the same handle. */
@@ -444,7 +451,8 @@ static void end_write(struct wait *wait, int result)
     struct parked *parked = container_of(wait, struct parked, wait);
 
     put_drop(&parked->put);
-    reply_write(parked->ops, wait->slot, parked_take_request(parked), result, parked->size);
+    reply_write(parked->ops, wait->slot, parked_take_request(parked), result, parked->size,
+                is_publish(wait->event) ? parked->began_us : 0);
     request_let_go(parked->ops, &parked->caller, parked->size);
     free(parked);
 }
@@ -479,7 +487,7 @@ static struct parked *copy_write(struct request_ops *ops, fuse_req_t request, co
 }
 
 static void park_write(struct request_ops *ops, fuse_req_t request, const struct fuse_file_info *fi,
-                       const char *bytes, size_t size, off_t offset, int why)
+                       const char *bytes, size_t size, off_t offset, uint64_t began_us, int why)
 {
     struct handle *handle = request_handle(fi);
     struct parked *parked = copy_write(ops, request, fi, bytes, size, offset);
@@ -489,6 +497,7 @@ static void park_write(struct request_ops *ops, fuse_req_t request, const struct
         return;
     }
     keep_put(parked);
+    parked->began_us = began_us;
     parked->wait.event = slot_files_write_event(handle, bytes, size, offset);
     parked->wait.retry = retry_write;
     parked->wait.end = end_write;
@@ -544,6 +553,8 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
     struct caller caller = request_caller(request);
     struct handle *handle = request_handle(fi);
     const struct slot_files_row *row = slot_files_row(handle->file);
+    uint64_t began_us = 0;
+    uint32_t change = 0;
     ssize_t result;
 
     (void)nodeid;
@@ -564,11 +575,19 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
     }
     if (fi->flags & O_APPEND && (handle->file == SLOT_TASK || handle->file == SLOT_ERROR))
         offset = row->size(ops->exchange, handle->slot, handle->file);
+    if (handle->file == SLOT_METADATA_BIN || handle->file == SLOT_METADATA_TXT) {
+        began_us = deadline_now_us();
+        change = handle->slot->record.change;
+    }
     result = row->write(ops->exchange, handle, &caller, bytes, size, offset);
-    if (result <= 0)
-        reply_write(ops, handle->slot, request, (int)result, size);
-    else
-        park_write(ops, request, fi, bytes, size, offset, (int)result);
+    if (result > 0) {
+        park_write(ops, request, fi, bytes, size, offset, began_us, (int)result);
+        return;
+    }
+    if (began_us && (result < 0 || handle->slot->record.change == change ||
+                     !is_publish(slot_files_write_event(handle, bytes, size, offset))))
+        began_us = 0;
+    reply_write(ops, handle->slot, request, (int)result, size, began_us);
 }
 
 /* --- release --- */

@@ -20,6 +20,7 @@ struct parked {
     struct put *put; /* the progress of a write: see put.h */
     size_t size;     /* of `bytes`, in a write */
     off_t offset;
+    uint64_t began_us;        /* a write */
     bool waits;               /* in a slot; else for the background, or not yet */
     struct deadline patience; /* how long the kernel waits: see request_ops */
     void (*end)(struct wait *wait, int result);

@@ -154,6 +154,7 @@ void request_init(struct request_ops *ops)
     ops->files.request_names = names;
     ops->files.request_counts = ops->counts;
     ops->files.request_kinds = REQUEST_KINDS;
+    ops->files.publishing = &ops->publishing;
     ops->files.patience_ms = ops->patience_ms;
     daemon_files_init(&ops->files, ops->turns);
 }

@@ -53,7 +53,8 @@ struct request_ops {
     gid_t gid;
     struct timespec started;
     uint64_t counts[REQUEST_KINDS];
-    bool closing; /* the loop has ended: send no more invalidations */
+    struct histogram publishing; /* from a publish to its answer */
+    bool closing;                /* the loop has ended: send no more invalidations */
     struct turn_queue *turns;
     struct held *held;
     LIST_HEAD(, handle) answered_polls; /* we tell their clients in turns that the record changed */

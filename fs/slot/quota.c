@@ -124,6 +124,19 @@ uint64_t quota_bytes(struct quota *quota, uid_t uid)
     return account ? account->bytes : 0;
 }
 
+void quota_visit(const struct quota *quota, void (*visit)(void *context, const struct quota_share *share),
+                 void *context)
+{
+    for (int i = 0; i < BUCKETS; i++) {
+        for (const struct account *account = quota->buckets[i]; account; account = account->next) {
+            const struct quota_share share = {account->uid, account->slots, account->bytes};
+
+            if (share.slots || share.bytes)
+                visit(context, &share);
+        }
+    }
+}
+
 void quota_uncharge(struct quota *quota, struct segment *segment)
 {
     struct account *account;

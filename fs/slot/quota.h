@@ -32,6 +32,17 @@ void quota_drop_bytes(struct quota *quota, uid_t uid, uint64_t bytes);
 uint64_t quota_bytes(struct quota *quota, uid_t uid);
 void quota_uncharge(struct quota *quota, struct segment *segment);
 
+/* What a user has in the arena now. */
+struct quota_share {
+    uid_t uid;
+    uint32_t slots;
+    uint64_t bytes;
+};
+
+/* Of each user who has any. Linear in the number of users that there ever were. */
+void quota_visit(const struct quota *quota, void (*visit)(void *context, const struct quota_share *share),
+                 void *context);
+
 /* Count one open file more or less. quota_add_open returns 0, -EMFILE beyond the limit, or -ENOMEM. */
 int quota_add_open(struct quota *quota, uid_t uid, uint32_t limit);
 void quota_drop_open(struct quota *quota, uid_t uid);

@@ -14,13 +14,16 @@ enum { CONTENT_MAX = 70000 };
 static const char *const request_names[] = {"one", "other"};
 static const uint64_t request_counts[] = {3, 4};
 
+static struct histogram publishing;
+
 static struct daemon_files files_of(struct world *world, const struct conf *conf)
 {
     return (struct daemon_files){.exchange = world->exchange,
                                  .conf = conf,
                                  .request_names = request_names,
                                  .request_counts = request_counts,
-                                 .request_kinds = 2};
+                                 .request_kinds = 2,
+                                 .publishing = &publishing};
 }
 
 /* Keeps the snapshot that it gets. */
