@@ -432,7 +432,7 @@ help:
 #: make check-sanitize  the same under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 #: make lint            formatters, linters, type checkers
 #: make bench           tables of measurements; make bench-fs, make bench-r: one part
-#: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target
+#: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target, FUZZ_SEED=1 (0: random)
 #: make torture         the model test, STEPS=5000000 of it
 #: make generate        write the files that repeat the version and the table of keys
 #: make dist            a tarball of the sources; make deb, rpm, wheel, r-source: packages from them; make check-deb: tries them

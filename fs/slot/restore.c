@@ -26,6 +26,7 @@ static void set_aside(struct slots *slots, uint32_t number)
     sound_salvage(slot, tail);
 }
 
+/* What we can't believe of the table is found from its entries. */
 static void read_table(struct slots *slots)
 {
     enum index_health health = index_health(slots->index, 0);
@@ -35,14 +36,17 @@ static void read_table(struct slots *slots)
         index_read(slots->index, 0, slots->entries, tail); /* it has room for a slot */
     memcpy(&slots->table, slots->entries, sizeof(slots->table));
     memset(slots->entries, 0, sizeof(*slots->entries));
-    slots->next_serial = slots->table.serials;
+    if (!sound_check_table(&slots->table))
+        slots->table = (struct table_entry){0};
+    if (slots->table.serials > slots->next_serial)
+        slots->next_serial = slots->table.serials;
     slots->found = index_room(slots->index);
 }
 
 /* Which slots there are, and are to be set aside. */
 static void read_entries(struct slots *slots)
 {
-    const bool is_known = index_health(slots->index, 0) == INDEX_WHOLE;
+    const bool is_known = index_health(slots->index, 0) == INDEX_WHOLE && slots->table.room;
     uint32_t slots_found = 0, bad = 0;
     uint8_t tail[ENTRY_TAIL];
     struct record record;
@@ -209,8 +213,8 @@ static void restore_entry(struct slots *slots, struct slot *slot)
     table_attach(slots, slot);
     if (slot->damage == SLOT_SET_ASIDE)
         give_serials(slots, slot);
-    if (!slot->serial && index_health(slots->index, slot_index(slots, slot)) == INDEX_DAMAGED)
-        slot_mark(slot); /* it was a free one: make it whole */
+    if (!slot->serial && index_health(slots->index, slot_index(slots, slot)) != INDEX_FREE)
+        slot_mark(slot); /* it was a free one, and does not look like that */
     if (!slot->serial)
         return;
     ledger_text_resized(slots->arena, 0, slot->task_size);

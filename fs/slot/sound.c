@@ -78,6 +78,12 @@ bool sound_check(struct slot *slot, uint32_t entries)
            is_inline(slot, RECORD_SIDE_INPUT) && is_inline(slot, RECORD_SIDE_RESULT);
 }
 
+bool sound_check_table(const struct table_entry *table)
+{
+    return table->serials && table->serials < serial_end && table->room && table->room <= SLOT_LIMIT + 1 &&
+           table->slots < table->room && are_times(&table->root);
+}
+
 uint64_t sound_last_serial(const struct slot *slot)
 {
     const uint64_t all[] = {slot->serial,           slot->arrays[0].serial, slot->arrays[0].inode,

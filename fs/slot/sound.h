@@ -11,6 +11,7 @@
 #define PYRMAPFS_SOUND_H
 
 #include "slot/entry.h"
+#include "slot/table.h"
 
 /* Serials are below this: a nodeid has no room for more. */
 enum { SOUND_SERIAL_BITS = 41 };
@@ -19,6 +20,9 @@ enum { SOUND_SERIAL_BITS = 41 };
  * Whether every field is within its bounds, in a table of so many entries. Sets those that follow from others.
  */
 bool sound_check(struct slot *slot, uint32_t entries);
+
+/* The same for the table itself. A room that we refuse, because limits.slots is lower, is within its bounds. */
+bool sound_check_table(const struct table_entry *table);
 
 /* The largest serial in it. */
 uint64_t sound_last_serial(const struct slot *slot);

@@ -13,6 +13,7 @@
 #include "slot/index.h"
 #include "slot/restore.h"
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LIMIT = 100, USED = 8, HEADERS = 8192, HEAD = 32, CAPACITY = 32 << 20 };
@@ -132,11 +133,33 @@ static void expect_consistent(struct slots *slots)
     INVARIANT(slots_forgotten(slots) == NULL);
 }
 
+static off_t size_of(int fd)
+{
+    struct stat status;
+
+    INVARIANT(fstat(fd, &status) == 0);
+    return status.st_size;
+}
+
+static uint64_t sum_of(int fd)
+{
+    size_t size = (size_t)size_of(fd);
+    uint8_t *bytes = malloc(size);
+    uint64_t sum;
+
+    INVARIANT(bytes && pread(fd, bytes, size, 0) == (ssize_t)size);
+    sum = checksum_of(bytes, size, 0);
+    free(bytes);
+    return sum;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct stream stream = {data, size};
     char error[ARENA_ERROR_MAX];
     struct slots *slots;
+    bool is_refused;
+    uint64_t sum;
     int fd;
 
     begin();
@@ -145,8 +168,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     INVARIANT(fd >= 0);
     while (stream.size)
         change(&stream, fd);
+    sum = sum_of(fd);
+    is_refused = slots_open(&slots, arena, LIMIT, error) < 0;
+    if (is_refused) /* it says that it has more slots than we allow */
+        INVARIANT(strstr(error, "limits.slots") && sum_of(fd) == sum);
     close(fd);
-    INVARIANT(slots_open(&slots, arena, LIMIT, error) == 0);
+    if (is_refused)
+        return 0;
     INVARIANT(slots_begin(slots) == 0);
     expect_consistent(slots);
     slots_close(slots);

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "slot/index.h"
 #include "slot/restore.h"
+#include "slot/sound.h"
+#include "slot/table.h"
 #include "suite.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -500,6 +502,74 @@ START_TEST(test_nonsense)
 }
 END_TEST
 
+#define TABLE(name) offsetof(struct table_entry, name), sizeof(((struct table_entry *)0)->name)
+
+/* The table's own entry: what it must not say is found from the slots. */
+START_TEST(test_nonsense_of_the_table)
+{
+    static const struct {
+        size_t offset, size;
+        uint64_t value;
+    } rows[] = {
+        {TABLE(serials), 0},        {TABLE(serials), UINT64_MAX},
+        {TABLE(room), 0},           {TABLE(room), SLOT_LIMIT + 2},
+        {TABLE(room), UINT32_MAX},  {TABLE(slots), INDEX_STEP},
+        {TABLE(slots), UINT32_MAX}, {TABLE(root.changed.tv_nsec), 1000000000},
+    };
+    struct damaged damaged;
+
+    begin(&damaged);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char error[ARENA_ERROR_MAX];
+        struct slot *slot;
+        struct found found;
+        uint64_t serial;
+
+        forge(&damaged, 0, rows[i].offset, &rows[i].value, rows[i].size);
+        ck_assert_msg(start(&damaged, &found), "row %zu: refused", i);
+        ck_assert_msg(found.same == KEPT && found.aside == 0, "row %zu", i);
+        expect_mended(&damaged, &found);
+        /* Nor does a serial come a second time, or leave its bounds, when no slot is left that has one. */
+        ck_assert_int_eq(slots_open(&damaged.slots, damaged.bench.arena, LIMIT, error), 0);
+        ck_assert_int_eq(slots_begin(damaged.slots), 0);
+        serial = slots_serial(damaged.slots);
+        ck_assert(serial > damaged.kept[KEPT - 1].arrays[1].serial && serial < UINT64_C(1)
+                                                                                   << SOUND_SERIAL_BITS);
+        while ((slot = slot_after(damaged.slots, 0)))
+            slot_destroy(damaged.slots, slot);
+        slots_commit(damaged.slots);
+        slots_close(damaged.slots);
+        forge(&damaged, 0, rows[i].offset, &rows[i].value, rows[i].size);
+        ck_assert_int_eq(slots_open(&damaged.slots, damaged.bench.arena, LIMIT, error), 0);
+        ck_assert_int_eq(slots_begin(damaged.slots), 0);
+        serial = slots_serial(damaged.slots);
+        ck_assert_msg(serial >= 16 && serial < UINT64_C(1) << SOUND_SERIAL_BITS, "row %zu", i);
+        slots_close(damaged.slots);
+        put_back(&damaged);
+    }
+    end(&damaged);
+}
+END_TEST
+
+/* A table that knows of no more slots than are sound: what else looks like one was a free entry, and is one again. */
+START_TEST(test_nonsense_that_was_free)
+{
+    const uint32_t sound = KEPT - 1;
+    const uint64_t serial = UINT64_MAX;
+    struct damaged damaged;
+    struct found found;
+
+    begin(&damaged);
+    forge(&damaged, 0, offsetof(struct table_entry, slots), &sound, sizeof(sound));
+    forge(&damaged, KEPT, offsetof(struct slot, serial), &serial, sizeof(serial));
+    ck_assert(start(&damaged, &found));
+    ck_assert_uint_eq(found.same, sound);
+    ck_assert_uint_eq(found.aside, 0);
+    expect_mended(&damaged, &found);
+    end(&damaged);
+}
+END_TEST
+
 /* A source that is the slot itself, or behind it in the chain, or not there, or another one by now. */
 START_TEST(test_chains)
 {
@@ -547,6 +617,8 @@ int main(void)
     tcase_add_test(tests, test_every_length);
     tcase_add_test(tests, test_both_copies);
     tcase_add_test(tests, test_nonsense);
+    tcase_add_test(tests, test_nonsense_of_the_table);
+    tcase_add_test(tests, test_nonsense_that_was_free);
     tcase_add_test(tests, test_chains);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
