@@ -35,6 +35,13 @@ process_exists <- function(pid) {
 }
 
 mount <- Sys.getenv("PYRMAP_MOUNT")
+# How many of a kind the daemon has answered.
+requests <- function(op) {
+    lines <- readLines(file.path(mount, ".pyrmap", "metrics"))
+    of_op <- grep(paste0("^pyrmapfs_requests_total\\{op=\"", op, "\"\\} "), lines, value = TRUE)
+    sum(as.numeric(sub(".* ", "", of_op)))
+}
+
 slots_of <- function(pid) {
     names <- list.files(mount)
     names[startsWith(names, paste0("r-", pid, "-"))]

@@ -71,6 +71,33 @@ test_that("several take it, one after the other or at once, and its own slot is 
     expect_false(dir.exists(slot))
 })
 
+test_that("a result stays in its worker's slot until that is used again, and leaves it empty if R has dropped it by then", {
+    made_again <- function() run_python(runif(n), answer("plus_one"))
+    x <- made_again()
+    state <- function() pyrmap:::slot_fields(pyrmap:::session$pool[[1]]$path)[["state"]]
+    rm(x)
+    invisible(gc())
+    moves <- requests("rename")
+    for (i in 1:3) {
+        x <- made_again()
+        expect_identical(state(), "DONE")
+        rm(x)
+        invisible(gc())
+        expect_identical(state(), "IDLE")
+    }
+    expect_identical(requests("rename"), moves)
+    x <- made_again()
+    values <- x[c(1, n)]
+    y <- made_again()
+    expect_identical(requests("rename"), moves + 1)
+    expect_identical(x[c(1, n)], values)
+    # The slot goes before the vector.
+    z <- run_python(runif(n), answer("plus_one"), isolation = "process")
+    pyrmap_stop()
+    expect_moved(z)
+    expect_moved(x)
+})
+
 test_that("what was changed is written anew, as it is now", {
     x <- run_python(runif(n), answer("plus_one"))
     before <- pages_of(x)

@@ -11,13 +11,6 @@ test_that("calls reuse their slots", {
     expect_gt(max(own$round), 20)
 })
 
-# Requests that the daemon has answered so far, by operation.
-requests <- function(op) {
-    lines <- readLines(file.path(mount, ".pyrmap", "metrics"))
-    of_op <- grep(paste0("^pyrmapfs_requests_total\\{op=\"", op, "\"\\} "), lines, value = TRUE)
-    sum(as.numeric(sub(".* ", "", of_op)))
-}
-
 test_that("a small exchange is two writes, and opens nothing, whether or not the page has room for it", {
     for (n in c(10, 248, 249, 1024, 8000)) {
         x <- as.numeric(seq_len(n))

@@ -16,7 +16,7 @@ workers_max <- function() {
 
 # An environment: handle, path, root, key (of the jobs that its worker does), worker, task and file (what it is to do), number
 # and version (of the job and of R's environment that the task is made of), then (R's environment when the worker was started),
-# idle (nothing in it), chained, bytes (of the larger of the arrays in its round, about). No job: a slot without a worker.
+# chained, bytes (of the larger of the arrays in its round, about). No job: a slot without a worker.
 slot_new <- function(root, job = NULL) {
     slot <- new.env(parent = emptyenv())
     slot$handle <- .Call(C_slot_new, root$path, root$live)
@@ -24,7 +24,6 @@ slot_new <- function(root, job = NULL) {
     slot$root <- root$path
     slot$key <- job$key
     slot$task <- ""
-    slot$idle <- TRUE
     slot$chained <- FALSE
     slot$bytes <- 0
     made <- FALSE
@@ -70,15 +69,19 @@ pooled <- function(root, job) {
             return(NULL)
         }
         session$pool[[i]] <- NULL
-        if (.Call(C_child_alive, slot$worker))
+        if (.Call(C_child_alive, slot$worker)) {
+            .Call(C_slot_keep, slot$handle)
+            slot$bytes <- 0
             return(slot)
+        }
         discard(slot)
         i <- i - 1L
     }
     NULL
 }
 
-# Keeps the slot for the next call. Where there are too many, the least recently used goes.
+# Keeps the slot for the next call, with a large result as long as the caller has it. Where there are too many slots, the least
+# recently used goes.
 release <- function(slot, bytes = slot$bytes) {
     if (!.Call(C_child_alive, slot$worker))
         return(discard(slot))
@@ -86,7 +89,7 @@ release <- function(slot, bytes = slot$bytes) {
         .Call(C_slot_source, slot$handle, NULL)
         slot$chained <- FALSE
     }
-    if (bytes > pool_bytes && !keep_result(slot))
+    if (bytes > pool_bytes && !.Call(C_slot_lends, slot$handle))
         reset(slot)
     session$pool <- c(slot, session$pool)
     count <- length(session$pool)
@@ -97,23 +100,14 @@ release <- function(slot, bytes = slot$bytes) {
     }
 }
 
-# Moves the result that the caller has out of the slot. Whether that was possible.
-keep_result <- function(slot) {
-    kept <- .Call(C_slot_keep, slot$handle)
-    if (kept) {
-        slot$bytes <- 0
-        slot$idle <- TRUE
-    }
-    kept
-}
-
 reset <- function(slot) {
     slot$bytes <- 0
-    slot$idle <- .Call(C_slot_reset, slot$handle)
+    .Call(C_slot_reset, slot$handle)
 }
 
-# Ends the worker of a slot, and all that this has started, and removes the slot.
+# Ends the worker of a slot, and all that this has started, and removes the slot. A result of it that the caller has stays.
 discard <- function(slot) {
+    .Call(C_slot_keep, slot$handle)
     if (!is.null(slot$worker))
         .Call(C_child_end, slot$worker)
     .Call(C_slot_remove, slot$handle)
@@ -122,8 +116,7 @@ discard <- function(slot) {
 
 # Empties a slot that others are to follow: they would begin with what is left in it.
 empty <- function(slot) {
-    if (!slot$idle)
-        reset(slot)
+    .Call(C_slot_empty, slot$handle)
 }
 
 # Makes a file of another slot the input of this one, from now on.
@@ -131,12 +124,10 @@ chain <- function(slot, source, file) {
     empty(slot)
     .Call(C_slot_source, slot$handle, paste0("../", basename(source), "/", file))
     slot$chained <- TRUE
-    slot$idle <- FALSE
 }
 
 # Begins a round with data as its input. NULL, or the name of the errno if the slot takes none.
 send <- function(slot, data, input) {
-    slot$idle <- FALSE
     slot$bytes <- 8 * length(data)
     said <- if (input$bundle)
         .Call(C_bundle_fill, slot$handle, data, input$arguments, input$na, input$type, input$dtype)

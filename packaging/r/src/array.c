@@ -9,13 +9,15 @@
  * while a process that was forked meanwhile (parallel::mclapply) still maps it for writing, and when its mount
  * is gone.
  *
- * A result leaves its slot for one of its own by a rename, which moves the segment. To pass it on the slot is published, and
- * the next worker's slot follows it. The same holds for a bundle as long as R finds the very object again that it made of it.
+ * A result that R still has leaves its worker's slot for another one by a rename, which moves the segment (see lend.h). To pass
+ * it on that slot is published, and the next worker's slot follows it. The same holds for a bundle as long as R finds the very
+ * object again that it made of it.
  *
  * The slot is parked except while we publish it: an array costs a mapping and no descriptor.
  */
 #include "bundle_write.h"
 #include "convert.h"
+#include "lend.h"
 #include "vector.h"
 
 #include <errno.h>
@@ -211,7 +213,11 @@ static int hold(struct vector *vector, struct slot *slot, SEXP dim, bool logical
 static SEXP unchanged_slot(struct vector *vector, SEXP holder, const char *root)
 {
     vector->why_copied = NULL;
-    if (!vector->array || !vector->address || vector->creator != getpid() || !lies_below(vector->path, root))
+    if (!vector->address || vector->creator != getpid() || !lies_below(vector->path, root))
+        return R_NilValue;
+    if (vector->lender)
+        lend_move(vector->lender);
+    if (!vector->array)
         return R_NilValue;
     SEXP pointer = R_ExternalPtrProtected(holder);
     const struct slot *slot = R_ExternalPtrAddr(pointer);
@@ -319,22 +325,6 @@ SEXP pyrmap_bundle_holder(SEXP x, SEXP root)
     return pass_on(whole, pointer, R_NilValue, false, below);
 }
 
-SEXP pyrmap_slot_keep(SEXP pointer)
-{
-    SEXP holder = PROTECT(R_ExternalPtrProtected(pointer));
-    R_SetExternalPtrProtected(pointer, R_NilValue);
-    SEXP kept = holder == R_NilValue ? R_NilValue : slot_move_result(slot_get(pointer));
-    if (kept != R_NilValue) {
-        struct vector *vector = R_ExternalPtrAddr(PROTECT(holder));
-        PROTECT(kept);
-        R_SetExternalPtrProtected(holder, kept);
-        vector->array = true;
-        UNPROTECT(2);
-    }
-    UNPROTECT(1);
-    return Rf_ScalarLogical(kept != R_NilValue);
-}
-
 /* What holds the mapping of a vector: its own pointer, or that of the bundle that it is a part of. */
 static SEXP mapping_of(SEXP x)
 {
@@ -350,6 +340,9 @@ SEXP pyrmap_vector_info(SEXP x)
     const struct vector *vector = vector_of(x);
     SEXP mapping = mapping_of(x);
     const struct vector *whole = R_ExternalPtrAddr(mapping);
+    /* A user who looks for it in the file system finds it where it stays. */
+    if (whole->lender && whole->creator == getpid())
+        lend_move(whole->lender);
     const struct slot *slot = whole->array ? R_ExternalPtrAddr(R_ExternalPtrProtected(mapping)) : NULL;
     const char *names[] = {"mapped", "bytes", "copied", "dtype", "slot", "round", "why_copied", ""};
     size_t stored =

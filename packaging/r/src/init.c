@@ -6,6 +6,7 @@
 #include "bundle_write.h"
 #include "child.h"
 #include "input.h"
+#include "lend.h"
 #include "names.h"
 #include "vector.h"
 #include "wait.h"
@@ -31,7 +32,8 @@ static const R_CallMethodDef routines[] = {
     ROUTINE(bundle_check, 3),  ROUTINE(bundle_fill, 6),   ROUTINE(bundle_bytes, 2),
     ROUTINE(bundle_object, 2), ROUTINE(slot_bytes, 1),    ROUTINE(names_of, 1),
     ROUTINE(names_put, 2),     ROUTINE(bundle_holder, 2), ROUTINE(slot_keep, 1),
-    ROUTINE(array_list, 3),    {NULL, NULL, 0},
+    ROUTINE(array_list, 3),    ROUTINE(slot_lends, 1),    ROUTINE(slot_empty, 1),
+    {NULL, NULL, 0},
 };
 
 void R_init_pyrmap(DllInfo *info);

@@ -183,6 +183,7 @@ SEXP input_publish(struct slot *slot, const struct record *record, size_t size, 
     struct filling filling = {
         .store = store, .context = context, .whole = true, .size = size, .fd = -1, .pages = -1};
     bool small = size > 0 && size <= sizeof(message.array);
+    slot->idle = false;
     /* Results that R has dropped since the last round make room for this one's. */
     mapped_account(slot, size);
     int error = (small ? publish_message : publish_file)(slot, record, &filling);

@@ -5,6 +5,7 @@
  */
 #include "bundle_read.h"
 #include "convert.h"
+#include "lend.h"
 #include "transpose.h"
 #include "vector.h"
 #include <errno.h>
@@ -156,13 +157,12 @@ static SEXP bundle_result(struct vector *vector, SEXP holder, int special, const
 }
 
 /* A smaller result costs more to move than to copy, and the pool keeps a slot of that size anyway. */
-enum { KEPT_LEAST = 1 << 20 };
+enum { LENT_LEAST = 1 << 20 };
 
-/* Has the slot's pointer protect the vector's until pyrmap_slot_keep() asks for it. */
-static void offer_to_keep(SEXP slot, const struct vector *vector, SEXP holder)
+static void lend_large(struct slot *slot, const struct vector *vector, SEXP holder)
 {
-    bool worth = vector->address && vector->size > KEPT_LEAST && !vector->widened;
-    R_SetExternalPtrProtected(slot, worth ? holder : R_NilValue);
+    if (vector->address && vector->size > LENT_LEAST && !vector->widened)
+        lend_result(slot, holder);
 }
 
 SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
@@ -199,7 +199,7 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
     if (vector->dtype == RECORD_BUNDLE) {
         SEXP bundle = PROTECT(bundle_result(vector, holder, Rf_asInteger(special), from));
         if (round == R_NilValue && vector->remembered)
-            offer_to_keep(pointer, vector, holder);
+            lend_large(slot, vector, holder);
         UNPROTECT(2);
         return bundle;
     }
@@ -211,7 +211,7 @@ SEXP pyrmap_slot_result(SEXP pointer, SEXP special, SEXP keep, SEXP round)
         PROTECT(R_NilValue);
     set_dim(x, record, Rf_asLogical(keep) == TRUE);
     if (round == R_NilValue)
-        offer_to_keep(pointer, vector, holder);
+        lend_large(slot, vector, holder);
     UNPROTECT(4);
     return x;
 }

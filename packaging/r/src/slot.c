@@ -5,6 +5,7 @@
 #include "slot.h"
 
 #include "collect.h"
+#include "lend.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <R_ext/Utils.h>
@@ -241,6 +242,7 @@ static void let_go(struct slot *slot)
 static int slot_close(struct slot *slot)
 {
     bool was_there = !slot_is_removed(slot);
+    lend_end(slot);
     let_go(slot);
     slot->parked = false;
     if (was_there && slot->creator == getpid() && rmdir(slot->path) < 0)
@@ -341,6 +343,7 @@ static struct slot *allocate(const char *root, size_t size, enum slot_live live)
         raise_system(ENOMEM, "open a slot of", root);
     slot->directory = slot->record_fd = slot->page_fd = -1;
     slot->live = live;
+    slot->idle = true;
     return slot;
 }
 
@@ -380,6 +383,7 @@ SEXP slot_move_result(struct slot *slot)
         return R_NilValue;
     }
     slot->running = false;
+    slot->idle = true;
     kept->creator = getpid();
     kept->parked = true;
     kept->capacity = slot->capacity;
@@ -498,6 +502,7 @@ SEXP pyrmap_slot_source(SEXP pointer, SEXP target)
         raise_system(errno, "chain", slot->path);
     }
     slot->chained = target != R_NilValue;
+    slot->idle = slot->idle && !slot->chained;
     return R_NilValue;
 }
 
@@ -519,12 +524,20 @@ int slot_reset(struct slot *slot)
 {
     const int32_t flag = RECORD_FLAG_NONE;
     slot->running = false;
-    return write_record(slot, &flag, sizeof(flag));
+    int error = write_record(slot, &flag, sizeof(flag));
+    slot->idle = !error;
+    return error;
 }
 
 SEXP pyrmap_slot_reset(SEXP pointer)
 {
     return Rf_ScalarLogical(slot_reset(slot_get(pointer)) == 0);
+}
+
+SEXP pyrmap_slot_empty(SEXP pointer)
+{
+    struct slot *slot = slot_get(pointer);
+    return Rf_ScalarLogical(slot->idle || slot_reset(slot) == 0);
 }
 
 SEXP pyrmap_slot_bytes(SEXP pointer)

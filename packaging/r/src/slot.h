@@ -34,6 +34,8 @@ struct slot {
     enum slot_live live;
     bool chained;        /* it has a source */
     bool running;        /* this session published its round: flag -1 means cancelled */
+    bool idle;           /* nothing was put into it since it was made, or emptied */
+    SEXP lent;           /* see lend.h; NULL: nothing is */
     size_t capacity;     /* of the mount's arena, in bytes */
     size_t result_bytes; /* of the last result */
     uint64_t seen;       /* the last round whose outcome was taken */
@@ -135,6 +137,8 @@ SEXP pyrmap_slot_source(SEXP slot, SEXP target);
 SEXP pyrmap_slot_state(SEXP slot);
 /* slot_reset(): TRUE or FALSE. */
 SEXP pyrmap_slot_reset(SEXP slot);
+/* The same where something was put into it. */
+SEXP pyrmap_slot_empty(SEXP slot);
 /* Bytes of the last result. */
 SEXP pyrmap_slot_bytes(SEXP slot);
 

@@ -6,6 +6,7 @@
 
 #include "collect.h"
 #include "convert.h"
+#include "lend.h"
 #include "map.h"
 #include "sum.h"
 #include "text_vector.h"
@@ -79,6 +80,7 @@ static void finalize_vector(SEXP pointer)
     struct vector *vector = R_ExternalPtrAddr(pointer);
     if (!vector)
         return;
+    lend_returned(vector);
     vector_unmap(vector);
     R_ClearExternalPtr(pointer);
     free(vector);

@@ -41,13 +41,14 @@ struct vector {
     size_t copied;        /* bytes copied in its making */
     size_t header;        /* of a bundle that R fills in place: the bytes that are kept free for its header */
     struct vector *whole; /* of a part: the bundle, whose mapping the external pointer protects; else NULL */
-    bool array;      /* a pyrmap_array or a kept result: data.bin of the slot that the pointer protects */
-    bool filling;    /* mapped shared */
-    bool published;  /* its slot is READY or later */
-    bool touched;    /* since then somebody asked for a writable pointer to it or to a part of it */
-    bool logical;    /* it was published as logical */
-    bool remembered; /* a bundle: see array_remember() */
-    bool waited;     /* publishing it was refused, for a while, with EBUSY */
+    struct slot *lender;  /* see lend.h; NULL: none */
+    bool array;           /* a pyrmap_array, or moved: data.bin of the slot that the pointer protects */
+    bool filling;         /* mapped shared */
+    bool published;       /* its slot is READY or later */
+    bool touched;         /* since then somebody asked for a writable pointer to it or to a part of it */
+    bool logical;         /* it was published as logical */
+    bool remembered;      /* a bundle: see array_remember() */
+    bool waited;          /* publishing it was refused, for a while, with EBUSY */
     const char *why_copied; /* why the last run copied it, NULL if it did not: a static text */
     const char *offsets;    /* of text: see text_vector_new() */
     const char *missing;
@@ -99,12 +100,6 @@ SEXP pyrmap_slot_result(SEXP slot, SEXP special, SEXP keep, SEXP round);
  * stores into its pages can have changed it, and `touched` tells those. x lives as long as one of its parts does.
  */
 void array_remember(SEXP holder, SEXP x);
-
-/*
- * Takes the place of slot_reset() for a slot whose result R has mapped: moves the result into a new slot, which lives as long as
- * the mapping, so that the result can be passed on. FALSE: there is no such result, or it cannot be moved.
- */
-SEXP pyrmap_slot_keep(SEXP slot);
 
 SEXP pyrmap_array_new(SEXP slot, SEXP dtype, SEXP dim);
 /* Several in one bundle: a list. dtypes: one for each; dims: a list, with the names that the list gets. */
