@@ -18,6 +18,7 @@
  *   ops_name       requests that take names: lookup, mkdir, rename, chains, listings
  *   ops_attr       requests about attributes, sizes among them
  *   ops_file       requests about open files
+ *   follow         reads of .pyrmap/events, which wait
  *   held           requests and answers that wait until a slot is at rest
  *   parked         requests that are answered later
  *   seek           reads far into a text view
@@ -32,6 +33,7 @@
  *   slot_files     the files of a slot, a table row each
  *   daemon_files   the files of .pyrmap, a table row each
  *   report         what metadata.txt says
+ *   event_lines    what a reader of .pyrmap/events gets
  *   shown          the arrays that views show
  *   take           an array in one read of metadata.bin
  *   drawing        the pictures as texts, drawn in turns, shared by all readers
@@ -50,6 +52,7 @@
  *   durable        commits to the index, and to the disk
  *   account        what the bytes of slots are charged to
  *   wait           parked requests, and the queue of slots to look at
+ *   events         what happens to slots, for readers of it
  *   refuse         counts, remembers and tells what was refused
  *   shared         the inside of an exchange, for these files
  *   terms          what the layers above settle for it

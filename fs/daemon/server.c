@@ -8,6 +8,7 @@
 #include "daemon/pin.h"
 #include "daemon/sandbox.h"
 #include "daemon/word.h"
+#include "fuse/follow.h"
 #include "fuse/held.h"
 #include "fuse/notify.h"
 #include "fuse/ops.h"
@@ -345,6 +346,8 @@ static int set_up(struct request_ops *ops)
     if (result == 0)
         result = held_init(ops);
     if (result == 0)
+        result = follow_init(ops);
+    if (result == 0)
         result = watch_signals();
     if (result == 0)
         result = watch_fd(&server.requests, fuse_session_fd(ops->session), requests_ready);
@@ -402,6 +405,7 @@ static void tear_down(struct request_ops *ops, int status)
         _exit(1);
     if (server.loop)
         turn_queue_deinit(ops->turns, server.loop);
+    follow_deinit(ops);
     held_deinit(ops);
     daemon_files_deinit(&ops->files);
     exchange_deinit(ops->exchange);

@@ -144,7 +144,7 @@ static void abandon(struct exchange *exchange, const struct prepared *prepared)
 
 /* Takes the step; the caller runs the queue. */
 static void take(struct exchange *exchange, struct slot *slot, enum record_side side,
-                 const struct prepared *prepared)
+                 const struct prepared *prepared, const struct caller *caller)
 {
     const struct handshake_step *step = &prepared->step;
     bool is_change = step_is_change(slot, step);
@@ -152,7 +152,7 @@ static void take(struct exchange *exchange, struct slot *slot, enum record_side 
     if (step->checks & CHECK_INPUT_UNREAD && prepared->segment && prepared->segment->published)
         segment_unpublish(exchange->arena, prepared->segment);
     if (is_change)
-        step_take(exchange, slot, step);
+        step_take(exchange, slot, step, caller);
     if (prepared->is_fresh && copy_is_due(slot, side))
         copy_put(exchange, slot, side, prepared->segment);
     else if (prepared->is_fresh)
@@ -183,7 +183,7 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
         return refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(result));
     }
     is_change = step_is_change(slot, &prepared.step);
-    take(exchange, slot, side, &prepared);
+    take(exchange, slot, side, &prepared, caller);
     if (step_array_identity(exchange, slot, side) != identity) {
         if (is_change)
             step_keep_open(exchange, slot, prepared.segment);
@@ -315,7 +315,7 @@ static void take_sized(struct sizing *sizing, struct slot *slot)
                      sizing->context);
         sizing->done = told_already;
     } else {
-        take(exchange, slot, side, &now);
+        take(exchange, slot, side, &now, &sizing->caller);
         slot_touch(slot, slot_file_of_side(side));
         sizing->fresh = NULL;
         slot->sizing[side]++; /* sizing_end takes it back */
@@ -411,7 +411,7 @@ void array_resize(struct exchange *exchange, struct slot *slot, enum record_side
         return;
     }
     if (!prepared.is_fresh) {
-        take(exchange, slot, side, &prepared);
+        take(exchange, slot, side, &prepared, caller);
         run_all(exchange);
     }
     start_sizing(exchange, slot, side, prepared.is_fresh ? prepared.segment : NULL, caller, mode, size, done,
@@ -553,10 +553,10 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
         return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, refuse_what_is_lacking(result));
     if (segment)
         from->arrays[RECORD_SIDE_RESULT].borrowed = 1; /* from the slot that it moves to */
-    step_take(exchange, from, &take);
+    step_take(exchange, from, &take, caller);
     /* The kernel moves the inode to the new name. */
     step_renew_inode(from, RECORD_SIDE_RESULT);
-    step_take(exchange, to, &give);
+    step_take(exchange, to, &give, caller);
     step_renew_inode(to, RECORD_SIDE_INPUT);
     if (segment)
         step_put_segment(to, RECORD_SIDE_INPUT, segment);

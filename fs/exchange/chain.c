@@ -240,7 +240,7 @@ static void take_failure(struct exchange *exchange, struct slot *slot, const str
             size = FAILURE_TEXT_MAX;
         }
     }
-    step_fail(exchange, slot, step, &failed, text ? text : "", size);
+    step_fail(exchange, slot, step, NULL, &failed, text ? text : "", size);
     free(text);
 }
 
@@ -254,7 +254,7 @@ static void refuse_array(struct exchange *exchange, struct slot *slot, const str
                         "source %s may not be read any more by the owner of this slot: see its mode\n",
                         source->name);
 
-    step_fail(exchange, slot, step, &failed, text, (size_t)size);
+    step_fail(exchange, slot, step, NULL, &failed, text, (size_t)size);
 }
 
 static void take_array(struct exchange *exchange, struct slot *slot, struct slot *source,
@@ -262,7 +262,7 @@ static void take_array(struct exchange *exchange, struct slot *slot, struct slot
 {
     enum record_side side = (enum record_side)slot->source_side;
 
-    step_take(exchange, slot, step);
+    step_take(exchange, slot, step, NULL);
     step_adopt(exchange, slot, RECORD_SIDE_INPUT, source, side);
     if (side == RECORD_SIDE_INPUT)
         record_copy_side(&slot->record, &source->record, RECORD_SIDE_INPUT);
@@ -281,7 +281,7 @@ void chain_pull(struct exchange *exchange, struct slot *slot)
     if (!find_pull(exchange, slot, &offer, &step))
         return;
     if (offer.kind == OFFER_NOTHING) {
-        step_apply(exchange, slot, &step);
+        step_apply(exchange, slot, &step, NULL);
         return;
     }
     slot->source_taken = offer.number;
@@ -400,7 +400,7 @@ void chain_orphan(struct exchange *exchange, struct slot *slot)
     chain_unlink(exchange, follower);
     exchange->hooks.source_removed(exchange->hooks.context, follower);
     if (step_is_change(follower, &step))
-        step_fail(exchange, follower, &step, &failed, text, (size_t)size);
+        step_fail(exchange, follower, &step, NULL, &failed, text, (size_t)size);
 }
 
 void chain_target(struct exchange *exchange, const struct slot *slot, char target[CHAIN_TARGET_MAX])

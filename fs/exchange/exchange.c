@@ -53,11 +53,15 @@ int exchange_mkdir(struct exchange *exchange, const char *name, const struct cal
         quota_drop_slot(exchange->quota, caller->uid);
         return refuse_slot(exchange, name, caller, result);
     }
+    if (events_wanted(&exchange->events))
+        events_of_slot(&exchange->events, EVENTS_MADE, *slot, caller);
     return 0;
 }
 
 void exchange_remove(struct exchange *exchange, struct slot *slot)
 {
+    if (events_wanted(&exchange->events))
+        events_of_slot(&exchange->events, EVENTS_REMOVED, slot, NULL);
     wait_end_all(exchange, slot, -ECANCELED); /* before unchaining, which would let its publisher go on */
     chain_unlink(exchange, slot);
     exchange->hooks.slot_removing(exchange->hooks.context, slot);
@@ -99,9 +103,8 @@ int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct c
 {
     struct handshake_step step = step_judge(exchange, slot, EVENT_UNLINK, 0);
 
-    (void)caller;
     if (step_is_change(slot, &step)) {
-        step_take(exchange, slot, &step);
+        step_take(exchange, slot, &step, caller);
         /* The kernel has taken the names from the old inodes. */
         step_renew_inode(slot, RECORD_SIDE_INPUT);
         step_renew_inode(slot, RECORD_SIDE_RESULT);
@@ -149,7 +152,7 @@ static void worker_exited(void *context, struct process_bond *bond)
         return;
     size = snprintf(text, sizeof(text), "worker %d exited before it published the result of round %llu\n",
                     (int)failed.pid, (unsigned long long)slot->record.round);
-    step_fail(exchange, slot, &step, &failed, text, (size_t)size);
+    step_fail(exchange, slot, &step, NULL, &failed, text, (size_t)size);
     run_all(exchange);
 }
 
@@ -207,6 +210,11 @@ struct arena *exchange_arena(const struct exchange *exchange)
 const struct exchange_counts *exchange_counts(const struct exchange *exchange)
 {
     return &exchange->counts;
+}
+
+struct events *exchange_events(struct exchange *exchange)
+{
+    return &exchange->events;
 }
 
 const struct quota *exchange_quota(const struct exchange *exchange)
@@ -300,7 +308,7 @@ static void restart_slot(struct exchange *exchange, struct slot *slot)
     struct handshake_step step = step_judge(exchange, slot, EVENT_RESTART, 0);
 
     if (step_is_change(slot, &step))
-        step_fail(exchange, slot, &step, &failed, restarted, sizeof(restarted) - 1);
+        step_fail(exchange, slot, &step, NULL, &failed, restarted, sizeof(restarted) - 1);
     step_clear_worker(slot);
     if (slot->source) /* what its source had for it may not have been delivered */
         wait_queue(exchange, slot);

@@ -226,7 +226,7 @@ static int publish(struct exchange *exchange, struct slot *slot, const struct ca
     } else {
         exchange->counts.rounds++;
     }
-    step_apply(exchange, slot, &step);
+    step_apply(exchange, slot, &step, caller);
     return 0;
 }
 
@@ -240,7 +240,7 @@ static int drop(struct exchange *exchange, struct slot *slot, const struct calle
         return refuse_event(exchange, slot, caller, EVENT_FLAG_NONE, -step.error, step.reason);
     is_change = step_is_change(slot, &step);
     if (is_change)
-        step_take(exchange, slot, &step);
+        step_take(exchange, slot, &step, caller);
     /* Announces the next input, as PyRMap's metadata does before its data. */
     if (touched & RECORD_TOUCHED_INPUT)
         record_copy_side(&slot->record, proposed, RECORD_SIDE_INPUT);
@@ -286,7 +286,7 @@ int publish_failure(struct exchange *exchange, struct slot *slot, const struct c
     if (step.verdict == VERDICT_REFUSE)
         return refuse_event(exchange, slot, caller, EVENT_FLAG_FAILED, -step.error, step.reason);
     if (step_is_change(slot, &step))
-        step_fail(exchange, slot, &step, &failed, text, size);
+        step_fail(exchange, slot, &step, caller, &failed, text, size);
     run_all(exchange);
     return 0;
 }

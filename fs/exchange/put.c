@@ -216,7 +216,7 @@ static int try(struct exchange *exchange, struct slot *slot, const struct caller
         return refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(result));
     if (result != 0)
         return result;
-    step_take(exchange, slot, &step);
+    step_take(exchange, slot, &step, caller);
     if (*put) {
         install(slot, side, put);
     } else {

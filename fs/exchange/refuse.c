@@ -27,17 +27,25 @@ static enum log_level refusal_level(struct exchange *exchange, int error)
     return ++exchange->log_lines > LINES_A_SECOND ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
 }
 
-int refuse_by_name(struct exchange *exchange, const char *name, const struct caller *caller,
-                   const char *operation, int result, const char *reason)
+static int refuse(struct exchange *exchange, const char *name, uid_t uid, uint64_t round,
+                  const struct caller *caller, const char *operation, int result, const char *reason)
 {
     size_t kind = (size_t)-result;
 
+    if (events_wanted(&exchange->events))
+        events_of_refusal(&exchange->events, name, uid, round, caller, operation, -result, reason);
     exchange->counts.refusals++;
     if (kind < EXCHANGE_ERRNOS)
         exchange->counts.refusals_by_errno[kind]++;
     log_line(refusal_level(exchange, -result), "%s: refused to %s for process %d: %s (%s)", name, operation,
              (int)caller->process, strerror(-result), reason);
     return result;
+}
+
+int refuse_by_name(struct exchange *exchange, const char *name, const struct caller *caller,
+                   const char *operation, int result, const char *reason)
+{
+    return refuse(exchange, name, caller->uid, 0, caller, operation, result, reason);
 }
 
 int refuse_operation(struct exchange *exchange, struct slot *slot, const struct caller *caller,
@@ -52,7 +60,7 @@ int refuse_operation(struct exchange *exchange, struct slot *slot, const struct 
     refusal->error = -result;
     snprintf(refusal->operation, sizeof(refusal->operation), "%s", operation);
     snprintf(refusal->reason, sizeof(refusal->reason), "%s", reason);
-    return refuse_by_name(exchange, slot->name, caller, operation, result, reason);
+    return refuse(exchange, slot->name, slot->uid, slot->record.round, caller, operation, result, reason);
 }
 
 int refuse_event(struct exchange *exchange, struct slot *slot, const struct caller *caller,

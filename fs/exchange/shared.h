@@ -4,6 +4,7 @@
  *
  * The modules stand on each other in this order, and none calls one that comes after it:
  *
+ *     events    what happens to slots, for readers of it
  *     refuse    counts, remembers and tells what was refused
  *     wait      the queue of slots to look at, and the requests that are parked in slots
  *     account   charges the bytes of slots to their users
@@ -24,6 +25,7 @@
 #include "base/deadline.h"
 #include "base/process.h"
 #include "base/turn.h"
+#include "exchange/events.h"
 #include "exchange/terms.h"
 #include "slot/quota.h"
 
@@ -54,6 +56,7 @@ struct exchange {
     struct exchange_limits limits;
     struct exchange_hooks hooks;
     struct exchange_counts counts;
+    struct events events;
     struct loop *loop;
     struct turn_queue *turns;
     struct shared_run fresh; /* the work that the present operation begins */

@@ -357,7 +357,8 @@ static bool is_outcome(enum handshake_state from, enum handshake_state to)
     return (from == STATE_READY || from == STATE_COMPUTING) && (to == STATE_DONE || to == STATE_FAILED);
 }
 
-void step_take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
+static void take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
+                 const struct caller *caller, const char *reason, size_t size)
 {
     enum handshake_state before = slot_state(slot);
     const struct timespec entered = slot->entered;
@@ -402,7 +403,15 @@ void step_take(struct exchange *exchange, struct slot *slot, const struct handsh
             histogram_add(&exchange->counts.computing, histogram_us_between(&entered, &slot->entered));
         log_debug("%s: %s -> %s, round %llu", slot->name, handshake_state_name(before),
                   handshake_state_name(step->next), (unsigned long long)slot->record.round);
+        if (events_wanted(&exchange->events))
+            events_of_step(&exchange->events, slot, before, caller, reason, size);
     }
+}
+
+void step_take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
+               const struct caller *caller)
+{
+    take(exchange, slot, step, caller, NULL, 0);
 }
 
 void step_outcome_read(struct exchange *exchange, struct slot *slot)
@@ -411,7 +420,7 @@ void step_outcome_read(struct exchange *exchange, struct slot *slot)
 
     if (!(step.effects & EFFECT_TAKEN) || slot->outcome_taken)
         return;
-    step_take(exchange, slot, &step);
+    step_take(exchange, slot, &step, NULL);
     if (slot->source)
         wait_queue(exchange, slot);
 }
@@ -434,20 +443,21 @@ void step_announce(struct exchange *exchange, struct slot *slot, const struct ha
     }
 }
 
-void step_apply(struct exchange *exchange, struct slot *slot, const struct handshake_step *step)
+void step_apply(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
+                const struct caller *caller)
 {
-    step_take(exchange, slot, step);
+    step_take(exchange, slot, step, caller);
     step_announce(exchange, slot, step);
 }
 
 void step_fail(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
-               const struct slot_failure *failed, const char *text, size_t size)
+               const struct caller *caller, const struct slot_failure *failed, const char *text, size_t size)
 {
     /* So much of the reason we store in any case: an owner whose share is used up has to learn it. */
     enum { BRIEF = 4096 };
 
     log_debug("%s: failed: %.*s", slot->name, (int)(size < 200 ? size : 200), text);
-    step_take(exchange, slot, step);
+    take(exchange, slot, step, caller, text, size);
     slot->failed = *failed;
     /* A full arena loses the text, not the failure. */
     account_resize_text(exchange, slot, SLOT_ERROR, 0);

@@ -5,6 +5,7 @@
 #ifndef PYRMAPFS_STEP_H
 #define PYRMAPFS_STEP_H
 
+#include "base/caller.h"
 #include "exchange/terms.h"
 #include "protocol/handshake.h"
 #include "slot/slot.h"
@@ -20,14 +21,17 @@ bool step_is_change(const struct slot *slot, const struct handshake_step *step);
 
 /*
  * Takes a step that was judged and checked, then tells everybody. In two halves for a caller that has more to
- * change in between: a client must not see the flag before the fields that belong to it.
+ * change in between: a client must not see the flag before the fields that belong to it. caller: whose doing it
+ * is, NULL if it is no client's.
  */
-void step_apply(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
-void step_take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
+void step_apply(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
+                const struct caller *caller);
+void step_take(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
+               const struct caller *caller);
 void step_announce(struct exchange *exchange, struct slot *slot, const struct handshake_step *step);
 /* The same for a step to FAILED: what is to blame, and the text for `error`. */
 void step_fail(struct exchange *exchange, struct slot *slot, const struct handshake_step *step,
-               const struct slot_failure *failed, const char *text, size_t size);
+               const struct caller *caller, const struct slot_failure *failed, const char *text, size_t size);
 /* The number under which followers take the round's outcome: the failure's, or the result's. */
 uint64_t step_outcome(const struct slot *slot);
 /* A reader has had the outcome of the round. */

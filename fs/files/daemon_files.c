@@ -159,14 +159,14 @@ static void print_config(const struct daemon_files *files, FILE *out)
     conf_print(files->conf, out);
 }
 
-/* A row has one of the two: a text that is printed at once, or a drawing. */
+/* A row has one of the two: a text that is printed at once, or a drawing. `events` has neither. */
 static const struct {
     const char *name;
     void (*print)(const struct daemon_files *files, FILE *out);
     enum graph_kind drawing;
 } rows[] = {
     {"status", print_status, 0}, {"metrics", print_metrics, 0}, {"config", print_config, 0},
-    {"graph", NULL, GRAPH_DOT},  {"chains", NULL, GRAPH_TREE},
+    {"graph", NULL, GRAPH_DOT},  {"chains", NULL, GRAPH_TREE},  {"events", NULL, GRAPH_KINDS},
 };
 
 enum { FILES = sizeof(rows) / sizeof(rows[0]) };
@@ -183,6 +183,11 @@ unsigned daemon_files_find(const char *name)
             return i + 1;
     }
     return 0;
+}
+
+bool daemon_files_is_events(unsigned number)
+{
+    return daemon_files_name(number) && !rows[number - 1].print && rows[number - 1].drawing == GRAPH_KINDS;
 }
 
 static struct snapshot *print(const struct daemon_files *files, unsigned number)
@@ -204,7 +209,7 @@ enum drawing_progress daemon_files_get(struct daemon_files *files, unsigned numb
 {
     struct snapshot *text;
 
-    if (!daemon_files_name(number)) {
+    if (!daemon_files_name(number) || daemon_files_is_events(number)) {
         wait->ready(wait, -ESTALE, NULL);
         return DRAWING_READY;
     }
@@ -218,7 +223,7 @@ enum drawing_progress daemon_files_get(struct daemon_files *files, unsigned numb
 
 size_t daemon_files_size(const struct daemon_files *files, unsigned number)
 {
-    if (!daemon_files_name(number))
+    if (!daemon_files_name(number) || daemon_files_is_events(number))
         return 0;
     if (!rows[number - 1].print)
         return drawing_size(&files->drawings[rows[number - 1].drawing]);

@@ -37,6 +37,8 @@ void daemon_files_deinit(struct daemon_files *files);
 const char *daemon_files_name(unsigned number);
 /* 0 if no file has that name. */
 unsigned daemon_files_find(const char *name);
+/* Whether it is `events`, which has no text: the layer above reads it. */
+bool daemon_files_is_events(unsigned number);
 
 /* The file's text as it is now: wait->ready is called once, at once or later. -ESTALE: no such file. */
 enum drawing_progress daemon_files_get(struct daemon_files *files, unsigned number,

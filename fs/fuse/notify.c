@@ -116,13 +116,13 @@ static void give_up_polls(struct turn *turn)
     (void)turn;
 }
 
-static void rouse_polls(struct request_ops *ops, struct slot *slot)
+static void rouse_polls(struct request_ops *ops, struct slot_polls *polls)
 {
     struct handle *handle;
 
-    if (LIST_EMPTY(&slot->polls))
+    if (LIST_EMPTY(polls))
         return;
-    while ((handle = LIST_FIRST(&slot->polls))) {
+    while ((handle = LIST_FIRST(polls))) {
         LIST_REMOVE(handle, poll_link);
         LIST_INSERT_HEAD(&ops->answered_polls, handle, poll_link);
     }
@@ -133,11 +133,16 @@ static void rouse_polls(struct request_ops *ops, struct slot *slot)
         turn_add(ops->turns, &ops->answering);
 }
 
-void notify_keep_poll(struct handle *handle, struct fuse_pollhandle *poll)
+void notify_followers(struct request_ops *ops)
+{
+    rouse_polls(ops, &ops->followers);
+}
+
+void notify_keep_poll(struct request_ops *ops, struct handle *handle, struct fuse_pollhandle *poll)
 {
     notify_forget_poll(handle);
     handle->poll = poll;
-    LIST_INSERT_HEAD(&handle->slot->polls, handle, poll_link);
+    LIST_INSERT_HEAD(handle->follow ? &ops->followers : &handle->slot->polls, handle, poll_link);
 }
 
 void notify_forget_poll(struct handle *handle)
@@ -151,7 +156,7 @@ void notify_forget_poll(struct handle *handle)
 
 static void record_changed(void *context, struct slot *slot)
 {
-    rouse_polls(context, slot);
+    rouse_polls(context, &slot->polls);
     if (slot->record_handles > 0)
         notify_record(context, slot);
 }
@@ -185,7 +190,7 @@ static void source_removed(void *context, struct slot *slot)
 
 static void slot_removing(void *context, struct slot *slot)
 {
-    rouse_polls(context, slot);
+    rouse_polls(context, &slot->polls);
 }
 
 /* Register a segment once for life: a second backing id would give EIO to clients that use the first. */

@@ -21,8 +21,14 @@ void notify_attributes(struct request_ops *ops, struct slot *slot);
 /* Page-cache path: makes the kernel read the pages of metadata.bin again. */
 void notify_record(struct request_ops *ops, struct slot *slot);
 
-/* Keeps a poll until the record changes, and answers it once. The handle must have a slot. */
-void notify_keep_poll(struct handle *handle, struct fuse_pollhandle *poll);
+/* Answers the polls of .pyrmap/events. */
+void notify_followers(struct request_ops *ops);
+
+/*
+ * Keeps a poll until the record changes, or until notify_followers, and answers it once. The handle must have a
+ * slot or be of .pyrmap/events.
+ */
+void notify_keep_poll(struct request_ops *ops, struct handle *handle, struct fuse_pollhandle *poll);
 /* Does nothing if the handle has no poll. */
 void notify_forget_poll(struct handle *handle);
 

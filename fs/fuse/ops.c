@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse/ops.h"
 
+#include "fuse/follow.h"
 #include "fuse/notify.h"
 #include "fuse/ops_attr.h"
 #include "fuse/ops_file.h"
@@ -156,16 +157,21 @@ static void ops_statfs(fuse_req_t request, fuse_ino_t nodeid)
 static void ops_poll(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi,
                      struct fuse_pollhandle *poll)
 {
+    struct request_ops *ops = request_begin(request, REQUEST_POLL);
     struct handle *handle = request_handle(fi);
     unsigned events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
 
     (void)nodeid;
-    request_begin(request, REQUEST_POLL);
-    if (handle->file == SLOT_METADATA_BIN && handle->slot) {
+    if (handle->follow) {
+        events = follow_is_ready(ops, handle) ? POLLIN | POLLRDNORM : 0;
+        if (poll)
+            notify_keep_poll(ops, handle, poll);
+        poll = NULL;
+    } else if (handle->file == SLOT_METADATA_BIN && handle->slot) {
         if (handle->has_read && handle->seen_change == handle->slot->record.change)
             events = POLLOUT | POLLWRNORM;
         if (poll) {
-            notify_keep_poll(handle, poll);
+            notify_keep_poll(ops, handle, poll);
             poll = NULL;
         }
     } else if (handle->file == SLOT_METADATA_BIN) {

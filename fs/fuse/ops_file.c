@@ -10,6 +10,7 @@
 #include "exchange/step.h"
 #include "exchange/wait.h"
 #include "files/snapshot.h"
+#include "fuse/follow.h"
 #include "fuse/held.h"
 #include "fuse/links.h"
 #include "fuse/nodeid.h"
@@ -48,6 +49,7 @@ static void handle_free(struct request_ops *ops, struct handle *handle)
     }
     handle->snapshot = text;
     notify_forget_poll(handle);
+    follow_close(ops, handle);
     request_handle_free(ops, handle);
 }
 
@@ -323,12 +325,32 @@ static void open_interrupted(fuse_req_t request, void *data)
     text_ready(&open->wait, -EINTR, NULL);
 }
 
+static void open_events(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
+                        struct handle *handle)
+{
+    int result = handle->access == HANDLE_WRITES ? -EACCES : follow_open(ops, handle);
+
+    if (result < 0) {
+        request_reply(request, result);
+        handle_free(ops, handle);
+        return;
+    }
+    fi->direct_io = 1;
+    fi->nonseekable = 1;
+    reply_open(ops, request, fi, handle, 0);
+}
+
 static void open_daemon_file(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
                              const struct nodeid_target *inode, struct handle *handle)
 {
-    struct daemon_open *open = calloc(1, sizeof(*open));
+    struct daemon_open *open;
 
     handle->file = SLOT_METADATA_TXT; /* like any text, but of no slot */
+    if (daemon_files_is_events(inode->number)) {
+        open_events(ops, request, fi, handle);
+        return;
+    }
+    open = calloc(1, sizeof(*open));
     if (!open || handle->access == HANDLE_WRITES || fuse_req_interrupted(request)) {
         request_reply(request, !open ? -ENOMEM : handle->access == HANDLE_WRITES ? -EACCES : -EINTR);
         handle_free(ops, handle);
@@ -393,6 +415,10 @@ void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t off
     (void)nodeid;
     if (size > REQUEST_BUFFER_SIZE)
         size = REQUEST_BUFFER_SIZE;
+    if (handle->follow) {
+        follow_read(ops, request, handle, size, fi->flags);
+        return;
+    }
     if (handle->view.read && (handle->file == SLOT_DATA_TXT || handle->file == SLOT_RESULT_TXT)) {
         seek_and_read(ops, request, handle, size, offset);
         return;

@@ -60,6 +60,8 @@ struct request_ops {
     LIST_HEAD(, handle) answered_polls; /* we tell their clients in turns that the record changed */
     struct turn answering;
     bool is_answering;
+    struct slot_polls followers; /* polls of .pyrmap/events */
+    struct follows *follows;
     struct deadlines *patience; /* for parked requests; NULL if the kernel waits for ever */
     uint64_t patience_ms;       /* after so long, well before the kernel aborts the connection */
     struct quota *quota; /* open files and memory of each user; the exchange has its own for the arena */

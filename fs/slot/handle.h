@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 
+struct follow;
 struct put;
 struct record_backing;
 struct snapshot;
@@ -35,6 +36,8 @@ struct handle {
     bool has_read;                  /* poll reports changes only after the first read */
     struct record_backing *backing; /* passthrough: the page's */
     struct put *put;                /* the progress of the write that we judge now: see put.h */
+
+    struct follow *follow; /* .pyrmap/events: the layer above's */
 
     struct slot_times times; /* as at open: stat shows them once the slot is in another round */
 

@@ -16,10 +16,11 @@ _pyrmapctl() {
         ;;
     *)
         case $command in
-        '') words='list show top wait publish fail gc lsof doctor bench --help --version' ;;
+        '') words='list show top events wait publish fail gc lsof doctor bench --help --version' ;;
         list) words='--mount --json --state --user --names --help' ;;
         show) words='--mount --json --help' ;;
         top) words='--mount --json --delay --count --help' ;;
+        events) words='--mount --json --count --help' ;;
         wait) words='--mount --json --state --timeout --help' ;;
         publish) words='--mount --json --result --dtype --shape --order --help' ;;
         fail) words='--mount --json --help' ;;
@@ -30,7 +31,7 @@ _pyrmapctl() {
         esac
         case $command:$current in
         *:-*) ;;
-        show:* | wait:* | publish:* | fail:* | lsof:*) words=$(pyrmapctl list --names 2>/dev/null) ;;
+        show:* | events:* | wait:* | publish:* | fail:* | lsof:*) words=$(pyrmapctl list --names 2>/dev/null) ;;
         esac
         ;;
     esac

@@ -2,11 +2,13 @@
 """pyrmapctl on a real mount: it shows what is there, and its steps are steps of the handshake."""
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import mmap
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -22,7 +24,7 @@ from slots import ANSWER, DATA, Slot, eventually
 
 CTL = ROOT / "packaging/ctl"
 COMMAND = [sys.executable, "-c", "import sys; from pyrmapctl.main import main; sys.exit(main())"]
-COMMANDS = "list show top wait publish fail gc lsof doctor bench".split()
+COMMANDS = "list show top events wait publish fail gc lsof doctor bench".split()
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CTL), "PYTHONDONTWRITEBYTECODE": "1"}
 
 Done = subprocess.CompletedProcess
@@ -110,6 +112,56 @@ def test_top(daemon: Daemon) -> None:
     assert pictures.count("rounds/s") == 2 and pictures.count("job   DONE") == 2
     shown = told(daemon.path, "top", "--count", "1", "--delay", "0.05")
     assert shown["requests_per_second"] > 0 and shown["slots"][0]["slot"] == "job"
+
+
+@contextlib.contextmanager
+def following(daemon: Daemon, *words: str) -> Iterator[Any]:
+    """pyrmapctl events, once it reads; what happened until then is read already."""
+    environment = {**ENVIRONMENT, "PYRMAP_MOUNT": str(daemon.path)}
+    slot = Slot.make(daemon.path, "first")
+    with subprocess.Popen([*COMMAND, "events", *words], env=environment, stdout=subprocess.PIPE, bufsize=0) as reader:
+
+        def is_told() -> bool:
+            slot.fill()
+            slot.flag(-1)
+            return bool(select.select([reader.stdout], [], [], 0.01)[0])
+
+        try:
+            eventually(is_told)
+            os.rmdir(slot.path)
+            while b"removed" not in reader.stdout.readline():  # type: ignore[union-attr]
+                pass
+            yield reader
+        finally:
+            reader.kill()
+
+
+def test_events(daemon: Daemon) -> None:
+    """As they happen, for people: of all slots, or of those that are named."""
+    with following(daemon, "first", "job") as some, following(daemon) as every:
+        Slot.make(daemon.path, "other")
+        slot = Slot.make(daemon.path, "job").bring("READY")
+        with pytest.raises(OSError):
+            slot.flag(0)
+        lines = [every.stdout.readline().decode() for _ in range(5)]
+        named = [some.stdout.readline().decode()]
+        while "EPROTO" not in named[-1]:
+            named.append(some.stdout.readline().decode())
+        assert named[-4:] == lines[1:] and not any("  other  " in line for line in named)
+        by = f"  process {os.getpid()}"
+        assert [line[14:].rstrip("\n") for line in lines] == [
+            f"other  round 1  made{by}", f"job  round 1  made{by}", f"job  round 1  IDLE -> FILLING{by}",
+            f"job  round 1  FILLING -> READY{by}", f"job  round 1  EPROTO: write flag 0{by}  {slot.text['refused'].split('EPROTO ')[1]}"]
+        assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  ", lines[0][:14])
+        every.send_signal(signal.SIGINT)
+        assert every.wait(20) == 130
+
+
+def test_events_for_programs(daemon: Daemon) -> None:
+    with following(daemon, "--json", "--count", "1000") as reader:
+        name = b"\xff \n"
+        os.mkdir(os.fsencode(daemon.path) + b"/" + name)
+        assert os.fsencode(json.loads(reader.stdout.readline())["slot"]) == name
 
 
 def test_publish_and_wait(daemon: Daemon) -> None:

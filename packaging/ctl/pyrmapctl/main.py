@@ -8,7 +8,7 @@ import re
 import sys
 from typing import Optional, Sequence
 
-from pyrmapctl import __version__, bench, holders, machine, rounds, show
+from pyrmapctl import __version__, bench, events, holders, machine, rounds, show
 from pyrmapctl.mount import STATES
 from pyrmapctl.output import Refused, why
 
@@ -66,6 +66,10 @@ def parser() -> argparse.ArgumentParser:
 
     command = add("top", show.do_top, "the slots and the rates of rounds and requests, again and again")
     command.add_argument("--delay", type=seconds, default=2.0, metavar="TIME", help="between two pictures; 2s if not given")
+    command.add_argument("--count", type=count, metavar="N", help="end after so many")
+
+    command = add("events", events.do_events, "what happens to the slots, as it happens")
+    command.add_argument("slot", nargs="*", metavar="SLOT", help="all slots if not given")
     command.add_argument("--count", type=count, metavar="N", help="end after so many")
 
     command = add("wait", rounds.do_wait, "wait until a slot is in a state")
