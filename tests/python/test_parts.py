@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Callable, Iterator
 
 import numpy as np
 import pytest
 
-from pyrmap import Slot, SlotBusy
+from pyrmap import RoundCancelled, Slot, SlotBusy
 from serving import eventually
 
 SHAPE = (40, 30)
@@ -54,29 +56,63 @@ def test_each_child_writes_a_row(producer: Slot, worker: Slot) -> None:
     assert np.array_equal(producer.result(), expected)
 
 
-def test_publishing_waits_for_a_child(producer: Slot, worker: Slot) -> None:
-    begin(producer, worker)
-    result = worker.empty_result(SHAPE)
-    result[:] = 0
+@contextmanager
+def child_that_holds(path: str) -> Iterator[None]:
+    """A child has the result mapped until the block ends; then it writes the second row and lets go."""
     opened, gate = os.pipe(), os.pipe()
 
     def hold() -> None:
-        part = Slot(worker.path).open_result(SHAPE)
+        part = Slot(path).open_result(SHAPE)
         os.write(opened[1], b"x")
         os.read(gate[0], 1)
         part[1] = 5
 
     child = in_child(hold)
-    os.read(opened[0], 1)
-    publishing = threading.Thread(target=worker.publish, args=(result,))
-    del result
-    publishing.start()
-    eventually(lambda: "still open" in refusal(producer), "the first try is refused")
-    assert producer.record.flag == 0
-    os.write(gate[1], b"x")
+    os.close(opened[1])
+    try:
+        assert os.read(opened[0], 1)
+        yield
+    finally:
+        os.write(gate[1], b"x")
+        assert ended(child) == 0
+        for end in (opened[0], *gate):
+            os.close(end)
+
+
+def test_publishing_waits_for_a_child(producer: Slot, worker: Slot) -> None:
+    begin(producer, worker)
+    result = worker.empty_result(SHAPE)
+    result[:] = 0
+    with child_that_holds(worker.path):
+        publishing = threading.Thread(target=worker.publish, args=(result,))
+        del result
+        publishing.start()
+        eventually(lambda: "still open" in refusal(producer), "the first try is refused")
+        assert producer.record.flag == 0
     publishing.join()
-    assert ended(child) == 0
     assert producer.result()[1].tolist() == [5] * SHAPE[1]
+
+
+@pytest.mark.parametrize("way", ["one write", "the file"])
+def test_publishing_that_waits_answers_no_other_round(producer: Slot, worker: Slot, way: str) -> None:
+    """The round goes while a child holds its result; the next one is where the same step would answer it."""
+    begin(producer, worker)
+    with Slot(worker.path) as maker:
+        result = (maker if way == "one write" else worker).empty_result(SHAPE)
+        result[:] = 7
+    with child_that_holds(worker.path), Slot(worker.path) as other, ThreadPoolExecutor(1) as pool:
+        publishing = pool.submit(worker.publish, result)
+        del result
+        eventually(lambda: "still open" in refusal(producer), "the first try is refused")
+        os.unlink(f"{producer.path}/data.bin")
+        begin(producer, other)
+        other.empty_result(SHAPE)
+        other.keep(np.full(SHAPE, 3.0))  # in the file, which is closed
+        with pytest.raises(RoundCancelled):
+            publishing.result()
+        assert (producer.record.flag, producer.record.round) == (0, 2)
+        other.publish()
+    assert np.array_equal(producer.result(), np.full(SHAPE, 3.0))
 
 
 def refusal(slot: Slot) -> str:

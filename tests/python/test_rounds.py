@@ -2,6 +2,7 @@
 """Which round a script answers, and when: run by hand, by `python3 -m pyrmap run`, by a worker."""
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -197,6 +198,18 @@ def test_a_kept_array_is_published_as_it_is_at_the_end(producer: Slot, worker: S
         worker.publish()
         assert np.array_equal(held, np.arange(length))
         assert np.array_equal(producer.result(), np.arange(length))
+
+
+def test_a_step_of_a_cancelled_round_says_so(producer: Slot, worker: Slot) -> None:
+    """Whatever errno the filesystem has for it."""
+    publish(producer, [1.0])
+    worker.input()
+    worker.empty_result(3)
+    os.unlink(f"{producer.path}/data.bin")
+    publish(producer, [2.0])
+    with pytest.raises(RoundCancelled, match="round 1 "):
+        worker.publish(np.zeros(4))
+    assert (producer.record.flag, producer.record.round) == (0, 2)
 
 
 def test_an_input_again_is_as_it_was_published(producer: Slot, worker: Slot) -> None:

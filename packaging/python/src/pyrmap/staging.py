@@ -11,6 +11,7 @@ import os
 import time
 import warnings
 import weakref
+from contextlib import suppress
 from typing import Callable, NamedTuple, Optional
 
 import numpy as np
@@ -250,6 +251,10 @@ class Stage:
             os.close(fd)
 
     def _refused(self, error: OSError, action: str) -> SlotError:
+        """The exception to raise. RoundCancelled if the round is over: its steps are refused with whatever fits the next one."""
+        if self._turn is not None:
+            with suppress(OSError):  # the slot is gone
+                self._turn.check()
         return refused(error, action, self._handles.path)
 
 
