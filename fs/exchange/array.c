@@ -23,13 +23,15 @@ enum handshake_event array_open_event(enum record_side side, enum handle_access 
 
 /*
  * Whether a process may write the result while another one does: it is a child of that one, or both are the slot's worker or its
- * children. A parent that is no worker is not asked to write what its child does.
+ * children. A parent that is no worker is not asked to write what its child does. Of a writer that has ended, and whose handle the
+ * kernel has still to release, /proc does not say whose child it was: the handle does.
  */
-static bool writes_with(const struct slot *slot, pid_t process, pid_t writer)
+static bool writes_with(const struct slot *slot, pid_t process, const struct handle *writer)
 {
-    if (process == writer || process_descends_from(process, writer))
+    if (process == writer->process || process_descends_from(process, writer->process))
         return process != 0;
-    return process_descends_from(process, slot->worker) && process_descends_from(writer, slot->worker);
+    return process_descends_from(process, slot->worker) &&
+           (writer->worker == slot->worker || process_descends_from(writer->process, slot->worker));
 }
 
 static bool others_write_result(const struct slot *slot, const struct caller *caller,
@@ -39,7 +41,7 @@ static bool others_write_result(const struct slot *slot, const struct caller *ca
 
     for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
         if (handle->segment == segment && handle->access == HANDLE_WRITES && handle != own &&
-            !writes_with(slot, caller->process, handle->process))
+            !writes_with(slot, caller->process, handle))
             return true;
     }
     return false;
@@ -203,6 +205,8 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
         slot->dated[side] = 0; /* from now on we may see of a write only its end */
         if (side == RECORD_SIDE_INPUT)
             slot->filler = handle->process;
+        else if (process_descends_from(handle->process, slot->worker))
+            handle->worker = slot->worker;
         if (!LIST_EMPTY(&slot->waiters)) /* its own reader, or a publisher that has to wait now */
             wait_queue(exchange, slot);
     }

@@ -25,8 +25,9 @@ struct handle {
     enum slot_file file;
     enum handle_access access;
     pid_t process;
-    uid_t uid;               /* who opened it, and on whose account it is */
-    gid_t gid;               /* of that user, then */
+    pid_t worker; /* the slot's at the open, if the process was it or descended from it. 0: neither */
+    uid_t uid;    /* who opened it, and on whose account it is */
+    gid_t gid;    /* of that user, then */
     struct segment *segment; /* data.bin, result.bin and their views */
     enum record_side side;   /* of segment */
     uint64_t number;         /* st_ino of data.bin and result.bin */

@@ -95,6 +95,33 @@ START_TEST(test_children_write_the_result_with_their_parent)
 }
 END_TEST
 
+/* Between the end of a process and the RELEASE of its files /proc does not know it any more. */
+START_TEST(test_a_child_that_has_ended_was_the_workers)
+{
+    pid_t child = idler_start(0), sibling = idler_start(0);
+    struct handle *of_child, *of_sibling;
+    struct world world;
+    struct slot *slot;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    slot = world_slot(&world, "job");
+    ck_assert_int_eq(exchange_bind(world.exchange, slot, ROLE_WORKER, getpid(), &world.caller), 0);
+    world_publish(&world, slot, COUNT, 1);
+    become(&world, child);
+    of_child = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    idler_end(child);
+    become(&world, getppid());
+    ck_assert_int_eq(world_try_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES, &of_sibling), -EBUSY);
+    become(&world, sibling);
+    of_sibling = world_open(&world, slot, SLOT_RESULT_BIN, HANDLE_WRITES);
+    world_close(&world, of_child);
+    world_close(&world, of_sibling);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), 0);
+    world_end(&world);
+    idler_end(sibling);
+}
+END_TEST
+
 START_TEST(test_filler_may_read)
 {
     pid_t other = idler_start(0);
@@ -622,6 +649,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, test_one_process_writes_the_result, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_children_write_the_result_with_their_parent, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_a_child_that_has_ended_was_the_workers, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_filler_may_read, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_invisible_client, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_known_by_an_old_identity, 0, DATA_PATHS);
