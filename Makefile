@@ -81,7 +81,7 @@ say = $(if $(V),@:,@printf '  %-7s %s\n' $(1) $@)
 
 # ---- Build -----------------------------------------------------------------------------------------------------
 
-.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint torture fuzz fuzzers bench bench-fs bench-r \
+.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint torture survive fuzz fuzzers bench bench-fs bench-r \
         install uninstall install-r uninstall-r install-python uninstall-python packages clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -148,7 +148,7 @@ unit: $(UNIT_TESTS)
 	@tests/run unit
 
 # The suites of `make check`, by the names that tests/run knows. One without tests is an error.
-FS_SUITES      := unit mount restart model storm
+FS_SUITES      := unit mount restart survive model storm
 PACKAGE_SUITES := python r rcheck languages
 
 JOBS := $(shell nproc)
@@ -176,6 +176,10 @@ export TSAN_OPTIONS  := die_after_fork=0:second_deadlock_stack=1
 # The model test for as long as it takes; a disagreement prints the SEED that repeats it.
 torture: tests
 	@STEPS=$${STEPS:-5000000} tests/run torture
+
+# Kills of the server while clients exchange arrays, ROUNDS for each data path and kind of arena.
+survive: tests
+	@ROUNDS=$${ROUNDS:-1000} tests/run survive
 
 # Coverage-guided fuzzing of what reads untrusted bytes, FUZZ_SECONDS for each target.
 export FUZZ_SECONDS ?= 20
@@ -434,6 +438,7 @@ help:
 #: make bench           tables of measurements; make bench-fs, make bench-r: one part
 #: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target, FUZZ_SEED=1 (0: random)
 #: make torture         the model test, STEPS=5000000 of it
+#: make survive         SIGKILL of the server, ROUNDS=1000 for each data path, while clients check every byte
 #: make generate        write the files that repeat the version and the table of keys
 #: make dist            a tarball of the sources; make deb, rpm, wheel, r-source: packages from them; make check-deb: tries them
 #: make install         DESTDIR=, PREFIX=/usr/local; the packages: install-r, install-python; all with uninstall

@@ -5,13 +5,12 @@
  * The modules. A folder includes only folders below it, a file only files below it in its own:
  *
  * daemon/      processes
- *   supervisor     mounts, forks the server, passes signals on, unmounts
+ *   supervisor     mounts, forks the server, and another one when that dies, passes signals on, unmounts
+ *   keeper         cleans up when both are killed
  *   server         puts the parts together and runs the loop
  *   service        tells the service manager how far we are
- *   pin            keeps the server's descriptors for a moment when it is gone
  *   place          where clients reach the arena's private filesystems
  *   mount          the mount point: checked, cleared of a stale mount, mounted and unmounted
- *   word           one message between these processes, and a descriptor with it
  *   sandbox        takes from each process the rights that it does not need
  * fuse/        the kernel's requests
  *   ops            the table, and requests about the whole filesystem
@@ -19,6 +18,8 @@
  *   ops_attr       requests about attributes, sizes among them
  *   ops_file       requests about open files
  *   follow         reads of .pyrmap/events, which wait
+ *   reopen         the open files of a server that was killed
+ *   opened         open files between the answer to OPEN and RELEASE
  *   held           requests and answers that wait until a slot is at rest
  *   parked         requests that are answered later
  *   seek           reads far into a text view
@@ -28,7 +29,9 @@
  *   attributes     what stat shows, and for how long the kernel may believe it
  *   request        one request: what it works on, who made it, its one reply
  *   nodeid         nodeid <-> slot and file
- *   transport      passthrough, where libfuse does not know it
+ *   transport      passthrough, and sessions that go on with another server, which libfuse does not know
+ *   journal        what became of the requests that had no answer when a server was killed
+ *   session        what a mount is, apart from the server that serves it now
  * files/       what the small files show and take
  *   slot_files     the files of a slot, a table row each
  *   daemon_files   the files of .pyrmap, a table row each
@@ -80,6 +83,7 @@
  *   store          the place that all these files are in
  *   huge           huge pages for memfds
  *   hidden         names that nobody can guess
+ *   kept           what a server that is killed leaves to the next one
  * protocol/    what clients see, pure functions
  *   handshake      state x event -> verdict
  *   record_text    the record as key=value lines
@@ -93,7 +97,8 @@
  *   process        watches processes: pidfds
  *   caller         the user, thread and process that make a request
  *   deadline       one-shot deadlines
- *   descriptors    the limit of open files, and a reserve below it
+ *   descriptors    the limit of open files, a reserve below it, and processes that share them
+ *   keep           tables that outlive the process which writes them
  *   background     the helper thread
  *   turn           long work, done in turns
  *   loop           epoll

@@ -71,6 +71,13 @@ int arena_open(struct arena **arena, const struct arena_options *options, char e
     opened->warm.next_id = take_id;
     opened->warm.removed = file_removed;
     opened->warm.context = opened;
+    code = options->kept ? named_take_over(&opened->store) : 0;
+    if (code == 0)
+        code = segment_take_over(opened);
+    if (code) {
+        snprintf(error, ARENA_ERROR_MAX, "out of memory");
+        return code; /* the next server tries again */
+    }
     *arena = opened;
     return 0;
 }

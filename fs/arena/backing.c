@@ -81,6 +81,25 @@ int backing_find(const struct store *store, uint64_t id, struct backing **backin
     return error;
 }
 
+int backing_take_over(const struct store *store, uint64_t id, int fd, struct backing **backing)
+{
+    uint64_t size;
+    int error;
+
+    /* The server may have been killed while it asked for a lease, which our descriptor would hold for ever. */
+    fcntl(fd, F_SETLEASE, F_UNLCK);
+    *backing = new_backing(id, fd);
+    if (!*backing)
+        return -ENOMEM;
+    error = backing_stat(store, *backing, &size, &(*backing)->allocated);
+    (*backing)->sealed = true; /* perhaps */
+    if (error) {
+        free(*backing);
+        *backing = NULL;
+    }
+    return error;
+}
+
 int backing_open(const struct store *store, const struct backing *backing, int flags)
 {
     char name[STORE_NAME_MAX];
@@ -208,7 +227,7 @@ int backing_link(const struct store *store, const struct backing *backing, char 
     char name[STORE_NAME_MAX];
 
     if (!store->kind->has_names)
-        return store_memfd_path(backing->fd, path, size);
+        return store_memfd_path(store, backing->fd, path, size);
     store_segment_name(store, name, backing->id);
     return store_path_of(store->reach.segments, name, path, size);
 }

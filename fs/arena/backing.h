@@ -21,6 +21,8 @@ struct backing {
 int backing_create(const struct store *store, uint64_t id, struct backing **backing);
 /* Finds the file of that number that an earlier daemon left, or returns -ENOENT. */
 int backing_find(const struct store *store, uint64_t id, struct backing **backing);
+/* The memfd of that number, by the descriptor that an earlier server had of it. */
+int backing_take_over(const struct store *store, uint64_t id, int fd, struct backing **backing);
 /* Returns a descriptor or -errno; flags is O_RDONLY or O_RDWR. */
 int backing_open(const struct store *store, const struct backing *backing, int flags);
 int backing_stat(const struct store *store, const struct backing *backing, uint64_t *size,

@@ -17,6 +17,8 @@ void named_path(const struct store *store, const char *name, char *path, size_t 
 /* The path by which clients that store_links lets in reach the file. 0 or -errno. */
 int named_link(struct store *store, const char *name, char *path, size_t size);
 
+/* After a takeover: the memfds that the last server had. Returns 0 or -ENOMEM. */
+int named_take_over(struct store *store);
 /* Forgets those that have no name in a directory. Idempotent. */
 void named_close(struct store *store);
 

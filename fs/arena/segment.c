@@ -36,6 +36,7 @@ static struct segment *new_segment(void)
     if (segment) {
         segment->names = 1;
         segment->fd = -1;
+        segment->record = KEEP_NONE;
         segment->settled_size = UINT64_MAX;
         STAILQ_INIT(&segment->waiting);
     }
@@ -48,14 +49,30 @@ void segment_account(struct arena *arena, struct segment *segment, uint64_t allo
     segment->backing->allocated = allocated;
 }
 
+void segment_note(struct arena *arena, const struct segment *segment)
+{
+    struct kept_segment *kept;
+
+    if (segment->record == KEEP_NONE)
+        return;
+    kept = keep_fresh(&arena->store.kept->segments, segment->record);
+    kept->fd = segment->backing->fd;
+    kept->backing_id = segment->backing_id;
+    kept->published = segment->published;
+    __atomic_store_n(&kept->id, segment->id, __ATOMIC_RELEASE);
+}
+
 /* Gives the backing file to the segment. */
 static void adopt(struct arena *arena, struct segment *segment, struct backing *backing)
 {
+    if (arena->store.kept && segment->record == KEEP_NONE)
+        segment->record = keep_take(&arena->store.kept->segments);
     segment->backing = backing;
     segment->id = backing->id;
     segment->fd = backing->fd;
     LIST_INSERT_HEAD(bucket_of(arena, backing->id), segment, link);
     segment_account(arena, segment, backing->allocated);
+    segment_note(arena, segment);
 }
 
 static void close_fd(struct segment *segment)
@@ -64,6 +81,12 @@ static void close_fd(struct segment *segment)
         close(segment->fd);
         segment->fd = segment->backing->fd;
     }
+}
+
+static void drop_record(struct arena *arena, const struct segment *segment)
+{
+    if (arena->store.kept)
+        keep_drop(&arena->store.kept->segments, segment->record);
 }
 
 void segment_init(struct arena *arena)
@@ -80,6 +103,7 @@ void segment_deinit(struct arena *arena)
         struct segment *segment;
         while ((segment = LIST_FIRST(&arena->segments[bucket]))) {
             LIST_REMOVE(segment, link);
+            drop_record(arena, segment);
             close_fd(segment);
             backing_free(segment->backing);
             free(segment);
@@ -128,6 +152,7 @@ int segment_restore(struct arena *arena, uint64_t id, struct segment **segment)
 
     *segment = restored;
     if (restored) {
+        restored->left_over = false;
         restored->names++;
         return 0;
     }
@@ -153,6 +178,49 @@ int segment_restore(struct arena *arena, uint64_t id, struct segment **segment)
     return 0;
 }
 
+/* The file behind a record, or NULL if it is gone. */
+static struct backing *kept_backing(struct arena *arena, const struct kept_segment *kept)
+{
+    struct backing *backing = NULL;
+
+    if (arena->store.kind->has_names)
+        backing_find(&arena->store, kept->id, &backing);
+    else
+        backing_take_over(&arena->store, kept->id, kept->fd, &backing);
+    return backing;
+}
+
+int segment_take_over(struct arena *arena)
+{
+    const struct keep *records = arena->store.kept ? &arena->store.kept->segments : NULL;
+
+    for (uint32_t i = 0; records && i < keep_end(records); i++) {
+        const struct kept_segment *kept = keep_at(records, i);
+        struct backing *backing = kept ? kept_backing(arena, kept) : NULL;
+        struct segment *segment = backing ? new_segment() : NULL;
+
+        if (!kept)
+            continue;
+        if (!segment) {
+            if (backing)
+                return -ENOMEM;
+            keep_drop(&arena->store.kept->segments, i);
+            continue;
+        }
+        segment->names = 0;
+        segment->left_over = true;
+        segment->record = i;
+        segment->backing_id = kept->backing_id;
+        segment->published = kept->published;
+        if (!segment->published)
+            backing_unseal(&arena->store, backing);
+        adopt(arena, segment, backing);
+        if (arena->next_id <= segment->id)
+            arena->next_id = segment->id + 1;
+    }
+    return 0;
+}
+
 int segment_look(struct arena *arena, uint64_t id)
 {
     struct backing *backing;
@@ -175,6 +243,19 @@ static void sweep_one(void *context, uint64_t id)
 
 void segment_sweep(struct arena *arena)
 {
+    for (int bucket = 0; bucket < LEDGER_BUCKETS; bucket++) {
+        struct segment *segment = LIST_FIRST(&arena->segments[bucket]);
+
+        /* A release may free others of the list, so begin it again. */
+        while (segment) {
+            bool goes = segment->left_over && segment->handles == 0;
+
+            segment->left_over = false;
+            if (goes)
+                segment_release(arena, segment);
+            segment = goes ? LIST_FIRST(&arena->segments[bucket]) : LIST_NEXT(segment, link);
+        }
+    }
     store_scan(&arena->store, sweep_one, arena);
 }
 
@@ -209,11 +290,17 @@ void segment_let_go(struct arena *arena, uint64_t epoch)
     }
 }
 
+/* Note it first: the next server must not give clients a registration that is closed. */
 static void forget(struct arena *arena, struct segment *segment)
 {
-    if (segment->backing_id != 0 && arena->forget_backing)
-        arena->forget_backing(arena->context, segment->backing_id);
+    const int32_t backing_id = segment->backing_id;
+
+    if (backing_id == 0)
+        return;
     segment->backing_id = 0;
+    segment_note(arena, segment);
+    if (arena->forget_backing)
+        arena->forget_backing(arena->context, backing_id);
 }
 
 /* Whether any process has it open or mapped; the arena has no handle of it. */
@@ -239,6 +326,7 @@ static void discard(struct arena *arena, struct segment *segment)
     segment_account(arena, segment, 0);
     backing->allocated = allocated;
     LIST_REMOVE(segment, link);
+    drop_record(arena, segment);
     free(segment);
     warm_give(&arena->warm, backing, ledger_room(arena));
 }
@@ -323,6 +411,7 @@ int segment_publish(struct arena *arena, struct segment *segment)
     }
     segment->published = !error;
     segment->shown = 0;
+    segment_note(arena, segment);
     return error;
 }
 
@@ -332,6 +421,7 @@ void segment_unpublish(struct arena *arena, struct segment *segment)
     backing_unseal(&arena->store, segment->backing);
     segment->published = false;
     segment->synced = false;
+    segment_note(arena, segment);
 }
 
 int segment_link(const struct arena *arena, const struct segment *segment, uid_t uid, unsigned bits,

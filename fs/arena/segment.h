@@ -5,7 +5,7 @@
  * The arena owns segments; names and handles share them. Its life:
  *
  *   segment_create                        segment_restore
- *   (a warm file or a new one)            (the file that an earlier daemon left)
+ *   (a warm file or a new one)            (the file that an earlier daemon or server left)
  *              \                             /
  *               v                           v
  *   in use: slot files (names), open handles or jobs refer to it
@@ -46,6 +46,8 @@ struct segment {
     /* The rest belongs to segment.c and reserve.c. */
     LIST_ENTRY(segment) link;
     struct backing *backing;
+    uint32_t record;       /* what the next server is to know: struct kept_segment */
+    bool left_over;        /* by an earlier server, and no slot has named it yet */
     uint64_t accounted;    /* its share of arena->segment_bytes */
     uint64_t ready;        /* pages [0, ready) were reserved: only a client that punches holes removes them */
     uint64_t settled_size; /* as reserve_settle left them, UINT64_MAX: it did not */
@@ -70,13 +72,22 @@ void segment_deinit(struct arena *arena);
 int segment_create(struct arena *arena, uint64_t size_hint, struct segment **segment);
 
 /*
+ * After a takeover, before all else: makes the segments that the last server had, without names. Those that no
+ * segment_restore names are swept, or retired as long as a client has them mapped. Returns 0 or -ENOMEM.
+ */
+int segment_take_over(struct arena *arena);
+/* Notes for the next server what has changed: backing_id, published. */
+void segment_note(struct arena *arena, const struct segment *segment);
+
+/*
  * Finds the file of a segment that an earlier daemon left in a directory. names is 1; a second call for the
- * same id gives the same segment, with another name. -ENOENT: there is none, and never for a memfd.
+ * same id gives the same segment, with another name. -ENOENT: there is none; of memfds we find those of
+ * segment_take_over.
  */
 int segment_restore(struct arena *arena, uint64_t id, struct segment **segment);
 /* Whether that file is there: 0, -ENOENT if not, or another -errno if we cannot tell. */
 int segment_look(struct arena *arena, uint64_t id);
-/* After the last segment_restore: removes files that no slot knows. */
+/* After the last segment_restore: removes files that no slot and no open handle knows. */
 void segment_sweep(struct arena *arena);
 
 /* Adds a name, or drops one and calls segment_release. */

@@ -88,9 +88,9 @@ int store_path_of(const char *directory, const char *name, char *path, size_t si
     return length < 0 ? -ENOENT : (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
 
-int store_memfd_path(int fd, char *path, size_t size)
+int store_memfd_path(const struct store *store, int fd, char *path, size_t size)
 {
-    int length = snprintf(path, size, "/proc/%d/fd/%d", (int)getpid(), fd);
+    int length = snprintf(path, size, "/proc/%d/fd/%d", (int)store->holder, fd);
 
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
@@ -321,6 +321,21 @@ static bool is_open_above(const char *path)
     return true;
 }
 
+static int look_at_directory(struct store *store, char error[ARENA_ERROR_MAX])
+{
+    int code = store_scan_names(store->dirfd, count_found, store);
+
+    if (code) {
+        store->found_files = UINT32_MAX; /* unread is not empty */
+        return explain(error, code, "cannot read the directory %s: %s", store->path, strerror(-code));
+    }
+    code = open_key(store, error);
+    store->reach.segments = realpath(store->path, NULL);
+    store->reach.files = store->reach.segments;
+    store->open_above = store->reach.segments && is_open_above(store->reach.segments);
+    return code;
+}
+
 static int open_directory(struct store *store, const struct arena_options *options,
                           char error[ARENA_ERROR_MAX])
 {
@@ -337,16 +352,7 @@ static int open_directory(struct store *store, const struct arena_options *optio
     if (code)
         return code;
     store->filesfd = store->dirfd;
-    code = store_scan_names(store->dirfd, count_found, store);
-    if (code) {
-        store->found_files = UINT32_MAX; /* unread is not empty */
-        return explain(error, code, "cannot read the directory %s: %s", store->path, strerror(-code));
-    }
-    code = open_key(store, error);
-    store->reach.segments = realpath(store->path, NULL);
-    store->reach.files = store->reach.segments;
-    store->open_above = store->reach.segments && is_open_above(store->reach.segments);
-    return code;
+    return look_at_directory(store, error);
 }
 
 struct segment_scan {
@@ -419,9 +425,51 @@ const char *store_kind_name(enum arena_kind kind)
     return kinds[kind].name;
 }
 
+/* The place as an earlier server had it. Its lock is ours, with the descriptor. */
+static int go_on(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX])
+{
+    const struct kept_place *place = kept_place(options->kept);
+
+    store->was_open = true;
+    store->dirfd = place->dirfd;
+    store->filesfd = place->filesfd;
+    store->lockfd = place->lockfd;
+    store->made_directory = place->made_directory;
+    store->made_lock = place->made_lock;
+    store->made_key = place->made_key;
+    store->key = options->key;
+    if (!store->kind->is_lasting)
+        return 0;
+    store->path = strdup(options->path);
+    return store->path ? look_at_directory(store, error) : explain(error, -ENOMEM, "out of memory");
+}
+
+/* Notes where the next server finds the place. */
+static int keep_place(const struct store *store)
+{
+    struct kept_place *place;
+    uint32_t number;
+
+    if (!store->kept || store->was_open)
+        return 0;
+    number = keep_take(&store->kept->places);
+    if (number == KEEP_NONE)
+        return -ENOMEM;
+    place = keep_fresh(&store->kept->places, number);
+    *place = (struct kept_place){.dirfd = store->dirfd,
+                                 .filesfd = store->filesfd,
+                                 .lockfd = store->lockfd,
+                                 .kind = store->kind->kind,
+                                 .made_directory = store->made_directory,
+                                 .made_lock = store->made_lock,
+                                 .made_key = store->made_key};
+    __atomic_store_n(&place->is_open, 1, __ATOMIC_RELEASE);
+    return 0;
+}
+
 int store_open(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX])
 {
-    int code;
+    int code = 0;
 
     *store = (struct store){.kind = &kinds[options->kind],
                             .dirfd = -1,
@@ -430,13 +478,20 @@ int store_open(struct store *store, const struct arena_options *options, char er
                             .page = (uint64_t)sysconf(_SC_PAGESIZE),
                             .wants_huge = !kinds[options->kind].has_names && options->huge_pages,
                             .attach = options->attach,
-                            .context = options->context};
+                            .context = options->context,
+                            .kept = options->kept,
+                            .holder = options->holder ? options->holder : getpid()};
     error[0] = 0;
     /* The kernel sends this when a process opens a file while we ask for its lease. */
     if (signal(SIGIO, SIG_IGN) == SIG_ERR)
         return explain(error, -errno, "cannot ignore SIGIO");
-    code = store->kind->open ? store->kind->open(store, options, error) : 0;
-    if (code)
+    if (options->kept && kept_place(options->kept))
+        code = go_on(store, options, error);
+    else if (store->kind->open)
+        code = store->kind->open(store, options, error);
+    if (code == 0 && keep_place(store) < 0)
+        code = explain(error, -ENOMEM, "out of memory");
+    if (code && !store->was_open) /* else the next server tries again */
         store_close(store, ARENA_UNDO);
     return code;
 }
@@ -492,6 +547,8 @@ void store_close(struct store *store, enum arena_end end)
         remove_directory(store, end);
     if (end == ARENA_UNDO && store->kind->is_lasting && store->path)
         undo_directory(store);
+    if (store->kept)
+        keep_drop(&store->kept->places, 0);
     if (store->lockfd >= 0)
         close(store->lockfd);
     if (store->filesfd >= 0 && store->filesfd != store->dirfd)

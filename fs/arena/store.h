@@ -8,6 +8,7 @@
 #define PYRMAPFS_STORE_H
 
 #include "arena/hidden.h"
+#include "arena/kept.h"
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +30,8 @@ struct arena_options {
     uint64_t files;    /* bytes that the index and the record pages may take */
     bool huge_pages;
     struct hidden_key key; /* of the names; ARENA_DIR keeps one with the files */
+    struct kept *kept; /* what an earlier server left, and the next one gets; NULL: there is no next one */
+    pid_t holder;      /* by whose descriptors clients reach memfds; 0: ours */
     struct background *background;
     /* Called in the loop before a backing file is recycled or removed, so that its backing id is closed. */
     void (*forget_backing)(void *context, int32_t backing_id);
@@ -84,6 +87,9 @@ struct store {
     bool wants_huge;           /* memfds: we ask for huge pages ourselves, see huge.h */
     uint64_t page;             /* bytes */
     struct named_file **named; /* without names */
+    struct kept *kept;         /* may be NULL */
+    bool was_open;             /* by an earlier server, which was killed */
+    pid_t holder;
 };
 
 /* The longest name of a segment's file. */
@@ -97,6 +103,7 @@ extern const char store_named_prefix[];
 /* "tmpfs", "dir", "memfd" */
 const char *store_kind_name(enum arena_kind kind);
 
+/* Goes on with the place that an earlier server had open, if options->kept knows it. */
 int store_open(struct store *store, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
 /* Idempotent. */
 void store_close(struct store *store, enum arena_end end);
@@ -119,7 +126,7 @@ bool store_links(const struct store *store, uid_t uid);
 /* DIRECTORY/NAME. -ENOENT if directory is NULL, -ENAMETOOLONG. */
 int store_path_of(const char *directory, const char *name, char *path, size_t size);
 /* The path by which other processes of the same user open what fd is open on. -ENAMETOOLONG. */
-int store_memfd_path(int fd, char *path, size_t size);
+int store_memfd_path(const struct store *store, int fd, char *path, size_t size);
 
 /* A new memfd; returns it or -errno. */
 int store_memfd(const char *name);

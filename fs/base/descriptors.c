@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/descriptors.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* The helper thread may take some of them while the reserve is open. */
 static const rlim_t reserve = 16;
@@ -33,4 +41,64 @@ void descriptors_close_reserve(void)
 {
     if (usual.rlim_max > 0)
         setrlimit(RLIMIT_NOFILE, &usual);
+}
+
+/* Not clone3, which a sandbox cannot look into and therefore forbids (systemd's RestrictNamespaces). */
+pid_t descriptors_fork(void)
+{
+    long child = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, 0L);
+
+    return child < 0 ? -errno : (pid_t)child;
+}
+
+int descriptors_open(int **fds)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    const struct dirent *entry;
+    int count = 0, room = 0;
+
+    *fds = NULL;
+    if (!directory)
+        return -errno;
+    while ((entry = readdir(directory))) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+
+        if (entry->d_name[0] == '.' || fd == dirfd(directory))
+            continue;
+        if (count == room) {
+            int *more = reallocarray(*fds, (size_t)room + 64, sizeof(int));
+
+            if (!more) {
+                closedir(directory);
+                return -ENOMEM;
+            }
+            *fds = more;
+            room += 64;
+        }
+        (*fds)[count++] = fd;
+    }
+    closedir(directory);
+    return count;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const int *first = a, *second = b;
+
+    return (*first > *second) - (*first < *second);
+}
+
+void descriptors_close_others(int *fds, size_t count)
+{
+    unsigned next = 0; /* the first one that we have not looked at */
+
+    qsort(fds, count, sizeof(int), compare);
+    for (size_t i = 0; i < count; i++) {
+        if (fds[i] < 0)
+            continue;
+        if ((unsigned)fds[i] > next)
+            close_range(next, (unsigned)fds[i] - 1, 0);
+        next = (unsigned)fds[i] + 1;
+    }
+    close_range(next, ~0U, 0);
 }

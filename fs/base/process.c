@@ -102,7 +102,7 @@ static bool has_exited(int pidfd)
 
 /* --- /proc --- */
 
-enum { STATUS_MAX = 16384, PROC_NOT_OPEN = -1, PROC_UNUSABLE = -2 };
+enum { STATUS_MAX = 16384, STAT_MAX = 1024, PROC_NOT_OPEN = -1, PROC_UNUSABLE = -2 };
 
 static int proc = PROC_NOT_OPEN;
 
@@ -322,31 +322,49 @@ static bool tells_exit(int pidfd, int *status)
     return true;
 }
 
+/* Reads the line `stat` of a process. Returns false if there is none. */
+static bool read_stat(pid_t pid, char text[STAT_MAX])
+{
+    char path[32];
+    ssize_t got;
+    int fd;
+
+    if (proc == PROC_NOT_OPEN)
+        process_open_proc();
+    if (proc < 0)
+        return false;
+    snprintf(path, sizeof(path), "%ld/stat", (long)pid);
+    fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    got = read(fd, text, STAT_MAX - 1);
+    close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    return got > 0;
+}
+
 /*
  * /proc shows a process until its parent has waited for it. The last field of stat is its status, but reads
  * as 0 for a reader that may not trace the process.
  */
 static int zombie_status(pid_t pid)
 {
-    char path[32], text[1024];
-    const char *last;
-    ssize_t got;
-    int status, fd;
+    char text[STAT_MAX];
+    const char *last = read_stat(pid, text) ? strrchr(text, ' ') : NULL;
+    int status = last ? (int)strtol(last, NULL, 10) : 0;
 
-    if (proc == PROC_NOT_OPEN)
-        process_open_proc();
-    if (proc < 0)
-        return PROCESS_STATUS_UNKNOWN;
-    snprintf(path, sizeof(path), "%ld/stat", (long)pid);
-    fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return PROCESS_STATUS_UNKNOWN;
-    got = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    text[got > 0 ? got : 0] = '\0';
-    last = strrchr(text, ' ');
-    status = last ? (int)strtol(last, NULL, 10) : 0;
     return status ? status : PROCESS_STATUS_UNKNOWN;
+}
+
+uint64_t process_start(pid_t pid)
+{
+    enum { FIELDS_BEFORE = 20 }; /* blanks between the name, which ends with the last ')', and the field */
+    char text[STAT_MAX];
+    const char *at = read_stat(pid, text) ? strrchr(text, ')') : NULL;
+
+    for (int i = 0; at && i < FIELDS_BEFORE; i++)
+        at = strchr(at + 1, ' ');
+    return at ? strtoull(at, NULL, 10) : 0;
 }
 
 static int exit_status(const struct process *process)
@@ -432,6 +450,18 @@ int process_bind(struct processes *processes, struct process_bond *bond, pid_t p
     }
     bond->exited = exited;
     return 0;
+}
+
+int process_bind_again(struct processes *processes, struct process_bond *bond, pid_t pid, uint64_t start,
+                       void (*exited)(void *context, struct process_bond *bond))
+{
+    int error = process_bind(processes, bond, pid, 0, exited);
+
+    if (error == 0 && start && process_start(pid) != start) {
+        process_unbind(bond);
+        error = -ESRCH;
+    }
+    return error;
 }
 
 void process_unbind(struct process_bond *bond)

@@ -11,6 +11,7 @@
 
 #include "base/loop.h"
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>
 
@@ -41,6 +42,9 @@ void process_deinit(struct processes *processes);
  */
 int process_bind(struct processes *processes, struct process_bond *bond, pid_t pid, uid_t uid,
                  void (*exited)(void *context, struct process_bond *bond));
+/* The same for the process that had begun at `start`: -ESRCH if that is gone. */
+int process_bind_again(struct processes *processes, struct process_bond *bond, pid_t pid, uint64_t start,
+                       void (*exited)(void *context, struct process_bond *bond));
 /* Does nothing if it is not bound. */
 void process_unbind(struct process_bond *bond);
 
@@ -53,6 +57,9 @@ void process_unbind(struct process_bond *bond);
 void process_open_proc(void);
 /* Its descriptor, -1 if it is not open. */
 int process_proc(void);
+
+/* When the process began, in clock ticks since the machine did; 0 if we cannot tell. */
+uint64_t process_start(pid_t pid);
 
 /* The process (thread group) of a thread, as a request names it; 0 if it is gone. */
 pid_t process_of_thread(pid_t thread);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -361,9 +362,17 @@ enum mount_ending mount_clear(const char *mountpoint)
     return ending;
 }
 
-enum mount_ending mount_end(struct fuse_session *session, const char *mountpoint)
+bool mount_is_over(int fuse)
 {
-    /* libfuse does not unmount a severed connection (umount -f on a busy mount, or fusectl's abort). */
-    fuse_session_unmount(session);
+    struct pollfd poll_fd = {.fd = fuse, .events = POLLIN};
+
+    return poll(&poll_fd, 1, 0) == 1 && poll_fd.revents & POLLERR;
+}
+
+enum mount_ending mount_end(int fuse, const char *mountpoint)
+{
+    /* Somebody may have unmounted it, and mounted another thing there. */
+    if (!mount_is_over(fuse) && is_own_mount(mountpoint) && clear_stale(mountpoint) < 0)
+        log_error("%s cannot be unmounted: try umount -l %s as root", mountpoint, mountpoint);
     return mount_clear(mountpoint);
 }

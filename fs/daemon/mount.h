@@ -9,6 +9,7 @@
 
 #include "fuse/ops.h"
 #include <limits.h>
+#include <stdbool.h>
 
 /* Makes path absolute without touching what may be mounted there. Returns 0 or -1. */
 int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERROR_MAX]);
@@ -27,10 +28,13 @@ enum mount_ending {
 };
 
 /*
- * Unmounts lazily: clients that have files open keep them until the server ends. Harmless if it is unmounted
- * already. MOUNT_WAS_DEAD: the kernel's connection was aborted.
+ * Unmounts lazily: clients that have files open keep them until the server ends. `fuse` is the session's
+ * descriptor, which other processes may use: it stays open. Harmless if it is unmounted already.
+ * MOUNT_WAS_DEAD: the kernel's connection was aborted.
  */
-enum mount_ending mount_end(struct fuse_session *session, const char *mountpoint);
+enum mount_ending mount_end(int fuse, const char *mountpoint);
+/* Whether the kernel has ended the connection: the mount and all that was open there is gone. */
+bool mount_is_over(int fuse);
 
 /* Clears a dead mount. A live one stays. */
 enum mount_ending mount_clear(const char *mountpoint);

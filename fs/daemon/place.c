@@ -118,6 +118,11 @@ static int open_place(struct place *place)
     return error;
 }
 
+void place_path(const struct place *place, unsigned number, char path[PATH_MAX])
+{
+    snprintf(path, PATH_MAX, "%s/%s", place->path, names[number]);
+}
+
 int place_attach(struct place *place, int mount, char path[PATH_MAX])
 {
     int error = 0;
@@ -128,7 +133,7 @@ int place_attach(struct place *place, int mount, char path[PATH_MAX])
         error = open_place(place);
     if (error)
         return error;
-    snprintf(path, PATH_MAX, "%s/%s", place->path, names[place->attached]);
+    place_path(place, place->attached, path);
     if (mkdir(path, REACHED_NOT_LISTED) < 0 ||
         move_mount(mount, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
         return -errno;

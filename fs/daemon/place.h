@@ -29,6 +29,9 @@ void place_init(struct place *place);
  */
 int place_attach(struct place *place, int mount, char path[PATH_MAX]);
 
+/* The path of the n-th mount that was attached, from 0. */
+void place_path(const struct place *place, unsigned number, char path[PATH_MAX]);
+
 /* Unmounts and removes it all. Clients keep what they have open. Harmless if nothing is there. */
 void place_clear(struct place *place);
 

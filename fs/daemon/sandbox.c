@@ -20,6 +20,7 @@ static int keep_capabilities(const unsigned *kept, size_t count, char error[CONF
 {
     bool had[CAP_LAST_CAP + 1];
 
+    capng_setpid(getpid()); /* it remembers that of the process whose copy we are */
     if (capng_get_caps_process() < 0)
         return 0; /* a kernel without capabilities */
     for (size_t i = 0; i < count; i++)
@@ -206,6 +207,7 @@ static const int allowed[] = {
     SCMP_SYS(fremovexattr),
     SCMP_SYS(fsync),
     SCMP_SYS(fdatasync),
+    SCMP_SYS(syncfs),
     SCMP_SYS(fcntl),
     /* memory and threads */
     SCMP_SYS(munmap),

@@ -5,13 +5,13 @@
 #include "base/descriptors.h"
 #include "base/log.h"
 #include "base/sysctl.h"
-#include "daemon/pin.h"
 #include "daemon/sandbox.h"
-#include "daemon/word.h"
 #include "fuse/follow.h"
 #include "fuse/held.h"
 #include "fuse/notify.h"
 #include "fuse/ops.h"
+#include "fuse/reopen.h"
+#include "slot/page.h"
 #include "slot/restore.h"
 #include <errno.h>
 #include <libgen.h>
@@ -36,22 +36,32 @@ struct server {
     struct loop *loop;
     struct slots *slots;
     struct request_ops *ops;
-    int ready_fd;
+    const struct server_start *start;
+    bool reported;
+    bool takes_over;
     bool restored; /* the slots in the arena are ours: until then a start may be refused */
     char error[CONF_ERROR_MAX];
 };
 
 /* Callbacks get only their source, so there is one server in a process. */
-static struct server server = {.ready_fd = -1, .requests.fd = -1, .completions.fd = -1, .signals.fd = -1};
+static struct server server = {.requests.fd = -1, .completions.fd = -1, .signals.fd = -1};
 
-/* Sends the supervisor one word, and once there is an arena, the place of its files: see server.h. */
+/* Sends the supervisor one word: see server.h. */
 static void report(const char *line)
 {
-    if (server.ready_fd < 0)
-        return;
-    word_send(server.ready_fd, line, server.ops->arena ? arena_files(server.ops->arena) : -1);
-    close(server.ready_fd);
-    server.ready_fd = -1;
+    if (!server.reported)
+        dprintf(server.start->word, "%s\n", line);
+    server.reported = true;
+}
+
+/* The slots are there, from here on another server can take over. */
+static void serves(struct request_ops *ops)
+{
+    server.restored = true;
+    ops->journal.head->data_path = (uint32_t)exchange_data_path(ops->exchange);
+    ops->journal.head->serves = 1;
+    ops->files.can_take_over = ops->journal.head->can_resend;
+    report("ready");
 }
 
 static void requests_ready(struct loop_source *source)
@@ -67,15 +77,15 @@ static void requests_ready(struct loop_source *source)
     case TRANSPORT_INITIALISED:
         /* Do this after everything that can fail: it changes what an earlier server left. */
         if (ops_settle_data_path(server.ops, server.error) < 0 ||
-            exchange_restore(server.ops->exchange, server.error) < 0) {
+            exchange_restore(server.ops->exchange, EXCHANGE_RESTARTS, server.error) < 0) {
             report(server.error);
-            loop_stop(server.loop, 1);
+            loop_stop(server.loop, SERVER_FAILED);
             break;
         }
-        server.restored = true;
+        exchange_go_on(server.ops->exchange, EXCHANGE_RESTARTS);
         log_info("mounted at %s, data path: %s, arena: %s", server.ops->mountpoint,
                  server.ops->files.data_path, arena_kind_name(arena_kind(server.ops->arena)));
-        report("ready");
+        serves(server.ops);
         break;
     }
 }
@@ -121,20 +131,21 @@ static enum arena_kind choose_arena(const struct conf *conf)
     return geteuid() == 0 ? ARENA_TMPFS : ARENA_MEMFD;
 }
 
-/* Root gets memfds as well where it may not mount: see open_arena. */
-static bool may_be_memfds(const struct conf *conf)
-{
-    return conf->arena_kind == CONF_ARENA_AUTO || conf->arena_kind == CONF_ARENA_MEMFD;
-}
-
-/* The supervisor mounts: we have given up the paths by the time that we know whether links are used. */
+/*
+ * The supervisor mounts: we have given up the paths by the time that we know whether links are used. What the
+ * last server had attached has its path still.
+ */
 static int attach(void *context, int directory, char path[PATH_MAX])
 {
+    enum { PATIENCE_MS = 10000 };
+    struct pollfd answer = {.fd = server.start->answer, .events = POLLIN};
     ssize_t got;
 
     (void)context;
-    word_send(server.ready_fd, SERVER_ATTACH, directory);
-    got = read(server.ready_fd, path, PATH_MAX - 1);
+    dprintf(server.start->word, SERVER_ATTACH "%d\n", directory);
+    if (poll(&answer, 1, PATIENCE_MS) != 1)
+        return -ETIMEDOUT;
+    got = read(server.start->answer, path, PATH_MAX - 1);
     if (got <= 0)
         return got < 0 ? -errno : -EPIPE;
     path[got] = '\0';
@@ -152,6 +163,8 @@ static int open_arena(struct request_ops *ops)
         .files = slots_bytes(conf->slots),
         .huge_pages = conf->huge_pages,
         .key = ops->key,
+        .kept = &ops->kept->arena,
+        .holder = server.start->supervisor,
         .background = ops->background,
         .forget_backing = notify_forget_backing,
         .freed = notify_segment_freed,
@@ -159,8 +172,12 @@ static int open_arena(struct request_ops *ops)
         .attach = attach,
         .context = ops,
     };
-    int result = arena_open(&ops->arena, &options, server.error);
+    const struct kept_place *place = kept_place(&ops->kept->arena);
+    int result;
 
+    if (place)
+        options.kind = (enum arena_kind)place->kind;
+    result = arena_open(&ops->arena, &options, server.error);
     if (result == -EPERM && conf->arena_kind == CONF_ARENA_AUTO && options.kind == ARENA_TMPFS) {
         options.kind = ARENA_MEMFD; /* root in a container may not mount, but has memory */
         result = arena_open(&ops->arena, &options, server.error);
@@ -278,23 +295,6 @@ static int give_up_paths(const struct request_ops *ops)
     return result;
 }
 
-/* Only memfds need the pin. The supervisor has to know which process it is, to wait for it. */
-static void settle_pin(const struct request_ops *ops, pid_t pin)
-{
-    char word[32];
-
-    if (!ops->arena || arena_kind(ops->arena) != ARENA_MEMFD) {
-        pin_end(pin);
-        return;
-    }
-    if (pin < 0) {
-        log_warning("if the server is killed, clients that sleep on a mapped record will not be woken");
-        return;
-    }
-    snprintf(word, sizeof(word), SERVER_PIN "%d", (int)pin);
-    word_send(server.ready_fd, word, -1);
-}
-
 /* The loop's part ends before the transport's. */
 static void commit(void *context)
 {
@@ -314,16 +314,14 @@ static int set_up(struct request_ops *ops)
         .bytes_per_user = ops->conf->bytes_per_user,
     };
     struct exchange_hooks hooks = notify_hooks;
-    pid_t pin = -1;
     int result;
 
     hooks.context = ops;
+    journal_init(&ops->journal, ops->kept);
     process_open_proc();
     result = sandbox_drop_privileges(SANDBOX_SERVER, server.error);
     if (result == 0)
         result = loop_init(&server.loop);
-    if (result == 0 && may_be_memfds(ops->conf))
-        pin = pin_start();
     if (result == 0)
         result = background_init(&ops->background);
     if (result == 0)
@@ -336,11 +334,11 @@ static int set_up(struct request_ops *ops)
         result = -ENOMEM;
     if (result == 0)
         result = open_arena(ops);
-    settle_pin(ops, pin);
     if (result == 0)
         result = slots_open(&server.slots, ops->arena, ops->conf->slots, server.error);
     if (result == 0)
-        result = transport_init(&ops->transport, ops->session, ops->conf->passthrough, stacking_of(ops));
+        result = transport_init(&ops->transport, ops->session, &ops->journal, ops->conf->passthrough,
+                                stacking_of(ops));
     if (result == 0)
         result = exchange_init(&ops->exchange, server.slots, ops->arena, server.loop, &limits, &hooks);
     if (result == 0)
@@ -423,26 +421,105 @@ static void tear_down(struct request_ops *ops, int status)
     loop_deinit(server.loop);
 }
 
-int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor)
+/* --- taking over --- */
+
+static bool has_answer(void *context, uint64_t unique)
 {
-    int status = 1;
+    const struct request_ops *ops = context;
+
+    return !transport_awaits(ops->transport, unique);
+}
+
+/* What clients have open and mapped stays, and their requests go on: nobody notices but for the time it takes. */
+static int take_over(struct request_ops *ops)
+{
+    const struct session_head *head = ops->journal.head;
+    int result = transport_take_over(ops->transport);
+
+    if (result == 0)
+        result = ops_settle_data_path(ops, server.error);
+    if (result == 0 && (uint32_t)exchange_data_path(ops->exchange) != head->data_path)
+        result = -EPROTO; /* clients have files open by the other one */
+    if (result == 0)
+        result = exchange_restore(ops->exchange, EXCHANGE_TAKES_OVER, server.error);
+    if (result < 0)
+        return result;
+    server.restored = true;
+    journal_look(&ops->journal, exchange_slots(ops->exchange), server.start->how);
+    result = reopen_all(ops);
+    if (result == 0) {
+        if (events_wanted(exchange_events(ops->exchange)))
+            events_of_takeover(exchange_events(ops->exchange));
+        exchange_go_on(ops->exchange, EXCHANGE_TAKES_OVER);
+        notify_all(ops);
+    }
+    if (result == 0)
+        result = transport_resend(ops->transport);
+    if (result < 0)
+        return result;
+    reopen_settle(ops);
+    journal_sweep(&ops->journal, has_answer, ops);
+    log_warning("the server %s; another one has taken over after %llu ms (takeover %u)", server.start->cause,
+                (unsigned long long)(deadline_now_ms() - server.start->died_ms), head->takeovers);
+    serves(ops);
+    while (transport_has_resent(ops->transport)) {
+        if (transport_serve(ops->transport) == TRANSPORT_UNMOUNTED)
+            return 0; /* the loop will see it as well */
+    }
+    reopen_wake_polls(ops);
+    return 0;
+}
+
+void server_clean_up(const struct request_ops *ops)
+{
+    struct kept_place *place = kept_place(&ops->kept->arena);
+
+    if (!place)
+        return;
+    page_retire_all(place->kind == ARENA_MEMFD ? PAGE_OF_THIS_PROCESS : place->filesfd);
+    if (place->lockfd >= 0)
+        close(place->lockfd);
+    if (place->filesfd >= 0 && place->filesfd != place->dirfd)
+        close(place->filesfd);
+    if (place->dirfd >= 0)
+        close(place->dirfd);
+    keep_drop(&ops->kept->arena.places, 0);
+}
+
+int server_run(struct request_ops *ops, const struct server_start *start)
+{
+    struct session_head *head = session_head(ops->kept);
+    int status = SERVER_FAILED;
+    int result;
 
     server.ops = ops;
-    server.ready_fd = ready_fd;
+    server.start = start;
+    server.takes_over = head->serves;
+    head->server = getpid();
+    head->takeovers += server.takes_over;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != supervisor) /* it ended before we asked for the signal */
+    if (getppid() != start->supervisor) /* it ended before we asked for the signal */
         raise(SIGTERM);
     prctl(PR_SET_NAME, "pyrmapfs-server");
-    tzset();             /* reads files */
-    descriptors_claim(); /* a memfd arena needs one for each segment */
-    if (set_up(ops) < 0)
+    tzset(); /* reads files */
+    result = set_up(ops);
+    if (result == 0 && server.takes_over)
+        result = take_over(ops);
+    if (result < 0 && server.takes_over) {
+        log_error("the session could not be taken over: %s",
+                  server.error[0] ? server.error : strerror(-result));
+        _exit(SERVER_FAILED); /* what the last server left stays for the next one */
+    }
+    if (result < 0)
         report(server.error);
     else
         status = loop_run(server.loop);
     if (status < 0) {
         log_error("the loop failed: %s", strerror(-status));
-        status = 1;
+        status = SERVER_FAILED;
     }
+    if (status != SERVER_STOPPED && server.restored)
+        _exit(SERVER_FAILED);
     tear_down(ops, status);
     return status;
 }

@@ -18,15 +18,31 @@
 
 #include "fuse/ops.h"
 
+enum { SERVER_STOPPED = 0, SERVER_FAILED = 1 };
+
+struct server_start {
+    pid_t supervisor;  /* our parent: we end when it does */
+    int word;          /* gets one line: "ready", or what is wrong */
+    int answer;        /* to a line that asks for something */
+    const char *cause; /* why the last server ended, if there was one */
+    enum journal_death how;
+    uint64_t died_ms; /* and when (deadline_now_ms) */
+};
+
 /*
- * Serves ops->session until it is unmounted or SIGTERM comes; SIGTERM is blocked. ops has session, conf,
- * mountpoint and key; server_run fills in the rest. It sends a word to ready_fd, "ready" or what is wrong, with the
- * descriptor of arena_files if there is one, and closes it; if it has a pin, SERVER_PIN and its pid come
- * before that. It may ask for a directory to be attached by SERVER_ATTACH with its descriptor, and is sent the path, or
- * a negative error number. It ends when `supervisor`, our parent, is gone. Returns the process's exit status.
+ * Serves ops->session until it is unmounted or SIGTERM comes; SIGTERM is blocked. ops has session, kept, conf, key
+ * and mountpoint; server_run fills in the rest. If another server has served the session it takes it over. Returns
+ * the process's exit status: SERVER_STOPPED is an end that was wanted, after any other one the next server can
+ * take over. It may ask for a directory to be attached, by a line of SERVER_ATTACH and its descriptor, and is
+ * answered with the path or a negative error number.
  */
-#define SERVER_PIN    "pin "
-#define SERVER_ATTACH "attach"
-int server_run(struct request_ops *ops, int ready_fd, pid_t supervisor);
+#define SERVER_ATTACH "attach "
+int server_run(struct request_ops *ops, const struct server_start *start);
+
+/*
+ * Does for the last server what it could not when it was killed: wakes the clients that sleep on its pages, and
+ * lets go of the arena, so that another daemon can have it.
+ */
+void server_clean_up(const struct request_ops *ops);
 
 #endif

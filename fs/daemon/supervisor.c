@@ -1,31 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/supervisor.h"
 
+#include "base/deadline.h"
+#include "base/descriptors.h"
 #include "base/log.h"
+#include "daemon/keeper.h"
 #include "daemon/mount.h"
 #include "daemon/place.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
 #include "daemon/service.h"
-#include "daemon/word.h"
 #include "slot/page.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { SECONDS_TO_STOP = 20 };
+enum {
+    SECONDS_TO_STOP = 20,
+    FAILED_IN_A_ROW = 5,  /* servers that ended before they served: then it makes no sense to go on */
+    TAKEOVERS_MAX = 1000, /* in MINUTE_MS: one that ends again and again without a request being to blame */
+    MINUTE_MS = 60000,
+};
 
-/* The word to the keeper that carries the descriptor of arena_files. */
-static const char arena_files_word[] = "files";
+struct supervisor {
+    struct request_ops ops;
+    struct session session;
+    int signals; /* a signalfd */
+    int word[2]; /* a pipe: what the server says once it serves, or fails to */
+    int answer[2];
+    struct place place;
+    unsigned asked; /* attachments, by this server */
+    int *own;       /* descriptors that are not a server's */
+    int own_count;
+    pid_t server; /* 0: it has ended */
+    pid_t keeper;
+    bool stopping;
+    int launcher; /* -1: none, or it has been told */
+    bool told;
+    uint64_t died_ms;
+    unsigned failed;     /* in a row */
+    uint64_t minute;     /* begun at this time, */
+    unsigned takeovers;  /* and these since */
+    char last_cause[64]; /* why the last server ended */
+    enum journal_death last_end;
+};
+
+/* There is one supervisor in a process, and its children have a copy of it. */
+static struct supervisor supervisor = {.signals = -1, .word = {-1, -1}, .answer = {-1, -1}, .launcher = -1};
 
 /* Reads one line; "" if the writer ended without one. */
 static void read_line(int fd, char *line, size_t size)
@@ -46,50 +76,19 @@ static void read_line(int fd, char *line, size_t size)
     line[strcspn(line, "\n")] = '\0';
 }
 
-static void block_signals(sigset_t *signals)
+static int watch_signals(void)
 {
-    sigemptyset(signals);
-    sigaddset(signals, SIGTERM);
-    sigaddset(signals, SIGINT);
-    sigaddset(signals, SIGHUP);
-    sigaddset(signals, SIGCHLD);
-    sigprocmask(SIG_BLOCK, signals, NULL);
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-}
-
-static int exit_status(pid_t server, int status)
-{
-    if (WIFEXITED(status))
-        return WEXITSTATUS(status);
-    log_error("the server (pid %d) was ended by signal %d", (int)server, WTERMSIG(status));
-    return 1;
-}
-
-/* Waits for the server's end, and on a signal unmounts so that it ends. */
-static int watch_server(const struct request_ops *ops, pid_t server, const sigset_t *signals)
-{
-    const struct timespec patience = {.tv_sec = SECONDS_TO_STOP};
-    bool stopping = false;
-    int status;
-
-    for (;;) {
-        int received = stopping ? sigtimedwait(signals, NULL, &patience) : sigwaitinfo(signals, NULL);
-
-        if (waitpid(server, &status, WNOHANG) == server)
-            return exit_status(server, status);
-        if (received < 0 && errno == EAGAIN) {
-            log_error("the server does not stop, it is killed");
-            kill(server, SIGKILL);
-        } else if (received == SIGTERM || received == SIGINT || received == SIGHUP) {
-            /* Unmount first, while the server still answers; then end the server. */
-            if (!stopping) {
-                service_stopping();
-                mount_end(ops->session, ops->mountpoint);
-            }
-            stopping = true;
-            kill(server, SIGTERM);
-        }
-    }
+    supervisor.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    return supervisor.signals < 0 ? -errno : 0;
 }
 
 /* Tells the waiting launcher, or in the foreground (launcher -1) the reader of our output, how it went. */
@@ -106,178 +105,364 @@ static void announce(const char *line, const char *mountpoint, int launcher)
     }
 }
 
-/* Redirects standard input, output and, if that is the last, error to /dev/null. */
-static void leave_terminal(int last)
+/* Redirects standard input, output and error to /dev/null, for all of the family. */
+static void leave_terminal(void)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    for (int fd = STDIN_FILENO; null >= 0 && fd <= last; fd++)
+    for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
         dup2(null, fd);
     if (null > STDERR_FILENO)
         close(null);
 }
 
-/*
- * The keeper waits until supervisor and server are both gone and does what a killed supervisor could not:
- * wakes clients that sleep on the server's pages, and clears a dead mount. Those two (and the server's pin)
- * hold a socket open, so the kernel tells when both have ended; the only word through it is where those pages
- * lie. The server itself cannot unmount.
- */
-static void keep(struct request_ops *ops, struct place *place, int end_of_both, int launcher)
+static void tell(const char *line)
 {
-    char word[sizeof(arena_files_word)];
-    int files, nothing;
-
-    prctl(PR_SET_NAME, "pyrmapfs-keeper");
-    close(fuse_session_fd(ops->session)); /* the mount is not dead while we hold this open */
-    if (launcher >= 0)
-        close(launcher);
-    leave_terminal(launcher >= 0 ? STDERR_FILENO : STDOUT_FILENO);
-    word_receive(end_of_both, word, sizeof(word), &files);
-    if (files >= 0) {
-        word_receive(end_of_both, word, sizeof(word), &nothing);
-        page_retire_all(files);
-    }
-    place_clear(place);
-    if (mount_clear(ops->mountpoint) == MOUNT_WAS_DEAD)
-        log_warning("the daemon was killed: the mount at %s is cleared", ops->mountpoint);
+    announce(line, supervisor.ops.mountpoint, supervisor.launcher);
+    supervisor.told = true;
+    if (supervisor.launcher < 0)
+        return;
+    close(supervisor.launcher);
+    supervisor.launcher = -1;
+    leave_terminal();
 }
 
-/* Attaches a filesystem of the server and tells it the path, or a negative number. */
-static void attach(struct place *place, int directory, int ready)
+/* --- the server --- */
+
+static void close_word(void)
+{
+    for (int i = 0; i < 2; i++) {
+        if (supervisor.word[i] >= 0)
+            close(supervisor.word[i]);
+        if (supervisor.answer[i] >= 0)
+            close(supervisor.answer[i]);
+        supervisor.word[i] = supervisor.answer[i] = -1;
+    }
+}
+
+struct keep_open {
+    int *fds;
+    size_t count, room; /* of them; when counting there are none */
+};
+
+static void add_descriptor(void *context, int fd)
+{
+    struct keep_open *open = context;
+
+    if (open->count < open->room)
+        open->fds[open->count] = fd;
+    open->count++;
+}
+
+/*
+ * What the last server had open for itself: pidfds, timers, files that it was writing. As long as one of these is
+ * open no array that it was writing could be published. Nobody else opens or closes any meanwhile.
+ */
+static int close_what_it_left(void)
+{
+    struct keep_open open = {0};
+
+    session_visit(&supervisor.session, add_descriptor, &open);
+    open.room = open.count + (size_t)supervisor.own_count + 1;
+    open.fds = malloc(open.room * sizeof(int));
+    if (!open.fds)
+        return -ENOMEM;
+    open.count = 0;
+    session_visit(&supervisor.session, add_descriptor, &open);
+    for (int i = 0; i < supervisor.own_count; i++)
+        add_descriptor(&open, supervisor.own[i]);
+    add_descriptor(&open, supervisor.place.lock);
+    descriptors_close_others(open.fds, open.count);
+    free(open.fds);
+    return 0;
+}
+
+static int start_server(void)
+{
+    const pid_t parent = getpid();
+    pid_t child;
+
+    close_word();
+    if (pipe2(supervisor.word, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(supervisor.answer, O_CLOEXEC) < 0)
+        return -errno;
+    supervisor.asked = 0;
+    child = descriptors_fork();
+    if (child == 0) {
+        const struct server_start start = {.supervisor = parent,
+                                           .word = supervisor.word[1],
+                                           .answer = supervisor.answer[0],
+                                           .cause = supervisor.last_cause,
+                                           .how = supervisor.last_end,
+                                           .died_ms = supervisor.died_ms};
+        exit(server_run(&supervisor.ops, &start));
+    }
+    if (child < 0)
+        return child;
+    supervisor.server = child;
+    return 0;
+}
+
+static const char *describe_end(int status)
+{
+    if (WIFEXITED(status))
+        snprintf(supervisor.last_cause, sizeof(supervisor.last_cause), "ended with status %d",
+                 WEXITSTATUS(status));
+    else
+        snprintf(supervisor.last_cause, sizeof(supervisor.last_cause), "was ended by signal %d (%s)",
+                 WTERMSIG(status), strsignal(WTERMSIG(status)));
+    return supervisor.last_cause;
+}
+
+/* Whether servers end so often that another one would be of no use. */
+static bool has_lost_patience(void)
+{
+    uint64_t now = deadline_now_ms();
+
+    if (now - supervisor.minute > MINUTE_MS) {
+        supervisor.minute = now;
+        supervisor.takeovers = 0;
+    }
+    return supervisor.failed >= FAILED_IN_A_ROW || ++supervisor.takeovers > TAKEOVERS_MAX;
+}
+
+/* Why no other server can take the session over; NULL: one can. */
+static const char *cannot_take_over(void)
+{
+    const struct session_head *head = session_head(&supervisor.session);
+
+    if (!head->can_resend)
+        return "this kernel cannot send requests again (Linux 6.9 or later can)";
+    if (head->init_size == 0)
+        return "the kernel's first request was too long to be kept";
+    if (has_lost_patience())
+        return "it has happened too often";
+    return NULL;
+}
+
+/* Returns whether the family goes on; else *status is its exit status. */
+static bool server_ended(int how, int *status)
+{
+    const struct session_head *head = session_head(&supervisor.session);
+    const int fuse = fuse_session_fd(supervisor.ops.session);
+    const char *reason;
+    int result;
+
+    supervisor.server = 0;
+    supervisor.died_ms = deadline_now_ms();
+    *status = WIFEXITED(how) ? WEXITSTATUS(how) : 1;
+    if (!head->serves || supervisor.stopping || (WIFEXITED(how) && *status == SERVER_STOPPED) ||
+        mount_is_over(fuse)) {
+        if (!WIFEXITED(how))
+            log_error("the server %s, and the mount ends", describe_end(how));
+        return false;
+    }
+    *status = 1;
+    describe_end(how);
+    supervisor.last_end = WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL ? JOURNAL_KILLED : JOURNAL_CRASHED;
+    supervisor.failed++;
+    reason = cannot_take_over();
+    if (reason) {
+        log_error("the server %s, and no other one takes over: %s", supervisor.last_cause, reason);
+        return false;
+    }
+    close_word();
+    result = close_what_it_left();
+    if (result == 0)
+        result = start_server();
+    if (result < 0)
+        log_error("the server %s, and no other one can be started: %s", supervisor.last_cause,
+                  strerror(-result));
+    return result == 0;
+}
+
+/* Attaches a filesystem of the server, unless an earlier server had it attached, and tells the path. */
+static void attach(int directory)
 {
     char path[PATH_MAX];
-    int error = directory < 0 ? -EBADF : place_attach(place, directory, path);
+    int error = 0;
 
+    if (supervisor.asked < supervisor.place.attached)
+        place_path(&supervisor.place, supervisor.asked, path);
+    else
+        error = place_attach(&supervisor.place, directory, path);
+    supervisor.asked++;
     if (error)
         snprintf(path, sizeof(path), "%d", error);
-    word_send(ready, path, -1);
-    if (directory >= 0)
-        close(directory);
+    if (write(supervisor.answer[1], path, strlen(path)) < 0)
+        log_warning("the server cannot be answered: %s", strerror(errno));
 }
 
-/* Does what the server asks for, until it says how its start went. */
-static void hear(int ready, struct place *place, pid_t *pin, char line[CONF_ERROR_MAX], int *files)
+/* The server's word: it asks for something, it serves, or says why not. */
+static void hear(void)
 {
+    char line[CONF_ERROR_MAX];
+
+    read_line(supervisor.word[0], line, sizeof(line));
+    if (!line[0])
+        return;
+    if (strncmp(line, SERVER_ATTACH, strlen(SERVER_ATTACH)) == 0) {
+        attach((int)strtol(line + strlen(SERVER_ATTACH), NULL, 10));
+        return;
+    }
+    if (strcmp(line, "ready") == 0)
+        supervisor.failed = 0;
+    if (!supervisor.told)
+        tell(line);
+    close_word();
+}
+
+/* Reaps what has ended. Returns whether the family goes on. */
+static bool reap(int *status)
+{
+    pid_t child;
+    int how;
+
+    while ((child = waitpid(-1, &how, WNOHANG)) > 0) {
+        if (child == supervisor.keeper)
+            supervisor.keeper = keeper_start(&supervisor.ops, &supervisor.place);
+        if (child != supervisor.server)
+            continue;
+        hear(); /* its last word */
+        if (!server_ended(how, status))
+            return false;
+    }
+    return true;
+}
+
+static void stop(void)
+{
+    /* Unmount first, while the server still answers; then end the server. */
+    if (!supervisor.stopping) {
+        service_stopping();
+        mount_end(fuse_session_fd(supervisor.ops.session), supervisor.ops.mountpoint);
+    }
+    supervisor.stopping = true;
+    if (supervisor.server > 0)
+        kill(supervisor.server, SIGTERM);
+}
+
+/* Waits for the end, and returns the exit status. */
+static int watch(void)
+{
+    int status = 1;
+
     for (;;) {
-        word_receive(ready, line, CONF_ERROR_MAX, files);
-        if (strcmp(line, SERVER_ATTACH) == 0)
-            attach(place, *files, ready);
-        else if (strncmp(line, SERVER_PIN, strlen(SERVER_PIN)) == 0)
-            *pin = (pid_t)strtol(line + strlen(SERVER_PIN), NULL, 10);
-        else
-            return;
+        struct pollfd fds[] = {{.fd = supervisor.signals, .events = POLLIN},
+                               {.fd = supervisor.word[0], .events = POLLIN}};
+        int ready = poll(fds, 2, supervisor.stopping ? SECONDS_TO_STOP * 1000 : -1);
+        struct signalfd_siginfo info;
+
+        if (ready == 0 && supervisor.server > 0) {
+            log_error("the server does not stop, it is killed");
+            kill(supervisor.server, SIGKILL);
+        }
+        if (ready > 0 && fds[1].revents)
+            hear();
+        while (read(supervisor.signals, &info, sizeof(info)) == sizeof(info)) {
+            if (info.ssi_signo != SIGCHLD)
+                stop();
+        }
+        if (!reap(&status))
+            return status;
     }
 }
 
-/* Mounts, forks the server, announces the outcome, and stays until the end. */
-static int supervise(struct request_ops *ops, int launcher)
-{
-    char line[CONF_ERROR_MAX] = "";
-    sigset_t signals;
-    int ready[2], life[2] = {-1, -1};
-    const pid_t supervisor = getpid();
-    pid_t server, keeper, pin = -1;
-    struct place place;
-    int files;
-    int status;
+/* --- beginning and end --- */
 
-    block_signals(&signals);
-    place_init(&place);
-    if (hidden_key_make(&ops->key) < 0) {
-        announce("the kernel has no random numbers", ops->mountpoint, launcher);
-        return 1;
+static int set_up(char line[CONF_ERROR_MAX])
+{
+    struct request_ops *ops = &supervisor.ops;
+    int result = watch_signals();
+
+    place_init(&supervisor.place);
+    if (result == 0)
+        result = hidden_key_make(&ops->key);
+    if (result == 0)
+        result = session_open(&supervisor.session);
+    if (result < 0) {
+        snprintf(line, CONF_ERROR_MAX, "cannot start: %s", strerror(-result));
+        return -1;
     }
-    prctl(PR_SET_CHILD_SUBREAPER, 1); /* the server leaves us its pin */
+    ops->kept = &supervisor.session;
     ops->session = mount_session(ops, ops->mountpoint, line);
-    if (!ops->session) {
-        announce(line, ops->mountpoint, launcher);
-        return 1;
-    }
-    server = word_pair(ready) < 0 || word_pair(life) < 0 ? -1 : fork();
-    if (server < 0) {
-        announce("cannot start the server: out of processes or descriptors", ops->mountpoint, launcher);
-        mount_end(ops->session, ops->mountpoint);
-        fuse_session_destroy(ops->session);
-        return 1;
-    }
-    if (server == 0) {
-        close(ready[0]);
-        close(life[0]);
-        if (launcher >= 0) {
-            close(launcher);
-            leave_terminal(STDERR_FILENO);
-        }
-        exit(server_run(ops, ready[1], supervisor));
-    }
-    close(ready[1]);
+    if (!ops->session)
+        return -1;
     if (sandbox_drop_privileges(SANDBOX_SUPERVISOR, line) < 0)
         log_warning("%s", line);
-    keeper = fork();
-    if (keeper == 0) {
-        close(ready[0]);
-        close(life[1]);
-        keep(ops, &place, life[0], launcher);
-        _exit(0);
+    descriptors_claim(); /* a memfd arena needs one for each segment, and they are in our table as well */
+    supervisor.own_count = descriptors_open(&supervisor.own);
+    for (int i = 0; i < supervisor.own_count; i++) {
+        if (supervisor.own[i] == supervisor.launcher)
+            supervisor.own[i] = -1; /* we close it soon, and a server may get its number */
     }
-    if (keeper < 0)
-        log_warning("no process is left to clear the mount if the daemon is killed");
-    close(life[0]);
-    hear(ready[0], &place, &pin, line, &files);
-    if (files >= 0)
-        word_send(life[1], arena_files_word, files);
-    close(ready[0]);
-    announce(line[0] ? line : "the server ended at once: see the log", ops->mountpoint, launcher);
-    if (launcher >= 0) {
-        close(launcher);
-        leave_terminal(STDERR_FILENO);
+    result = supervisor.own_count < 0 ? supervisor.own_count : start_server();
+    if (result == 0)
+        return 0;
+    snprintf(line, CONF_ERROR_MAX, "cannot start the server: %s", strerror(-result));
+    mount_end(fuse_session_fd(ops->session), ops->mountpoint);
+    fuse_session_destroy(ops->session);
+    return -1;
+}
+
+/* Mounts, starts the server, announces the outcome, and stays until the end. */
+static int supervise(void)
+{
+    struct request_ops *ops = &supervisor.ops;
+    char line[CONF_ERROR_MAX] = "";
+    int status;
+
+    if (set_up(line) < 0) {
+        announce(line, ops->mountpoint, supervisor.launcher);
+        return 1;
     }
-    status = watch_server(ops, server, &signals);
-    if (files >= 0)
-        page_retire_all(files); /* a killed server could not */
-    place_clear(&place);
-    if (mount_end(ops->session, ops->mountpoint) == MOUNT_WAS_DEAD) {
+    supervisor.keeper = keeper_start(ops, &supervisor.place);
+    status = watch();
+    if (!supervisor.told)
+        tell("the server ended at once: see the log");
+    server_clean_up(ops); /* one that was killed could not */
+    place_clear(&supervisor.place);
+    if (mount_end(fuse_session_fd(ops->session), ops->mountpoint) == MOUNT_WAS_DEAD) {
         log_error("the mount at %s was aborted (umount -f, or /sys/fs/fuse/connections) and is cleared",
                   ops->mountpoint);
         status = 1;
     }
+    keeper_stop(supervisor.keeper);
+    if (mount_is_over(fuse_session_fd(ops->session)))
+        fuse_session_unmount(
+            ops->session); /* it has nothing left to do but free what the session has of it */
     fuse_session_destroy(ops->session);
-    close(life[1]);
-    if (keeper > 0)
-        waitpid(keeper, NULL, 0);
-    if (pin > 0)
-        waitpid(pin, NULL, 0);
     return status;
 }
 
 /* Forks the supervisor, waits for its word and asks the mount once: when we return, clients can use it. */
-static int launch(struct request_ops *ops)
+static int launch(const char *mountpoint)
 {
     char line[CONF_ERROR_MAX];
     struct statvfs filesystem;
     int word[2];
-    pid_t supervisor = pipe2(word, O_CLOEXEC) < 0 ? -1 : fork();
+    pid_t child = pipe2(word, O_CLOEXEC) < 0 ? -1 : fork();
 
-    if (supervisor < 0) {
-        announce("cannot fork", ops->mountpoint, -1);
+    if (child < 0) {
+        announce("cannot fork", mountpoint, -1);
         return 1;
     }
-    if (supervisor == 0) {
+    if (child == 0) {
         close(word[0]);
         setsid();
         if (chdir("/") < 0)
             exit(1);
-        exit(supervise(ops, word[1]));
+        supervisor.launcher = word[1];
+        exit(supervise());
     }
     close(word[1]);
     read_line(word[0], line, sizeof(line));
     close(word[0]);
     if (strcmp(line, "ready") != 0) {
-        announce(line[0] ? line : "it ended at once: see the log", ops->mountpoint, -1);
+        announce(line[0] ? line : "it ended at once: see the log", mountpoint, -1);
         return 1;
     }
-    if (statvfs(ops->mountpoint, &filesystem) < 0) {
-        announce("mounted, but the mount does not answer: see the log", ops->mountpoint, -1);
+    if (statvfs(mountpoint, &filesystem) < 0) {
+        announce("mounted, but the mount does not answer: see the log", mountpoint, -1);
         return 1;
     }
     return 0;
@@ -285,11 +470,8 @@ static int launch(struct request_ops *ops)
 
 int supervisor_run(const struct conf *conf, const char *mountpoint, enum supervisor_mode mode)
 {
-    /* The session is made with the operations' state, so it must exist before the fork. */
-    static struct request_ops ops;
-
-    ops.conf = conf;
-    ops.mountpoint = mountpoint;
+    supervisor.ops.conf = conf;
+    supervisor.ops.mountpoint = mountpoint;
     umask(0);
-    return mode == SUPERVISOR_BACKGROUND ? launch(&ops) : supervise(&ops, -1);
+    return mode == SUPERVISOR_BACKGROUND ? launch(mountpoint) : supervise();
 }

@@ -105,10 +105,8 @@ static int heed(struct exchange *exchange, struct slot *slot, enum handshake_eve
     if (step->verdict != VERDICT_REFUSE)
         return 0;
     refuse_event(exchange, slot, caller, event, -step->error, step->reason);
-    if (step->error == EIO) {
-        step_outcome_read(exchange, slot); /* by the caller */
-        run_all(exchange);
-    }
+    if (step->error == EIO)
+        step_outcome_read(exchange, slot); /* by the caller, who runs the queue */
     return -step->error;
 }
 
@@ -203,10 +201,12 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
     handle_enlist(handle, slot);
     if (handle->access == HANDLE_WRITES) {
         slot->dated[side] = 0; /* from now on we may see of a write only its end */
-        if (side == RECORD_SIDE_INPUT)
+        if (side == RECORD_SIDE_INPUT && slot->filler != handle->process) {
             slot->filler = handle->process;
-        else if (process_descends_from(handle->process, slot->worker))
+            slot_mark(slot);
+        } else if (side == RECORD_SIDE_RESULT && process_descends_from(handle->process, slot->worker)) {
             handle->worker = slot->worker;
+        }
         if (!LIST_EMPTY(&slot->waiters)) /* its own reader, or a publisher that has to wait now */
             wait_queue(exchange, slot);
     }
@@ -569,6 +569,7 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
     to->arrays[RECORD_SIDE_INPUT].number = number; /* also of an empty array without a segment */
     record_result_to_input(&to->record, &moved);
     to->filler = caller->process;
+    slot_mark(to);
     slot_touch(from, SLOT_DIRECTORY);
     slot_touch(to, SLOT_DIRECTORY);
     /* One change for the index: the array is never in both slots, nor in none. */

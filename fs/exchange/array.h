@@ -16,7 +16,8 @@ enum handshake_event array_open_event(enum record_side side, enum handle_access 
  * Judges and takes the open of an array that the caller knows by this identity. On 0 the handle has its
  * segment (with one handle counted) and is in the slot's list. -ESTALE: the open began a new round, so the
  * name has another inode now. The kernel tries again with that one at once, and must not be refused then: the
- * slot keeps open what this try has opened.
+ * slot keeps open what this try has opened. -EIO: the reader has the failure with it; call exchange_run after the
+ * answer.
  */
 int array_open(struct exchange *exchange, struct slot *slot, struct handle *handle,
                const struct caller *caller, uint64_t identity);

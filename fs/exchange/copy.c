@@ -88,6 +88,15 @@ void copy_put(struct exchange *exchange, struct slot *slot, enum record_side sid
         quota_charge(exchange->quota, segment, slot->uid, slot_inline_size(slot, side), 0);
 }
 
+void copy_keep(struct exchange *exchange, struct slot *slot, enum record_side side, uint64_t number,
+               struct segment *segment)
+{
+    if (!segment->published || slot->arrays[side].number != number || !copy_is_due(slot, side))
+        return;
+    segment_name(segment);
+    copy_put(exchange, slot, side, segment);
+}
+
 /* --- later --- */
 
 /* A reservation under way. When it ends the slot may be in another round. */

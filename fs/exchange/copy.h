@@ -22,6 +22,10 @@ int copy_make(struct exchange *exchange, struct slot *slot, enum record_side sid
 /* The slot gets it, with the name of copy_make, and so do those between it and the first. */
 void copy_put(struct exchange *exchange, struct slot *slot, enum record_side side, struct segment *segment);
 
+/* After a takeover: an open file has this copy. It is the slot's again, if the slot has that array still. */
+void copy_keep(struct exchange *exchange, struct slot *slot, enum record_side side, uint64_t number,
+               struct segment *segment);
+
 /* Whether the slot has a copy that lacks its bytes. Nobody has seen that. */
 bool copy_is_owed(const struct slot *slot, enum record_side side);
 /*

@@ -25,6 +25,8 @@ struct durable {
     int directory;
     int result;
     bool running;
+    bool is_first; /* the sync under way is the one that durable_take_over asked for */
+    void (*kept_all)(struct exchange *exchange);
 };
 
 /* --- in the helper thread --- */
@@ -49,6 +51,8 @@ static enum background_progress run(struct background_job *job)
     struct durable *durable = (struct durable *)job;
 
     durable->result = sync_texts(durable);
+    if (durable->result == 0 && durable->is_first && syncfs(durable->index) < 0)
+        durable->result = -errno;
     if (durable->result == 0 && fdatasync(durable->index) < 0)
         durable->result = -errno;
     return BACKGROUND_DONE;
@@ -78,6 +82,10 @@ static void done(struct background_job *job)
         log_error("the index of the arena could not be brought to the disk: %s", strerror(-durable->result));
     /* If that failed the disk may still have what names them; they go all the same, or a full disk stays full. */
     arena_let_go(exchange->arena, durable->epoch);
+    if (durable->result == 0 && durable->is_first) {
+        durable->kept_all(exchange);
+        durable->kept_all = NULL;
+    }
     while ((wait = STAILQ_FIRST(&waits))) {
         STAILQ_REMOVE_HEAD(&waits, link);
         wait->done(wait, durable->result);
@@ -92,6 +100,7 @@ static void start(struct exchange *exchange)
 
     slots_commit(exchange->slots);
     durable->running = true;
+    durable->is_first = durable->kept_all != NULL;
     durable->target = slots_commits(exchange->slots);
     STAILQ_CONCAT(&durable->now, &durable->next);
     durable->epoch = arena_end_epoch(exchange->arena);
@@ -123,6 +132,18 @@ bool durable_is_kept(struct exchange *exchange)
 void durable_await(struct exchange *exchange, struct durable_wait *wait)
 {
     STAILQ_INSERT_TAIL(&exchange->durable->next, wait, link);
+    if (!exchange->durable->running)
+        start(exchange);
+}
+
+void durable_take_over(struct exchange *exchange, void (*kept_all)(struct exchange *exchange))
+{
+    if (!arena_is_lasting(exchange->arena)) {
+        kept_all(exchange);
+        return;
+    }
+    exchange->durable->kept_all = kept_all;
+    exchange->durable->kept = UINT64_MAX;
     if (!exchange->durable->running)
         start(exchange);
 }

@@ -33,4 +33,10 @@ bool durable_is_kept(struct exchange *exchange);
 /* Calls done once it is, later. */
 void durable_await(struct exchange *exchange, struct durable_wait *wait);
 
+/*
+ * After a takeover: nobody knows what of the last server's work is on the disk. Calls kept_all once all is; before
+ * that nothing may go that the index on the disk may still name.
+ */
+void durable_take_over(struct exchange *exchange, void (*kept_all)(struct exchange *exchange));
+
 #endif

@@ -117,6 +117,10 @@ int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct c
 void exchange_outcome_read(struct exchange *exchange, struct slot *slot)
 {
     step_outcome_read(exchange, slot);
+}
+
+void exchange_run(struct exchange *exchange)
+{
     run_all(exchange);
 }
 
@@ -186,10 +190,12 @@ int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_ro
         return result;
     if (role == ROLE_OWNER) {
         slot->owner = pid;
+        slot->owner_start = pid ? process_start(pid) : 0;
         slot_touch(slot, SLOT_OWNER);
         return 0;
     }
     slot->worker = pid;
+    slot->worker_start = pid ? process_start(pid) : 0;
     slot->worker_once = role == ROLE_WORKER_ONCE ? step_open_round(slot) : 0;
     slot_touch(slot, SLOT_WORKER);
     return 0;
@@ -279,39 +285,60 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     return is_published(slot, side) ? segment_publish(exchange->arena, slot->segments[side]) : 0;
 }
 
-static int restore_slot(struct exchange *exchange, struct slot *slot)
+static int restore_slot(struct exchange *exchange, struct slot *slot, enum exchange_start start)
 {
     int result;
 
     quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
     text_restore(exchange->arena, slot, SLOT_TASK);
     text_restore(exchange->arena, slot, SLOT_ERROR);
+    if (start == EXCHANGE_TAKES_OVER) {
+        page_take_over(exchange->arena, slot);
+        slot->known[0] = slot->known[1] = slot->page_shown = 1; /* for all that we know */
+    } else {
+        page_discard(exchange->arena, slot);
+    }
     account_add_slot(exchange, slot, slot->uid);
     result = restore_array(exchange, slot, RECORD_SIDE_INPUT);
     if (result == 0)
         result = restore_array(exchange, slot, RECORD_SIDE_RESULT);
-    if (result < 0 && result != -ENOENT)
+    if (result != -ENOENT)
         return result;
-    if (result < 0) {
-        log_warning("%s: its data is not in the arena any more, the slot is emptied", slot->name);
-        exchange_unlink(exchange, slot, &(struct caller){0});
-    }
-    page_discard(exchange->arena, slot);
+    log_warning("%s: its data is not in the arena any more, the slot is emptied", slot->name);
+    exchange_unlink(exchange, slot, &(struct caller){0});
     return 0;
 }
 
-/* A start by which the slot has lost the server, and the processes, that it knew. */
-static void restart_slot(struct exchange *exchange, struct slot *slot)
+/* A start by which the slot has lost the processes that it knew, and their pids may be others' now. */
+static void forget_processes(struct exchange *exchange, struct slot *slot)
 {
     static const char restarted[] = "the filesystem was restarted while the result was being computed\n";
     const struct slot_failure failed = {.cause = CAUSE_RESTART};
     struct handshake_step step = step_judge(exchange, slot, EVENT_RESTART, 0);
 
+    if (slot->owner) {
+        exchange_remove(exchange, slot);
+        return;
+    }
     if (step_is_change(slot, &step))
         step_fail(exchange, slot, &step, NULL, &failed, restarted, sizeof(restarted) - 1);
     step_clear_worker(slot);
-    if (slot->source) /* what its source had for it may not have been delivered */
-        wait_queue(exchange, slot);
+    slot->filler = 0;
+}
+
+/* Watches the slot's processes as the last server did. What has ended meanwhile has ended now. */
+static void watch_processes(struct exchange *exchange, struct slot *slot)
+{
+    struct process_bond *worker = &slot->worker_bond, *owner = &slot->owner_bond;
+
+    if (slot->worker && process_bind_again(exchange->processes, worker, slot->worker, slot->worker_start,
+                                           worker_exited) < 0) {
+        worker->status = PROCESS_STATUS_UNKNOWN;
+        worker_exited(exchange, worker);
+    }
+    if (slot->owner &&
+        process_bind_again(exchange->processes, owner, slot->owner, slot->owner_start, owner_exited) < 0)
+        owner_exited(exchange, owner);
 }
 
 /* The slot had been removed, but its followers had not all heard of that. */
@@ -324,11 +351,7 @@ static void leave_again(struct exchange *exchange, struct slot *slot)
     wait_queue(exchange, slot);
 }
 
-/*
- * Slots of an earlier server. We do not know their processes, so owners and workers are cleared. Followers take
- * what is due to them, as if it had just been published.
- */
-int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
+int exchange_restore(struct exchange *exchange, enum exchange_start start, char error[ARENA_ERROR_MAX])
 {
     struct inspection inspection = {exchange->arena, error};
     int result = slots_visit_segments(exchange->slots, look_at_segment, &inspection);
@@ -343,25 +366,44 @@ int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX])
         result = salvage_arrays(exchange);
     for (; result == 0 && (slot = slot_after(exchange->slots, index));
          index = slot_index(exchange->slots, slot))
-        result = restore_slot(exchange, slot);
-    if (result < 0)
-        return result;
+        result = restore_slot(exchange, slot, start);
+    return result;
+}
+
+/* Followers take what is due to them, as if it had just been published. */
+static void sweep(struct exchange *exchange)
+{
+    text_sweep(exchange->arena, exchange->slots);
+    if (!salvage_has_damage(exchange))
+        segment_sweep(exchange->arena);
+}
+
+void exchange_go_on(struct exchange *exchange, enum exchange_start start)
+{
+    struct slot *slot;
+    uint32_t index;
+
     for (index = 0; (slot = slots_leaving(exchange->slots, index)); index = slot_index(exchange->slots, slot))
         leave_again(exchange, slot);
     for (index = 0; (slot = slot_after(exchange->slots, index));) {
         index = slot_index(exchange->slots, slot);
-        if (slot->owner)
-            exchange_remove(exchange, slot);
+        if (start == EXCHANGE_TAKES_OVER)
+            watch_processes(exchange, slot);
         else
-            restart_slot(exchange, slot);
+            forget_processes(exchange, slot);
     }
-    run_all(exchange);
+    for (index = 0; (slot = slot_after(exchange->slots, index)); index = slot_index(exchange->slots, slot))
+        wait_queue(exchange, slot);
+    if (start == EXCHANGE_TAKES_OVER)
+        run_to_the_end(exchange);
+    else
+        run_all(exchange);
     salvage_explain(exchange);
-    text_sweep(exchange->arena, exchange->slots);
-    if (!salvage_has_damage(exchange))
-        segment_sweep(exchange->arena);
+    if (start == EXCHANGE_TAKES_OVER)
+        durable_take_over(exchange, sweep);
+    else
+        sweep(exchange);
     durable_commit(exchange);
-    return 0;
 }
 
 void exchange_commit(struct exchange *exchange)

@@ -18,10 +18,16 @@
 int exchange_init(struct exchange **out, struct slots *slots, struct arena *arena, struct loop *loop,
                   const struct exchange_limits *limits, const struct exchange_hooks *hooks);
 /*
- * Takes over the slots that an earlier server left, once nothing else can keep this one from starting.
- * -errno, with a line in error, refuses the start. A slot that we cannot read is not taken for gone.
+ * Takes the slots that an earlier server left, once nothing else can keep this one from starting. -errno, with
+ * a line in error, refuses the start. A slot that we cannot read is not taken for gone.
+ *
+ * After a restart nobody is there any more: rounds that were computed under a worker have failed, and a slot
+ * with an owner goes. After a takeover all clients are there, with what they have open and mapped.
  */
-int exchange_restore(struct exchange *exchange, char error[ARENA_ERROR_MAX]);
+enum exchange_start { EXCHANGE_RESTARTS, EXCHANGE_TAKES_OVER };
+int exchange_restore(struct exchange *exchange, enum exchange_start start, char error[ARENA_ERROR_MAX]);
+/* Then, when open files are known again: drops what nobody has, and goes on with what the last server began. */
+void exchange_go_on(struct exchange *exchange, enum exchange_start start);
 /* Removes nothing: slots stay in the index. */
 void exchange_deinit(struct exchange *exchange);
 
@@ -46,8 +52,12 @@ int exchange_mkdir(struct exchange *exchange, const char *name, const struct cal
 void exchange_remove(struct exchange *exchange, struct slot *slot);
 /* -ENOMEM. */
 int exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid);
-/* A reader has had the outcome of the round. */
+/*
+ * A reader has the outcome of the round, or has it with our answer. exchange_run lets those go on that wait for
+ * that: not before the answer, or the reader of a server that is killed in between would get the next round's.
+ */
 void exchange_outcome_read(struct exchange *exchange, struct slot *slot);
+void exchange_run(struct exchange *exchange);
 /* unlink of data.bin, result.bin or metadata.bin. */
 int exchange_unlink(struct exchange *exchange, struct slot *slot, const struct caller *caller);
 

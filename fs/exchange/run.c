@@ -193,6 +193,13 @@ void run_all(struct exchange *exchange)
     exchange->fresh.ready_stamp = ++exchange->ready_stamp; /* the step is over */
 }
 
+void run_to_the_end(struct exchange *exchange)
+{
+    while (take_part(exchange, &exchange->fresh))
+        continue;
+    exchange->fresh.ready_stamp = ++exchange->ready_stamp;
+}
+
 bool run_all_at_rest(const struct exchange *exchange)
 {
     return exchange->runs == 0;

@@ -16,6 +16,9 @@
 /* Works off the queue, or begins to; does nothing if it is running already. */
 void run_all(struct exchange *exchange);
 
+/* Works off all of it at once: only before the loop serves anybody. */
+void run_to_the_end(struct exchange *exchange);
+
 /* Whether nothing goes on in turns. */
 bool run_all_at_rest(const struct exchange *exchange);
 /* Whether no work is left for the slot, nor for the slots that feed it. */

@@ -50,6 +50,11 @@ static void print_status(const struct daemon_files *files, FILE *out)
     fprintf(out, ")\nrounds: %llu\n", (unsigned long long)counts->rounds);
     fprintf(out, "waiters: %u\n", counts->waiters);
     fprintf(out, "refusals: %llu\n", (unsigned long long)counts->refusals);
+    fprintf(out, "takeovers: %u%s\n", *files->takeovers,
+            files->can_take_over
+                ? ""
+                : " (none is possible: this kernel cannot send requests again, Linux 6.9 can; "
+                  "if the server dies the mount ends)");
     if (files->patience_ms)
         fprintf(out,
                 "request timeout: waits end after %llu.%03llu s (sysctl fs.fuse.default_request_timeout, "
@@ -150,6 +155,8 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
         fprintf(out, "pyrmapfs_requests_total{op=\"%s\"} %llu\n", files->request_names[kind],
                 (unsigned long long)files->request_counts[kind]);
     print_metric(out, "waiters", "gauge", "Parked requests.", counts->waiters);
+    print_metric(out, "takeovers_total", "counter", "Servers that died and were replaced by another one.",
+                 *files->takeovers);
     print_head(out, "uptime_seconds", "gauge", "Since the mount.");
     fprintf(out, "pyrmapfs_uptime_seconds %.3f\n", (double)(deadline_now_ms() - files->started_ms) / 1000.0);
 }

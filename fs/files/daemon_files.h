@@ -21,7 +21,9 @@ struct daemon_files {
     const uint64_t *request_counts;
     size_t request_kinds;
     const struct histogram *publishing;
-    uint64_t patience_ms; /* after which we end a request, because the kernel would abort us; 0: never */
+    const uint32_t *takeovers; /* servers that another one has replaced */
+    bool can_take_over;        /* the kernel allows it */
+    uint64_t patience_ms;      /* after which we end a request, because the kernel would abort us; 0: never */
 
     /* daemon_files_init's */
     struct drawing drawings[GRAPH_KINDS];

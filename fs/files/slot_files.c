@@ -556,8 +556,10 @@ void slot_files_close(struct exchange *exchange, struct handle *handle)
         handle->view.context = NULL;
     }
     if (handle->file == SLOT_ERROR && handle->slot && handle->number &&
-        handle->number == handle->slot->failure)
+        handle->number == handle->slot->failure) {
         exchange_outcome_read(exchange, handle->slot);
+        exchange_run(exchange);
+    }
     snapshot_forget(handle->snapshot);
     handle->snapshot = NULL;
 }

@@ -13,7 +13,7 @@
 
 /*
  * Answers a read through this handle of metadata.bin. Of an array that size has no room for it answers the
- * beginning, and does not count it as taken. Returns bytes, or -errno.
+ * beginning, and does not count it as taken. Returns bytes, or -errno; call exchange_run after the answer.
  */
 ssize_t take_read(struct exchange *exchange, struct handle *handle, enum record_side side, char *buffer,
                   size_t size);

@@ -25,10 +25,11 @@ struct item {
     enum item_kind kind;
     uint32_t slots[2]; /* indices; 0: no slot */
     uint64_t serials[2];
-    int turns;             /* that it lets pass; see may_be_early */
-    fuse_req_t request;    /* of an answer: it was done */
-    uint64_t published_us; /* of an answer: see held_reply_write */
-    uid_t uid;             /* of the bytes of a request: the user whose account of memory has them */
+    int turns;          /* that it lets pass; see may_be_early */
+    fuse_req_t request; /* of an answer to RELEASE, which was done */
+    struct held_write write;
+    uint32_t record; /* of an answer to a write: in the journal */
+    uid_t uid;       /* of the bytes of a request: the user whose account of memory has them */
     size_t size;
     char bytes[];
 };
@@ -144,11 +145,12 @@ static void stay(struct held *held, const struct item *item)
     }
 }
 
-static void send_answer(struct request_ops *ops, fuse_req_t request, size_t size, uint64_t published_us)
+static void send_answer(struct request_ops *ops, const struct held_write *write, uint32_t record)
 {
-    fuse_reply_write(request, size);
-    if (published_us)
-        histogram_add(&ops->publishing, deadline_now_us() - published_us);
+    fuse_reply_write(write->request, write->size);
+    journal_drop(&ops->journal, record);
+    if (write->published_us)
+        histogram_add(&ops->publishing, deadline_now_us() - write->published_us);
 }
 
 static void go_on(struct held *held, struct item *item)
@@ -163,7 +165,7 @@ static void go_on(struct held *held, struct item *item)
         transport_replay(ops->transport, item->bytes, item->size);
         break;
     case ANSWER_TO_WRITE:
-        send_answer(ops, item->request, item->size, item->published_us);
+        send_answer(ops, &item->write, item->record);
         break;
     case ANSWER_TO_RELEASE:
         held->releases--;
@@ -349,19 +351,20 @@ static bool hold(void *context, const void *bytes, size_t size)
     return true;
 }
 
-static void answer_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size,
-                         uint64_t published_us)
+/* record: in the journal, KEEP_NONE if it does not know yet that the write was done. */
+static void answer_write(struct request_ops *ops, struct slot *slot, const struct held_write *write,
+                         uint32_t record)
 {
     struct item *item = run_is_at_rest(ops->exchange, slot) ? NULL : malloc(sizeof(*item));
 
     if (!item) {
-        send_answer(ops, request, size, published_us);
+        send_answer(ops, write, record);
         return;
     }
     /* The step is taken, and what the request was parked in may be freed. */
-    fuse_req_interrupt_func(request, NULL, NULL);
-    *item = (struct item){
-        .kind = ANSWER_TO_WRITE, .request = request, .published_us = published_us, .size = size};
+    fuse_req_interrupt_func(write->request, NULL, NULL);
+    *item = (struct item){.kind = ANSWER_TO_WRITE, .write = *write};
+    item->record = record == KEEP_NONE ? journal_hold(&ops->journal, write->unique) : record;
     note_slot(ops, item, 0, slot);
     keep(ops->held, item);
 }
@@ -370,46 +373,45 @@ static void answer_write(struct request_ops *ops, struct slot *slot, fuse_req_t 
 struct on_its_way {
     struct durable_wait wait;
     struct request_ops *ops;
-    fuse_req_t request;
-    uint64_t published_us;
-    size_t size;
+    struct held_write write;
+    uint32_t record; /* in the journal */
     uint32_t slot;   /* its index, */
     uint64_t serial; /* and which one that was */
 };
 
 static void arrived(struct durable_wait *wait, int result)
 {
-    struct on_its_way *write = container_of(wait, struct on_its_way, wait);
-    struct slot *slot = slot_at(exchange_slots(write->ops->exchange), write->slot);
+    struct on_its_way *way = container_of(wait, struct on_its_way, wait);
+    struct slot *slot = slot_at(exchange_slots(way->ops->exchange), way->slot);
 
-    if (result < 0)
-        request_reply(write->request, -EIO);
-    else if (slot && slot->serial == write->serial && write->ops->held)
-        answer_write(write->ops, slot, write->request, write->size, write->published_us);
-    else
-        send_answer(write->ops, write->request, write->size, write->published_us);
-    free(write);
+    if (result == 0 && slot && slot->serial == way->serial && way->ops->held) {
+        answer_write(way->ops, slot, &way->write, way->record);
+    } else if (result == 0) {
+        send_answer(way->ops, &way->write, way->record);
+    } else {
+        request_reply(way->write.request, -EIO);
+        journal_drop(&way->ops->journal, way->record);
+    }
+    free(way);
 }
 
-void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size,
-                      uint64_t published_us)
+void held_reply_write(struct request_ops *ops, struct slot *slot, const struct held_write *write)
 {
-    struct on_its_way *write = durable_is_kept(ops->exchange) ? NULL : malloc(sizeof(*write));
+    struct on_its_way *way = durable_is_kept(ops->exchange) ? NULL : malloc(sizeof(*way));
 
-    if (!write) {
-        answer_write(ops, slot, request, size, published_us);
+    if (!way) {
+        answer_write(ops, slot, write, KEEP_NONE);
         return;
     }
     /* As above. */
-    fuse_req_interrupt_func(request, NULL, NULL);
-    *write = (struct on_its_way){.wait.done = arrived,
-                                 .ops = ops,
-                                 .request = request,
-                                 .published_us = published_us,
-                                 .size = size,
-                                 .slot = slot_index(exchange_slots(ops->exchange), slot),
-                                 .serial = slot->serial};
-    durable_await(ops->exchange, &write->wait);
+    fuse_req_interrupt_func(write->request, NULL, NULL);
+    *way = (struct on_its_way){.wait.done = arrived,
+                               .ops = ops,
+                               .write = *write,
+                               .record = journal_hold(&ops->journal, write->unique),
+                               .slot = slot_index(exchange_slots(ops->exchange), slot),
+                               .serial = slot->serial};
+    durable_await(ops->exchange, &way->wait);
 }
 
 void held_reply_release(struct request_ops *ops, fuse_req_t request)
@@ -454,7 +456,7 @@ void held_deinit(struct request_ops *ops)
         if (item->kind == ANSWER_TO_RELEASE)
             request_reply(item->request, 0);
         else if (item->kind == ANSWER_TO_WRITE)
-            fuse_reply_write(item->request, item->size);
+            fuse_reply_write(item->write.request, item->write.size);
         free(item);
     }
     free(ops->held->lines);

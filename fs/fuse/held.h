@@ -23,10 +23,15 @@ void held_deinit(struct request_ops *ops);
 
 /*
  * Answers a write to a file of the slot, which was done, once the slot is at rest, and what it has changed is on
- * the disk of an arena that has one. published_us: when the publish began that it is, 0 if it is none.
+ * the disk of an arena that has one. A server that takes over meanwhile learns that it was done: see journal.h.
  */
-void held_reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, size_t size,
-                      uint64_t published_us);
+struct held_write {
+    fuse_req_t request;
+    uint64_t unique;
+    size_t size;
+    uint64_t published_us; /* when the publish began that the write is; 0: it is none */
+};
+void held_reply_write(struct request_ops *ops, struct slot *slot, const struct held_write *write);
 
 /*
  * Answers a RELEASE that was done, later if others wait in line behind it. No client waits for that answer, but

@@ -95,6 +95,21 @@ void notify_record(struct request_ops *ops, struct slot *slot)
     send_invalidation(ops, slot);
 }
 
+void notify_all(struct request_ops *ops)
+{
+    struct slots *slots = exchange_slots(ops->exchange);
+
+    for (struct slot *slot = slot_after(slots, 0); slot; slot = slot_after(slots, slot_index(slots, slot))) {
+        /* Attributes only: see notify_attributes. */
+        for (int side = 0; side < 2; side++)
+            fuse_lowlevel_notify_inval_inode(
+                ops->session, nodeid_of(ops->exchange, slot, slot_file_of_side((enum record_side)side)), -1,
+                0);
+        if (slot->record_handles > 0)
+            notify_record(ops, slot);
+    }
+}
+
 enum { POLLS_A_TURN = 32 };
 
 static enum turn_progress answer_polls(struct turn *turn)
@@ -142,6 +157,8 @@ void notify_keep_poll(struct request_ops *ops, struct handle *handle, struct fus
 {
     notify_forget_poll(handle);
     handle->poll = poll;
+    handle->poll_key = transport_poll_key(ops->transport);
+    request_handle_note(ops, handle);
     LIST_INSERT_HEAD(handle->follow ? &ops->followers : &handle->slot->polls, handle, poll_link);
 }
 
@@ -207,6 +224,7 @@ static int array_opening(void *context, struct segment *segment)
         return id;
     }
     segment->backing_id = id;
+    segment_note(ops->arena, segment);
     return 0;
 }
 

@@ -21,12 +21,18 @@ void notify_attributes(struct request_ops *ops, struct slot *slot);
 /* Page-cache path: makes the kernel read the pages of metadata.bin again. */
 void notify_record(struct request_ops *ops, struct slot *slot);
 
+/*
+ * After a takeover: tells the kernel again what the last server may not have come to tell it, of all slots. What
+ * the kernel believes of an array may be older than the index.
+ */
+void notify_all(struct request_ops *ops);
+
 /* Answers the polls of .pyrmap/events. */
 void notify_followers(struct request_ops *ops);
 
 /*
- * Keeps a poll until the record changes, or until notify_followers, and answers it once. The handle must have a
- * slot or be of .pyrmap/events.
+ * Keeps the poll that we serve until the record changes, or until notify_followers, and answers it once. The
+ * handle must have a slot or be of .pyrmap/events.
  */
 void notify_keep_poll(struct request_ops *ops, struct handle *handle, struct fuse_pollhandle *poll);
 /* Does nothing if the handle has no poll. */

@@ -158,23 +158,23 @@ static void ops_poll(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_inf
                      struct fuse_pollhandle *poll)
 {
     struct request_ops *ops = request_begin(request, REQUEST_POLL);
-    struct handle *handle = request_handle(fi);
+    struct handle *handle = request_handle(ops, fi);
     unsigned events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
 
     (void)nodeid;
-    if (handle->follow) {
+    if (handle && handle->follow) {
         events = follow_is_ready(ops, handle) ? POLLIN | POLLRDNORM : 0;
         if (poll)
             notify_keep_poll(ops, handle, poll);
         poll = NULL;
-    } else if (handle->file == SLOT_METADATA_BIN && handle->slot) {
+    } else if (handle && handle->file == SLOT_METADATA_BIN && handle->slot) {
         if (handle->has_read && handle->seen_change == handle->slot->record.change)
             events = POLLOUT | POLLWRNORM;
         if (poll) {
             notify_keep_poll(ops, handle, poll);
             poll = NULL;
         }
-    } else if (handle->file == SLOT_METADATA_BIN) {
+    } else if (!handle || handle->file == SLOT_METADATA_BIN) {
         events |= POLLHUP | POLLERR;
     }
     if (poll)

@@ -247,7 +247,7 @@ void ops_attr_setattr(fuse_req_t request, fuse_ino_t nodeid, struct stat *st, in
         request_reply(request, -ENOMEM);
         return;
     }
-    array_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? request_handle(fi) : NULL,
+    array_resize(ops->exchange, inode.slot, slot_file_side(inode.file), fi ? request_handle(ops, fi) : NULL,
                  &caller, RESERVE_RESIZE, (uint64_t)st->st_size, reply_attributes_later, parked);
 }
 
@@ -266,9 +266,13 @@ void ops_attr_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t o
 {
     struct request_ops *ops = request_begin(request, REQUEST_FALLOCATE);
     struct caller caller = request_caller(request);
-    struct handle *handle = request_handle(fi);
+    struct handle *handle = request_handle(ops, fi);
     struct parked *parked;
 
+    if (!handle) {
+        request_reply(request, -ESTALE);
+        return;
+    }
     if (request_file_kind(handle) != SLOT_FILES_ARRAY || (mode & ~FALLOC_FL_KEEP_SIZE) != 0) {
         request_reply(request, -EOPNOTSUPP);
         return;

@@ -15,7 +15,9 @@
 #include "fuse/links.h"
 #include "fuse/nodeid.h"
 #include "fuse/notify.h"
+#include "fuse/opened.h"
 #include "fuse/parked.h"
+#include "fuse/reopen.h"
 #include "fuse/seek.h"
 #include "fuse/stored.h"
 #include "slot/page.h"
@@ -26,110 +28,6 @@
 #include <unistd.h>
 
 /* --- open --- */
-
-static void handle_free(struct request_ops *ops, struct handle *handle)
-{
-    struct snapshot *text = handle->snapshot;
-
-    /* request_handle_free takes the text off the account. */
-    handle->snapshot = NULL;
-    switch (request_file_kind(handle)) {
-    case SLOT_FILES_ARRAY:
-        array_close(ops->exchange, handle);
-        break;
-    case SLOT_FILES_RECORD:
-    case SLOT_FILES_PAGE:
-    case SLOT_FILES_VIEW:
-    case SLOT_FILES_TEXT:
-    case SLOT_FILES_DIRECTORY:
-    case SLOT_FILES_LINK:
-        slot_files_close(ops->exchange, handle);
-        handle_delist(handle);
-        break;
-    }
-    handle->snapshot = text;
-    notify_forget_poll(handle);
-    follow_close(ops, handle);
-    request_handle_free(ops, handle);
-}
-
-/*
- * A record page's registration. Keep it until the last handle goes, which may be after the slot: the kernel
- * may still act on our answer to another open.
- */
-struct record_backing {
-    int32_t id;
-    uint32_t handles;
-};
-
-static enum slot_page_kind page_of(const struct handle *handle)
-{
-    return handle->file == SLOT_METADATA_MEM ? SLOT_PAGE_MEM : SLOT_PAGE_BIN;
-}
-
-static int record_backing_open(struct request_ops *ops, struct slot *slot, struct handle *handle)
-{
-    struct slot_page *page = &slot->pages[page_of(handle)];
-    struct record_backing *backing = page->backing;
-
-    if (!backing) {
-        int id;
-
-        backing = calloc(1, sizeof(*backing));
-        if (!backing)
-            return -ENOMEM;
-        id = transport_backing_open(ops->transport, page->fd);
-        if (id < 0) {
-            free(backing);
-            return id;
-        }
-        backing->id = id;
-        page->backing = backing;
-    }
-    backing->handles++;
-    handle->backing = backing;
-    return 0;
-}
-
-static void record_backing_close(struct request_ops *ops, struct handle *handle)
-{
-    struct record_backing *backing = handle->backing;
-
-    handle->backing = NULL;
-    if (--backing->handles > 0)
-        return;
-    if (handle->slot)
-        handle->slot->pages[page_of(handle)].backing = NULL;
-    transport_backing_close(ops->transport, backing->id);
-    free(backing);
-}
-
-static void release_record(struct request_ops *ops, struct handle *handle, const struct caller *caller)
-{
-    struct slot *slot = handle->slot;
-    struct record page;
-
-    if (slot && handle->access == HANDLE_WRITES && page_read(slot, &page) == 0)
-        stored_take(ops, slot, caller, &page, &slot->record);
-    if (slot)
-        page_close(slot, page_of(handle));
-    record_backing_close(ops, handle);
-}
-
-static void reply_open(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
-                       struct handle *handle, int32_t backing_id)
-{
-    fi->fh = (uintptr_t)handle;
-    if (handle->slot)
-        handle->times = *slot_times(handle->slot, handle->file);
-    request_handle_list(ops, handle);
-    if (transport_reply_open(ops->transport, request, fi, backing_id) != -ENOENT)
-        return;
-    /* The client was killed before our answer: no RELEASE will come. */
-    if (handle->backing)
-        release_record(ops, handle, &(struct caller){.thread = handle->process, .process = handle->process});
-    handle_free(ops, handle);
-}
 
 /*
  * Make write(2) come to the daemon if the client may also map the array: we leave no hole under its mapping
@@ -153,17 +51,18 @@ static void finish_open(struct parked *parked, int result)
     fuse_req_t request = parked_take_request(parked);
 
     if (!request) {
-        handle_free(parked->ops, parked->handle);
+        opened_close(parked->ops, parked->handle);
     } else if (result < 0) {
         request_reply(request, result);
-        handle_free(parked->ops, parked->handle);
+        opened_close(parked->ops, parked->handle);
+        exchange_run(parked->ops->exchange);
     } else {
         int32_t backing_id = parked->handle->segment->backing_id; /* 0 on the page-cache path */
 
         /* The kernel keeps its pages from open to open if all changes go through this inode. */
         parked->fi.keep_cache = backing_id == 0 && links_keeps_pages(parked->ops, parked->handle);
         parked->fi.direct_io = backing_id != 0 && sees_writes(parked);
-        reply_open(parked->ops, request, &parked->fi, parked->handle, backing_id);
+        opened_reply(parked->ops, request, &parked->fi, parked->handle, backing_id);
     }
     free(parked);
 }
@@ -211,7 +110,7 @@ static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t n
     int result;
 
     if (!parked) {
-        handle_free(ops, handle);
+        opened_close(ops, handle);
         request_reply(request, -ENOMEM);
         return;
     }
@@ -224,18 +123,6 @@ static void open_array(struct request_ops *ops, fuse_req_t request, fuse_ino_t n
         parked_wait(parked, inode->slot, result, fi->flags);
     else
         end_open(&parked->wait, result);
-}
-
-static int open_record_page(struct request_ops *ops, struct slot *slot, struct handle *handle)
-{
-    int result = account_open_page(ops->exchange, slot, page_of(handle));
-
-    if (result < 0)
-        return result;
-    result = record_backing_open(ops, slot, handle);
-    if (result < 0)
-        page_close(slot, page_of(handle));
-    return result;
 }
 
 /* Makes the slot remember why one of its files was not opened. Returns result. */
@@ -277,19 +164,19 @@ static void open_small(struct request_ops *ops, fuse_req_t request, struct fuse_
         result = refuse_open(ops, slot, &caller, charge_text(ops, handle));
     if (result == 0 && (row->kind == SLOT_FILES_RECORD || row->kind == SLOT_FILES_PAGE) &&
         exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH)
-        result = open_record_page(ops, slot, handle);
+        result = opened_page(ops, slot, handle);
     if (result == 0 && fi->flags & O_TRUNC && row->resize) {
         result = row->resize(ops->exchange, slot, inode->file, 0);
         request_handle_forget_text(ops, handle);
     }
     if (result < 0) {
-        handle_free(ops, handle);
+        opened_close(ops, handle);
         request_reply(request, result);
         return;
     }
     handle_enlist(handle, slot);
     fi->direct_io = inode->file != SLOT_DATA_NPY && inode->file != SLOT_RESULT_NPY;
-    reply_open(ops, request, fi, handle, handle->backing ? handle->backing->id : 0);
+    opened_reply(ops, request, fi, handle, opened_page_backing(handle));
 }
 
 /* An open of a file of .pyrmap that waits for its text. */
@@ -309,9 +196,9 @@ static void text_ready(struct drawing_wait *wait, int result, struct snapshot *t
         result = request_handle_charge(open->ops, open->handle, text);
     if (result < 0) {
         request_reply(open->request, result);
-        handle_free(open->ops, open->handle);
+        opened_close(open->ops, open->handle);
     } else {
-        reply_open(open->ops, open->request, &open->fi, open->handle, 0);
+        opened_reply(open->ops, open->request, &open->fi, open->handle, 0);
     }
     free(open);
 }
@@ -332,12 +219,12 @@ static void open_events(struct request_ops *ops, fuse_req_t request, struct fuse
 
     if (result < 0) {
         request_reply(request, result);
-        handle_free(ops, handle);
+        opened_close(ops, handle);
         return;
     }
     fi->direct_io = 1;
     fi->nonseekable = 1;
-    reply_open(ops, request, fi, handle, 0);
+    opened_reply(ops, request, fi, handle, 0);
 }
 
 static void open_daemon_file(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi,
@@ -353,7 +240,7 @@ static void open_daemon_file(struct request_ops *ops, fuse_req_t request, struct
     open = calloc(1, sizeof(*open));
     if (!open || handle->access == HANDLE_WRITES || fuse_req_interrupted(request)) {
         request_reply(request, !open ? -ENOMEM : handle->access == HANDLE_WRITES ? -EACCES : -EINTR);
-        handle_free(ops, handle);
+        opened_close(ops, handle);
         free(open);
         return;
     }
@@ -370,8 +257,11 @@ void ops_file_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info 
     struct caller caller = request_caller(request);
     struct handle *handle = NULL;
     struct nodeid_target inode;
-    int result = nodeid_decode(ops->exchange, nodeid, &inode);
+    int result;
 
+    if (transport_is_resent(ops->transport) && reopen_answer(ops, request, fi))
+        return;
+    result = nodeid_decode(ops->exchange, nodeid, &inode);
     if (result == 0) {
         result = request_handle_new(ops, &caller, nodeid, &handle);
         if (inode.kind == NODEID_SLOT)
@@ -408,11 +298,16 @@ void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t off
                    struct fuse_file_info *fi)
 {
     struct request_ops *ops = request_begin(request, REQUEST_READ);
-    struct handle *handle = request_handle(fi);
-    const struct slot_files_row *row = slot_files_row(handle->file);
+    struct handle *handle = request_handle(ops, fi);
+    const struct slot_files_row *row;
     ssize_t got;
 
     (void)nodeid;
+    if (!handle) {
+        request_reply(request, -ESTALE);
+        return;
+    }
+    row = slot_files_row(handle->file);
     if (size > REQUEST_BUFFER_SIZE)
         size = REQUEST_BUFFER_SIZE;
     if (handle->follow) {
@@ -424,26 +319,30 @@ void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t off
         return;
     }
     if (row->kind == SLOT_FILES_ARRAY)
-        got = segment_read(ops->arena, handle->segment, request_buffer, size, offset);
+        got = handle->segment ? segment_read(ops->arena, handle->segment, request_buffer, size, offset)
+                              : -ESTALE;
     else if (!handle->slot && !handle->snapshot && row->kind != SLOT_FILES_VIEW)
         got = -ESTALE; /* the slot is gone */
     else
         got = row->read(ops->exchange, handle, request_buffer, size, offset);
     note_page(handle, size, offset);
+    if (handle->file == SLOT_METADATA_BIN)
+        request_handle_note(ops, handle);
     if (got < 0)
         request_reply(request, (int)got);
     else
         fuse_reply_buf(request, request_buffer, (size_t)got);
+    if (handle->file == SLOT_METADATA_BIN) /* it may have taken an outcome: see take.h */
+        exchange_run(ops->exchange);
 }
 
-/* published_us: when the publish began that the write is; 0: it is none. */
-static void reply_write(struct request_ops *ops, struct slot *slot, fuse_req_t request, int result,
-                        size_t size, uint64_t published_us)
+static void reply_write(struct request_ops *ops, struct slot *slot, int result,
+                        const struct held_write *write)
 {
     if (result < 0)
-        request_reply(request, result);
+        request_reply(write->request, result);
     else
-        held_reply_write(ops, slot, request, size, published_us);
+        held_reply_write(ops, slot, write);
 }
 
 static bool is_publish(enum handshake_event event)
@@ -466,8 +365,12 @@ static int retry_write(struct wait *wait)
     int result;
 
     parked->handle->put = parked->put;
+    journal_try_again(&parked->ops->journal, exchange_slots(parked->ops->exchange), wait->slot,
+                      parked->unique);
     result = row->write(parked->ops->exchange, parked->handle, &parked->caller, parked->bytes, parked->size,
                         parked->offset);
+    if (result > 0)
+        journal_tried_again(&parked->ops->journal);
     keep_put(parked);
     return result;
 }
@@ -475,10 +378,15 @@ static int retry_write(struct wait *wait)
 static void end_write(struct wait *wait, int result)
 {
     struct parked *parked = container_of(wait, struct parked, wait);
+    struct held_write write;
 
     put_drop(&parked->put);
-    reply_write(parked->ops, wait->slot, parked_take_request(parked), result, parked->size,
-                is_publish(wait->event) ? parked->began_us : 0);
+    write = (struct held_write){.request = parked_take_request(parked),
+                                .unique = parked->unique,
+                                .size = parked->size,
+                                .published_us = is_publish(wait->event) ? parked->began_us : 0};
+    reply_write(parked->ops, wait->slot, result, &write);
+    journal_tried_again(&parked->ops->journal);
     request_let_go(parked->ops, &parked->caller, parked->size);
     free(parked);
 }
@@ -488,7 +396,7 @@ static struct parked *copy_write(struct request_ops *ops, fuse_req_t request, co
                                  const char *bytes, size_t size, off_t offset)
 {
     struct caller caller = request_caller(request);
-    struct handle *handle = request_handle(fi);
+    struct handle *handle = request_handle(ops, fi);
     struct parked *parked = NULL;
     int result = request_hold(ops, &caller, size);
 
@@ -515,7 +423,7 @@ static struct parked *copy_write(struct request_ops *ops, fuse_req_t request, co
 static void park_write(struct request_ops *ops, fuse_req_t request, const struct fuse_file_info *fi,
                        const char *bytes, size_t size, off_t offset, uint64_t began_us, int why)
 {
-    struct handle *handle = request_handle(fi);
+    struct handle *handle = request_handle(ops, fi);
     struct parked *parked = copy_write(ops, request, fi, bytes, size, offset);
 
     if (!parked) {
@@ -559,7 +467,7 @@ static void write_array(struct request_ops *ops, fuse_req_t request, const struc
                         const char *bytes, size_t size, off_t offset)
 {
     struct caller caller = request_caller(request);
-    struct handle *handle = request_handle(fi);
+    struct handle *handle = request_handle(ops, fi);
     struct parked *parked;
     ssize_t written = array_write(ops->exchange, handle, &caller, bytes, size, offset);
 
@@ -577,13 +485,18 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
 {
     struct request_ops *ops = request_begin(request, REQUEST_WRITE);
     struct caller caller = request_caller(request);
-    struct handle *handle = request_handle(fi);
-    const struct slot_files_row *row = slot_files_row(handle->file);
-    uint64_t began_us = 0;
+    struct held_write write = {.request = request, .unique = transport_unique(ops->transport), .size = size};
+    struct handle *handle = request_handle(ops, fi);
+    const struct slot_files_row *row;
     uint32_t change = 0;
     ssize_t result;
 
     (void)nodeid;
+    if (!handle) {
+        request_reply(request, -ESTALE);
+        return;
+    }
+    row = slot_files_row(handle->file);
     if (row->kind == SLOT_FILES_ARRAY) {
         write_array(ops, request, fi, bytes, size, offset);
         return;
@@ -599,21 +512,26 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
         fuse_reply_write(request, size);
         return;
     }
+    if (transport_is_resent(ops->transport) && journal_was_done(&ops->journal, write.unique)) {
+        reply_write(ops, handle->slot, 0, &write);
+        return;
+    }
+    journal_try(&ops->journal, exchange_slots(ops->exchange), handle->slot);
     if (fi->flags & O_APPEND && (handle->file == SLOT_TASK || handle->file == SLOT_ERROR))
         offset = row->size(ops->exchange, handle->slot, handle->file);
     if (handle->file == SLOT_METADATA_BIN || handle->file == SLOT_METADATA_TXT) {
-        began_us = deadline_now_us();
+        write.published_us = deadline_now_us();
         change = handle->slot->record.change;
     }
     result = row->write(ops->exchange, handle, &caller, bytes, size, offset);
     if (result > 0) {
-        park_write(ops, request, fi, bytes, size, offset, began_us, (int)result);
+        park_write(ops, request, fi, bytes, size, offset, write.published_us, (int)result);
         return;
     }
-    if (began_us && (result < 0 || handle->slot->record.change == change ||
-                     !is_publish(slot_files_write_event(handle, bytes, size, offset))))
-        began_us = 0;
-    reply_write(ops, handle->slot, request, (int)result, size, began_us);
+    if (write.published_us && (result < 0 || handle->slot->record.change == change ||
+                               !is_publish(slot_files_write_event(handle, bytes, size, offset))))
+        write.published_us = 0;
+    reply_write(ops, handle->slot, (int)result, &write);
 }
 
 /* --- release --- */
@@ -622,10 +540,14 @@ void ops_file_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_in
 {
     struct request_ops *ops = request_begin(request, REQUEST_RELEASE);
     struct caller caller = request_caller(request);
-    struct handle *handle = request_handle(fi);
-    struct slot *slot = handle->slot;
+    struct handle *handle = request_handle(ops, fi);
+    struct slot *slot = handle ? handle->slot : NULL;
 
     (void)nodeid;
+    if (!handle) { /* a server has done it, and was killed before it answered */
+        request_reply(request, 0);
+        return;
+    }
     /* We see no stores through a mapping, so set the time here, unless the client did, as cp -p does. */
     if (slot && handle->access == HANDLE_WRITES && request_file_kind(handle) == SLOT_FILES_ARRAY &&
         slot->segments[handle->side] == handle->segment && !slot->dated[handle->side])
@@ -633,8 +555,8 @@ void ops_file_release(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_in
     if (handle->backing) {
         if (!caller.thread)
             caller.thread = caller.process = handle->process; /* RELEASE often names no process */
-        release_record(ops, handle, &caller);
+        opened_release_page(ops, handle, &caller);
     }
-    handle_free(ops, handle);
+    opened_close(ops, handle);
     held_reply_release(ops, request);
 }

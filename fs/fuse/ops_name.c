@@ -97,6 +97,13 @@ void ops_name_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
         reply_entry(request, ops, &child);
 }
 
+/* A server was killed while it served this request, so it may have done it, or not. */
+static bool is_second_try(const struct request_ops *ops)
+{
+    return transport_is_resent(ops->transport) &&
+           journal_is_doubtful(&ops->journal, transport_unique(ops->transport));
+}
+
 void ops_name_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode)
 {
     struct request_ops *ops = request_begin(request, REQUEST_MKDIR);
@@ -109,6 +116,10 @@ void ops_name_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mod
         result = -EPERM;
     if (result == 0)
         result = exchange_mkdir(ops->exchange, name, &caller, mode, &made.slot);
+    if (result == -EEXIST && is_second_try(ops)) { /* the last server has made it */
+        made.slot = slot_find(exchange_slots(ops->exchange), name);
+        result = 0;
+    }
     if (result < 0) {
         log_debug("refused to make a slot for process %d: %s", (int)caller.thread, strerror(-result));
         request_reply(request, result);
@@ -171,7 +182,7 @@ void ops_name_symlink(fuse_req_t request, const char *target, fuse_ino_t parent,
                              result == -ENOENT ? "there is no such slot"
                                                : "a source is ../SLOT/result.bin or ../SLOT/data.bin");
     }
-    if (result == 0)
+    if (result == 0 && !(directory.slot->source && is_second_try(ops))) /* it is made already */
         result = exchange_chain(ops->exchange, directory.slot, source, side, &caller);
     if (result < 0) {
         request_reply(request, result);
@@ -204,6 +215,12 @@ void ops_name_readlink(fuse_req_t request, fuse_ino_t nodeid)
 
 /* --- removing and renaming --- */
 
+/* A request that the last server was serving finds no name if that server took it away: it was done. */
+static int known_as_done(const struct request_ops *ops, int result)
+{
+    return result == -ENOENT && is_second_try(ops) ? 0 : result;
+}
+
 void ops_name_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
     struct request_ops *ops = request_begin(request, REQUEST_UNLINK);
@@ -223,7 +240,7 @@ void ops_name_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
         if (result == 0 && row->unlink)
             slot_touch(child.slot, SLOT_DIRECTORY);
     }
-    request_reply(request, result);
+    request_reply(request, known_as_done(ops, result));
 }
 
 void ops_name_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
@@ -240,7 +257,7 @@ void ops_name_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
         result = -EPERM;
     if (result == 0)
         exchange_remove(ops->exchange, child.slot);
-    request_reply(request, result);
+    request_reply(request, known_as_done(ops, result));
 }
 
 static int rename_slot(struct request_ops *ops, struct slot *slot, const char *new_name, unsigned flags)
@@ -273,9 +290,16 @@ void ops_name_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fu
     if (result == 0 && flags & ~(unsigned)RENAME_NOREPLACE)
         result = -EINVAL;
     if (result < 0) {
-        request_reply(request, result);
+        request_reply(request, known_as_done(ops, result));
         return;
     }
+    if (transport_is_resent(ops->transport) &&
+        journal_was_done(&ops->journal, transport_unique(ops->transport))) {
+        request_reply(request, 0);
+        return;
+    }
+    if (to.kind == NODEID_SLOT)
+        journal_try(&ops->journal, exchange_slots(ops->exchange), to.slot);
     if (from.kind == NODEID_ROOT && to.kind == NODEID_ROOT && moved.kind == NODEID_SLOT)
         result = rename_slot(ops, moved.slot, new_name, flags);
     else if (from.kind == NODEID_SLOT && to.kind == NODEID_SLOT && moved.file == SLOT_RESULT_BIN &&

@@ -49,12 +49,13 @@ struct parked *parked_new(struct request_ops *ops, fuse_req_t request, fuse_ino_
         return NULL;
     parked->ops = ops;
     parked->request = request;
+    parked->unique = transport_unique(ops->transport);
     parked->caller = request_caller(request);
     parked->nodeid = nodeid;
     parked->size = size;
     if (fi) {
         parked->fi = *fi;
-        parked->handle = request_handle(fi);
+        parked->handle = request_handle(ops, fi);
     }
     parked->patience.expired = out_of_patience;
     if (ops->patience)

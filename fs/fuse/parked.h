@@ -13,6 +13,7 @@ struct parked {
     struct wait wait;
     struct request_ops *ops;
     fuse_req_t request;
+    uint64_t unique; /* the request's number */
     struct caller caller;
     fuse_ino_t nodeid;
     struct fuse_file_info fi;

@@ -6,6 +6,7 @@
 #include "files/snapshot.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,9 +27,13 @@ struct caller request_caller(fuse_req_t request)
     return caller_of(context->uid, context->gid, context->pid);
 }
 
-struct handle *request_handle(const struct fuse_file_info *fi)
+struct handle *request_handle(const struct request_ops *ops, const struct fuse_file_info *fi)
 {
-    return (struct handle *)(uintptr_t)fi->fh;
+    const uint32_t record = (uint32_t)fi->fh;
+    const struct session_handle *kept = keep_at(&ops->kept->handles, record);
+
+    return kept && kept->generation == fi->fh >> 32 && record < ops->handles_room ? ops->handles[record]
+                                                                                  : NULL;
 }
 
 enum slot_files_kind request_file_kind(const struct handle *handle)
@@ -68,6 +73,8 @@ int request_handle_new(struct request_ops *ops, const struct caller *caller, uin
     handle->nodeid = nodeid;
     handle->uid = caller->uid;
     handle->gid = caller->gid;
+    handle->record = KEEP_NONE;
+    handle->opener = transport_unique(ops->transport);
     *out = handle;
     return 0;
 }
@@ -99,8 +106,100 @@ void request_handle_list(struct request_ops *ops, struct handle *handle)
     LIST_INSERT_HEAD(&ops->open[bucket_of(handle->nodeid)], handle, open_link);
 }
 
+/* --- what the next server finds --- */
+
+int request_handle_know(struct request_ops *ops, struct handle *handle, uint32_t record)
+{
+    if (record >= ops->handles_room) {
+        uint32_t room = record + record / 2 + 64;
+        struct handle **more = reallocarray(ops->handles, room, sizeof(struct handle *));
+
+        if (!more)
+            return -ENOMEM;
+        memset(more + ops->handles_room, 0, (room - ops->handles_room) * sizeof(struct handle *));
+        ops->handles = more;
+        ops->handles_room = room;
+    }
+    ops->handles[record] = handle;
+    handle->record = record;
+    return 0;
+}
+
+static void fill_in(const struct request_ops *ops, const struct handle *handle, struct session_handle *kept)
+{
+    const struct slots *slots = exchange_slots(ops->exchange);
+
+    kept->opener = handle->opener;
+    kept->file = (uint8_t)handle->file;
+    kept->access = (uint8_t)handle->access;
+    kept->side = (uint8_t)handle->side;
+    kept->process = handle->process;
+    kept->worker = handle->worker;
+    kept->uid = handle->uid;
+    kept->gid = handle->gid;
+    kept->slot = handle->slot ? slot_index(slots, handle->slot) : 0;
+    kept->serial = handle->slot ? handle->slot->serial : 0;
+    kept->segment_id = handle->segment ? handle->segment->id : 0;
+    kept->number = handle->number;
+    kept->times = handle->times;
+}
+
+uint64_t request_handle_keep(struct request_ops *ops, struct handle *handle, const struct fuse_file_info *fi,
+                             int32_t backing_id)
+{
+    struct session_head *head = ops->journal.head;
+    uint32_t record = keep_take(&ops->kept->handles);
+    struct session_handle *kept;
+
+    if (record == KEEP_NONE || request_handle_know(ops, handle, record) < 0)
+        return 0;
+    kept = keep_fresh(&ops->kept->handles, record);
+    fill_in(ops, handle, kept);
+    head->generation += head->generation == UINT32_MAX ? 2 : 1; /* so the number is never 0 */
+    kept->generation = head->generation;
+    kept->backing_id = backing_id;
+    kept->keep_cache = fi->keep_cache;
+    kept->direct_io = fi->direct_io;
+    kept->nonseekable = fi->nonseekable;
+    __atomic_store_n(&kept->nodeid, handle->nodeid, __ATOMIC_RELEASE);
+    return (uint64_t)kept->generation << 32 | record;
+}
+
+void request_handle_answered(struct request_ops *ops, const struct handle *handle)
+{
+    struct session_handle *kept = keep_fresh(&ops->kept->handles, handle->record);
+
+    kept->is_answered = 1;
+}
+
+void request_handle_forget_backing(struct request_ops *ops, const struct handle *handle)
+{
+    struct session_handle *kept = keep_at(&ops->kept->handles, handle->record);
+
+    if (kept)
+        kept->backing_id = 0;
+}
+
+void request_handle_note(struct request_ops *ops, const struct handle *handle)
+{
+    struct session_handle *kept = keep_fresh(&ops->kept->handles, handle->record);
+
+    kept->seen_change = handle->seen_change;
+    kept->has_read = handle->has_read;
+    kept->poll_key = handle->poll_key;
+}
+
+static void forget_record(struct request_ops *ops, const struct handle *handle)
+{
+    if (handle->record == KEEP_NONE)
+        return;
+    ops->handles[handle->record] = NULL;
+    keep_drop(&ops->kept->handles, handle->record);
+}
+
 void request_handle_free(struct request_ops *ops, struct handle *handle)
 {
+    forget_record(ops, handle);
     if (handle->open_link.le_prev)
         LIST_REMOVE(handle, open_link);
     request_handle_forget_text(ops, handle);
@@ -147,14 +246,15 @@ void request_init(struct request_ops *ops)
 
     ops->uid = geteuid();
     ops->gid = getegid();
-    clock_gettime(CLOCK_REALTIME, &ops->started);
+    ops->started = ops->journal.head->mounted;
     ops->files.exchange = ops->exchange;
     ops->files.conf = ops->conf;
-    ops->files.started_ms = deadline_now_ms();
+    ops->files.started_ms = ops->journal.head->mounted_ms;
     ops->files.request_names = names;
     ops->files.request_counts = ops->counts;
     ops->files.request_kinds = REQUEST_KINDS;
     ops->files.publishing = &ops->publishing;
+    ops->files.takeovers = &ops->journal.head->takeovers;
     ops->files.patience_ms = ops->patience_ms;
     daemon_files_init(&ops->files, ops->turns);
 }

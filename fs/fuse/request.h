@@ -11,6 +11,7 @@
 #include "exchange/exchange.h"
 #include "files/daemon_files.h"
 #include "files/slot_files.h"
+#include "fuse/journal.h"
 #include "fuse/transport.h"
 
 /* Requests that .pyrmap/metrics counts. */
@@ -64,6 +65,10 @@ struct request_ops {
     struct follows *follows;
     struct deadlines *patience; /* for parked requests; NULL if the kernel waits for ever */
     uint64_t patience_ms;       /* after so long, well before the kernel aborts the connection */
+    struct session *kept;
+    struct journal journal;
+    struct handle **handles; /* by the number of their record in kept->handles */
+    uint32_t handles_room;
     struct quota *quota; /* open files and memory of each user; the exchange has its own for the arena */
     LIST_HEAD(request_handles, handle) open[REQUEST_BUCKETS]; /* all open files, by nodeid */
 };
@@ -88,6 +93,21 @@ int request_handle_new(struct request_ops *ops, const struct caller *caller, uin
 int request_handle_charge(struct request_ops *ops, struct handle *handle, struct snapshot *text);
 void request_handle_forget_text(struct request_ops *ops, struct handle *handle);
 void request_handle_list(struct request_ops *ops, struct handle *handle);
+/*
+ * Notes the handle for the next server, and returns the number by which the kernel shall know it: that of its
+ * record, with a count in the upper half, so that a number of a file that was closed is never taken for another
+ * one. 0: there is no memory.
+ */
+uint64_t request_handle_keep(struct request_ops *ops, struct handle *handle, const struct fuse_file_info *fi,
+                             int32_t backing_id);
+/* The kernel has the number. */
+void request_handle_answered(struct request_ops *ops, const struct handle *handle);
+/* Its registration is about to be closed. */
+void request_handle_forget_backing(struct request_ops *ops, const struct handle *handle);
+/* Notes what has changed since: reads and polls. */
+void request_handle_note(struct request_ops *ops, const struct handle *handle);
+/* Makes the handle known again under its record. Returns 0 or -ENOMEM. */
+int request_handle_know(struct request_ops *ops, struct handle *handle, uint32_t record);
 /* Frees the handle and takes it off the account. The caller has given back all else. */
 void request_handle_free(struct request_ops *ops, struct handle *handle);
 
@@ -95,8 +115,8 @@ void request_handle_free(struct request_ops *ops, struct handle *handle);
 int request_hold(struct request_ops *ops, const struct caller *caller, size_t size);
 void request_let_go(struct request_ops *ops, const struct caller *caller, size_t size);
 
-/* The open file of a request, and what kind it is. */
-struct handle *request_handle(const struct fuse_file_info *fi);
+/* The open file of a request, NULL if we do not know it; and what kind it is. */
+struct handle *request_handle(const struct request_ops *ops, const struct fuse_file_info *fi);
 enum slot_files_kind request_file_kind(const struct handle *handle);
 
 /*

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * transport.h - passthrough, which libfuse before 3.17 does not know.
+ * transport.h - between /dev/fuse and libfuse: passthrough, which libfuse before 3.17 does not know, and
+ * sessions that go on with another server, which no libfuse knows.
  *
- * Requests and replies pass through here on their way between /dev/fuse and libfuse. We add flags that
- * libfuse does not know to the reply to INIT, and the backing id to the reply to OPEN.
+ * Requests and replies pass through here. We add flags that libfuse does not know to the reply to INIT, and the
+ * backing id to the reply to OPEN. We keep the INIT request: a server that takes the session over gives it to
+ * its libfuse again, and keeps the reply to itself. Then it has the kernel send again all requests that have no
+ * answer (FUSE_NOTIFY_RESEND, Linux 6.9), and serves them in the order in which they had come at first.
  */
 #ifndef PYRMAPFS_TRANSPORT_H
 #define PYRMAPFS_TRANSPORT_H
@@ -11,6 +14,7 @@
 #define FUSE_USE_VERSION 312
 
 #include "conf.h"
+#include "fuse/journal.h"
 #include <fuse_lowlevel.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
@@ -35,9 +39,20 @@ enum transport_stacking {
  * Takes over the session's descriptor; the session must be mounted. With `wanted` CONF_OFF we never ask the
  * kernel for passthrough. Returns 0 or -errno.
  */
-int transport_init(struct transport **out, struct fuse_session *session, enum conf_tristate wanted,
-                   enum transport_stacking stacking);
+int transport_init(struct transport **out, struct fuse_session *session, struct journal *journal,
+                   enum conf_tristate wanted, enum transport_stacking stacking);
 void transport_deinit(struct transport *transport);
+
+/* Makes libfuse go on where the last server's was. Call it instead of waiting for TRANSPORT_INITIALISED. */
+int transport_take_over(struct transport *transport);
+/*
+ * Then, when requests can be served: asks the kernel for all that have no answer. transport_serve serves them
+ * before any other. Returns 0 or -errno.
+ */
+int transport_resend(struct transport *transport);
+/* Whether some of these are still to be served; whether this is one of them, linear in their number. */
+bool transport_has_resent(const struct transport *transport);
+bool transport_awaits(const struct transport *transport, uint64_t unique);
 
 /* Serves the requests that have come. */
 enum transport_event {
@@ -62,6 +77,13 @@ void transport_before_reply(struct transport *transport, void (*before)(void *co
  */
 void transport_hold(struct transport *transport, bool (*hold)(void *context, const void *bytes, size_t size),
                     void *context);
+/* The number of the request that we serve now, and of a POLL the key by which the kernel knows the file. */
+uint64_t transport_unique(const struct transport *transport);
+bool transport_is_resent(const struct transport *transport);
+uint64_t transport_poll_key(const struct transport *transport);
+/* Makes the kernel ask again for the events of the file that has this key. */
+void transport_wake_poll(struct transport *transport, uint64_t key);
+
 /* Serves a request that `hold` kept, or answers it with -errno. */
 void transport_replay(struct transport *transport, void *bytes, size_t size);
 void transport_refuse(struct transport *transport, uint64_t unique, int result);
@@ -74,7 +96,14 @@ bool transport_negotiated(const struct transport *transport);
 
 /* Registers a descriptor (O_RDONLY suffices). Returns its backing id, above 0, or -errno. */
 int transport_backing_open(struct transport *transport, int fd);
+/* First see to it that the next server does not take it for open. */
 void transport_backing_close(struct transport *transport, int32_t backing_id);
+/*
+ * After a takeover: closes the registrations that the last server was about to close, or made just before it was
+ * killed, so that nobody knows of them. `is_known` tells whether somebody does.
+ */
+void transport_backing_sweep(struct transport *transport, bool (*is_known)(void *context, int32_t backing_id),
+                             void *context);
 
 /*
  * As fuse_reply_open, for a passthrough file: the client maps it without the daemon, and reads and writes it

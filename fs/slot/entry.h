@@ -127,6 +127,8 @@ struct slot {
     uint32_t error_size;
     pid_t owner;          /* 0: none */
     pid_t worker;         /* 0: none */
+    uint64_t owner_start; /* when these began, which tells them from others that have their pid later */
+    uint64_t worker_start;
     uint64_t worker_once; /* the only round that worker is bound to; 0: this one and all later ones */
     uint64_t refusals;
     struct slot_refusal refusal;
@@ -137,6 +139,7 @@ struct slot {
     uint32_t source_side;       /* enum record_side: which of its arrays */
     uint64_t source_slot;       /* and its serial */
     uint64_t source_serial;     /* of the symlink's nodeid */
+    pid_t filler;               /* the process that last opened data.bin for writing in this round */
     gid_t source_group;         /* a group of the owner when the link was made */
     uint64_t source_taken;      /* number of the last array, or failure, taken from it */
     uint64_t failure;           /* its number while followers have to take it; 0 once a round has an input */
@@ -180,7 +183,6 @@ struct slot {
     uint32_t wait_count;   /* waiters */
     uint32_t refreshing;   /* enum slot_refresh */
     uint32_t page_shown;   /* the kernel may have a page of the record that it read from us */
-    pid_t filler;          /* the process that last opened data.bin for writing in this round */
     uint32_t settling[2];  /* by enum record_side: background work on the segment before it is published */
     int32_t settled[2];    /* how that ended: 0 or -errno */
     uint32_t sizing[2];    /* by enum record_side: reservations under way */

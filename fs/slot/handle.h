@@ -31,6 +31,8 @@ struct handle {
     struct segment *segment; /* data.bin, result.bin and their views */
     enum record_side side;   /* of segment */
     uint64_t number;         /* st_ino of data.bin and result.bin */
+    uint32_t record;         /* the layer above's: where the next server finds this handle */
+    uint64_t opener;         /* and the request that opened it */
 
     /* metadata.bin */
     uint32_t seen_change;           /* what its last read showed */
@@ -42,7 +44,8 @@ struct handle {
 
     struct slot_times times; /* as at open: stat shows them once the slot is in another round */
 
-    void *poll; /* for the layer above, which tells this client of a change. NULL: it does not poll */
+    uint64_t poll_key; /* by which the kernel knows who polls; 0: nobody does */
+    void *poll;        /* for the layer above, which tells this client of a change. NULL: it does not poll */
     LIST_ENTRY(handle) poll_link; /* in slot->polls, or among those that the layer above answers */
 
     /* texts and views: the text that we rendered at open, or the reader's place in the view */

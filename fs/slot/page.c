@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -251,6 +252,30 @@ void page_discard(struct arena *arena, const struct slot *slot)
 {
     for (int kind = 0; kind < SLOT_PAGES; kind++)
         arena_file_unlink(arena, name_of(slot, (enum slot_page_kind)kind).text);
+}
+
+void page_take_over(struct arena *arena, struct slot *slot)
+{
+    for (int kind = 0; kind < SLOT_PAGES; kind++) {
+        int fd = open_to_update(arena, slot, (enum slot_page_kind)kind);
+        struct stat status;
+
+        if (fd < 0)
+            continue;
+        /* A server that was killed while it made the file has given it to nobody: it is made again. */
+        if (fstat(fd, &status) == 0 && status.st_size == (off_t)kinds[kind].size) {
+            slot->pages[kind].exists = 1;
+            ledger_file_resized(arena, 0, kinds[kind].size);
+            /* Clients have a path to it, and we cannot simply open it again: keep it open as before. */
+            if (!(status.st_mode & S_IWUSR) && page_open(arena, slot, (enum slot_page_kind)kind) == 0)
+                slot->pages[kind].linked = 1;
+        } else {
+            arena_file_unlink(arena, name_of(slot, (enum slot_page_kind)kind).text);
+        }
+        close(fd);
+    }
+    if (open_window() == 0)
+        page_update(arena, slot);
 }
 
 /* Changes only version and change. A server that was killed may have left change odd. */

@@ -44,6 +44,8 @@ void page_revoke(const struct slot *slot);
 /* The record changed: stores it, as record.h says, and wakes futex waiters on `change`. */
 void page_update(struct arena *arena, struct slot *slot);
 
+/* After a takeover: the files that the last server made are the pages still. */
+void page_take_over(struct arena *arena, struct slot *slot);
 /* Removes files that an earlier server may have left, and that no client has open. */
 void page_discard(struct arena *arena, const struct slot *slot);
 

@@ -291,7 +291,8 @@ def backing_files(daemon: Daemon) -> dict[int, int]:
             try:
                 if (fd / "self").is_symlink():  # /proc, which is no arena
                     continue
-                files = fd.rglob("*") if fd.is_dir() else [fd] if "memfd:" in os.readlink(fd) else []
+                name = os.readlink(fd)  # what a server keeps for the next one is not the arena's
+                files = fd.rglob("*") if fd.is_dir() else [fd] if "memfd:" in name and "memfd:kept-" not in name else []
                 seen = [os.stat(file) for file in files]
             except FileNotFoundError:
                 continue

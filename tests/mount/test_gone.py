@@ -40,16 +40,6 @@ def server_of(daemon: Daemon) -> int:
     return next(pid for pid in daemon.pids() if Path(f"/proc/{pid}/comm").read_text() == "pyrmapfs-server\n")
 
 
-def kill_the_server(daemon: Daemon, slot: Slot) -> None:
-    os.kill(server_of(daemon), signal.SIGKILL)
-
-
-def kill_the_server_and_the_keeper(daemon: Daemon, slot: Slot) -> None:
-    names = {Path(f"/proc/{pid}/comm").read_text(): pid for pid in daemon.pids()}
-    os.kill(names["pyrmapfs-keeper\n"], signal.SIGKILL)
-    os.kill(names["pyrmapfs-server\n"], signal.SIGKILL)
-
-
 def kill_both(daemon: Daemon, slot: Slot) -> None:
     server = server_of(daemon)
     for pid in (daemon.pids()[0], server):
@@ -88,8 +78,7 @@ def expect_woken(client: subprocess.Popen[str]) -> None:
     assert output == "woken\n" and client.returncode == 0
 
 
-@pytest.mark.parametrize("end", (remove_the_slot, end_the_daemon, abort_the_mount, kill_the_supervisor,
-                                 kill_the_server, kill_the_server_and_the_keeper, kill_both))
+@pytest.mark.parametrize("end", (remove_the_slot, end_the_daemon, abort_the_mount, kill_the_supervisor, kill_both))
 def test_sleepers_are_woken(daemon: Daemon, program: Callable[[str], str], end: End) -> None:
     slot = Slot.make(daemon.path, "job")
     clients = [sleep_on(slot, program)]

@@ -477,7 +477,6 @@ def kill(pids: list[int]) -> None:
 ENDS: dict[str, Callable[[Daemon], Any]] = {
     "stop": lambda daemon: os.kill(daemon.supervisor, signal.SIGTERM),
     "umount": lambda daemon: subprocess.run(["umount", str(daemon.path)], check=True),
-    "the server is killed": lambda daemon: kill([server_of(daemon)]),
     "the supervisor is killed": lambda daemon: kill([daemon.supervisor]),
     "both are killed": lambda daemon: kill([daemon.supervisor, server_of(daemon)]),
 }

@@ -60,11 +60,11 @@ def refusal(daemon: Daemon, **options: str) -> str:
 
 
 def kill(daemon: Daemon, which: str) -> None:
-    """SIGKILL for "server", "supervisor" or "both" of a daemon; its own process is reaped."""
+    """SIGKILL for "supervisor" or "both" of a daemon; its own process is reaped. (A server alone has a successor.)"""
     process = daemon.process
     assert process is not None and process.stdout is not None
     server = daemon.server
-    pids = {"server": [server], "supervisor": [process.pid], "both": [process.pid, server]}[which]
+    pids = {"supervisor": [process.pid], "both": [process.pid, server]}[which]
     ends = [os.pidfd_open(pid) for pid in (process.pid, server)]
     for pid in pids:
         os.kill(pid, signal.SIGKILL)

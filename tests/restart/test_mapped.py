@@ -12,7 +12,7 @@ from places import kill, on_directory
 from slots import ANSWER, DATA, INPUT, Slot, refused, status
 
 
-@pytest.mark.parametrize("which", ["server", "both"])
+@pytest.mark.parametrize("which", ["supervisor", "both"])
 def test_what_is_mapped_for_writing_is_not_published(which: str) -> None:
     """FILLING, and a mapping from before the kill: EBUSY until it goes, then the bytes that it wrote last."""
     with on_directory() as daemon:

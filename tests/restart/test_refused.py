@@ -141,7 +141,7 @@ def test_a_data_path_that_is_not_there(used: Daemon) -> None:
     """The last reason of all, when everything else is open: a user has no passthrough."""
     used.start()
     Slot.make(used.path, "computing").bring("COMPUTING")
-    kill(used, "server")
+    kill(used, "both")
     other = on_directory(user="nobody")
     arena = arena_of(other)
     shutil.copytree(arena_of(used), arena)

@@ -11,7 +11,7 @@ from typing import Iterator
 import pytest
 from daemon import Daemon, is_mounted
 from places import CAPACITY, arena_of, kill, on_directory, snapshot
-from slots import ANSWER, DATA, Slot, eventually, status
+from slots import ANSWER, DATA, Slot, eventually
 
 KINDS = ("dir", "tmpfs", "memfd") if os.geteuid() == 0 else ("dir", "memfd")
 
@@ -65,7 +65,7 @@ def test_stop_and_start(daemon: Daemon) -> None:
     assert (daemon.path / "DONE").exists() == is_kept(daemon)
 
 
-@pytest.mark.parametrize("which", ["server", "supervisor", "both"])
+@pytest.mark.parametrize("which", ["supervisor", "both"])
 def test_kill_and_start(daemon: Daemon, which: str) -> None:
     fill(daemon)
     before = set(snapshot(arena_of(daemon)))
@@ -76,7 +76,7 @@ def test_kill_and_start(daemon: Daemon, which: str) -> None:
     expect_after_restart(daemon)
 
 
-@pytest.mark.parametrize("which", ["server", "supervisor", "both"])
+@pytest.mark.parametrize("which", ["supervisor", "both"])
 def test_kill_again_and_again(daemon: Daemon, which: str) -> None:
     """Each server finds what the one before it had, whatever moment it was killed at."""
     for count in range(5):
@@ -95,11 +95,10 @@ def test_an_empty_directory_goes_with_a_clean_stop() -> None:
         assert not arena_of(daemon).exists()
 
 
-@pytest.mark.parametrize("which", ["server", "both"])
-def test_an_empty_directory_stays_after_a_kill(which: str) -> None:
+def test_an_empty_directory_stays_after_a_kill() -> None:
     """A server that was killed removes nothing; the next one finds an index without slots, and goes cleanly."""
     with on_directory() as daemon:
-        kill(daemon, which)
+        kill(daemon, "both")
         assert arena_of(daemon).exists()
         daemon.start()
         assert daemon.stop() == 0
@@ -117,7 +116,7 @@ def test_files_of_others_stay() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be another user")
-@pytest.mark.parametrize("which", ["server", "supervisor", "both"])
+@pytest.mark.parametrize("which", ["supervisor", "both"])
 def test_kill_what_a_user_has_mounted(which: str) -> None:
     """fusermount3 clears it, which is setuid: the server has no_new_privs and could not run it."""
     with Daemon(CAPACITY, user="nobody") as daemon:
@@ -148,19 +147,6 @@ def test_a_supervisor_killed_below_a_subreaper(daemon: Daemon) -> None:
     subprocess.run([sys.executable, "-c", KILL_BELOW_SUBREAPER, *daemon.command()], check=True, timeout=30)
     eventually(lambda: not is_mounted(daemon.path))
     daemon.start()
-
-
-def test_a_killed_server_is_told(daemon: Daemon) -> None:
-    process = daemon.process
-    assert process is not None
-    os.kill(daemon.server, 9)
-    assert process.wait(20) == 1
-    assert not is_mounted(daemon.path)
-    assert "signal 9" in daemon.log.read_text()
-    assert process.stdout is not None
-    process.stdout.close()
-    daemon.start()
-    assert "uptime" in status(daemon.path)
 
 
 def abort(path: Path, control: Path) -> None:

@@ -110,7 +110,8 @@ static void begin(struct world *world, enum exchange_data_path data_path)
     ck_assert_int_eq(exchange_init(&world->exchange, world->slots, world->bench.arena, world->loop,
                                    &world->limits, &hooks),
                      0);
-    ck_assert_msg(exchange_restore(world->exchange, error) == 0, "%s", error);
+    ck_assert_msg(exchange_restore(world->exchange, EXCHANGE_RESTARTS, error) == 0, "%s", error);
+    exchange_go_on(world->exchange, EXCHANGE_RESTARTS);
     world->exchange->data_path = data_path;
 }
 
@@ -305,8 +306,10 @@ static int open_as_known(struct world *world, struct slot *slot, struct handle *
                          const struct caller *caller)
 {
     uint64_t identity = step_array_identity(world->exchange, slot, slot_file_side(handle->file));
+    int result = array_open(world->exchange, slot, handle, caller, identity);
 
-    return array_open(world->exchange, slot, handle, caller, identity);
+    exchange_run(world->exchange);
+    return result;
 }
 
 struct handle *world_handle(enum slot_file file, enum handle_access access)

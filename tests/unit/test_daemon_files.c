@@ -13,6 +13,7 @@ enum { CONTENT_MAX = 70000 };
 
 static const char *const request_names[] = {"one", "other"};
 static const uint64_t request_counts[] = {3, 4};
+static const uint32_t takeovers = 7;
 
 static struct histogram publishing;
 
@@ -22,6 +23,7 @@ static struct daemon_files files_of(struct world *world, const struct conf *conf
                                  .conf = conf,
                                  .request_names = request_names,
                                  .request_counts = request_counts,
+                                 .takeovers = &takeovers,
                                  .request_kinds = 2,
                                  .publishing = &publishing};
 }

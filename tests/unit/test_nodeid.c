@@ -453,7 +453,7 @@ END_TEST
 
 /* --- no two names with one nodeid --- */
 
-struct named {
+struct face {
     uint64_t nodeid;
     const struct slot *slot;
     enum slot_file file;
@@ -461,25 +461,25 @@ struct named {
 
 static int by_nodeid(const void *a, const void *b)
 {
-    const struct named *one = a, *two = b;
+    const struct face *one = a, *two = b;
 
     return (one->nodeid > two->nodeid) - (one->nodeid < two->nodeid);
 }
 
 static void expect_unique(struct world *world)
 {
-    static struct named names[100 * SLOT_FILES];
+    static struct face names[100 * SLOT_FILES];
     size_t count = 0;
 
     for (struct slot *slot = slot_after(world->slots, 0); slot;
          slot = slot_after(world->slots, slot_index(world->slots, slot))) {
         for (int file = 0; file < SLOT_FILES; file++)
-            names[count++] = (struct named){nodeid_of(world->exchange, slot, (enum slot_file)file), slot,
-                                            (enum slot_file)file};
+            names[count++] = (struct face){nodeid_of(world->exchange, slot, (enum slot_file)file), slot,
+                                           (enum slot_file)file};
     }
     qsort(names, count, sizeof(names[0]), by_nodeid);
     for (size_t i = 1; i < count; i++) {
-        const struct named *a = &names[i - 1], *b = &names[i];
+        const struct face *a = &names[i - 1], *b = &names[i];
 
         if (a->nodeid != b->nodeid)
             continue;

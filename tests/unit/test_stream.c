@@ -233,6 +233,7 @@ static struct parked *failure_is_untaken(struct world *world, struct slot **a, s
 static void read_error(struct world *world, struct slot *slot)
 {
     exchange_outcome_read(world->exchange, slot);
+    exchange_run(world->exchange);
 }
 
 static void try_again(struct world *world, struct slot *slot)

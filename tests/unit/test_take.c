@@ -24,6 +24,7 @@ static ssize_t take(struct world *world, struct slot *slot, enum record_side sid
     ssize_t got =
         slot_files_row(SLOT_METADATA_BIN)->read(world->exchange, handle, (char *)&image, size, offset);
 
+    exchange_run(world->exchange);
     close_file(world, handle);
     world_check(world);
     return got < 0 ? got : got - RECORD_SIZE;
