@@ -459,6 +459,16 @@ static bool is_current(const struct handle *handle)
            !handle->segment->published;
 }
 
+ssize_t array_read(struct exchange *exchange, const struct handle *handle, void *buffer, size_t size,
+                   off_t offset)
+{
+    ssize_t got = segment_read(exchange->arena, handle->segment, buffer, size, offset);
+
+    if (got > 0 && handle_is_current(handle))
+        slot_count_copied(handle->slot, handle->side, (uint64_t)got);
+    return got;
+}
+
 ssize_t array_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                     const void *buffer, size_t size, off_t offset)
 {
@@ -478,8 +488,10 @@ ssize_t array_write(struct exchange *exchange, struct handle *handle, const stru
             return refuse_operation(exchange, slot, caller, "write", result, refuse_what_is_lacking(result));
     }
     put = segment_write(exchange->arena, segment, buffer, size, offset);
-    if (put > 0)
+    if (put > 0) {
         slot_touch(slot, handle->file);
+        slot_count_copied(slot, handle->side, (uint64_t)put);
+    }
     return put;
 }
 

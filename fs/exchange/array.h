@@ -31,6 +31,10 @@ void array_close(struct exchange *exchange, struct handle *handle);
 int array_may_take(struct exchange *exchange, struct slot *slot, enum record_side side,
                    const struct caller *caller);
 
+/* read(2) as the daemon does it on behalf of a client: bytes, or -errno. */
+ssize_t array_read(struct exchange *exchange, const struct handle *handle, void *buffer, size_t size,
+                   off_t offset);
+
 /*
  * write(2) as the daemon does it on behalf of a client. Returns bytes, perhaps fewer than asked for, or
  * -errno. -EAGAIN: call array_reserve_write, which makes room and fills the hole before it, and try again.

@@ -71,6 +71,7 @@ void copy_put(struct exchange *exchange, struct slot *slot, enum record_side sid
 {
     struct slot *source = shares_with(exchange, slot, side);
 
+    slot_count_copied(slot, side, slot_inline_size(slot, side));
     for (;;) {
         quota_drop_bytes(exchange->quota, slot->uid, slot_inline_size(slot, side));
         slot->segments[side] = segment;

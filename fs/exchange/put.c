@@ -224,6 +224,7 @@ static int try(struct exchange *exchange, struct slot *slot, const struct caller
         slot_set_inline(slot, side, bytes, size);
     }
     replaced(exchange, slot, side, size);
+    slot_count_copied(slot, side, size);
     record_copy_side(&slot->record, &candidate, side);
     if (side == RECORD_SIDE_INPUT)
         record_reset_side(&slot->record, RECORD_SIDE_RESULT);

@@ -194,19 +194,32 @@ static void report_bundle(struct exchange *exchange, const struct slot *slot, en
     bundle_close(&bundle);
 }
 
+static void report_array(struct exchange *exchange, const struct slot *slot, enum record_side side,
+                         const char *name, FILE *out)
+{
+    const struct slot_traffic *traffic = slot_traffic(slot, side);
+    uint64_t size, allocated, in_place;
+
+    step_array_stat(exchange, slot, side, &size, &allocated);
+    fprintf(out, "%s_size=%llu\n", name, (unsigned long long)size);
+    if (!traffic)
+        return;
+    in_place = traffic->in_place * size;
+    fprintf(out, "%s_copied=%llu\n%s_in_place=%llu\n", name, (unsigned long long)traffic->copied, name,
+            (unsigned long long)in_place);
+}
+
 void report_slot(struct exchange *exchange, const struct slot *slot, FILE *out)
 {
     char text[RECORD_TEXT_MAX];
-    uint64_t size, allocated;
 
     fprintf(out, "state=%s\n", handshake_state_name(slot_state(slot)));
     record_text_format(&slot->record, text, sizeof(text));
     fputs(text, out);
     report_time("since=", &slot->entered, out);
-    step_array_stat(exchange, slot, RECORD_SIDE_INPUT, &size, &allocated);
-    fprintf(out, "\ndata_size=%llu\n", (unsigned long long)size);
-    step_array_stat(exchange, slot, RECORD_SIDE_RESULT, &size, &allocated);
-    fprintf(out, "result_size=%llu\n", (unsigned long long)size);
+    putc('\n', out);
+    report_array(exchange, slot, RECORD_SIDE_INPUT, "data", out);
+    report_array(exchange, slot, RECORD_SIDE_RESULT, "result", out);
     report_bundle(exchange, slot, RECORD_SIDE_INPUT, "input_entries", out);
     report_bundle(exchange, slot, RECORD_SIDE_RESULT, "result_entries", out);
     if (slot->owner)

@@ -52,6 +52,7 @@ ssize_t take_read(struct exchange *exchange, struct handle *handle, enum record_
     got = shown_read(&shown, buffer + RECORD_SIZE, size - RECORD_SIZE, 0);
     if (got < 0)
         return got;
+    slot_count_copied(slot, side, (uint64_t)got);
     if (side == RECORD_SIDE_RESULT && (uint64_t)got == described_size(&slot->record, side))
         exchange_outcome_read(exchange, slot);
     return RECORD_SIZE + got;

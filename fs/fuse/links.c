@@ -61,17 +61,32 @@ static bool reaches(const struct request_ops *ops, const struct caller *caller)
     return arena_links(ops->arena, caller->uid) && process_shares_pids(caller->thread);
 }
 
-/* The handle by which the process has the array open now, one for writing first. */
-static const struct handle *find_open(const struct slot *slot, enum record_side side, pid_t process)
+/* A handle of `slot` by which the process has the segment open now, one for writing first. */
+static const struct handle *find_handle(const struct slot *slot, enum slot_file file,
+                                        const struct segment *segment, pid_t process)
 {
     const struct handle *found = NULL;
 
     for (const struct handle *handle = slot->handles; handle; handle = handle->next) {
-        if (handle->file == slot_file_of_side(side) && handle->process == process &&
-            handle->segment == slot->segments[side] && (!found || handle->access == HANDLE_WRITES))
+        if (handle->file == file && handle->process == process && handle->segment == segment &&
+            (!found || handle->access == HANDLE_WRITES))
             found = handle;
     }
     return found;
+}
+
+/* Names that share their pages share the nodeid, which decodes to the array's home: see nodeid.h. */
+static const struct handle *find_open(const struct request_ops *ops, const struct slot *slot,
+                                      enum record_side side, pid_t process)
+{
+    const struct slot_array *array = &slot->arrays[side];
+    const struct slot *home = slot_at(exchange_slots(ops->exchange), array->home);
+    const struct handle *found = find_handle(slot, slot_file_of_side(side), slot->segments[side], process);
+
+    if (found || !home || home == slot)
+        return found;
+    return find_handle(home, slot_file_of_side((enum record_side)array->home_side), slot->segments[side],
+                       process);
 }
 
 /* What the slot gives the caller now of the file: bits as of slot_permits. */
@@ -98,17 +113,19 @@ static bool may_go_past(const struct request_ops *ops, const struct handle *hand
            (ops->conf->bytes_per_user == 0 && arena_links_writers(ops->arena, caller->uid));
 }
 
-static bool find_segment(const struct request_ops *ops, const struct slot *slot, enum record_side side,
+static bool find_segment(const struct request_ops *ops, struct slot *slot, enum record_side side,
                          const struct caller *caller, char target[LINKS_TARGET_MAX])
 {
-    const struct handle *handle = caller->process ? find_open(slot, side, caller->process) : NULL;
+    const struct handle *handle = caller->process ? find_open(ops, slot, side, caller->process) : NULL;
     unsigned bits;
 
     if (!handle || !reaches(ops, caller) || !may_go_past(ops, handle, caller))
         return false;
-    bits = rights(ops, slot, handle->file, caller) & (handle->access == HANDLE_WRITES ? 6 : 4);
-    return bits &&
-           segment_link(ops->arena, handle->segment, caller->uid, bits, target, LINKS_TARGET_MAX) == 0;
+    bits = rights(ops, slot, slot_file_of_side(side), caller) & (handle->access == HANDLE_WRITES ? 6 : 4);
+    if (!bits || segment_link(ops->arena, handle->segment, caller->uid, bits, target, LINKS_TARGET_MAX) < 0)
+        return false;
+    slot_count_in_place(slot, side);
+    return true;
 }
 
 /* The page stays open until the slot goes: nothing tells us when a mapping of it ends. */

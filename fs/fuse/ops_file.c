@@ -62,6 +62,8 @@ static void finish_open(struct parked *parked, int result)
         /* The kernel keeps its pages from open to open if all changes go through this inode. */
         parked->fi.keep_cache = backing_id == 0 && links_keeps_pages(parked->ops, parked->handle);
         parked->fi.direct_io = backing_id != 0 && sees_writes(parked);
+        if (backing_id != 0 && handle_is_current(parked->handle))
+            slot_count_in_place(parked->handle->slot, parked->handle->side);
         opened_reply(parked->ops, request, &parked->fi, parked->handle, backing_id);
     }
     free(parked);
@@ -319,8 +321,7 @@ void ops_file_read(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t off
         return;
     }
     if (row->kind == SLOT_FILES_ARRAY)
-        got = handle->segment ? segment_read(ops->arena, handle->segment, request_buffer, size, offset)
-                              : -ESTALE;
+        got = handle->segment ? array_read(ops->exchange, handle, request_buffer, size, offset) : -ESTALE;
     else if (!handle->slot && !handle->snapshot && row->kind != SLOT_FILES_VIEW)
         got = -ESTALE; /* the slot is gone */
     else

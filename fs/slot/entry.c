@@ -124,6 +124,23 @@ void slot_chown(struct slot *slot, uid_t uid, gid_t gid)
         slot_touch_attributes(slot, (enum slot_file)file);
 }
 
+void slot_count_copied(struct slot *slot, enum record_side side, uint64_t bytes)
+{
+    slot->traffic[side].copied += bytes;
+}
+
+void slot_count_in_place(struct slot *slot, enum record_side side)
+{
+    slot->traffic[side].in_place++;
+}
+
+const struct slot_traffic *slot_traffic(const struct slot *slot, enum record_side side)
+{
+    const struct slot_traffic *traffic = &slot->traffic[side];
+
+    return traffic->serial == slot->arrays[side].serial ? traffic : NULL;
+}
+
 struct slot_times *slot_times(struct slot *slot, enum slot_file file)
 {
     if (slot_file_has_side(file))

@@ -47,6 +47,13 @@ struct slot_array {
     struct slot_times times;
 };
 
+/* How the bytes of an array came to clients and from them, as far as we see it. */
+struct slot_traffic {
+    uint64_t serial;   /* the array's. Another one: we have not seen the array from its beginning */
+    uint64_t copied;   /* bytes that went through our requests */
+    uint64_t in_place; /* opens and links that were given the pages themselves */
+};
+
 /* The last operation that this slot refused. */
 struct slot_refusal {
     struct timespec when;
@@ -176,6 +183,7 @@ struct slot {
     struct process_bond owner_bond;
     struct process_bond worker_bond;
     struct slot_page pages[SLOT_PAGES]; /* by enum slot_page_kind */
+    struct slot_traffic traffic[2];     /* by enum record_side */
     uint32_t dated[2];       /* by enum record_side: utimensat set the time, after all changes that we saw */
     uint64_t text_serial[2]; /* by enum record_side: serial of the array whose text has text_size bytes */
     off_t text_size[2];
@@ -215,6 +223,12 @@ bool slot_may_read(const struct slot *slot, enum slot_file file, uid_t uid, bool
 /* Derives the modes of all files from the directory's. */
 void slot_chmod(struct slot *slot, mode_t mode);
 void slot_chown(struct slot *slot, uid_t uid, gid_t gid);
+
+/* Count traffic of the present array. */
+void slot_count_copied(struct slot *slot, enum record_side side, uint64_t bytes);
+void slot_count_in_place(struct slot *slot, enum record_side side);
+/* NULL if we do not know all of it, because the array is older than this server. */
+const struct slot_traffic *slot_traffic(const struct slot *slot, enum record_side side);
 
 /* The times of a file that comes to be now, or is changed now. */
 struct slot_times slot_times_now(void);

@@ -43,3 +43,8 @@ bool handle_writes_segment(const struct slot *slot, const struct segment *segmen
     }
     return false;
 }
+
+bool handle_is_current(const struct handle *handle)
+{
+    return handle->slot && handle->segment && handle->slot->segments[handle->side] == handle->segment;
+}

@@ -57,6 +57,9 @@ struct handle {
 void handle_enlist(struct handle *handle, struct slot *slot);
 void handle_delist(struct handle *handle);
 
+/* Whether its array is the one that the slot has now. */
+bool handle_is_current(const struct handle *handle);
+
 /* Whether a handle has this segment open for writing. */
 bool handle_writes_segment(const struct slot *slot, const struct segment *segment);
 

@@ -362,6 +362,7 @@ void slot_fresh_array(struct slots *slots, struct slot *slot, enum record_side s
     array->home_side = side;
     array->borrowed = 0;
     array->times = slot_times_now();
+    slot->traffic[side] = (struct slot_traffic){.serial = array->serial};
     slot->dated[side] = 0;
     slot_mark(slot);
 }

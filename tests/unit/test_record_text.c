@@ -169,6 +169,7 @@ START_TEST(test_text_accepts)
         {"round=5\nchange=9\nstate=DONE\nmeaning=a = b\nopen=1 data.bin r\nopen=2 data.bin r\n",
          TOUCHED_NOTHING},
         {"data_size=8\nresult_size=8\nowner=1\nworker=\nsource=../A/result.bin\nsince=\n", TOUCHED_NOTHING},
+        {"data_copied=1\ndata_in_place=2\nresult_copied=3\nresult_in_place=4\n", TOUCHED_NOTHING},
         {"waiting=1 data.bin 0.5 why\nrefused=x\nrefusals=4\n", TOUCHED_NOTHING},
     };
     struct record current = fresh(), proposed;
