@@ -292,7 +292,8 @@ lint-systemd:
 BUILD_PACKAGES := gcc libc6-dev make pkg-config fuse3 libfuse3-dev libinih-dev libseccomp-dev libcap-ng-dev check
 DEMO_PACKAGES  := python3 python3-numpy r-base-core
 TEST_PACKAGES  := perl python3-pytest python3-hypothesis python3-pip python3-setuptools python3-wheel python3-sklearn \
-                  python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate plocate fish zsh g++ nodejs prometheus
+                  python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate \
+                  r-cran-callr r-cran-future plocate fish zsh g++ nodejs prometheus
 LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
 # What `make deb`, `make rpm` and their test need.
 DEB_PACKAGES   := debhelper dh-python lintian procps psmisc r-base-dev rpm

@@ -17,6 +17,7 @@ session_reset <- function() {
     session$private <- NULL
     session$jobs <- new.env(parent = emptyenv())
     session$job_number <- 0
+    session$peers <- integer()
 }
 
 # The order matters: slots lie on the mount.

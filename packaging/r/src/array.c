@@ -332,6 +332,28 @@ static SEXP mapping_of(SEXP x)
     return vector_of(x)->whole ? R_ExternalPtrProtected(pointer) : pointer;
 }
 
+struct slot *array_published(SEXP x)
+{
+    struct vector *vector = vector_of(x);
+    SEXP mapping = mapping_of(x);
+    struct vector *whole = R_ExternalPtrAddr(mapping);
+    if (!whole->address || whole->creator != getpid())
+        return NULL;
+    if (whole->lender)
+        lend_move(whole->lender);
+    struct slot *slot = whole->array ? R_ExternalPtrAddr(R_ExternalPtrProtected(mapping)) : NULL;
+    if (!slot || slot_is_removed(slot))
+        return NULL;
+    /* The others that are to fill the bundle's header come with the whole. */
+    if (whole->filling ? whole != vector : has_changed(whole))
+        return NULL;
+    SEXP dim = whole == vector && !whole->published ? Rf_getAttrib(x, R_DimSymbol) : R_NilValue;
+    if (hold(whole, slot, dim, whole->type == LGLSXP, slot_root(slot->path)) < 0)
+        return NULL;
+    whole->touched = false;
+    return slot;
+}
+
 /* NULL for a vector that is not from a slot. */
 SEXP pyrmap_vector_info(SEXP x)
 {

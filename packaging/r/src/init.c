@@ -8,6 +8,7 @@
 #include "input.h"
 #include "lend.h"
 #include "names.h"
+#include "reference.h"
 #include "vector.h"
 #include "wait.h"
 #include <R_ext/Rdynload.h>
@@ -33,7 +34,7 @@ static const R_CallMethodDef routines[] = {
     ROUTINE(bundle_object, 2), ROUTINE(slot_bytes, 1),    ROUTINE(names_of, 1),
     ROUTINE(names_put, 2),     ROUTINE(bundle_holder, 2), ROUTINE(slot_keep, 1),
     ROUTINE(array_list, 3),    ROUTINE(slot_lends, 1),    ROUTINE(slot_empty, 1),
-    {NULL, NULL, 0},
+    ROUTINE(reference_map, 2), {NULL, NULL, 0},
 };
 
 void R_init_pyrmap(DllInfo *info);

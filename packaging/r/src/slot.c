@@ -347,6 +347,15 @@ static struct slot *allocate(const char *root, size_t size, enum slot_live live)
     return slot;
 }
 
+const char *slot_root(const char *path)
+{
+    const size_t size = (size_t)(strrchr(path, '/') - path);
+    char *root = R_alloc(size + 1, 1);
+    memcpy(root, path, size);
+    root[size] = 0;
+    return root;
+}
+
 static SEXP pointer_of(struct slot *slot)
 {
     SEXP pointer = PROTECT(R_MakeExternalPtr(slot, R_NilValue, R_NilValue));
@@ -370,12 +379,10 @@ static int move_result(const struct slot *from, struct slot *to)
 
 SEXP slot_move_result(struct slot *slot)
 {
-    size_t root = (size_t)(strrchr(slot->path, '/') - slot->path);
-    char *path = R_alloc(root + 1, 1);
-    memcpy(path, slot->path, root);
-    path[root] = 0;
-    struct slot *kept = allocate(path, root + 40, slot->live);
-    int error = make_directory(path, kept->path, root + 40);
+    const char *root = slot_root(slot->path);
+    const size_t size = strlen(root) + 40;
+    struct slot *kept = allocate(root, size, slot->live);
+    int error = make_directory(root, kept->path, size);
     if (!error && (error = move_result(slot, kept)) != 0)
         rmdir(kept->path);
     if (error) {
@@ -389,6 +396,43 @@ SEXP slot_move_result(struct slot *slot)
     kept->capacity = slot->capacity;
     kept->device = slot->device;
     return pointer_of(kept);
+}
+
+/* Into a slot that was just made: the input that another slot has now. That may go on, or go, without it. 0 or -errno. */
+static int take_input(const struct slot *from, struct slot *to)
+{
+    char target[64];
+    snprintf(target, sizeof(target), "../%s/data.bin", strrchr(from->path, '/') + 1);
+    to->directory = open(to->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (to->directory < 0)
+        return -errno;
+    int error = write_text(to, "owner", "self", 4);
+    if (!error &&
+        (symlinkat(target, to->directory, "source") < 0 || unlinkat(to->directory, "source", 0) < 0))
+        error = -errno;
+    close_fd(&to->directory);
+    return error;
+}
+
+const char *slot_share_input(const struct slot *slot)
+{
+    const char *root = slot_root(slot->path);
+    const size_t size = strlen(root) + 40;
+    struct slot *shared = allocate(root, size, slot->live);
+    int error = make_directory(root, shared->path, size);
+    if (!error && (error = take_input(slot, shared)) != 0)
+        rmdir(shared->path);
+    const char *path = error ? NULL : strcpy(R_alloc(size, 1), shared->path);
+    free(shared);
+    return path;
+}
+
+bool slot_adopt(struct slot *slot)
+{
+    if (write_text(slot, "owner", "self", 4) < 0)
+        return false;
+    slot->creator = getpid();
+    return true;
 }
 
 SEXP pyrmap_slot_new(SEXP mount, SEXP live)

@@ -111,6 +111,18 @@ int slot_reset(struct slot *slot);
  */
 SEXP slot_move_result(struct slot *slot);
 
+/* The mount that the slot of this path lies in. R frees it. */
+const char *slot_root(const char *path);
+
+/*
+ * Makes a slot that has the input of this one, the same pages, and is no follower of it. This process is its owner, and nobody
+ * here removes it: that is for whoever adopts it. Its path, which R frees; NULL: it cannot be made.
+ */
+const char *slot_share_input(const struct slot *slot);
+
+/* Makes this process the owner of a slot that another one made: it goes with the struct. */
+bool slot_adopt(struct slot *slot);
+
 /* Whether an error (-errno) says that the slot, or its mount, is gone. */
 bool slot_is_lost(int error);
 

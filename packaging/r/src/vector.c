@@ -8,6 +8,7 @@
 #include "convert.h"
 #include "lend.h"
 #include "map.h"
+#include "reference.h"
 #include "sum.h"
 #include "text_vector.h"
 #include <errno.h>
@@ -309,6 +310,8 @@ static void register_methods(R_altrep_class_t class)
     R_set_altrep_Inspect_method(class, method_inspect);
     R_set_altvec_Dataptr_method(class, method_dataptr);
     R_set_altvec_Dataptr_or_null_method(class, method_dataptr_or_null);
+    R_set_altrep_Serialized_state_method(class, reference_make);
+    R_set_altrep_Unserialize_method(class, reference_take);
 }
 
 void vector_register(DllInfo *info)

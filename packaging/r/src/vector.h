@@ -113,4 +113,10 @@ SEXP pyrmap_array_holder(SEXP x, SEXP type, SEXP dtype, SEXP root);
 SEXP pyrmap_bundle_holder(SEXP x, SEXP root);
 SEXP pyrmap_vector_info(SEXP x);
 
+/*
+ * The slot that holds what x, or the bundle that x is a part of, has mapped, as its published input; NULL if there is none, or
+ * stores have changed the pages since.
+ */
+struct slot *array_published(SEXP x);
+
 #endif

@@ -59,6 +59,9 @@ What a script gets, and what R gets for what it returns:
     scipy.sparse                          dgCMatrix
     None                                  NULL
 
+A large array that is mapped from a slot goes through multiprocessing (queues, pipes, pools, ProcessPoolExecutor) as a
+reference of less than 1 KB: the other process maps the same pages, copy-on-write. Pickled in any other way it is its bytes.
+
 Arrays in a bundle are mapped, each a view of one mapping; text is copied. What has no counterpart (uint64 and int above
 2**63 - 1, sets, functions, masked values, objects of other kinds) is a TypeError that names the member and the remedy.
 """

@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import os
 import threading
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -35,6 +35,10 @@ COPY_LIMIT = 1 << 20
 _PARTS_MAX = 4
 
 _HUGE_PAGE = 2 << 20
+
+# Of an entry in /proc/PID/pagemap: the page is in memory or in swap; it is a file's.
+_PRESENT = np.uint64(3 << 62)
+_OF_FILE = np.uint64(1 << 61)
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -54,6 +58,14 @@ def _map(address: int | None, length: int, protection: int, flags: int, fd: int)
     return int(result)
 
 
+class Origin(NamedTuple):
+    """What a published array was mapped from."""
+
+    path: str  # of the slot
+    name: str  # data.bin or result.bin
+    inode: int  # of the segment
+
+
 class Mapping:
     """The first `length` bytes of a file; unmapped when the last array over it is gone.
 
@@ -62,11 +74,12 @@ class Mapping:
     read, and never changes the file. OSError if the kernel refuses.
     """
 
-    __slots__ = ("__weakref__", "address", "length", "protection")
+    __slots__ = ("__weakref__", "address", "length", "origin", "protection")
 
     def __init__(self, fd: int, length: int, protection: int, flags: int = SHARED) -> None:
         self.length = length
         self.protection = protection
+        self.origin: Optional[Origin] = None
         self.address = 0
         if protection == READ_WRITE and flags == SHARED:
             # It will be filled: one call is many times as fast as a fault for each of its pages.
@@ -102,6 +115,15 @@ class Mapping:
         """The mapping's bytes. The caller keeps the mapping alive for as long as it uses them."""
         # ctypes makes it writable, and a store would be a fault: the pages may be read-only. We only read through it.
         return memoryview((ctypes.c_char * self.length).from_address(self.address)).cast("B")
+
+    def is_changed(self) -> bool:
+        """Whether a store has put a private page in the place of one of the file's."""
+        first, last = self.address // mmap.PAGESIZE, -(-(self.address + self.length) // mmap.PAGESIZE)
+        with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+            entries = np.frombuffer(os.pread(pagemap.fileno(), 8 * (last - first), 8 * first), np.uint64)
+        if len(entries) < last - first:
+            return True
+        return bool(np.any(((entries & _PRESENT) != 0) & ((entries & _OF_FILE) == 0)))
 
     def detach(self) -> None:
         """Lets go of the file, so that it can be published, while arrays over the mapping still exist.
@@ -186,6 +208,14 @@ def overlaps(array: Array, memory: Mapping) -> bool:
     """Whether an array has any byte in a mapping, as far as its bounds tell."""
     low, high = np.lib.array_utils.byte_bounds(array) if hasattr(np.lib, "array_utils") else np.byte_bounds(array)
     return bool(low < memory.address + memory.length and memory.address < high)
+
+
+def mapping_of(array: Array) -> Optional[Mapping]:
+    """The mapping that an array, or what it is a view of, lies in; None for one that lies elsewhere."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base.mapping if isinstance(base, _Window) else None
 
 
 def address_of(array: Array) -> int:

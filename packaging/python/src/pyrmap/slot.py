@@ -24,7 +24,7 @@ from typing import Any, Callable, Optional, Union, overload
 
 import numpy as np
 
-from pyrmap import convert, mapping, values
+from pyrmap import convert, mapping, references, values
 from pyrmap.errors import GONE, NotASlot, RoundCancelled, RoundFailed, SlotError, failure_text, not_a_slot, refused
 from pyrmap.handles import Handles
 from pyrmap.layout import (RECORD_FLAG_FAILED, RECORD_FLAG_INPUT, RECORD_FLAG_NONE, RECORD_FLAG_RESULT,
@@ -559,6 +559,9 @@ class Slot:
         if not extent.size:
             return values.incoming(np.empty(extent.array_shape, extent.dtype), extent)
         memory = self._handles.map(name, fd, extent.size, mapping.COPY_ON_WRITE)
+        if extent.size >= references.LEAST:
+            memory.origin = mapping.Origin(self.path, name, os.fstat(fd).st_ino)
+            references.enable()
         return values.incoming(memory.array(extent), extent)
 
     def _result_step(self, extent: Extent) -> bytes:
