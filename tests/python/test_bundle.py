@@ -311,6 +311,26 @@ def test_a_damaged_bundle_is_read_or_refused(at: int, byte: int, cut: int) -> No
         pass
 
 
+def test_a_header_that_was_read_before_says_the_same_of_other_bytes_and_is_checked_against_their_number() -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0], "f": pd.Categorical(["a", "b"])})
+    other = pd.DataFrame({"x": [3.0, 4.0], "f": pd.Categorical(["d", "c"], ["d", "c"])})
+    content = packed(frame)
+    assert packed(other)[:400] == content[:400]
+    for _ in range(2):
+        first = read(content).x
+        assert same(first, frame)
+        # What a caller does to a table is no other's concern.
+        first.insert(0, "y", first.pop("x"))
+        first["f"] = first["f"].cat.rename_categories(["u", "v"])
+        first.columns.name = "columns"
+        assert same(read(packed(other)).x, other)
+        nested = read(packed({"a": [np.arange(2.0), "text"]})).x
+        nested["a"].append(1)
+        for damaged in (content[:-1], content + b"\0"):
+            with pytest.raises(BundleError, match="lie in the bundle|belong to no tensor"):
+                read(damaged)
+
+
 def test_a_file_of_another_program() -> None:
     rest = np.arange(6, dtype="<f2").tobytes() + b"\1\0"
     taken = read(file(described(("m", "F16", [2, 3], [0, 12]), ("b", "BOOL", [2], [12, 14])), rest)).x

@@ -13,11 +13,12 @@ header comes from another process, so we check all of it before we use any of it
 """
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 import struct
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -35,6 +36,8 @@ NAMES: dict[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()
 
 _LENGTH = struct.Struct("<Q")
 _ALIGN = 64
+# Tables of one structure come one after the other. The text of such headers we read once.
+_REMEMBERED, _REMEMBERED_SIZE = 16, 1 << 14
 _METADATA = "__metadata__"
 _OWN = "pyrmap"
 _JSON_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -65,19 +68,9 @@ class Bundle:
     def __init__(self, data: Array) -> None:
         header = _header(data)
         self._rest = data[_LENGTH.size + len(header):]
-        content = parse_json(header, "header")
-        if not isinstance(content, dict):
-            raise BundleError("the header of the bundle is no JSON object")
-        metadata = content.pop(_METADATA, {})
-        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-            raise BundleError("the header's __metadata__ is no object of strings")
-        if len(content) > TENSORS_MAX:
-            raise BundleError(f"the bundle has {len(content)} tensors; {TENSORS_MAX} are the most")
-        self.tensors = {name: _tensor(name, said, len(self._rest)) for name, said in content.items()}
-        _check_cover(self.tensors.values(), len(self._rest))
-        self.root: Optional[object] = None
-        if _OWN in metadata:
-            self.root = _root(metadata[_OWN])
+        # Nobody changes these: they are the next bundle's as well.
+        self.tensors, self.root = (_remembered(header, len(self._rest)) if len(header) <= _REMEMBERED_SIZE
+                                   else _read(header, len(self._rest)))
 
     def array(self, name: str) -> Array:
         """A tensor as a vector, in the order of its bytes."""
@@ -88,6 +81,24 @@ class Bundle:
         array: Array = piece.view(tensor.dtype)
         # Another program need not have aligned it.
         return array if array.flags.aligned else array.copy()
+
+
+def _read(header: bytes, size: int) -> tuple[Mapping[str, Tensor], Optional[object]]:
+    """The tensors and the root of a bundle. size: the bytes behind the header."""
+    content = parse_json(header, "header")
+    if not isinstance(content, dict):
+        raise BundleError("the header of the bundle is no JSON object")
+    metadata = content.pop(_METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise BundleError("the header's __metadata__ is no object of strings")
+    if len(content) > TENSORS_MAX:
+        raise BundleError(f"the bundle has {len(content)} tensors; {TENSORS_MAX} are the most")
+    tensors = {name: _tensor(name, said, size) for name, said in content.items()}
+    _check_cover(tensors.values(), size)
+    return tensors, _root(metadata[_OWN]) if _OWN in metadata else None
+
+
+_remembered = functools.lru_cache(_REMEMBERED)(_read)
 
 
 def parse_json(text: bytes, what: str) -> object:

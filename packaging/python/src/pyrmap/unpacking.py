@@ -6,6 +6,7 @@ node says was written by another process: each part is checked, and a fault is a
 """
 from __future__ import annotations
 
+import functools
 import math
 from importlib.util import find_spec
 from typing import Any, Callable, NamedTuple, Optional, Union
@@ -345,10 +346,24 @@ def _categorical(factor: Factor) -> Any:
         return factor
     import pandas  # type: ignore[import]
 
+    levels = tuple(factor.levels)
     try:
-        return pandas.Categorical.from_codes(factor.codes, factor.levels, factor.ordered)
+        few = len(levels) <= _REMEMBERED_LEVELS
+        dtype = _remembered_dtype(levels, factor.ordered) if few else _dtype_of(levels, factor.ordered)
+        return pandas.Categorical.from_codes(factor.codes, dtype=dtype)
     except ValueError as error:
         raise BundleError(f"a factor in the bundle is none: {error}") from None
+
+
+def _dtype_of(levels: tuple[str, ...], ordered: bool) -> Any:
+    import pandas
+
+    return pandas.CategoricalDtype(levels, ordered)
+
+
+# pandas takes longer for the type of a factor than for a short factor itself. Types do not change.
+_remembered_dtype = functools.lru_cache(32)(_dtype_of)
+_REMEMBERED_LEVELS = 100
 
 
 def _our_frame(names: list[str], columns: list[Any], rows: int, row_names: Optional[Array]) -> Frame:
