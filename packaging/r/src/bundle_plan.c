@@ -28,17 +28,20 @@ static void add_key(struct bundle_plan *plan, const char *key)
     add(plan, "\":");
 }
 
-/* Whether strings of the session's own encoding are UTF-8: ASCII, the C locale's, says nothing of the bytes beyond it. */
-static bool native_is_utf8(void)
+/* Whether strings of the session's own encoding are UTF-8. Looked up once for each bundle. */
+static bool native_is_utf8;
+
+/* ASCII, the C locale's, says nothing of the bytes beyond it. */
+static void look_up_native(void)
 {
     const char *codeset = nl_langinfo(CODESET);
-    return strcmp(codeset, "UTF-8") == 0 || strcmp(codeset, "ANSI_X3.4-1968") == 0;
+    native_is_utf8 = strcmp(codeset, "UTF-8") == 0 || strcmp(codeset, "ANSI_X3.4-1968") == 0;
 }
 
 const char *bundle_utf8(SEXP string, size_t *size)
 {
     cetype_t encoding = Rf_getCharCE(string);
-    if (encoding == CE_LATIN1 || (encoding == CE_NATIVE && !native_is_utf8())) {
+    if (encoding == CE_LATIN1 || (encoding == CE_NATIVE && !native_is_utf8)) {
         const char *bytes = Rf_translateCharUTF8(string);
         *size = strlen(bytes);
         return bytes;
@@ -313,8 +316,9 @@ static void plan_strings(struct bundle_plan *plan, SEXP x, const struct place *p
     R_xlen_t count = XLENGTH(x);
     size_t bytes = 0;
     bool missing = false;
+    const SEXP *all = bundle_strings(x);
     for (R_xlen_t i = 0; plan->strings && i < count; i++) {
-        SEXP string = STRING_ELT(x, i);
+        SEXP string = bundle_string(x, all, i, count);
         if (string == NA_STRING) {
             missing = true;
             continue;
@@ -603,6 +607,7 @@ static void plan_call(struct bundle_plan *plan, SEXP data, SEXP arguments, const
 void bundle_plan(struct bundle_plan *plan, SEXP data, SEXP arguments)
 {
     struct place place = {.name = "data", .dotted = arguments == R_NilValue ? NULL : "x"};
+    look_up_native();
     add(plan, "{\"version\":1,\"root\":");
     if (arguments == R_NilValue)
         plan_node(plan, data, &place);

@@ -81,6 +81,25 @@ void bundle_plan(struct bundle_plan *plan, SEXP data, SEXP arguments);
  */
 bool bundle_lay_out(struct bundle_plan *plan);
 
+/* The strings of x as they lie in memory, for bundle_string(); NULL if R has to be asked for each. */
+static inline const SEXP *bundle_strings(SEXP x)
+{
+    return ALTREP(x) ? NULL : STRING_PTR_RO(x);
+}
+
+/* One of the strings, in a loop over all: they lie far from each other, so we fetch those to come beforehand. */
+static inline SEXP bundle_string(SEXP x, const SEXP *all, R_xlen_t i, R_xlen_t count)
+{
+    enum { AHEAD = 16, CACHE_LINE = 64 };
+    if (!all)
+        return STRING_ELT(x, i);
+    if (count - i > AHEAD) {
+        __builtin_prefetch(all[i + AHEAD]);
+        __builtin_prefetch((const char *)all[i + AHEAD] + CACHE_LINE);
+    }
+    return all[i];
+}
+
 /* The string as UTF-8, whatever encoding it has; only R_alloc's memory is used. It may still be invalid. */
 const char *bundle_utf8(SEXP string, size_t *size);
 

@@ -41,8 +41,9 @@ static void store_strings(SEXP x, char *bytes, char *offsets)
 {
     int64_t offset = 0;
     R_xlen_t count = XLENGTH(x);
+    const SEXP *all = bundle_strings(x);
     for (R_xlen_t i = 0; i < count; i++) {
-        SEXP string = STRING_ELT(x, i);
+        SEXP string = bundle_string(x, all, i, count);
         const void *mark = vmaxget();
         size_t size = 0;
         const char *text = string == NA_STRING ? "" : bundle_utf8(string, &size);

@@ -190,12 +190,33 @@ def _root(text: str) -> object:
 
 def join_texts(strings: Sequence[str]) -> tuple[bytes, Array]:
     """Text as a bundle has it: all of it in UTF-8, and where each begins and the last one ends. UnicodeEncodeError."""
-    joined = "".join(strings)
-    data = joined.encode("utf-8")
-    lengths = map(len, strings) if len(data) == len(joined) else (len(item.encode("utf-8")) for item in strings)
+    between = max(len(strings) - 1, 0)
     offsets = np.zeros(len(strings) + 1, "<i8")
-    np.cumsum(np.fromiter(lengths, "<i8", len(strings)), out=offsets[1:])
-    return data, offsets
+    # To look for bytes that no text has takes half as long as to ask each text for its length.
+    joined = "\0".join(strings).encode("utf-8")
+    ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == 0)
+    if len(ends) == between:
+        offsets[1:-1] = ends - np.arange(between)
+        offsets[-1] = len(joined) - between
+        return joined.replace(b"\0", b""), offsets
+    np.cumsum([len(item.encode("utf-8")) for item in strings], out=offsets[1:])
+    return "".join(strings).encode("utf-8"), offsets
+
+
+def split_texts(data: Array, offsets: Array) -> list[str]:
+    """The texts that join_texts() joined. UnicodeDecodeError. offsets: they ascend from 0 to the number of bytes."""
+    if len(offsets) < 2:
+        return []
+    ends = offsets[1:-1] + np.arange(len(offsets) - 2)
+    is_text = np.ones(len(data) + len(ends), np.bool_)
+    is_text[ends] = False
+    joined = np.zeros(len(is_text), np.uint8)
+    joined[is_text] = data
+    strings = str(joined.data, "utf-8").split("\0")
+    if len(strings) == len(offsets) - 1:
+        return strings
+    bounds = offsets.tolist()
+    return [str(data[begin:end].tobytes(), "utf-8") for begin, end in zip(bounds, bounds[1:])]
 
 
 def lay_out(tensors: Sequence[tuple[str, np.dtype[Any], Shape]], root: object) -> tuple[bytes, list[int], int]:

@@ -257,8 +257,8 @@ class _Packer:
     def text(self, value: Any, path: str) -> Node:
         """A vector of str; None is missing."""
         strings = list(value)
-        missing = [item is None for item in strings]
-        if any(missing):
+        missing = [item is None for item in strings] if None in strings else []
+        if missing:
             strings = ["" if item is None else item for item in strings]
         try:
             data, offsets = bundle.join_texts(strings)
@@ -269,7 +269,7 @@ class _Packer:
             raise TypeError(f"{_at(f'{path}[{index}]')} is text with a NUL in it, which R has not")
         node = self.numbers("character", np.frombuffer(data, np.uint8), path)
         node["offsets"] = self.numbers("", offsets, f"{path}.offsets")["tensor"]
-        if any(missing):
+        if missing:
             node["na"] = self.numbers("", np.array(missing, np.uint8), f"{path}.na")["tensor"]
         return node
 

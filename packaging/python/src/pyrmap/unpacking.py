@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 import numpy as np
 
 from pyrmap import convert, packing
-from pyrmap.bundle import DEPTH_MAX, Bundle, BundleError, is_count
+from pyrmap.bundle import DEPTH_MAX, Bundle, BundleError, is_count, split_texts
 from pyrmap.frame import Factor, Frame
 from pyrmap.record import LOGICAL_NA, Array
 from pyrmap.values import KEPT, Taken
@@ -227,15 +227,9 @@ class _Reader:
         data, offsets = self.tensor(node, "u1"), self.tensor(node, "<i8", key="offsets")
         if not offsets.size or offsets[0] != 0 or offsets[-1] != data.size or np.any(offsets[1:] < offsets[:-1]):
             raise BundleError("the offsets of text in the bundle do not ascend from its first byte to its last")
-        bounds = offsets.tolist()
-        strings = np.empty(len(bounds) - 1, object)
-        raw = data.tobytes()
+        strings = np.empty(len(offsets) - 1, object)
         try:
-            if raw.isascii():
-                text = raw.decode("ascii")
-                strings[:] = [text[begin:end] for begin, end in zip(bounds, bounds[1:])]
-            else:
-                strings[:] = [raw[begin:end].decode("utf-8") for begin, end in zip(bounds, bounds[1:])]
+            strings[:] = split_texts(data, offsets)
         except UnicodeDecodeError:
             raise BundleError(f"text in the bundle ({node.get('tensor')}) is not UTF-8") from None
         if node.get("na") is not None:
