@@ -435,6 +435,7 @@ static int take_over(struct request_ops *ops)
 {
     const struct session_head *head = ops->journal.head;
     int result = transport_take_over(ops->transport);
+    uint64_t took_us;
 
     if (result == 0)
         result = ops_settle_data_path(ops, server.error);
@@ -459,8 +460,10 @@ static int take_over(struct request_ops *ops)
         return result;
     reopen_settle(ops);
     journal_sweep(&ops->journal, has_answer, ops);
+    took_us = deadline_now_us() - server.start->died_ms * 1000;
+    histogram_add(&ops->journal.head->takeover_times, took_us);
     log_warning("the server %s; another one has taken over after %llu ms (takeover %u)", server.start->cause,
-                (unsigned long long)(deadline_now_ms() - server.start->died_ms), head->takeovers);
+                (unsigned long long)took_us / 1000, head->takeovers);
     serves(ops);
     while (transport_has_resent(ops->transport)) {
         if (transport_serve(ops->transport) == TRANSPORT_UNMOUNTED)

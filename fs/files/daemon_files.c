@@ -157,6 +157,8 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
     print_metric(out, "waiters", "gauge", "Parked requests.", counts->waiters);
     print_metric(out, "takeovers_total", "counter", "Servers that died and were replaced by another one.",
                  *files->takeovers);
+    print_histogram(out, "takeover_seconds", "From the death of a server until another one serves.",
+                    files->takeover_times);
     print_head(out, "uptime_seconds", "gauge", "Since the mount.");
     fprintf(out, "pyrmapfs_uptime_seconds %.3f\n", (double)(deadline_now_ms() - files->started_ms) / 1000.0);
 }

@@ -22,8 +22,9 @@ struct daemon_files {
     size_t request_kinds;
     const struct histogram *publishing;
     const uint32_t *takeovers; /* servers that another one has replaced */
-    bool can_take_over;        /* the kernel allows it */
-    uint64_t patience_ms;      /* after which we end a request, because the kernel would abort us; 0: never */
+    const struct histogram *takeover_times;
+    bool can_take_over;   /* the kernel allows it */
+    uint64_t patience_ms; /* after which we end a request, because the kernel would abort us; 0: never */
 
     /* daemon_files_init's */
     struct drawing drawings[GRAPH_KINDS];

@@ -255,6 +255,7 @@ void request_init(struct request_ops *ops)
     ops->files.request_kinds = REQUEST_KINDS;
     ops->files.publishing = &ops->publishing;
     ops->files.takeovers = &ops->journal.head->takeovers;
+    ops->files.takeover_times = &ops->journal.head->takeover_times;
     ops->files.patience_ms = ops->patience_ms;
     daemon_files_init(&ops->files, ops->turns);
 }

@@ -11,6 +11,7 @@
 #define PYRMAPFS_SESSION_H
 
 #include "arena/kept.h"
+#include "base/histogram.h"
 #include "base/keep.h"
 #include "slot/slot.h"
 #include <time.h>
@@ -33,11 +34,12 @@ struct session_head {
     pid_t server;
     uint32_t serves; /* INIT is answered and the slots are restored: another server can take over */
     uint32_t takeovers;
-    uint32_t can_resend;        /* the kernel sends requests again that have no answer: Linux 6.9 */
-    uint32_t data_path;         /* enum exchange_data_path */
-    int32_t last_backing_id;    /* that the kernel gave */
-    int32_t closing_backing_id; /* that the server is about to close; 0: none */
-    uint64_t mounted_ms;        /* deadline_now_ms() */
+    struct histogram takeover_times; /* from a server's death until the next one serves */
+    uint32_t can_resend;             /* the kernel sends requests again that have no answer: Linux 6.9 */
+    uint32_t data_path;              /* enum exchange_data_path */
+    int32_t last_backing_id;         /* that the kernel gave */
+    int32_t closing_backing_id;      /* that the server is about to close; 0: none */
+    uint64_t mounted_ms;             /* deadline_now_ms() */
     struct timespec mounted;
     uint32_t init_size;
     char init[SESSION_INIT_MAX]; /* the kernel's INIT request */

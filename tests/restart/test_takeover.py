@@ -94,7 +94,9 @@ def test_every_state_stays(daemon: Daemon) -> None:
     assert Slot(daemon.path / "DONE").result().tolist() == ANSWER.tolist()
     Slot(daemon.path / "COMPUTING").answer()
     Slot(daemon.path / "FILLING").publish()
-    assert metrics(daemon.path)["pyrmapfs_takeovers_total"] == 3
+    told = metrics(daemon.path)
+    assert (told["pyrmapfs_takeovers_total"], told["pyrmapfs_takeover_seconds_count"]) == (3, 3)
+    assert told["pyrmapfs_takeover_seconds_sum"] > 0
     log = daemon.log.read_text()
     assert log.count("signal 9") == 3 and log.count("another one has taken over after") == 3
 

@@ -24,6 +24,7 @@ static struct daemon_files files_of(struct world *world, const struct conf *conf
                                  .request_names = request_names,
                                  .request_counts = request_counts,
                                  .takeovers = &takeovers,
+                                 .takeover_times = &publishing,
                                  .request_kinds = 2,
                                  .publishing = &publishing};
 }
