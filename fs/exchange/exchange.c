@@ -392,13 +392,13 @@ void exchange_go_on(struct exchange *exchange, enum exchange_start start)
         else
             forget_processes(exchange, slot);
     }
+    salvage_explain(exchange);
     for (index = 0; (slot = slot_after(exchange->slots, index)); index = slot_index(exchange->slots, slot))
         wait_queue(exchange, slot);
     if (start == EXCHANGE_TAKES_OVER)
         run_to_the_end(exchange);
     else
         run_all(exchange);
-    salvage_explain(exchange);
     if (start == EXCHANGE_TAKES_OVER)
         durable_take_over(exchange, sweep);
     else

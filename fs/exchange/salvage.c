@@ -81,7 +81,9 @@ static void explain_lost(struct exchange *exchange)
 {
     const uint32_t lost = slots_lost(exchange->slots);
     static const char name[] = "damaged-index";
+    static const struct slot_failure failed = {.cause = CAUSE_DAMAGE};
     char number[16] = "some";
+    struct handshake_step step;
     struct slot *slot;
     char text[512];
     int size;
@@ -97,11 +99,8 @@ static void explain_lost(struct exchange *exchange)
         "names any more stay until this slot is removed and the daemon starts again\n",
         number);
     log_error("%s: %.*s", name, size - 1, text);
-    slot_enter_state(exchange->slots, slot, STATE_FAILED);
-    slot->record.flag = handshake_flag(STATE_FAILED);
-    slot->failed.cause = CAUSE_DAMAGE;
-    slot->outcome_taken = 1;
-    account_write_text(exchange, slot, SLOT_ERROR, ACCOUNT_DAEMON, text, (size_t)size, 0);
+    step = step_judge(exchange, slot, EVENT_LOST, 0);
+    step_fail(exchange, slot, &step, NULL, &failed, text, (size_t)size);
 }
 
 void salvage_explain(struct exchange *exchange)

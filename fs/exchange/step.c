@@ -325,6 +325,7 @@ struct handshake_step step_judge(const struct exchange *exchange, const struct s
     case EVENT_SOURCE_RETRIES:
     case EVENT_SOURCE_REMOVED:
     case EVENT_OUTCOME_READ:
+    case EVENT_LOST:
     case HANDSHAKE_EVENTS:
         break;
     }

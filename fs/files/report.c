@@ -95,6 +95,7 @@ static enum slot_file file_of_event(enum handshake_event event)
     case EVENT_OUTCOME_READ:
     case EVENT_WORKER_DIED:
     case EVENT_RESTART:
+    case EVENT_LOST:
     case HANDSHAKE_EVENTS:
         break;
     }

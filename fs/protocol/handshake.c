@@ -74,6 +74,7 @@ static const unsigned char table[HANDSHAKE_EVENTS][HANDSHAKE_STATES] = {
     [EVENT_OUTCOME_READ]      = { OK,      OK,         OK,       OK,        READ,       READ },
     [EVENT_WORKER_DIED]       = { OK,      OK,         DIE,      DIE,       OK,         OK },
     [EVENT_RESTART]           = { OK,      OK,         DIE,      FAIL,      OK,         OK },
+    [EVENT_LOST]              = { FAIL,    OK,         OK,       OK,        OK,         OK },
 };
 /* clang-format on */
 
@@ -309,6 +310,7 @@ const char *handshake_event_name(enum handshake_event event)
         [EVENT_OUTCOME_READ] = "have the outcome read",
         [EVENT_WORKER_DIED] = "lose the worker",
         [EVENT_RESTART] = "start again",
+        [EVENT_LOST] = "stand for lost slots",
     };
     return names[event];
 }

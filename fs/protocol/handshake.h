@@ -49,6 +49,7 @@ enum handshake_event {
     EVENT_OUTCOME_READ,      /* a reader closed result.bin, or got its EIO, or closed `error` */
     EVENT_WORKER_DIED,       /* the process in `worker` is gone */
     EVENT_RESTART,           /* a server starts on slots that another server left */
+    EVENT_LOST,              /* the slot is new, and stands for those that a damaged index has lost */
     HANDSHAKE_EVENTS,
 };
 

@@ -2,6 +2,7 @@
 """Stops, kills and starts again, of the program itself, on each kind of arena."""
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -85,6 +86,30 @@ def test_kill_again_and_again(daemon: Daemon, which: str) -> None:
         daemon.start()
         found = sorted(name for name in os.listdir(daemon.path) if name[0] != ".")
         assert found == ([f"slot-{i}" for i in range(count + 1)] if is_kept(daemon) else [])
+
+
+def test_a_slot_stands_for_those_that_a_cut_index_has_lost() -> None:
+    """The others are served. Files that no slot names any more stay until the stand-in is removed."""
+    many = 40
+    with on_directory() as daemon:
+        arena = arena_of(daemon)
+        for number in range(many):
+            Slot.make(daemon.path, f"slot{number}").bring("DONE")
+        kill(daemon, "both")
+        arrays = {path.name for path in arena.glob("s[0-9]*")}
+        os.truncate(arena / "f-index", 8 * mmap.PAGESIZE)
+        daemon.start()
+        stand_in = Slot(daemon.path / "damaged-index")
+        left = [Slot(path) for path in daemon.path.glob("slot*")]
+        assert stand_in.state == "FAILED" and stand_in.text["failure"] == "damage" and "cut short" in stand_in.error
+        assert 0 < len(left) < many
+        assert all(slot.result().tolist() == ANSWER.tolist() for slot in left)
+        assert {path.name for path in arena.glob("s[0-9]*")} == arrays
+        os.rmdir(stand_in.path)
+        assert daemon.stop() == 0
+        daemon.start()
+        assert len({path.name for path in arena.glob("s[0-9]*")}) < len(arrays)
+        assert {path.name for path in daemon.path.glob("slot*")} == {slot.path.name for slot in left}
 
 
 def test_an_empty_directory_goes_with_a_clean_stop() -> None:

@@ -177,6 +177,7 @@ static int operate(struct world *world, struct slot *slot, enum handshake_event 
     case EVENT_OUTCOME_READ:
     case EVENT_WORKER_DIED:
     case EVENT_RESTART:
+    case EVENT_LOST:
     case HANDSHAKE_EVENTS:
         break;
     }

@@ -46,6 +46,7 @@ START_TEST(test_holes_are_filled)
     begin(&world, (enum arena_kind)(_i / 2), (enum exchange_data_path)(_i % 2), 64 * MIB);
     slot = sparse_slot(&world, "job", 0);
     parked = world_park_working(&world, slot, RECORD_FLAG_INPUT);
+    ck_assert_str_eq(parked->wait.reason, "the data is being made safe in the arena");
     reader = world_park_open(&world, slot, SLOT_RESULT_BIN);
     expect_state(slot, STATE_FILLING, 1);
     background_drain(world.bench.background);
@@ -148,6 +149,7 @@ START_TEST(test_reservation_under_way)
     array_resize(world.exchange, slot, RECORD_SIDE_INPUT, NULL, &world.caller, RESERVE_RESIZE, FAR, no_answer,
                  &answer);
     parked = world_park_working(&world, slot, RECORD_FLAG_INPUT);
+    ck_assert_str_eq(parked->wait.reason, "its pages are being reserved");
     background_drain(world.bench.background);
     ck_assert_int_eq(answer, 1);
     expect_ended(parked, 0);
