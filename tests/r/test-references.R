@@ -109,6 +109,8 @@ test_that("what was sent goes with the receiver's vector, and with the process t
     cluster <- workers()
     pid <- ask(cluster, NULL, function(x) Sys.getpid())
     x <- result()
+    # It has a slot of its own from now on.
+    pyrmap_info(x)
     before <- list.files(mount)
     clusterExport(cluster, "x", envir = environment())
     sent <- setdiff(list.files(mount), before)
