@@ -26,7 +26,29 @@ test_that("a small exchange is two writes, and opens nothing, whether or not the
     }
 })
 
+test_that("a large one is two writes as well where pages are the filesystem's: both sides store through a mapping", {
+    skip_if(pyrmap:::live_of(mount) == 0)
+    x <- as.numeric(seq_len(1e6))
+    for (i in 1:3)
+        expect_identical(run_python(x, answer("plus_one")), x + 1)
+    invisible(gc())
+    writes <- requests("write")
+    y <- run_python(x, answer("plus_one"))
+    expect_identical(requests("write") - writes, 2)
+    expect_identical(y, x + 1)
+    # A table is several arrays in one file.
+    d <- data.frame(a = x, b = x + 1, s = rep(c("u", "\u00e4", NA, ""), 250000))
+    run_python(d, answer("same"))
+    invisible(gc())
+    writes <- requests("write")
+    e <- run_python(d, answer("same"))
+    expect_identical(requests("write") - writes, 2)
+    expect_identical(e, d)
+})
+
 test_that("pyrmap_slots lists what is there", {
+    # Large results of before have slots until R has collected them.
+    invisible(gc())
     pyrmap_stop()
     expect_identical(sum(pyrmap_slots()$owner %in% Sys.getpid()), 0L)
     x <- pyrmap_array(c(10, 2), "int32")

@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import os
 import threading
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Iterable, NamedTuple, Optional
 
 import numpy as np
 
@@ -31,8 +31,9 @@ COPY_ON_WRITE = mmap.MAP_PRIVATE | _MAP_NORESERVE
 # Below this a private copy is cheaper than asking the filesystem for another handle.
 COPY_LIMIT = 1 << 20
 
-# A few processors keep the memory busy.
+# A few processors keep the memory busy; below so many bytes a thread costs more than it saves.
 _PARTS_MAX = 4
+_PART_LEAST = 4 << 20
 
 _HUGE_PAGE = 2 << 20
 
@@ -181,17 +182,19 @@ class _Window:
         }
 
 
-def store(fd: int, data: memoryview, offset: int) -> None:
-    """Copies bytes to a place in a file that is at least as long, on several processors."""
-    end = offset + len(data)
-    if not data:
-        return
-    target = Mapping(fd, end, READ_WRITE).array(Extent(np.dtype(np.uint8), (), end, "C"))[offset:]
-    source = np.frombuffer(data, np.uint8)
-    parts = min(len(os.sched_getaffinity(0)), _PARTS_MAX)
-    size = -(-len(data) // parts)
+def store(fd: int, size: int, pieces: Iterable[tuple[int, memoryview]]) -> None:
+    """Copies bytes to their places in a file of that size, which is mapped once for all of them."""
+    target = Mapping(fd, size, READ_WRITE).array(Extent(np.dtype(np.uint8), (), size, "C"))
+    for offset, piece in pieces:
+        _copy(target[offset:offset + len(piece)], np.frombuffer(piece, np.uint8) if len(piece) else np.empty(0, np.uint8))
+
+
+def _copy(target: Array, source: Array) -> None:
+    """On several processors if there is much of it."""
+    parts = min(len(os.sched_getaffinity(0)), _PARTS_MAX) if len(source) >= _PART_LEAST else 1
+    size = -(-len(source) // parts)
     helpers = []
-    for begin in range(0, len(data), size):
+    for begin in range(size, len(source), size):
         piece = slice(begin, begin + size)
         helper = threading.Thread(target=np.copyto, args=(target[piece], source[piece]))
         try:
@@ -200,6 +203,7 @@ def store(fd: int, data: memoryview, offset: int) -> None:
         except RuntimeError:
             # This user may have no more threads.
             np.copyto(target[piece], source[piece])
+    np.copyto(target[:size], source[:size])
     for helper in helpers:
         helper.join()
 

@@ -33,8 +33,8 @@ _PIECE = 1 << 30
 # Seconds between the tries to publish what others still write.
 _PAUSES = tuple(0.001 * 2**i for i in range(12))
 
-# From so many bytes on several processors copy an array faster than one.
-_LARGE = 1 << 26
+# What is larger than one request is stored through a mapping where the pages are the filesystem's.
+_MAP_LEAST = 1 << 20
 
 
 class _Staged(NamedTuple):
@@ -124,14 +124,15 @@ class Stage:
         self._staged = _Staged(value.extent, fd)
         try:
             links = self._handles.record.links
-            large = size >= _LARGE and (self._handles.record.passthrough or links)
-            if large or links or staged is not None:
+            maps = size > _MAP_LEAST and (self._handles.record.passthrough or links)
+            if maps or links or staged is not None:
                 with_room(lambda: os.ftruncate(fd, size))
             pages = self._handles.pages(self.name, fd, os.O_RDWR)
             try:
-                for offset, piece in value.pieces():
-                    write = mapping.store if large and len(piece) >= mapping.COPY_LIMIT else _write_all
-                    with_room(lambda: write(pages, piece, offset))
+                if maps:
+                    with_room(lambda: mapping.store(pages, size, value.pieces()))
+                for offset, piece in () if maps else value.pieces():
+                    with_room(lambda: _write_all(pages, piece, offset))
             finally:
                 os.close(pages)
         except OSError as error:
