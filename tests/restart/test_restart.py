@@ -94,7 +94,9 @@ def test_a_slot_stands_for_those_that_a_cut_index_has_lost() -> None:
     with on_directory() as daemon:
         arena = arena_of(daemon)
         for number in range(many):
-            Slot.make(daemon.path, f"slot{number}").bring("DONE")
+            slot = Slot.make(daemon.path, f"slot{number}").bring("DONE")
+            for text in ("a", "b"):  # the index has each slot twice, as it was before its last change and after it
+                (slot / "task").write_text(text)
         kill(daemon, "both")
         arrays = {path.name for path in arena.glob("s[0-9]*")}
         os.truncate(arena / "f-index", 8 * mmap.PAGESIZE)
