@@ -89,6 +89,7 @@ static const struct key KEYS[] = {
      FIELD(arena_path)},
     {{"arena", "capacity", "size", "50%", "bytes that all arrays together may take",
       "How much all arrays together may take, at least 1M.\n"
+      "% is of the machine's memory, or of what the daemon's memory cgroup may have if that is less.\n"
       "What does not fit is refused with ENOSPC when a file is given its size.\n"},
      .type = KEY_SIZE,
      .min = CAPACITY_LEAST,
@@ -255,6 +256,13 @@ static int take_digits(const char **text, unsigned base, uint64_t *value)
     return count;
 }
 
+static uint64_t memory_most = UINT64_MAX;
+
+void conf_set_memory(uint64_t bytes)
+{
+    memory_most = bytes;
+}
+
 /*
  * Takes K, M, G, T or % behind a size. Returns -1 if the value does not fit; leaves an unknown unit in *text.
  */
@@ -268,6 +276,7 @@ static int take_unit(const char **text, uint64_t *value)
 
         sysinfo(&info);
         ram = (uint64_t)info.totalram * info.mem_unit;
+        ram = ram < memory_most ? ram : memory_most;
         *value = ram / 100 * *value + ram % 100 * *value / 100;
         ++*text;
     } else if (suffix != NULL && *suffix != '\0') {

@@ -54,6 +54,8 @@ struct conf {
 
 /* Fills *conf with the defaults of this machine (capacity depends on its RAM). */
 void conf_init(struct conf *conf);
+/* Before that: percentages are of so many bytes, if the machine has more. */
+void conf_set_memory(uint64_t bytes);
 
 /*
  * Reads the file over *conf. Returns 0, or -1 with one line "FILE:LINE: what is wrong" about the first

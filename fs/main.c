@@ -105,10 +105,12 @@
  *   log            lines for people
  *   histogram      how often something took how long
  *   memory         how much memory the machine can spare
+ *   cgroup         how much the memory cgroup can
  *   sysctl         the kernel's settings that concern a FUSE server
  *   checksum       tells torn and flipped bytes
  *   container      from a member to its struct
  */
+#include "base/cgroup.h"
 #include "base/log.h"
 #include "conf.h"
 #include "daemon/mount.h"
@@ -157,6 +159,9 @@ static int configure(struct conf *conf, const char *file, char *const overrides[
 {
     char error[CONF_ERROR_MAX] = "";
 
+    cgroup_open();
+    conf_set_memory(cgroup_limit());
+    cgroup_close(); /* each server opens it for itself */
     conf_init(conf);
     if (!file && access(CONF_DEFAULT_FILE, F_OK) == 0)
         file = CONF_DEFAULT_FILE;

@@ -143,7 +143,8 @@ static uint64_t tail_start(const struct reservation *r)
 /* The kernel can reclaim pages of a disk, but not those of a tmpfs or memfd. */
 static bool is_affordable(const struct reservation *r, uint64_t bytes)
 {
-    return !r->store->kind->takes_memory || bytes <= AT_ONCE || memory_spares(bytes);
+    return !r->store->kind->takes_memory ||
+           (bytes <= AT_ONCE ? memory_spares_some(bytes) : memory_spares(bytes));
 }
 
 /* Takes the next chunk of pages beyond the old end. Without fallocate the size brings them. */

@@ -12,7 +12,6 @@
 enum {
     RECHECKS = 4,            /* retired segments to look at when one goes: a few microseconds each */
     RECHECKS_ON_DEMAND = 64, /* before we tell a client that there is no room */
-    ASK_MACHINE = 16 << 20,  /* bytes written between two looks at the machine's memory */
 };
 
 static struct segment_list *bucket_of(struct arena *arena, uint64_t id)
@@ -500,10 +499,7 @@ static uint64_t growth(const struct arena *arena, const struct segment *segment,
     return first < end ? end - first : 0;
 }
 
-/*
- * Whether the pages can be had at once. We ask the machine only every ASK_MACHINE bytes: that costs more than
- * a write, and the answer changes slowly.
- */
+/* Whether the pages can be had at once. */
 static bool has_room(struct arena *arena, const struct segment *segment, int fd, uint64_t offset,
                      uint64_t size)
 {
@@ -512,8 +508,7 @@ static bool has_room(struct arena *arena, const struct segment *segment, int fd,
 
     if (bytes == 0)
         return true;
-    if (kind->takes_memory && offset / ASK_MACHINE != (offset + size) / ASK_MACHINE &&
-        !memory_spares(ASK_MACHINE))
+    if (kind->takes_memory && !memory_spares_some(bytes))
         return false;
     return kind->kernel_counts || bytes <= ledger_room(arena);
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/memory.h"
 
+#include "base/cgroup.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,7 +23,7 @@ static int look_up(const char *text, const char *name, uint64_t *bytes)
     return 0;
 }
 
-bool memory_spares(uint64_t bytes)
+static bool machine_spares(uint64_t bytes)
 {
     char text[MEMINFO_MAX];
     uint64_t total, available, swap, reserve;
@@ -46,4 +48,21 @@ bool memory_spares(uint64_t bytes)
     if (reserve > most_reserve)
         reserve = most_reserve;
     return bytes <= available + swap && available + swap - bytes >= reserve;
+}
+
+bool memory_spares(uint64_t bytes)
+{
+    return machine_spares(bytes) && cgroup_spares(bytes);
+}
+
+bool memory_spares_some(uint64_t bytes)
+{
+    static atomic_uint_fast64_t unasked;
+
+    if (atomic_fetch_add(&unasked, bytes) + bytes < MEMORY_ASK)
+        return true;
+    if (!memory_spares(MEMORY_ASK + bytes))
+        return false; /* the next one asks again */
+    atomic_store(&unasked, 0);
+    return true;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/server.h"
 
+#include "base/cgroup.h"
 #include "base/deadline.h"
 #include "base/descriptors.h"
 #include "base/log.h"
@@ -182,6 +183,11 @@ static int open_arena(struct request_ops *ops)
         options.kind = ARENA_MEMFD; /* root in a container may not mount, but has memory */
         result = arena_open(&ops->arena, &options, server.error);
     }
+    if (result == 0 && arena_kind(ops->arena) != ARENA_DIR && conf->capacity > cgroup_limit())
+        log_warning(
+            "arena.capacity (%llu bytes) is more than the memory cgroup of pyrmapfs may have (%llu bytes): "
+            "lower it, or raise the limit (MemoryMax= of the service); what does not fit gets ENOSPC",
+            (unsigned long long)conf->capacity, (unsigned long long)cgroup_limit());
     return result;
 }
 
@@ -319,6 +325,7 @@ static int set_up(struct request_ops *ops)
     hooks.context = ops;
     journal_init(&ops->journal, ops->kept);
     process_open_proc();
+    cgroup_open();
     result = sandbox_drop_privileges(SANDBOX_SERVER, server.error);
     if (result == 0)
         result = loop_init(&server.loop);

@@ -18,6 +18,7 @@ from typing import Any, Iterator
 
 import numpy as np
 import pytest
+from cgroups import Confined, memory_cgroup
 from daemon import PAGE_CACHE, ROOT, Daemon, as_user, processes
 from paths import PATHS, check_data_path, mounted
 from slots import ANSWER, DATA, Slot, eventually
@@ -162,6 +163,18 @@ def test_events_for_programs(daemon: Daemon) -> None:
         name = b"\xff \n"
         os.mkdir(os.fsencode(daemon.path) + b"/" + name)
         assert os.fsencode(json.loads(reader.stdout.readline())["slot"]) == name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make cgroups")
+def test_doctor_knows_the_cgroup() -> None:
+    with memory_cgroup(128 << 20) as group:
+        for capacity, result in (("1G", "problem"), ("64M", "ok")):
+            daemon = Confined({"arena.capacity": capacity})
+            daemon.group = group
+            with daemon:
+                found = {finding["check"]: finding for finding in told(daemon.path, "doctor", status=int(result == "problem"))}
+                assert found["cgroup"]["result"] == result
+                assert found["cgroup"]["found"].startswith(f"{group.path} may have 128M, the arena ")
 
 
 def test_publish_and_wait(daemon: Daemon) -> None:

@@ -104,24 +104,45 @@ def server_of(mount: str) -> Optional[int]:
     return None
 
 
+def memory_limits(process: int) -> Iterator[tuple[str, int]]:
+    """(directory, bytes) of the memory cgroups that a process is in, from the inside out, as far as they are mounted here."""
+    lines = [line.split(":", 2) for line in read_text(f"/proc/{process}/cgroup").splitlines()]
+    old = next((line[2] for line in lines if "memory" in line[1].split(",")), None)
+    new = next((line[2] for line in lines if line[0] == "0"), None)
+    for place in read_text("/proc/self/mountinfo").splitlines():
+        words, _, end = place.partition(" - ")
+        root, path = words.split(" ")[3:5]
+        kind, _, options = end.split(" ")[:3]
+        if old is not None and kind == "cgroup" and "memory" in options.split(","):
+            group, name = old, "memory.limit_in_bytes"
+        elif old is None and new is not None and kind == "cgroup2":
+            group, name = new, "memory.max"
+        else:
+            continue
+        group = group.removeprefix(root.rstrip("/")).rstrip("/")
+        while True:
+            limit = first_line(f"{path}{group}/{name}")
+            if limit and limit != "max" and int(limit) < 1 << 62:
+                yield path + group, int(limit)
+            if not group:
+                return
+            group = group.rpartition("/")[0]
+
+
 def cgroup(mount: Optional[str]) -> Iterator[Finding]:
     """The kernel charges the arrays of a tmpfs or memfd arena to the daemon's cgroup."""
     server = server_of(mount) if mount else None
-    if mount is None or server is None:
-        return
-    group = next((line.split("::", 1)[1] for line in read_text(f"/proc/{server}/cgroup").splitlines() if line.startswith("0::")), None)
-    if group is None:
+    if mount is None or server is None or mounts.status(mount)["arena"].startswith("dir"):
         return
     capacity = mounts.metrics(mount)["pyrmapfs_capacity_bytes"]
-    folder = "/sys/fs/cgroup" + group
-    while folder.startswith("/sys/fs/cgroup"):
-        limit = first_line(folder + "/memory.max")
-        if limit and limit != "max" and int(limit) < capacity:
-            yield Finding("cgroup", PROBLEM, f"{folder} may have {size(int(limit))}, the arena {size(capacity)}",
-                          "lower arena.capacity, or raise MemoryMax= of the service")
-            return
-        folder = os.path.dirname(folder)
-    yield Finding("cgroup", OK, f"{group}: no limit below the capacity", "")
+    folder, limit = min(memory_limits(server), key=lambda found: found[1], default=("", 0))
+    if folder and limit < capacity:
+        yield Finding("cgroup", PROBLEM, f"{folder} may have {size(limit)}, the arena {size(capacity)}",
+                      "lower arena.capacity, or raise the limit (MemoryMax= of the service); what does not fit gets ENOSPC")
+    elif folder:
+        yield Finding("cgroup", OK, f"{folder} may have {size(limit)}, the arena {size(capacity)}", "")
+    else:
+        yield Finding("cgroup", OK, "no memory limit", "")
 
 
 def timeouts(_: Optional[str]) -> Iterator[Finding]:
