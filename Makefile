@@ -295,6 +295,7 @@ TEST_PACKAGES  := perl python3-pytest python3-hypothesis python3-pip python3-set
                   python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate \
                   r-cran-callr r-cran-future plocate fish zsh g++ nodejs prometheus
 LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
+SLURM_PACKAGES := slurm-wlm munge r-cran-future.batchtools r-cran-survival
 # What `make deb`, `make rpm` and their test need.
 DEB_PACKAGES   := debhelper dh-python lintian procps psmisc r-base-dev rpm
 PACKAGES       := $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
@@ -386,7 +387,7 @@ packages:
 # Everything that the sources are, whether they came by git or in such a file.
 DIST := $(BUILD)/dist
 TARBALL := $(DIST)/pyrmapfs-$(VERSION).tar.gz
-.PHONY: dist deb rpm wheel r-source check-deb
+.PHONY: dist deb rpm wheel r-source check-deb check-slurm
 dist: $(TARBALL)
 $(TARBALL): FORCE
 	@mkdir -p $(@D)
@@ -421,6 +422,11 @@ r-source:
 	cd $(DIST) && R CMD build --no-build-vignettes ../package-r
 
 # Builds them all, and installs, uses and removes the Debian packages in a copy of this machine's root.
+check-slurm: deps
+	$(remake) deps PACKAGES="$(SLURM_PACKAGES)"
+	$(remake) all packages
+	@tests/run slurm
+
 check-deb:
 	$(remake) deps PACKAGES="$(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES) $(DEB_PACKAGES)"
 	@tests/run deb
@@ -434,6 +440,7 @@ help:
 #: make deps            install with apt-get what is missing (as root)
 #: make demo            R and Python exchange a data set through a mount, start to end
 #: make check           all tests; make unit: only those that need no mount
+#: make check-slurm     the examples for Slurm, on a cluster that it starts on this machine
 #: make check-sanitize  the same under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 #: make lint            formatters, linters, type checkers
 #: make bench           tables of measurements; make bench-fs, make bench-r: one part

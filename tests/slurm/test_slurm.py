@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""examples/slurm on a cluster of two nodes; jobs that are cancelled, and a node that dies."""
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from cluster import EXAMPLES, PROGRAMS, Cluster, Node, eventually
+
+# A task that stands still in the middle of a round, with an array of 32 MB in its slot, and says where it is.
+STANDSTILL = """#!/bin/bash
+exec Rscript -e '
+library(pyrmap)
+x <- pyrmap_array(4e6)
+x[] <- 1
+run_python(x, "{script}::wait_for_ever", args = list("{directory}/started-", Sys.getenv("SLURMD_NODENAME")))'
+"""
+SCRIPT = """
+import os, signal, subprocess
+def wait_for_ever(x, prefix, node):
+    if os.path.exists(prefix + "release"):
+        return x[:1]
+    child = subprocess.Popen(["sleep", "1000"])
+    open(prefix + node, "w").close()
+    signal.pause()
+"""
+
+
+def why_not() -> str:
+    """Why no cluster can be started here, or nothing."""
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    if missing:
+        return f"there is no {' and no '.join(missing)}: make check-slurm installs Slurm"
+    if os.geteuid() != 0:
+        return "nodes in namespaces need root"
+    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "true"], capture_output=True).returncode:
+        return "this kernel or container allows no namespaces"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with Cluster() as running:
+        yield running
+
+
+def is_clean(node: Node) -> bool:
+    return not node.slots() and node.used() == 0 and not node.computing()
+
+
+@pytest.mark.time_limit(180)
+def test_a_job_array_over_both_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    job = cluster.submit("--array=0-8", str(EXAMPLES / "bootstrap.sbatch"), str(tmp_path))
+    eventually(lambda: len(list(tmp_path.glob("*.rds"))) == 9 or "FAILED" in cluster.state(job), "all tasks end", 120)
+    assert len(list(tmp_path.glob("*.rds"))) == 9, cluster.log()
+    said = cluster.run("Rscript", "gather.R", str(tmp_path)).splitlines()
+    assert said[:2] == ["R and Python agree: TRUE ", "8 resamples"]
+    age = [float(word) for line in said if line.startswith("age") for word in line.split()[1:]]
+    assert age[1] < age[0] < age[2]
+    # What has crossed the network: six numbers each, and their names.
+    assert all(path.stat().st_size < 400 for path in tmp_path.glob("*.rds"))
+    for node in cluster.nodes:
+        eventually(lambda node=node: is_clean(node), f"{node.name} is clean")  # type: ignore[misc]
+
+
+@pytest.mark.time_limit(180)
+def test_futures(cluster: Cluster) -> None:
+    if not Path("/usr/lib/R/site-library/future.batchtools").exists():
+        pytest.skip("there is no r-cran-future.batchtools: make check-slurm installs it")
+    said = cluster.run("Rscript", "future.R", "4")
+    shutil.rmtree(EXAMPLES / ".future", ignore_errors=True)
+    assert said.startswith("R and Python agree: TRUE \n4 resamples"), said
+    for node in cluster.nodes:
+        eventually(lambda node=node: is_clean(node), f"{node.name} is clean")  # type: ignore[misc]
+
+
+@pytest.fixture
+def standstill(tmp_path: Path) -> Path:
+    script = tmp_path / "stand.py"
+    script.write_text(SCRIPT)
+    job = tmp_path / "stand.sbatch"
+    job.write_text(STANDSTILL.format(script=script, directory=tmp_path))
+    return job
+
+
+def where(directory: Path) -> str:
+    """The node on which the task stands still."""
+    return str(eventually(lambda: [path.name.removeprefix("started-") for path in directory.glob("started-*")], "it has begun")[0])
+
+
+@pytest.mark.time_limit(120)
+def test_a_cancelled_job_leaves_nothing(cluster: Cluster, standstill: Path) -> None:
+    job = cluster.submit(str(standstill))
+    name = where(standstill.parent)
+    node = next(node for node in cluster.nodes if node.name == name)
+    assert node.slots() and node.used() >= 32_000_000 and node.computing()
+    cluster.run("scancel", job)
+    eventually(lambda: is_clean(node), "nothing of it is left")
+    # The node goes on.
+    cluster.wait_for(node, "idle")
+    assert any("pyrmapfs" in line for line in node.processes())
+
+
+@pytest.mark.time_limit(180)
+def test_a_dead_node_leaves_nothing_and_its_task_runs_elsewhere(cluster: Cluster, standstill: Path) -> None:
+    job = cluster.submit("--requeue", str(standstill))
+    name = where(standstill.parent)
+    node = next(node for node in cluster.nodes if node.name == name)
+    assert node.used() >= 32_000_000
+    (standstill.parent / "started-release").touch()
+    assert any("pyrmapfs" in line for line in node.processes())
+    node.kill()
+    eventually(lambda: not node.processes(), "nothing of the node is left")
+    # What finds out in a real cluster is SlurmdTimeout.
+    cluster.run("scontrol", "update", f"nodename={name}", "state=down", "reason=dead")
+    eventually(lambda: cluster.state(job) == ["PENDING"], "it is to run again")
+    # Slurm waits two minutes with what a node has failed.
+    cluster.run("scontrol", "update", f"jobid={job}", "starttime=now")
+    eventually(lambda: cluster.state(job) in (["COMPLETED"], []), f"it runs on the other node: {cluster.state(job)}", 150)
+    for other in cluster.nodes:
+        if other is not node:
+            eventually(lambda other=other: is_clean(other), f"{other.name} is clean")  # type: ignore[misc]
+    node.start()
+    cluster.wait_for(node, "idle")
+    assert is_clean(node)
+    assert cluster.run("srun", f"--nodelist={name}", "cat", "/mnt/pyrmap/.pyrmap/status").startswith("version: ")
