@@ -68,6 +68,8 @@ test_that("several take it, one after the other or at once, and its own slot is 
     slot <- pyrmap_info(x)$slot
     rm(x)
     invisible(gc())
+    expect_identical(file.size(file.path(slot, "data.bin")), 0)
+    pyrmap_stop()
     expect_false(dir.exists(slot))
 })
 
@@ -96,6 +98,30 @@ test_that("a result stays in its worker's slot until that is used again, and lea
     pyrmap_stop()
     expect_moved(z)
     expect_moved(x)
+})
+
+test_that("results that go one after the other take turns in the slots that hold them", {
+    invisible(gc())
+    for (i in 1:3)
+        x <- run_python(runif(n), answer("plus_one"))
+    invisible(gc())
+    made <- requests("mkdir")
+    slots <- slots_of(Sys.getpid())
+    for (i in 1:5) {
+        x <- run_python(i + runif(n), answer("plus_one"))
+        invisible(gc())
+    }
+    expect_identical(requests("mkdir"), made)
+    expect_identical(slots_of(Sys.getpid()), slots)
+    expect_moved(x)
+    # One that somebody has removed is not used.
+    y <- run_python(runif(n), answer("plus_one"))
+    spare <- pyrmap_info(y)$slot
+    rm(y)
+    invisible(gc())
+    expect_identical(system2("rmdir", spare), 0L)
+    for (i in 1:3)
+        expect_moved(run_python(runif(n), answer("plus_one")))
 })
 
 test_that("what was changed is written anew, as it is now", {

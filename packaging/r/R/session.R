@@ -26,6 +26,7 @@ session_end <- function() {
         return(invisible())
     for (slot in session$pool)
         discard(slot)
+    .Call(C_spares_end)
     private_end()
     session_reset()
     invisible()

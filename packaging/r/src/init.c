@@ -9,6 +9,7 @@
 #include "lend.h"
 #include "names.h"
 #include "reference.h"
+#include "spare.h"
 #include "vector.h"
 #include "wait.h"
 #include <R_ext/Rdynload.h>
@@ -33,8 +34,8 @@ static const R_CallMethodDef routines[] = {
     ROUTINE(bundle_check, 3),  ROUTINE(bundle_fill, 6),   ROUTINE(bundle_bytes, 2),
     ROUTINE(bundle_object, 2), ROUTINE(slot_bytes, 1),    ROUTINE(names_of, 1),
     ROUTINE(names_put, 2),     ROUTINE(bundle_holder, 2), ROUTINE(slot_keep, 1),
-    ROUTINE(array_list, 3),    ROUTINE(slot_lends, 1),    ROUTINE(slot_empty, 1),
-    ROUTINE(reference_map, 2), {NULL, NULL, 0},
+    ROUTINE(array_list, 3),    ROUTINE(slot_lends, 1),    ROUTINE(spares_end, 0),
+    ROUTINE(slot_empty, 1),    ROUTINE(reference_map, 2), {NULL, NULL, 0},
 };
 
 void R_init_pyrmap(DllInfo *info);

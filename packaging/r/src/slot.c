@@ -6,6 +6,7 @@
 
 #include "collect.h"
 #include "lend.h"
+#include "spare.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <R_ext/Utils.h>
@@ -256,14 +257,20 @@ void slot_park(struct slot *slot)
     let_go(slot);
 }
 
+void slot_free(struct slot *slot)
+{
+    slot_close(slot);
+    free(slot);
+}
+
 static void finalize_slot(SEXP pointer)
 {
     struct slot *slot = R_ExternalPtrAddr(pointer);
     if (!slot)
         return;
-    slot_close(slot);
     R_ClearExternalPtr(pointer);
-    free(slot);
+    if (!spare_keep(slot))
+        slot_free(slot);
 }
 
 /* Creates SLOT/name's content in one write. 0 or -errno. */
@@ -377,7 +384,7 @@ static int move_result(const struct slot *from, struct slot *to)
     return error;
 }
 
-SEXP slot_move_result(struct slot *slot)
+static struct slot *moved_into_new(const struct slot *slot)
 {
     const char *root = slot_root(slot->path);
     const size_t size = strlen(root) + 40;
@@ -387,14 +394,25 @@ SEXP slot_move_result(struct slot *slot)
         rmdir(kept->path);
     if (error) {
         free(kept);
-        return R_NilValue;
+        return NULL;
     }
-    slot->running = false;
-    slot->idle = true;
     kept->creator = getpid();
+    kept->holds_result = true;
     kept->parked = true;
     kept->capacity = slot->capacity;
     kept->device = slot->device;
+    return kept;
+}
+
+SEXP slot_move_result(struct slot *slot)
+{
+    struct slot *kept = spare_fill(slot);
+    if (!kept)
+        kept = moved_into_new(slot);
+    if (!kept)
+        return R_NilValue;
+    slot->running = false;
+    slot->idle = true;
     return pointer_of(kept);
 }
 
@@ -542,8 +560,11 @@ SEXP pyrmap_slot_source(SEXP pointer, SEXP target)
     if (target == R_NilValue) {
         if (unlinkat(slot->directory, "source", 0) < 0 && errno != ENOENT)
             raise_system(errno, "unchain", slot->path);
-    } else if (symlinkat(CHAR(STRING_ELT(target, 0)), slot->directory, "source") < 0) {
-        raise_system(errno, "chain", slot->path);
+    } else {
+        /* As where an input is mapped: results that R has dropped make room. */
+        mapped_account(slot, 0);
+        if (symlinkat(CHAR(STRING_ELT(target, 0)), slot->directory, "source") < 0)
+            raise_system(errno, "chain", slot->path);
     }
     slot->chained = target != R_NilValue;
     slot->idle = slot->idle && !slot->chained;

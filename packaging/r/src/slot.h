@@ -36,6 +36,8 @@ struct slot {
     bool running;        /* this session published its round: flag -1 means cancelled */
     bool idle;           /* nothing was put into it since it was made, or emptied */
     SEXP lent;           /* see lend.h; NULL: nothing is */
+    bool holds_result;   /* made by slot_move_result() */
+    struct slot *next;   /* among the spare ones */
     size_t capacity;     /* of the mount's arena, in bytes */
     size_t result_bytes; /* of the last result */
     uint64_t seen;       /* the last round whose outcome was taken */
@@ -106,10 +108,13 @@ int slot_publish(struct slot *slot, const void *bytes, size_t size);
 int slot_reset(struct slot *slot);
 
 /*
- * Moves the result of a slot, which is IDLE then, into data.bin of a new one that is parked: no byte is copied. NULL: it cannot
+ * Moves the result of a slot, which is IDLE then, into data.bin of another one that is parked: no byte is copied. NULL: it cannot
  * be moved, and nothing has changed.
  */
 SEXP slot_move_result(struct slot *slot);
+
+/* Removes a slot that no pointer has. */
+void slot_free(struct slot *slot);
 
 /* The mount that the slot of this path lies in. R frees it. */
 const char *slot_root(const char *path);
