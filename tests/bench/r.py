@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bundles  # noqa: E402
 from daemon import BUILD, PYRMAPFS, Daemon, private_mounts, processes  # noqa: E402
-from fs import PROGRAMS, ROUNDS, run  # noqa: E402
+from fs import PROGRAMS, ROUNDS, requests, run  # noqa: E402
 from table import machine, table  # noqa: E402
 
 PROGRAM = Path(__file__).resolve().parent / "exchange.R"
@@ -78,6 +78,16 @@ def small_table(mount: Path) -> None:
             f"{row.seconds / floor:.1f}", f"{row.requests:.1f}" if row.grown else ""] for name, row in rows.items()))
 
 
+def least_requests(mount: Path) -> float:
+    """What the daemon answers for an exchange of 8 MB of which both sides make no call too much."""
+    def counted(rounds: int) -> int:
+        before = sum(requests(mount).values())
+        subprocess.run([PROGRAMS / "least", mount, str(rounds)], check=True, timeout=LIMIT)
+        return sum(requests(mount).values()) - before
+
+    return (counted(110) - counted(10)) / 100
+
+
 def growth_table(mount: Path) -> None:
     rows = {f"{count} calls": measure(mount, "plain", SMALL, count).grown for count in (1000, 11000, 21000)}
     table("What calls with 10 doubles have made larger", ["", "R", "its worker", "daemon", "descriptors", "slots"],
@@ -113,7 +123,8 @@ def main() -> None:
         table("An array that lives in a slot there, an empty_result back: milliseconds", ["", "time", "times 8 MB"],
               [[name, f"{row.seconds * 1e3:.2f}", f"{row.seconds / calls['8 MB'].seconds:.2f}"]
                for name, row in calls.items()])
-        print(f"\nRequests that the daemon answers for such an exchange of 8 MB: {at_once.requests:.1f}")
+        print(f"\nRequests that the daemon answers for such an exchange of 8 MB: {at_once.requests:.1f}; the least that one needs: "
+              f"{least_requests(daemon.path):.1f}")
 
         large = {"pyrmap, result computed in place": measure(daemon.path, "in_place", LARGE, 11),
                  "pyrmap, return x + 1": measure(daemon.path, "plain", LARGE, 11),
