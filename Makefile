@@ -128,6 +128,24 @@ $(BUILD)/faults-core.a: $(BUILD)/libpyrmapfs-core.a Makefile
 # It lies with the requests, and needs nothing of libfuse.
 $(BUILD)/tests/test_nodeid: $(BUILD)/fs/fuse/nodeid.o
 
+# Programs that the tests of upgrades put in the daemon's place: the next version, one that knows another layout of the index, and
+# one whose server dies before it serves.
+UPGRADES := $(addprefix $(BUILD)/upgrades/,next other-index dies)
+compile_upgrade = $(Q)mkdir -p $(@D) && $(1) $(CC) $(COMPILE) -c -o $@
+$(BUILD)/upgrades/next-%.o: %.c $(BUILD)/pyrmapfs
+	$(call compile_upgrade) -UPYRMAPFS_VERSION -DPYRMAPFS_VERSION='"99.0.0"' $<
+$(BUILD)/upgrades/other-index.o: fs/slot/index.c $(BUILD)/pyrmapfs
+	$(call compile_upgrade,sed 's/INDEX_VERSION = [0-9]*/INDEX_VERSION = 1000/' $< |) -x c -
+$(BUILD)/upgrades/dies.o: tests/restart/dies.c $(BUILD)/pyrmapfs
+	$(call compile_upgrade) $<
+NEXT_SOURCES := fs/main.c fs/daemon/server.c fs/files/daemon_files.c
+$(BUILD)/upgrades/next: $(patsubst %.c,$(BUILD)/upgrades/next-%.o,$(NEXT_SOURCES)) $(call object,$(filter-out $(NEXT_SOURCES),$(FUSE_SOURCES)))
+$(BUILD)/upgrades/other-index: $(BUILD)/upgrades/other-index.o $(call object,$(FUSE_SOURCES))
+$(BUILD)/upgrades/dies: $(BUILD)/upgrades/dies.o $(call object,$(filter-out fs/fuse/reopen.c,$(FUSE_SOURCES)))
+$(UPGRADES): $(BUILD)/libpyrmapfs-core.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LINK) -o $@ $(filter-out $<,$^) $< $(call packages,--libs,fuse3 $(CORE_PACKAGES))
+
 # Changes exactly when the compiler or a flag does, and then everything is built again.
 FLAGS = $(CC) $(COMPILE) $(LINK)
 $(BUILD)/flags: FORCE
@@ -140,7 +158,7 @@ $(BUILD)/flags: export FLAGS := $(FLAGS)
                                                   examples/c)))
 
 clients: $(CLIENTS)
-tests: all clients $(UNIT_TESTS)
+tests: all clients $(UNIT_TESTS) $(UPGRADES)
 
 # ---- Tests -----------------------------------------------------------------------------------------------------
 

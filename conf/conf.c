@@ -49,6 +49,7 @@ enum key_type {
 struct key {
     struct conf_doc doc;
     enum key_type type;
+    bool live;    /* see conf_is_live */
     uint64_t min; /* as stored; of a path its length */
     uint64_t max;
     size_t offset; /* where struct conf has it */
@@ -112,7 +113,8 @@ static const struct key KEYS[] = {
       "no answers it with EAGAIN at once, as if it had O_NONBLOCK: for machines where\n"
       "crawlers (tar, grep -r, scanners) walk the mount.\n"},
      .type = KEY_WORD,
-     FIELD(wait)},
+     FIELD(wait),
+     .live = true},
     {{"handshake", "wait_timeout", "seconds", "0", "how long a request waits for a peer; 0: for ever",
       "How many seconds a request waits for another process: an open for its turn,\n"
       "a publish for a follower.\n"
@@ -121,7 +123,8 @@ static const struct key KEYS[] = {
       "After that time it fails with ETIMEDOUT; 0 waits for ever.\n"},
      .type = KEY_SECONDS,
      .max = WAIT_MOST_MS,
-     FIELD(wait_timeout_ms)},
+     FIELD(wait_timeout_ms),
+     .live = true},
     {{"limits", "slots", "number", "65536", "slots in all",
       "The most slots in all, from 1 to " QUOTE(SLOTS_MOST) ".\n"},
      .type = KEY_NUMBER,
@@ -133,14 +136,16 @@ static const struct key KEYS[] = {
      .type = KEY_NUMBER,
      .min = 1,
      .max = SLOTS_MOST,
-     FIELD(slots_per_user)},
+     FIELD(slots_per_user),
+     .live = true},
     {{"limits", "bytes_per_user", "size", "0", "bytes of one user's slots; 0: no limit",
       "How much the slots of one user may take; more is refused with EDQUOT.\n"
       "Arrays, texts and record pages count, and so do arrays of earlier rounds that are still mapped.\n"
       "0 sets no limit but the capacity.\n"},
      .type = KEY_SIZE,
      .max = SIZE_MOST,
-     FIELD(bytes_per_user)},
+     FIELD(bytes_per_user),
+     .live = true},
     {{"limits", "open_per_user", "number", "65536", "files that one user may have open",
       "How many files one user may have open at a time, from 16 to 16777216; more is refused with EMFILE.\n"
       "An open that waits for its turn counts, and with kind = memfd an array of an earlier\n"
@@ -148,7 +153,8 @@ static const struct key KEYS[] = {
      .type = KEY_NUMBER,
      .min = OPEN_LEAST,
      .max = OPEN_MOST,
-     FIELD(open_per_user)},
+     FIELD(open_per_user),
+     .live = true},
     {{"limits", "memory_per_user", "size", "64M",
       "memory of the daemon for one user's open texts; 0: no limit",
       "How much memory the daemon keeps for one user: texts that are open, such as\n"
@@ -156,7 +162,8 @@ static const struct key KEYS[] = {
       "A text counts once, however often it is open. root may have any amount; 0 sets no limit.\n"},
      .type = KEY_SIZE,
      .max = SIZE_MOST,
-     FIELD(memory_per_user)},
+     FIELD(memory_per_user),
+     .live = true},
     {{"path", "passthrough", "auto|on|off", "auto", "let the kernel read and write arrays without the daemon",
       "Whether the kernel goes straight to the pages of an array (FUSE passthrough).\n"
       "It needs root (CAP_SYS_ADMIN) and Linux 6.9.\n"
@@ -175,7 +182,8 @@ static const struct key KEYS[] = {
     {{"log", "level", "error|warning|info|debug", "info", "the least severe message that is logged",
       "The least severe message that is logged.\n"},
      .type = KEY_WORD,
-     FIELD(log_level)},
+     FIELD(log_level),
+     .live = true},
 };
 
 enum { KEY_COUNT = sizeof(KEYS) / sizeof(KEYS[0]) };
@@ -635,6 +643,38 @@ void conf_print(const struct conf *conf, FILE *out)
     }
 }
 
+/* The value as conf_print writes it. */
+static void print_value(const struct conf *conf, const struct key *key, char *text, size_t size)
+{
+    char number[VALUE_TEXT_MAX];
+
+    if (key->type == KEY_PATH) {
+        snprintf(text, size, "%s", (const char *)conf + key->offset);
+        return;
+    }
+    format_value(key, key->type == KEY_AUTO_SIZE ? warm_in_effect(conf) : load(conf, key), number);
+    snprintf(text, size, "%s", number);
+}
+
+void conf_hold(struct conf *conf, const struct conf *in_effect, void (*held)(const char *line))
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        const struct key *key = &KEYS[i];
+        char wanted[PATH_MOST + 1], has[PATH_MOST + 1], line[CONF_ERROR_MAX];
+
+        if (key->live)
+            continue;
+        print_value(conf, key, wanted, sizeof(wanted));
+        print_value(in_effect, key, has, sizeof(has));
+        memcpy((char *)conf + key->offset, (const char *)in_effect + key->offset, key->size);
+        if (strcmp(wanted, has) == 0)
+            continue;
+        snprintf(line, sizeof(line), "%s.%s = %s needs another start of the mount; until then it is %s",
+                 key->doc.section, key->doc.key, wanted, has);
+        held(line);
+    }
+}
+
 void conf_print_help(FILE *out)
 {
     for (size_t i = 0; i < KEY_COUNT; i++) {
@@ -648,4 +688,9 @@ void conf_print_help(FILE *out)
 const struct conf_doc *conf_doc(size_t index)
 {
     return index < KEY_COUNT ? &KEYS[index].doc : NULL;
+}
+
+bool conf_is_live(size_t index)
+{
+    return index < KEY_COUNT && KEYS[index].live;
 }

@@ -81,6 +81,12 @@ int conf_check(struct conf *conf, char error[CONF_ERROR_MAX]);
  */
 void conf_print(const struct conf *conf, FILE *out);
 
+/*
+ * Gives *conf the values in effect of all keys that a running mount cannot change. held gets a line for each that
+ * had another value.
+ */
+void conf_hold(struct conf *conf, const struct conf *in_effect, void (*held)(const char *line));
+
 /* Prints every key, its default and one line of help: for --help. */
 void conf_print_help(FILE *out);
 
@@ -96,5 +102,7 @@ struct conf_doc {
 
 /* The table, row by row, in the order of the documents; NULL beyond the last one. */
 const struct conf_doc *conf_doc(size_t index);
+/* Whether a running mount can change the value. */
+bool conf_is_live(size_t index);
 
 #endif

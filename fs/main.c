@@ -6,6 +6,9 @@
  *
  * daemon/      processes
  *   supervisor     mounts, forks the server, and another one when that dies, passes signals on, unmounts
+ *   launch         the process that the user starts, and its word
+ *   upgrade        asks another version of this program whether it could go on
+ *   handover       what that is told, and how the supervisor becomes it
  *   keeper         cleans up when both are killed
  *   server         puts the parts together and runs the loop
  *   service        tells the service manager how far we are
@@ -118,34 +121,35 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { STATUS_USAGE = 2 };
 
 /* Options without a letter. */
-enum { OPTION_CLEAR = 256 };
+enum { OPTION_CLEAR = 256, OPTION_PROBE, OPTION_RESUME };
 
 static const char usage[] = "usage: pyrmapfs [-f | --clear] [-c FILE] [-o section.key=value]... MOUNTPOINT\n";
 
 static void help(void)
 {
-    printf(
-        "%s"
-        "Exchange arrays between R, Python and others through files that are mapped, not copied.\n"
-        "\n"
-        "  -f             stay in the foreground, log to stderr; \"ready\" on stdout tells that it is "
-        "mounted\n"
-        "  -c FILE        read this configuration instead of %s\n"
-        "  -o KEY=VALUE   override one key of the configuration; may be given again\n"
-        "  --clear        clear a dead mount, of which all processes were killed; a live one stays\n"
-        "  -h, --help     this text\n"
-        "  -V, --version  the version\n"
-        "\n"
-        "umount, fusermount3 -u, SIGTERM and SIGINT end it. Exit status: 0, 1 on failure, 2 on wrong usage\n"
-        "or configuration.\n"
-        "\n"
-        "Configuration:\n",
-        usage, CONF_DEFAULT_FILE);
+    printf("%s"
+           "Exchange arrays between R, Python and others through files that are mapped, not copied.\n"
+           "\n"
+           "  -f             stay in the foreground, log to stderr; \"ready\" on stdout tells that it is "
+           "mounted\n"
+           "  -c FILE        read this configuration instead of %s\n"
+           "  -o KEY=VALUE   override one key of the configuration; may be given again\n"
+           "  --clear        clear a dead mount, of which all processes were killed; a live one stays\n"
+           "  -h, --help     this text\n"
+           "  -V, --version  the version\n"
+           "\n"
+           "umount, fusermount3 -u, SIGTERM and SIGINT end it; SIGHUP has the program that is installed now "
+           "take\n"
+           "over. Exit status: 0, 1 on failure, 2 on wrong usage or configuration.\n"
+           "\n"
+           "Configuration:\n",
+           usage, CONF_DEFAULT_FILE);
     conf_print_help(stdout);
 }
 
@@ -200,68 +204,148 @@ static int clear_mount(const char *mountpoint)
     return 0;
 }
 
-int main(int argc, char *argv[])
+/* What the command line says. */
+struct arguments {
+    enum supervisor_mode mode;
+    const char *file;
+    char **overrides;
+    int count;    /* of them */
+    int handover; /* OPTION_PROBE, OPTION_RESUME or 0, */
+    int fd;       /* and its value */
+    bool clear;
+};
+
+/*
+ * The command line for a program that goes on with the mount, perhaps in another directory. The file's path is made
+ * absolute where it can be; else that program says what is wrong. NULL: out of memory.
+ */
+static char **make_command(char *name, const struct arguments *arguments, char *mountpoint)
+{
+    static char foreground[] = "-f", configuration[] = "-c", key[] = "-o";
+    char **words = calloc((size_t)(2 * arguments->count) + 7, sizeof(*words));
+    char **next = words;
+
+    if (!words)
+        return NULL;
+    *next++ = name;
+    next++; /* for the option of a handover */
+    if (arguments->mode == SUPERVISOR_FOREGROUND)
+        *next++ = foreground;
+    if (arguments->file) {
+        char *absolute = realpath(arguments->file, NULL);
+
+        *next++ = configuration;
+        *next++ = absolute ? absolute : strdup(arguments->file);
+    }
+    for (int i = 0; i < arguments->count; i++) {
+        *next++ = key;
+        *next++ = arguments->overrides[i];
+    }
+    *next = mountpoint;
+    return words;
+}
+
+static int run(struct conf *conf, char *name, const struct arguments *arguments, char *mountpoint)
+{
+    static char program[PATH_MAX];
+    const struct handover_command command = {.words = make_command(name, arguments, mountpoint),
+                                             .program = program};
+    ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
+
+    if (!command.words)
+        return 1;
+    program[length > 0 ? length : 0] = '\0';
+    if (arguments->handover == OPTION_RESUME)
+        return supervisor_resume(conf, mountpoint, &command, arguments->fd);
+    return supervisor_run(conf, mountpoint, arguments->mode, &command);
+}
+
+/* Returns -1, or the exit status: there is nothing else to do. */
+static int parse(int argc, char *argv[], struct arguments *arguments)
 {
     static const struct option options[] = {
         {"clear", no_argument, NULL, OPTION_CLEAR},
+        {HANDOVER_PROBE, required_argument, NULL, OPTION_PROBE},
+        {HANDOVER_RESUME, required_argument, NULL, OPTION_RESUME},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
-    static char mountpoint[PATH_MAX];
-    static struct conf conf;
-    enum supervisor_mode mode = SUPERVISOR_BACKGROUND;
-    char **overrides = calloc((size_t)argc, sizeof(*overrides));
-    char error[CONF_ERROR_MAX];
-    const char *file = NULL;
-    bool clear = false;
-    int count = 0;
-    int status;
     int option;
 
-    if (!overrides)
-        return 1;
     while ((option = getopt_long(argc, argv, "fc:o:hV", options, NULL)) != -1) {
         switch (option) {
         case 'f':
-            mode = SUPERVISOR_FOREGROUND;
+            arguments->mode = SUPERVISOR_FOREGROUND;
             break;
         case 'c':
-            file = optarg;
+            arguments->file = optarg;
             break;
         case 'o':
-            overrides[count++] = optarg;
+            arguments->overrides[arguments->count++] = optarg;
             break;
         case OPTION_CLEAR:
-            clear = true;
+            arguments->clear = true;
+            break;
+        case OPTION_PROBE:
+        case OPTION_RESUME:
+            arguments->handover = option;
+            arguments->fd = (int)strtol(optarg, NULL, 10);
             break;
         case 'h':
             help();
-            free(overrides);
             return 0;
         case 'V':
             printf("pyrmapfs %s\n", PYRMAPFS_VERSION);
-            free(overrides);
             return 0;
         default:
             fputs(usage, stderr);
-            free(overrides);
             return STATUS_USAGE;
         }
     }
-    status = configure(&conf, file, overrides, count);
-    free(overrides);
-    if (status != 0)
+    return -1;
+}
+
+int main(int argc, char *argv[])
+{
+    static char mountpoint[PATH_MAX];
+    static struct conf conf;
+    struct arguments arguments = {.mode = SUPERVISOR_BACKGROUND,
+                                  .overrides = calloc((size_t)argc, sizeof(char *))};
+    char error[CONF_ERROR_MAX];
+    bool readable;
+    int status;
+
+    if (!arguments.overrides)
+        return 1;
+    status = parse(argc, argv, &arguments);
+    if (status >= 0) {
+        free(arguments.overrides);
         return status;
+    }
+    status = configure(&conf, arguments.file, arguments.overrides, arguments.count);
+    readable = status == 0;
+    if (!readable && arguments.handover != OPTION_RESUME) {
+        free(arguments.overrides);
+        return status;
+    }
     if (optind != argc - 1) {
         fprintf(stderr, "pyrmapfs: %s\n%s",
                 optind < argc ? "only one mount point can be given" : "no mount point given", usage);
+        free(arguments.overrides);
         return STATUS_USAGE;
     }
-    log_open(mode == SUPERVISOR_FOREGROUND ? LOG_TO_STDERR : LOG_TO_SYSLOG, log_level_of(&conf));
-    if (mount_resolve(argv[optind], mountpoint, error) < 0) {
+    log_open(arguments.mode == SUPERVISOR_FOREGROUND ? LOG_TO_STDERR : LOG_TO_SYSLOG, log_level_of(&conf));
+    if (arguments.handover == OPTION_PROBE) {
+        status = supervisor_probe(&conf, arguments.fd);
+    } else if (mount_resolve(argv[optind], mountpoint, error) < 0) {
         fprintf(stderr, "pyrmapfs: %s\n", error);
-        return 1;
+        status = 1;
+    } else if (arguments.clear) {
+        status = clear_mount(mountpoint);
+    } else {
+        status = run(readable ? &conf : NULL, argv[0], &arguments, mountpoint);
     }
-    return clear ? clear_mount(mountpoint) : supervisor_run(&conf, mountpoint, mode);
+    free(arguments.overrides);
+    return status;
 }

@@ -28,6 +28,8 @@ static void print_conf(void)
             printf("[%s]\n", doc->section);
         for (const char *line = doc->text; *line != '\0'; line = strchr(line, '\n') + 1)
             printf("# %.*s\n", (int)strcspn(line, "\n"), line);
+        if (conf_is_live(i))
+            puts("# A reload (SIGHUP) reads it again.");
         printf("#%s =%s%s\n", doc->key, doc->fallback[0] != '\0' ? " " : "", doc->fallback);
     }
 }
@@ -43,6 +45,8 @@ static void print_conf_5(void)
         if (doc->fallback[0] != '\0')
             printf(" Pq default: Cm %s", doc->fallback);
         printf("\n%s", doc->text);
+        if (conf_is_live(i))
+            puts("A reload\n.Pq Dv SIGHUP\nreads it again.");
     }
     puts(".El");
 }

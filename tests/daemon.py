@@ -111,6 +111,7 @@ class Daemon:
         self.log = self.directory / "log"
         self.options = dict(options or {})
         self.user = user
+        self.program = PYRMAPFS
         self.arguments = list(arguments)
         self.process: subprocess.Popen[bytes] | None = None
         if user is not None:
@@ -121,7 +122,7 @@ class Daemon:
 
     def command(self) -> list[str]:
         """The command line that mounts, in the foreground."""
-        argv = [str(PYRMAPFS), "-f", *self.arguments]
+        argv = [str(self.program), "-f", *self.arguments]
         for key, value in self.options.items():
             argv += ["-o", f"{key}={value}"]
         argv.append(str(self.path))

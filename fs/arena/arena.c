@@ -33,6 +33,19 @@ static void note_id(void *context, uint64_t id)
 
 static void close_unsynced(struct arena *arena);
 
+int arena_look(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX])
+{
+    struct arena *looked = calloc(1, sizeof(*looked));
+    int code = looked ? store_open(&looked->store, options, error) : -ENOMEM;
+
+    if (code == 0)
+        code = named_take_over(&looked->store);
+    if (code == -ENOMEM)
+        snprintf(error, ARENA_ERROR_MAX, "out of memory");
+    *arena = looked;
+    return code;
+}
+
 int arena_open(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX])
 {
     struct arena *opened = calloc(1, sizeof(*opened));

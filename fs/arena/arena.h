@@ -17,6 +17,11 @@
  * the remedy. A lock refuses a second daemon on the same directory.
  */
 int arena_open(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
+/*
+ * For a process that only looks at the index of an arena which a server has open, and then ends: changes nothing.
+ * options->kept tells where it is.
+ */
+int arena_look(struct arena **arena, const struct arena_options *options, char error[ARENA_ERROR_MAX]);
 
 /*
  * Waits for reservations under way and closes the arena; call it before background_deinit. A tmpfs vanishes

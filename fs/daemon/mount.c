@@ -302,28 +302,50 @@ static int mount_quietly(struct fuse_session *session, const char *mountpoint, c
     return result;
 }
 
-struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoint,
-                                   char error[CONF_ERROR_MAX])
+static struct fuse_session *new_session(struct request_ops *ops, char error[CONF_ERROR_MAX])
 {
     bool shared =
         ops->conf->allow_other == CONF_ON || (ops->conf->allow_other == CONF_AUTO && geteuid() == 0);
     char options[128];
-    int lock, failed;
     char *argv[] = {(char[]){"pyrmapfs"}, (char[]){"-o"}, options, NULL};
     struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+    struct fuse_session *session;
+
+    snprintf(options, sizeof(options), "fsname=pyrmapfs,subtype=pyrmapfs,default_permissions,noexec%s",
+             shared ? ",allow_other" : "");
+    session = fuse_session_new(&args, &ops_table, sizeof(ops_table), ops);
+    fuse_opt_free_args(&args);
+    if (!session)
+        snprintf(error, CONF_ERROR_MAX, "libfuse could not make a session");
+    return session;
+}
+
+struct fuse_session *mount_again(struct request_ops *ops, int fuse, char error[CONF_ERROR_MAX])
+{
+    struct fuse_session *session = new_session(ops, error);
+    char path[32];
+
+    snprintf(path, sizeof(path), "/dev/fd/%d", fuse); /* libfuse's name for a mount that is there */
+    if (session && fuse_session_mount(session, path) < 0) {
+        snprintf(error, CONF_ERROR_MAX, "libfuse could not make a session");
+        fuse_session_destroy(session);
+        return NULL;
+    }
+    return session;
+}
+
+struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoint,
+                                   char error[CONF_ERROR_MAX])
+{
+    int lock, failed;
     struct fuse_session *session;
     char said[CONF_ERROR_MAX / 2];
 
     if (check_fuse(ops->conf, error) < 0)
         return NULL;
-    snprintf(options, sizeof(options), "fsname=pyrmapfs,subtype=pyrmapfs,default_permissions,noexec%s",
-             shared ? ",allow_other" : "");
-    session = fuse_session_new(&args, &ops_table, sizeof(ops_table), ops);
-    fuse_opt_free_args(&args);
-    if (!session) {
-        snprintf(error, CONF_ERROR_MAX, "libfuse could not make a session");
+    session = new_session(ops, error);
+    if (!session)
         return NULL;
-    }
     lock = lock_mountpoint(mountpoint, error);
     if (lock < 0 || prepare(mountpoint, error) < 0 || check_arena_path(ops->conf, mountpoint, error) < 0) {
         if (lock >= 0)

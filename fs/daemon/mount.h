@@ -21,6 +21,8 @@ int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERR
  */
 struct fuse_session *mount_session(struct request_ops *ops, const char *mountpoint,
                                    char error[CONF_ERROR_MAX]);
+/* The same for a mount that is there, by its descriptor of /dev/fuse. */
+struct fuse_session *mount_again(struct request_ops *ops, int fuse, char error[CONF_ERROR_MAX]);
 
 enum mount_ending {
     MOUNT_GONE,

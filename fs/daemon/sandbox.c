@@ -16,7 +16,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int keep_capabilities(const unsigned *kept, size_t count, char error[CONF_ERROR_MAX])
+/* type: CAPNG_BOUNDING_SET as well for a process that will execute a program which needs them. */
+static int keep_capabilities(const unsigned *kept, size_t count, capng_type_t type,
+                             char error[CONF_ERROR_MAX])
 {
     bool had[CAP_LAST_CAP + 1];
 
@@ -28,7 +30,7 @@ static int keep_capabilities(const unsigned *kept, size_t count, char error[CONF
     capng_clear(CAPNG_SELECT_BOTH);
     for (size_t i = 0; i < count; i++) {
         if (had[i])
-            capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, kept[i]);
+            capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | type, kept[i]);
     }
     /* The bounding set needs CAP_SETPCAP; without it no_new_privs has the same effect. */
     if (capng_apply(CAPNG_SELECT_BOTH) < 0 && capng_apply(CAPNG_SELECT_CAPS) < 0) {
@@ -42,8 +44,9 @@ int sandbox_drop_privileges(enum sandbox_role role, char error[CONF_ERROR_MAX])
 {
     static const unsigned supervisor[] = {CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH}, server[] = {CAP_SYS_ADMIN};
     int result = role == SANDBOX_SUPERVISOR
-                     ? keep_capabilities(supervisor, sizeof(supervisor) / sizeof(supervisor[0]), error)
-                     : keep_capabilities(server, sizeof(server) / sizeof(server[0]), error);
+                     ? keep_capabilities(supervisor, sizeof(supervisor) / sizeof(supervisor[0]),
+                                         CAPNG_BOUNDING_SET, error)
+                     : keep_capabilities(server, sizeof(server) / sizeof(server[0]), CAPNG_EFFECTIVE, error);
 
     if (result < 0)
         return result;

@@ -97,12 +97,15 @@ static void completions_ready(struct loop_source *source)
     background_dispatch(server.ops->background);
 }
 
+/* We are between two requests: what has no answer yet is the next server's. */
 static void signals_ready(struct loop_source *source)
 {
     struct signalfd_siginfo info;
 
     if (read(source->fd, &info, sizeof(info)) != sizeof(info))
         return;
+    if (info.ssi_signo == SIGHUP)
+        _exit(SERVER_HANDED_OVER);
     loop_stop(server.loop, 0);
 }
 
@@ -112,6 +115,7 @@ static int watch_signals(void)
 
     sigemptyset(&stops);
     sigaddset(&stops, SIGTERM);
+    sigaddset(&stops, SIGHUP);
     server.signals.fd = signalfd(-1, &stops, SFD_CLOEXEC | SFD_NONBLOCK);
     server.signals.ready = signals_ready;
     return server.signals.fd < 0 ? -errno : loop_add(server.loop, &server.signals);
@@ -153,11 +157,13 @@ static int attach(void *context, int directory, char path[PATH_MAX])
     return path[0] == '/' ? 0 : (int)strtol(path, NULL, 10);
 }
 
-static int open_arena(struct request_ops *ops)
+static struct arena_options arena_options_of(struct request_ops *ops)
 {
     const struct conf *conf = ops->conf;
-    struct arena_options options = {
-        .kind = choose_arena(conf),
+    const struct kept_place *place = kept_place(&ops->kept->arena);
+
+    return (struct arena_options){
+        .kind = place ? (enum arena_kind)place->kind : choose_arena(conf),
         .path = conf->arena_path,
         .capacity = conf->capacity,
         .warm = conf->warm,
@@ -165,7 +171,7 @@ static int open_arena(struct request_ops *ops)
         .huge_pages = conf->huge_pages,
         .key = ops->key,
         .kept = &ops->kept->arena,
-        .holder = server.start->supervisor,
+        .holder = server.start ? server.start->supervisor : 0,
         .background = ops->background,
         .forget_backing = notify_forget_backing,
         .freed = notify_segment_freed,
@@ -173,21 +179,23 @@ static int open_arena(struct request_ops *ops)
         .attach = attach,
         .context = ops,
     };
-    const struct kept_place *place = kept_place(&ops->kept->arena);
-    int result;
+}
 
-    if (place)
-        options.kind = (enum arena_kind)place->kind;
-    result = arena_open(&ops->arena, &options, server.error);
-    if (result == -EPERM && conf->arena_kind == CONF_ARENA_AUTO && options.kind == ARENA_TMPFS) {
+static int open_arena(struct request_ops *ops)
+{
+    struct arena_options options = arena_options_of(ops);
+    int result = arena_open(&ops->arena, &options, server.error);
+
+    if (result == -EPERM && ops->conf->arena_kind == CONF_ARENA_AUTO && options.kind == ARENA_TMPFS) {
         options.kind = ARENA_MEMFD; /* root in a container may not mount, but has memory */
         result = arena_open(&ops->arena, &options, server.error);
     }
-    if (result == 0 && arena_kind(ops->arena) != ARENA_DIR && conf->capacity > cgroup_limit())
+    if (result == 0 && !server.takes_over && arena_kind(ops->arena) != ARENA_DIR &&
+        options.capacity > cgroup_limit())
         log_warning(
             "arena.capacity (%llu bytes) is more than the memory cgroup of pyrmapfs may have (%llu bytes): "
             "lower it, or raise the limit (MemoryMax= of the service); what does not fit gets ENOSPC",
-            (unsigned long long)conf->capacity, (unsigned long long)cgroup_limit());
+            (unsigned long long)options.capacity, (unsigned long long)cgroup_limit());
     return result;
 }
 
@@ -437,6 +445,21 @@ static bool has_answer(void *context, uint64_t unique)
     return !transport_awaits(ops->transport, unique);
 }
 
+static void tell_takeover(const struct session_head *head, unsigned long long duration)
+{
+    switch (server.start->how) {
+    case JOURNAL_HANDED_OVER:
+        log_info("pyrmapfs %s serves the mount now, after %llu ms (takeover %u)", PYRMAPFS_VERSION, duration,
+                 head->takeovers);
+        break;
+    case JOURNAL_CRASHED:
+    case JOURNAL_KILLED:
+        log_warning("the server %s; another one has taken over after %llu ms (takeover %u)",
+                    server.start->cause, duration, head->takeovers);
+        break;
+    }
+}
+
 /* What clients have open and mapped stays, and their requests go on: nobody notices but for the time it takes. */
 static int take_over(struct request_ops *ops)
 {
@@ -469,8 +492,7 @@ static int take_over(struct request_ops *ops)
     journal_sweep(&ops->journal, has_answer, ops);
     took_us = deadline_now_us() - server.start->died_ms * 1000;
     histogram_add(&ops->journal.head->takeover_times, took_us);
-    log_warning("the server %s; another one has taken over after %llu ms (takeover %u)", server.start->cause,
-                (unsigned long long)took_us / 1000, head->takeovers);
+    tell_takeover(head, took_us / 1000);
     serves(ops);
     while (transport_has_resent(ops->transport)) {
         if (transport_serve(ops->transport) == TRANSPORT_UNMOUNTED)
@@ -478,6 +500,28 @@ static int take_over(struct request_ops *ops)
     }
     reopen_wake_polls(ops);
     return 0;
+}
+
+int server_probe(struct request_ops *ops, char error[CONF_ERROR_MAX])
+{
+    struct arena_options options = arena_options_of(ops);
+    struct slots *slots;
+    int result = arena_look(&ops->arena, &options, error);
+
+    if (result == 0)
+        result = slots_open(&slots, ops->arena, ops->conf->slots, error);
+    if (result < 0)
+        return result;
+    journal_init(&ops->journal, ops->kept);
+    result = transport_init(&ops->transport, ops->session, &ops->journal, ops->conf->passthrough,
+                            stacking_of(ops));
+    if (result == 0)
+        result = transport_take_over(ops->transport);
+    if (result < 0)
+        snprintf(error, CONF_ERROR_MAX,
+                 "this version, or its libfuse, would have agreed on other terms with the "
+                 "kernel: end the mount and start it again");
+    return result;
 }
 
 void server_clean_up(const struct request_ops *ops)

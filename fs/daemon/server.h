@@ -18,7 +18,7 @@
 
 #include "fuse/ops.h"
 
-enum { SERVER_STOPPED = 0, SERVER_FAILED = 1 };
+enum { SERVER_STOPPED = 0, SERVER_FAILED = 1, SERVER_HANDED_OVER = 3 };
 
 struct server_start {
     pid_t supervisor;  /* our parent: we end when it does */
@@ -30,7 +30,8 @@ struct server_start {
 };
 
 /*
- * Serves ops->session until it is unmounted or SIGTERM comes; SIGTERM is blocked. ops has session, kept, conf, key
+ * Serves ops->session until it is unmounted or SIGTERM comes; SIGHUP ends it between two requests, for the next
+ * server to go on. Both are blocked. ops has session, kept, conf, key
  * and mountpoint; server_run fills in the rest. If another server has served the session it takes it over. Returns
  * the process's exit status: SERVER_STOPPED is an end that was wanted, after any other one the next server can
  * take over. It may ask for a directory to be attached, by a line of SERVER_ATTACH and its descriptor, and is
@@ -38,6 +39,12 @@ struct server_start {
  */
 #define SERVER_ATTACH "attach "
 int server_run(struct request_ops *ops, const struct server_start *start);
+
+/*
+ * Whether this program could take over the session that another server serves now: it knows the index, and has the
+ * same terms with the kernel. Changes nothing; the process ends then. Returns 0 or -errno, with a line in error.
+ */
+int server_probe(struct request_ops *ops, char error[CONF_ERROR_MAX]);
 
 /*
  * Does for the last server what it could not when it was killed: wakes the clients that sleep on its pages, and

@@ -4,12 +4,15 @@
 #include "base/deadline.h"
 #include "base/descriptors.h"
 #include "base/log.h"
+#include "daemon/handover.h"
 #include "daemon/keeper.h"
+#include "daemon/launch.h"
 #include "daemon/mount.h"
 #include "daemon/place.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
 #include "daemon/service.h"
+#include "daemon/upgrade.h"
 #include "slot/page.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -18,14 +21,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum {
-    SECONDS_TO_STOP = 20,
+    STOP_MS = 20000,      /* that a server may take to stop, */
+    PROBE_MS = 10000,     /* a program to say whether it could go on, */
+    SERVE_MS = 20000,     /* and the server of a new one to serve */
     FAILED_IN_A_ROW = 5,  /* servers that ended before they served: then it makes no sense to go on */
     TAKEOVERS_MAX = 1000, /* in MINUTE_MS: one that ends again and again without a request being to blame */
     MINUTE_MS = 60000,
@@ -44,6 +49,9 @@ struct supervisor {
     pid_t server; /* 0: it has ended */
     pid_t keeper;
     bool stopping;
+    uint64_t deadline; /* of what we wait for; 0: none */
+    struct handover_command command;
+    struct upgrade upgrade;
     int launcher; /* -1: none, or it has been told */
     bool told;
     uint64_t died_ms;
@@ -56,25 +64,6 @@ struct supervisor {
 
 /* There is one supervisor in a process, and its children have a copy of it. */
 static struct supervisor supervisor = {.signals = -1, .word = {-1, -1}, .answer = {-1, -1}, .launcher = -1};
-
-/* Reads one line; "" if the writer ended without one. */
-static void read_line(int fd, char *line, size_t size)
-{
-    size_t used = 0;
-
-    while (used < size - 1) {
-        ssize_t got = read(fd, line + used, size - 1 - used);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0 || memchr(line + used, '\n', (size_t)got)) {
-            used += got > 0 ? (size_t)got : 0;
-            break;
-        }
-        used += (size_t)got;
-    }
-    line[used] = '\0';
-    line[strcspn(line, "\n")] = '\0';
-}
 
 static int watch_signals(void)
 {
@@ -91,40 +80,15 @@ static int watch_signals(void)
     return supervisor.signals < 0 ? -errno : 0;
 }
 
-/* Tells the waiting launcher, or in the foreground (launcher -1) the reader of our output, how it went. */
-static void announce(const char *line, const char *mountpoint, int launcher)
-{
-    if (launcher >= 0) {
-        dprintf(launcher, "%s\n", line);
-    } else if (strcmp(line, "ready") == 0) {
-        dprintf(STDOUT_FILENO, "ready %s\n", mountpoint);
-        service_ready(mountpoint);
-    } else {
-        dprintf(STDERR_FILENO, "pyrmapfs: %s\n", line);
-        service_failed(line);
-    }
-}
-
-/* Redirects standard input, output and error to /dev/null, for all of the family. */
-static void leave_terminal(void)
-{
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-    for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
-        dup2(null, fd);
-    if (null > STDERR_FILENO)
-        close(null);
-}
-
 static void tell(const char *line)
 {
-    announce(line, supervisor.ops.mountpoint, supervisor.launcher);
+    launch_announce(line, supervisor.ops.mountpoint, supervisor.launcher);
     supervisor.told = true;
     if (supervisor.launcher < 0)
         return;
     close(supervisor.launcher);
     supervisor.launcher = -1;
-    leave_terminal();
+    launch_leave_terminal();
 }
 
 /* --- the server --- */
@@ -163,7 +127,7 @@ static int close_what_it_left(void)
     struct keep_open open = {0};
 
     session_visit(&supervisor.session, add_descriptor, &open);
-    open.room = open.count + (size_t)supervisor.own_count + 1;
+    open.room = open.count + (size_t)supervisor.own_count + 4;
     open.fds = malloc(open.room * sizeof(int));
     if (!open.fds)
         return -ENOMEM;
@@ -172,6 +136,9 @@ static int close_what_it_left(void)
     for (int i = 0; i < supervisor.own_count; i++)
         add_descriptor(&open, supervisor.own[i]);
     add_descriptor(&open, supervisor.place.lock);
+    add_descriptor(&open, supervisor.upgrade.program);
+    add_descriptor(&open, supervisor.upgrade.previous);
+    add_descriptor(&open, supervisor.upgrade.said);
     descriptors_close_others(open.fds, open.count);
     free(open.fds);
     return 0;
@@ -225,25 +192,106 @@ static bool has_lost_patience(void)
     return supervisor.failed >= FAILED_IN_A_ROW || ++supervisor.takeovers > TAKEOVERS_MAX;
 }
 
+static const char no_resend[] = "this kernel cannot send requests again (Linux 6.9 or later can)";
+static const char long_init[] = "the kernel's first request was too long to be kept";
+
 /* Why no other server can take the session over; NULL: one can. */
 static const char *cannot_take_over(void)
 {
     const struct session_head *head = session_head(&supervisor.session);
 
     if (!head->can_resend)
-        return "this kernel cannot send requests again (Linux 6.9 or later can)";
+        return no_resend;
     if (head->init_size == 0)
-        return "the kernel's first request was too long to be kept";
+        return long_init;
     if (has_lost_patience())
         return "it has happened too often";
     return NULL;
 }
+
+/* --- upgrades: see handover.h --- */
+
+static struct handover what_to_tell(int previous)
+{
+    struct handover handover = {.fuse = fuse_session_fd(supervisor.ops.session),
+                                .previous = previous,
+                                .keeper = supervisor.keeper,
+                                .place = supervisor.place,
+                                .key = supervisor.ops.key,
+                                .died_ms = supervisor.died_ms};
+
+    snprintf(handover.program, sizeof(handover.program), "%s", supervisor.command.program);
+    return handover;
+}
+
+static void end_upgrade(void)
+{
+    upgrade_end(&supervisor.upgrade);
+    supervisor.deadline = 0;
+}
+
+static void begin_upgrade(void)
+{
+    const struct session_head *head = session_head(&supervisor.session);
+    struct handover handover = what_to_tell(-1);
+
+    if (supervisor.stopping || !supervisor.told)
+        return;
+    if (supervisor.upgrade.stage != UPGRADE_NOT)
+        log_info("a reload is under way: send SIGHUP again once it is over");
+    else if (!head->can_resend || head->init_size == 0)
+        upgrade_refuse(&supervisor.upgrade, &supervisor.command, head->can_resend ? long_init : no_resend);
+    else if (upgrade_begin(&supervisor.upgrade, &supervisor.command, &handover, &supervisor.session,
+                           supervisor.ops.conf))
+        supervisor.deadline = deadline_now_ms() + PROBE_MS;
+}
+
+static void probe_ended(int how)
+{
+    const bool could = upgrade_probe_ended(&supervisor.upgrade, &supervisor.command, how);
+
+    if (supervisor.stopping)
+        return;
+    supervisor.deadline = could ? deadline_now_ms() + STOP_MS : 0;
+    if (could && supervisor.server > 0)
+        kill(supervisor.server, SIGHUP);
+}
+
+/* Becomes the program. Returns only if that fails. */
+static void become(int program, int previous)
+{
+    struct handover handover = what_to_tell(previous);
+    int result =
+        handover_become(program, &supervisor.command, &handover, &supervisor.session, supervisor.ops.conf);
+
+    log_error("the program cannot be executed: %s", strerror(-result));
+}
+
+/* The server has stopped, and what it left is closed. Returns only if we go on as we are. */
+static void hand_over(void)
+{
+    struct upgrade *upgrade = &supervisor.upgrade;
+
+    if (upgrade->stage == UPGRADE_STOPS) {
+        upgrade->previous = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+        become(upgrade->program, upgrade->previous);
+    } else if (upgrade->previous >= 0) {
+        log_error("the new program does not get to serve: its server %s; the old one goes on",
+                  supervisor.last_cause);
+        become(upgrade->previous, -1);
+    }
+    end_upgrade();
+}
+
+/* --- the end of a server --- */
 
 /* Returns whether the family goes on; else *status is its exit status. */
 static bool server_ended(int how, int *status)
 {
     const struct session_head *head = session_head(&supervisor.session);
     const int fuse = fuse_session_fd(supervisor.ops.session);
+    const bool is_handover =
+        supervisor.upgrade.stage == UPGRADE_STOPS || supervisor.upgrade.stage == UPGRADE_STARTS;
     const char *reason;
     int result;
 
@@ -260,13 +308,15 @@ static bool server_ended(int how, int *status)
     describe_end(how);
     supervisor.last_end = WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL ? JOURNAL_KILLED : JOURNAL_CRASHED;
     supervisor.failed++;
-    reason = cannot_take_over();
+    reason = is_handover ? NULL : cannot_take_over();
     if (reason) {
         log_error("the server %s, and no other one takes over: %s", supervisor.last_cause, reason);
         return false;
     }
     close_word();
     result = close_what_it_left();
+    if (result == 0 && is_handover)
+        hand_over();
     if (result == 0)
         result = start_server();
     if (result < 0)
@@ -297,15 +347,20 @@ static void hear(void)
 {
     char line[CONF_ERROR_MAX];
 
-    read_line(supervisor.word[0], line, sizeof(line));
+    launch_read_line(supervisor.word[0], line, sizeof(line));
     if (!line[0])
         return;
     if (strncmp(line, SERVER_ATTACH, strlen(SERVER_ATTACH)) == 0) {
         attach((int)strtol(line + strlen(SERVER_ATTACH), NULL, 10));
         return;
     }
-    if (strcmp(line, "ready") == 0)
+    if (strcmp(line, "ready") == 0) {
         supervisor.failed = 0;
+        if (supervisor.upgrade.stage == UPGRADE_STARTS) {
+            service_ready(supervisor.ops.mountpoint);
+            end_upgrade();
+        }
+    }
     if (!supervisor.told)
         tell(line);
     close_word();
@@ -320,6 +375,8 @@ static bool reap(int *status)
     while ((child = waitpid(-1, &how, WNOHANG)) > 0) {
         if (child == supervisor.keeper)
             supervisor.keeper = keeper_start(&supervisor.ops, &supervisor.place);
+        if (supervisor.upgrade.probe && child == supervisor.upgrade.probe)
+            probe_ended(how);
         if (child != supervisor.server)
             continue;
         hear(); /* its last word */
@@ -335,10 +392,41 @@ static void stop(void)
     if (!supervisor.stopping) {
         service_stopping();
         mount_end(fuse_session_fd(supervisor.ops.session), supervisor.ops.mountpoint);
+        if (supervisor.upgrade.probe)
+            kill(supervisor.upgrade.probe, SIGKILL);
+        supervisor.deadline = deadline_now_ms() + STOP_MS;
     }
     supervisor.stopping = true;
     if (supervisor.server > 0)
         kill(supervisor.server, SIGTERM);
+}
+
+/* Milliseconds until the deadline; -1: there is none. */
+static int time_left(void)
+{
+    const uint64_t now = deadline_now_ms();
+
+    if (!supervisor.deadline)
+        return -1;
+    return supervisor.deadline > now ? (int)(supervisor.deadline - now) : 0;
+}
+
+static void out_of_time(void)
+{
+    supervisor.deadline = 0;
+    if (supervisor.upgrade.stage == UPGRADE_PROBES) {
+        kill(supervisor.upgrade.probe, SIGKILL);
+    } else if (supervisor.server > 0) {
+        log_error("the server does not %s, it is killed",
+                  supervisor.upgrade.stage == UPGRADE_STARTS ? "serve" : "stop");
+        kill(supervisor.server, SIGKILL);
+    }
+}
+
+/* A terminal that goes is no wish for another program: that signal is the kernel's. */
+static bool wants_upgrade(const struct signalfd_siginfo *info)
+{
+    return info->ssi_signo == SIGHUP && info->ssi_code <= 0;
 }
 
 /* Waits for the end, and returns the exit status. */
@@ -349,17 +437,17 @@ static int watch(void)
     for (;;) {
         struct pollfd fds[] = {{.fd = supervisor.signals, .events = POLLIN},
                                {.fd = supervisor.word[0], .events = POLLIN}};
-        int ready = poll(fds, 2, supervisor.stopping ? SECONDS_TO_STOP * 1000 : -1);
+        int ready = poll(fds, 2, time_left());
         struct signalfd_siginfo info;
 
-        if (ready == 0 && supervisor.server > 0) {
-            log_error("the server does not stop, it is killed");
-            kill(supervisor.server, SIGKILL);
-        }
+        if (ready == 0)
+            out_of_time();
         if (ready > 0 && fds[1].revents)
             hear();
         while (read(supervisor.signals, &info, sizeof(info)) == sizeof(info)) {
-            if (info.ssi_signo != SIGCHLD)
+            if (wants_upgrade(&info))
+                begin_upgrade();
+            else if (info.ssi_signo != SIGCHLD)
                 stop();
         }
         if (!reap(&status))
@@ -368,6 +456,34 @@ static int watch(void)
 }
 
 /* --- beginning and end --- */
+
+/* What a server does not open is ours: not what the session and an upgrade have, nor the launcher's, which go. */
+static void disown(void *context, int fd)
+{
+    (void)context;
+    for (int i = 0; i < supervisor.own_count; i++) {
+        if (fd >= 0 && supervisor.own[i] == fd)
+            supervisor.own[i] = -1;
+    }
+}
+
+/* The last steps of a beginning. Returns 0 or -errno. */
+static int begin(void)
+{
+    char line[CONF_ERROR_MAX];
+
+    if (sandbox_drop_privileges(SANDBOX_SUPERVISOR, line) < 0)
+        log_warning("%s", line);
+    descriptors_claim(); /* a memfd arena needs one for each segment, and they are in our table as well */
+    supervisor.own_count = descriptors_open(&supervisor.own);
+    if (supervisor.own_count < 0)
+        return supervisor.own_count;
+    session_visit(&supervisor.session, disown, NULL);
+    disown(NULL, supervisor.launcher);
+    disown(NULL, supervisor.place.lock);
+    disown(NULL, supervisor.upgrade.previous);
+    return start_server();
+}
 
 static int set_up(char line[CONF_ERROR_MAX])
 {
@@ -387,15 +503,7 @@ static int set_up(char line[CONF_ERROR_MAX])
     ops->session = mount_session(ops, ops->mountpoint, line);
     if (!ops->session)
         return -1;
-    if (sandbox_drop_privileges(SANDBOX_SUPERVISOR, line) < 0)
-        log_warning("%s", line);
-    descriptors_claim(); /* a memfd arena needs one for each segment, and they are in our table as well */
-    supervisor.own_count = descriptors_open(&supervisor.own);
-    for (int i = 0; i < supervisor.own_count; i++) {
-        if (supervisor.own[i] == supervisor.launcher)
-            supervisor.own[i] = -1; /* we close it soon, and a server may get its number */
-    }
-    result = supervisor.own_count < 0 ? supervisor.own_count : start_server();
+    result = begin();
     if (result == 0)
         return 0;
     snprintf(line, CONF_ERROR_MAX, "cannot start the server: %s", strerror(-result));
@@ -404,19 +512,12 @@ static int set_up(char line[CONF_ERROR_MAX])
     return -1;
 }
 
-/* Mounts, starts the server, announces the outcome, and stays until the end. */
-static int supervise(void)
+/* Stays until the end. Returns the exit status. */
+static int stay(void)
 {
-    struct request_ops *ops = &supervisor.ops;
-    char line[CONF_ERROR_MAX] = "";
-    int status;
+    const struct request_ops *ops = &supervisor.ops;
+    int status = watch();
 
-    if (set_up(line) < 0) {
-        announce(line, ops->mountpoint, supervisor.launcher);
-        return 1;
-    }
-    supervisor.keeper = keeper_start(ops, &supervisor.place);
-    status = watch();
     if (!supervisor.told)
         tell("the server ended at once: see the log");
     server_clean_up(ops); /* one that was killed could not */
@@ -434,44 +535,108 @@ static int supervise(void)
     return status;
 }
 
-/* Forks the supervisor, waits for its word and asks the mount once: when we return, clients can use it. */
-static int launch(const char *mountpoint)
+/* Mounts, starts the server, announces the outcome, and stays until the end. */
+static int supervise(int launcher)
 {
-    char line[CONF_ERROR_MAX];
-    struct statvfs filesystem;
-    int word[2];
-    pid_t child = pipe2(word, O_CLOEXEC) < 0 ? -1 : fork();
+    const struct request_ops *ops = &supervisor.ops;
+    char line[CONF_ERROR_MAX] = "";
 
-    if (child < 0) {
-        announce("cannot fork", mountpoint, -1);
+    supervisor.launcher = launcher;
+    if (set_up(line) < 0) {
+        launch_announce(line, ops->mountpoint, supervisor.launcher);
         return 1;
     }
-    if (child == 0) {
-        close(word[0]);
-        setsid();
-        if (chdir("/") < 0)
-            exit(1);
-        supervisor.launcher = word[1];
-        exit(supervise());
-    }
-    close(word[1]);
-    read_line(word[0], line, sizeof(line));
-    close(word[0]);
-    if (strcmp(line, "ready") != 0) {
-        announce(line[0] ? line : "it ended at once: see the log", mountpoint, -1);
-        return 1;
-    }
-    if (statvfs(mountpoint, &filesystem) < 0) {
-        announce("mounted, but the mount does not answer: see the log", mountpoint, -1);
-        return 1;
-    }
-    return 0;
+    supervisor.keeper = keeper_start(&supervisor.ops, &supervisor.place);
+    return stay();
 }
 
-int supervisor_run(const struct conf *conf, const char *mountpoint, enum supervisor_mode mode)
+int supervisor_run(const struct conf *conf, const char *mountpoint, enum supervisor_mode mode,
+                   const struct handover_command *command)
 {
     supervisor.ops.conf = conf;
     supervisor.ops.mountpoint = mountpoint;
+    supervisor.command = *command;
     umask(0);
-    return mode == SUPERVISOR_BACKGROUND ? launch(mountpoint) : supervise();
+    supervisor.upgrade = upgrade_none();
+    return mode == SUPERVISOR_BACKGROUND ? launch_in_background(mountpoint, supervise) : supervise(-1);
+}
+
+/* --- as another program's successor --- */
+
+static void tell_held(const char *line)
+{
+    log_warning("%s", line);
+}
+
+static void tell_nobody(const char *line)
+{
+    (void)line;
+}
+
+/* Reads what the old program told. Returns 0, or -1 with a line. */
+static int learn(int fd, struct handover *handover, struct conf *conf, void (*held)(const char *line),
+                 char line[CONF_ERROR_MAX])
+{
+    static struct conf in_effect;
+    struct request_ops *ops = &supervisor.ops;
+
+    if (handover_read(fd, handover, &supervisor.session, &in_effect, line) < 0)
+        return -1;
+    if (conf)
+        conf_hold(conf, &in_effect, held);
+    ops->conf = conf ? conf : &in_effect;
+    ops->kept = &supervisor.session;
+    ops->key = handover->key;
+    ops->session = mount_again(ops, handover->fuse, line);
+    return ops->session ? 0 : -1;
+}
+
+int supervisor_probe(struct conf *conf, int fd)
+{
+    struct handover handover;
+    char line[CONF_ERROR_MAX];
+
+    if (learn(fd, &handover, conf, tell_nobody, line) < 0 || server_probe(&supervisor.ops, line) < 0) {
+        fprintf(stderr, "pyrmapfs: %s\n", line);
+        _exit(1);
+    }
+    upgrade_say_yes();
+    _exit(0);
+}
+
+int supervisor_resume(struct conf *conf, const char *mountpoint, const struct handover_command *command,
+                      int fd)
+{
+    static struct handover handover;
+    char line[CONF_ERROR_MAX];
+    int result;
+
+    umask(0);
+    prctl(PR_SET_NAME, "pyrmapfs");
+    supervisor.ops.mountpoint = mountpoint;
+    supervisor.command = (struct handover_command){command->words, handover.program};
+    supervisor.told = true;
+    if (learn(fd, &handover, conf, tell_held, line) < 0) {
+        log_error("%s", line);
+        return 1;
+    }
+    handover_keep(&handover, &supervisor.session);
+    supervisor.place = handover.place;
+    supervisor.upgrade = upgrade_none();
+    supervisor.upgrade.previous = handover.previous;
+    supervisor.died_ms = handover.died_ms;
+    supervisor.last_end = JOURNAL_HANDED_OVER;
+    supervisor.upgrade.stage = handover.previous >= 0 ? UPGRADE_STARTS : UPGRADE_NOT;
+    supervisor.deadline = handover.previous >= 0 ? deadline_now_ms() + SERVE_MS : 0;
+    result = watch_signals();
+    if (result == 0)
+        result = begin();
+    if (result < 0) {
+        log_error("cannot start the server: %s", strerror(-result));
+        hand_over();
+        return 1;
+    }
+    supervisor.keeper = keeper_start(&supervisor.ops, &supervisor.place);
+    keeper_stop(handover.keeper);
+    return stay();
 }

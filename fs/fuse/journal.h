@@ -35,7 +35,7 @@ struct journal {
 /* Starts a journal, or goes on with one. Call it before the first request. */
 void journal_init(struct journal *journal, struct session *session);
 /* Call it after a takeover, once the index is there and before any step: finds out what was done. `how` it ended. */
-enum journal_death { JOURNAL_CRASHED, JOURNAL_KILLED };
+enum journal_death { JOURNAL_CRASHED, JOURNAL_KILLED, JOURNAL_HANDED_OVER };
 void journal_look(struct journal *journal, struct slots *slots, enum journal_death how);
 
 /* Around each request that the loop serves. */

@@ -29,8 +29,11 @@ struct session_cell {
     uint32_t change; /* of the slot's record, before it */
 };
 
+/* Another number for another meaning of what follows, or of arena/kept.h: a program that knows another cannot go on. */
+static const uint64_t session_layout = UINT64_C(0x7079726d61700001);
+
 struct session_head {
-    uint64_t is_there;
+    uint64_t layout; /* session_layout */
     pid_t server;
     uint32_t serves; /* INIT is answered and the slots are restored: another server can take over */
     uint32_t takeovers;
@@ -43,6 +46,8 @@ struct session_head {
     struct timespec mounted;
     uint32_t init_size;
     char init[SESSION_INIT_MAX]; /* the kernel's INIT request */
+    uint32_t answer_size;
+    char answer[SESSION_INIT_MAX]; /* and the answer to it, which holds for all servers */
     struct session_cell current, retried;
     uint64_t suspect; /* the request that the last server died of, perhaps */
     uint32_t deaths;  /* and how often in a row, weighted */
@@ -89,6 +94,10 @@ struct session {
 
 /* Makes the memory. Returns 0 or -errno. */
 int session_open(struct session *session);
+/* The same for memory that another program has made, by the descriptors of session_tables. -EINVAL: of another layout. */
+enum { SESSION_TABLES = 3 + KEPT_TABLES };
+int session_attach(struct session *session, const int fds[SESSION_TABLES]);
+void session_tables(const struct session *session, int fds[SESSION_TABLES]);
 struct session_head *session_head(const struct session *session);
 /* Calls visit for each descriptor that the next server needs, the session's own among them. */
 void session_visit(const struct session *session, void (*visit)(void *context, int fd), void *context);

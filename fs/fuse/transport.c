@@ -148,6 +148,24 @@ static void extend_init(struct transport *transport, void *reply, size_t size)
     memcpy(reply, &init, sizeof(init));
 }
 
+static void note_answer(struct transport *transport, const struct iovec *answer)
+{
+    if (answer->iov_len > sizeof(transport->head->answer))
+        return;
+    memcpy(transport->head->answer, answer->iov_base, answer->iov_len);
+    transport->head->answer_size = (uint32_t)answer->iov_len;
+}
+
+/* The kernel has it from the first server. One that would say another thing, a newer program, cannot go on. */
+static ssize_t keep_answer(struct transport *transport, const struct iovec pieces[2])
+{
+    const struct session_head *head = transport->head;
+
+    transport->initialised = pieces[1].iov_len == head->answer_size &&
+                             memcmp(pieces[1].iov_base, head->answer, head->answer_size) == 0;
+    return (ssize_t)(pieces[0].iov_len + pieces[1].iov_len);
+}
+
 static ssize_t write_reply(int fd, struct iovec *pieces, int count, void *userdata)
 {
     struct transport *transport = the_transport;
@@ -162,7 +180,8 @@ static ssize_t write_reply(int fd, struct iovec *pieces, int count, void *userda
             extend_init(transport, pieces[1].iov_base, pieces[1].iov_len);
             transport->initialised = true;
             if (transport->taking_over)
-                return (ssize_t)(pieces[0].iov_len + pieces[1].iov_len);
+                return keep_answer(transport, pieces);
+            note_answer(transport, &pieces[1]);
         } else if (opening.is_open && header.error == 0 && pieces[1].iov_len == sizeof(struct open_reply)) {
             struct open_reply reply;
             memcpy(&reply, pieces[1].iov_base, sizeof(reply));

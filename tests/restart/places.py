@@ -66,8 +66,9 @@ def kill(daemon: Daemon, which: str) -> None:
     server = daemon.server
     pids = {"supervisor": [process.pid], "both": [process.pid, server]}[which]
     ends = [os.pidfd_open(pid) for pid in (process.pid, server)]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # at one moment: the server would end by itself without its supervisor
+        for pid in pids:
+            os.kill(pid, number)
     for end in ends:
         wait_for(end)
     process.wait(20)

@@ -47,6 +47,7 @@ class Service:
                 text = line.split("=", 1)[1]
                 argv = text.lstrip("-").replace("@BINDIR@/pyrmapfs", str(PYRMAPFS)).replace("/etc/pyrmapfs.conf", "/dev/null")
                 argv = argv.replace("/mnt/pyrmap", str(self.point)).replace("%t/pyrmap", str(self.point))
+                argv = argv.replace("$MAINPID", str(self.process.pid if self.process else ""))
                 found.append((text.startswith("-"), [*self.front, *argv.split()]))
         assert found
         return found
@@ -156,6 +157,20 @@ def ways(point: Path) -> list[str]:
     return found
 
 
+def takeovers(point: Path) -> int:
+    return int((point / ".pyrmap/status").read_text().split("\ntakeovers: ")[1].split()[0])
+
+
+def test_a_reload(service: Callable[..., Service]) -> None:
+    unit = service().start()
+    slot = Slot.make(unit.point, "slot").bring("READY")
+    unit.run("ExecReload")
+    assert unit.told() == f"READY=1\nSTATUS=Mounted at {unit.point}"
+    assert takeovers(unit.point) == 1
+    slot.answer()
+    assert unit.stop() == 0
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_what_the_unit_takes_away(service: Callable[..., Service], sanitized: bool) -> None:
     """With these capabilities and system calls it does all that it does without, by the same ways."""
@@ -171,6 +186,10 @@ def test_what_the_unit_takes_away(service: Callable[..., Service], sanitized: bo
     slot = Slot.make(unit.point, "slot").bring("DONE")
     assert slot.result().tolist() == ANSWER.tolist()
     assert unit.process is not None
+    unit.run("ExecReload")
+    assert unit.told() == f"READY=1\nSTATUS=Mounted at {unit.point}"
+    assert ways(unit.point) == usual and takeovers(unit.point) == 1
+    slot.publish()
     state = Path(f"/proc/{unit.process.pid}/status").read_text()
     assert "Seccomp:\t2\n" in state and "NoNewPrivs:\t1\n" in state
     assert unit.stop() == 0

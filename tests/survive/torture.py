@@ -3,8 +3,8 @@
 
     torture.py ROUNDS [PATH KIND]
 
-ROUNDS times the server is killed at a random moment. Clients (see trader.py) check every byte of every array. Prints a
-line for each data path and kind of arena: kills, rounds that were exchanged, calls that failed, clients that hung, and
+ROUNDS times the server is killed at a random moment, and one time in ten upgraded instead. Clients (see trader.py) check every byte of every array. Prints a
+line for each data path and kind of arena: kills, upgrades, rounds that were exchanged, calls that failed, clients that hung, and
 how long it took until the mount answered again. Exit status 0: nothing failed and nobody hung.
 """
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -23,8 +24,8 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / "mount"), str(Path(__file__).resolve().parent.parent)]
 
-from daemon import Daemon, private_mounts  # noqa: E402
-from paths import check_data_path, mounted  # noqa: E402
+from daemon import PATH_OPTIONS, PYRMAPFS, Daemon, private_mounts  # noqa: E402
+from paths import check_data_path  # noqa: E402
 from slots import Slot, number, status  # noqa: E402
 
 PLACES = (("passthrough", "tmpfs"), ("passthrough", "dir"), ("passthrough", "memfd"), ("links", "memfd"), ("links", "tmpfs"),
@@ -39,6 +40,7 @@ class Report(NamedTuple):
     path: str
     kind: str
     kills: int
+    upgrades: int
     rounds: int
     failed: list[str]
     hung: list[str]
@@ -48,7 +50,7 @@ class Report(NamedTuple):
     def line(self) -> str:
         times = sorted(self.recovery)
         at = [times[min(len(times) - 1, int(len(times) * part))] if times else 0.0 for part in (0.5, 0.99, 1)]
-        return (f"{self.path:<12} {self.kind:<6} {self.kills:6} kills {self.rounds:8} rounds "
+        return (f"{self.path:<12} {self.kind:<6} {self.kills:6} kills {self.upgrades:4} upgrades {self.rounds:8} rounds "
                 f"{len(self.lost):3} lost {len(self.failed):3} failed {len(self.hung):3} hung   recovery ms: "
                 f"median {at[0]:.0f}, p99 {at[1]:.0f}, most {at[2]:.0f}")
 
@@ -109,21 +111,39 @@ def kill_server(daemon: Daemon) -> float:
     return (time.monotonic() - begin) * 1000
 
 
+def upgrade(daemon: Daemon) -> None:
+    """Puts another file in the program's place, and returns when that serves."""
+    before = number(status(daemon.path)["takeovers"])
+    new = daemon.program.with_suffix(".new")
+    shutil.copy(PYRMAPFS, new)
+    new.rename(daemon.program)
+    os.kill(daemon.supervisor, signal.SIGHUP)
+    while number(status(daemon.path)["takeovers"]) == before:
+        time.sleep(0.001)
+
+
 def run(path: str, kind: str, rounds: int, seed: int) -> Report:
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        options = {"arena_kind": kind, "arena_capacity": "512M",
-                   **({"arena_path": f"{name}/arena"} if kind == "dir" else {})}
+        options = {"arena.kind": kind, "arena.capacity": "512M", **PATH_OPTIONS["page cache" if path == "pagecache" else path],
+                   **({"arena.path": f"{name}/arena"} if kind == "dir" else {})}
         recovery: list[float] = []
         hung: list[str] = []
-        with mounted(path, **options) as daemon:
+        upgrades = 0
+        daemon = Daemon(options)
+        daemon.program = Path(shutil.copy(PYRMAPFS, directory / "pyrmapfs"))
+        with daemon:
             check_data_path(daemon, path)
             clients = clients_of(daemon.path, directory, seed)
             try:
                 while len(recovery) < rounds and not hung and all(client.process.poll() is None for client in clients):
                     time.sleep(draw.choice((0, draw.random() * 0.01, draw.random() * 0.1)))
-                    recovery.append(kill_server(daemon))
+                    if draw.random() < 0.1:
+                        upgrade(daemon)
+                        upgrades += 1
+                    else:
+                        recovery.append(kill_server(daemon))
                     hung = [client.name for client in clients if client.hangs()]
                 for roles in ENDING:
                     ending = [client for client in clients if client.role in roles]
@@ -137,11 +157,11 @@ def run(path: str, kind: str, rounds: int, seed: int) -> Report:
                     client.process.kill()
                     client.process.wait()
             said = [line for client in clients for line in client.errors.read_text().splitlines()]
-            assert number(status(daemon.path)["takeovers"]) == len(recovery)
+            assert number(status(daemon.path)["takeovers"]) == len(recovery) + upgrades
             log = [line for line in daemon.log.read_text().splitlines() if ": error: " in line]
             lost = [line for line in said if "Surprise" in line]
             failed = [line for line in said if "Surprise" not in line] + log
-            return Report(path, kind, len(recovery), sum(client.rounds for client in clients), failed, hung, recovery, lost)
+            return Report(path, kind, len(recovery), upgrades, sum(client.rounds for client in clients), failed, hung, recovery, lost)
 
 
 def main(argv: list[str]) -> int:

@@ -613,6 +613,41 @@ static void expect_part(const char *path, const char *text, const char *part)
         ck_abort_msg("%s does not have, once, what the table says:\n%s", path, part);
 }
 
+static char held[4 * CONF_ERROR_MAX];
+
+static void note_held(const char *line)
+{
+    strcat(strcat(held, line), "\n");
+}
+
+/* What a reload may change and what not. */
+START_TEST(test_hold)
+{
+    struct conf in_effect, conf;
+
+    conf_init(&in_effect);
+    expect_override(&in_effect, "arena.capacity=8G");
+    expect_override(&in_effect, "arena.kind=dir");
+    expect_override(&in_effect, "arena.path=/srv/arena");
+    conf_init(&conf);
+    expect_override(&conf, "arena.capacity=8G");
+    expect_override(&conf, "arena.kind=dir");
+    expect_override(&conf, "arena.path=/srv/other");
+    expect_override(&conf, "limits.slots=7");
+    expect_override(&conf, "limits.slots_per_user=3");
+    expect_override(&conf, "handshake.wait_timeout=1.5");
+    conf_hold(&conf, &in_effect, note_held);
+    ck_assert_str_eq(held,
+                     "arena.path = /srv/other needs another start of the mount; until then it is /srv/arena\n"
+                     "limits.slots = 7 needs another start of the mount; until then it is 65536\n");
+    ck_assert_uint_eq(conf.slots_per_user, 3);
+    ck_assert_uint_eq(conf.wait_timeout_ms, 1500);
+    conf.slots_per_user = in_effect.slots_per_user;
+    conf.wait_timeout_ms = in_effect.wait_timeout_ms;
+    expect_same(&conf, &in_effect);
+}
+END_TEST
+
 START_TEST(test_file)
 {
     static const char path[] = "conf/pyrmapfs.conf";
@@ -681,6 +716,7 @@ int main(void)
     tcase_add_test(tcase, test_warm_follows);
     tcase_add_test(tcase, test_check_path);
     tcase_add_test(tcase, test_print_unchecked);
+    tcase_add_test(tcase, test_hold);
     tcase_add_test(tcase, test_file);
     tcase_add_test(tcase, test_manual);
     tcase_add_test(tcase, test_help);
