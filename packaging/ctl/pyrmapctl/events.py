@@ -31,7 +31,7 @@ def sentence(event: dict[str, Any]) -> str:
     by = f"  process {event['pid']}" if "pid" in event else ""
     why = f"  {printable_text(event['reason'])}" if "reason" in event else ""
     if event["event"] in ("made", "removed"):
-        return begin + event["event"] + by
+        return f"{begin}{event['event']}{by}"
     if event["event"] == "refusal":
         return f"{begin}{event['errno']}: {event['operation']}{by}{why}"
     return f"{begin}{event['from']} -> {event['to']}{by}{why}"
