@@ -78,7 +78,7 @@ static bool is_read_elsewhere(struct exchange *exchange, const struct slot *slot
 {
     struct segment *segment = slot->segments[RECORD_SIDE_INPUT];
 
-    /* Who had a path to it must not open it once we have looked. */
+    /* A client that had a path to it must not open it once we have looked. */
     segment_revoke(exchange->arena, segment);
     return segment->names - segment->leaving > 1 || segment->handles > 0 ||
            segment_in_use(exchange->arena, segment) || is_named_elsewhere(exchange, slot);

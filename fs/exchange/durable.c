@@ -14,8 +14,8 @@ STAILQ_HEAD(durable_waits, durable_wait);
 struct durable {
     struct background_job job; /* first: run() gets it back */
     struct exchange *exchange;
-    struct durable_waits now;  /* who waits for the sync under way, */
-    struct durable_waits next; /* and for the one after it */
+    struct durable_waits now;  /* requests that wait for this sync, */
+    struct durable_waits next; /* and those for the one after it */
     uint64_t epoch;            /* in which that left which it lets go */
     uint64_t target;           /* the commits that it brings to the disk */
     uint64_t kept;             /* and those that are there */

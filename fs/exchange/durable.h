@@ -14,7 +14,7 @@
 #include "exchange/terms.h"
 #include <sys/queue.h>
 
-/* Somebody who waits for the disk. */
+/* A request that waits for the disk. */
 struct durable_wait {
     STAILQ_ENTRY(durable_wait) link;
     /* result: 0, or the -errno of the sync. */

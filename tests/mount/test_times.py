@@ -226,7 +226,7 @@ def test_what_is_open_of_an_earlier_round(slot: Slot) -> None:
 def own(name: str, path: str) -> None:
     """The file is the slot's, and no link to one elsewhere."""
     if name in LINKS and DATA_PATH[path] == "links":
-        pytest.skip("what a link leads to has times and a mode of its own")
+        pytest.skip("what a link leads to has other times and another mode")
 
 
 @pytest.mark.parametrize("name", SLOT_FILES)

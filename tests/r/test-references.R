@@ -109,7 +109,7 @@ test_that("what was sent goes with the receiver's vector, and with the process t
     cluster <- workers()
     pid <- ask(cluster, NULL, function(x) Sys.getpid())
     x <- result()
-    # It has a slot of its own from now on.
+    # It has a slot to itself from now on.
     pyrmap_info(x)
     before <- list.files(mount)
     clusterExport(cluster, "x", envir = environment())

@@ -3,7 +3,7 @@
  * lend.h - a large result that R has mapped, and that still lies in the slot where its worker made it.
  *
  * Passed on, its pages go without a copy: then they need a slot which lives as long as the vector does. But most results are
- * never passed on, and go before their slot is used again. So the slot lends the result. It moves to a slot of its own when
+ * never passed on, and go before their slot is used again. So the slot lends the result. It moves to another slot when
  * it is passed on, and when its slot is to do something else; if R drops it before, its slot is emptied.
  *
  * Neither end keeps the other alive: whichever goes first tells the other.
