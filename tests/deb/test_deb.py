@@ -13,27 +13,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from building import VERSION, make
 from daemon import BUILD, ROOT
 
-VERSION = next(line.split()[-1] for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("VERSION :="))
 PACKAGES = ["pyrmapfs", "python3-pyrmap", "r-other-pyrmap", "libpyrmap-dev"]
 # What dpkg and the triggers of other packages note.
 NOTES = ("var/lib/dpkg/", "var/log/", "var/cache/", "var/lib/systemd/", "etc/ld.so.cache", "run/", "tmp/", "dev/", "proc/", "root/")
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="dpkg is root's"), pytest.mark.time_limit(600)]
-
-
-def make(*words: str, **more: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "BUILD", "PYTHONPATH")}
-    done = subprocess.run(["make", "-s", *words, f"BUILD={BUILD}/deb-test"], cwd=ROOT, env={**environment, **more},
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-
-
-@pytest.fixture(scope="module")
-def built() -> Path:
-    """The folder of the Debian packages. The unit tests are a suite of their own."""
-    make("deb", DEB_BUILD_OPTIONS="nocheck")
-    return BUILD / "deb-test/deb"
 
 
 def test_the_tarball_is_the_same_again(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ static int above_places(int fd)
 static int open_streams(const char *log, int theirs[STREAMS], int ours[CHILD_OUTPUTS])
 {
     theirs[0] = above_places(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    int error = theirs[0] < 0 ? -errno : 0;
     for (int i = 1; i < STREAMS; i++) {
         int ends[2] = {-1, -1};
         theirs[i] = -1;
@@ -137,7 +138,7 @@ static int open_streams(const char *log, int theirs[STREAMS], int ours[CHILD_OUT
         if (theirs[i] < 0)
             return -errno;
     }
-    return theirs[0] < 0 ? -EMFILE : 0;
+    return error;
 }
 
 static void close_streams(int theirs[STREAMS], int ours[CHILD_OUTPUTS])
