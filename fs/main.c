@@ -59,6 +59,7 @@
  *   account        what the bytes of slots are charged to
  *   wait           parked requests, and the queue of slots to look at
  *   events         what happens to slots, for readers of it
+ *   jobs           how many slots each job has
  *   refuse         counts, remembers and tells what was refused
  *   shared         the inside of an exchange, for these files
  *   terms          what the layers above settle for it

@@ -119,6 +119,99 @@ bool cgroup_find(const char *membership, const char *mountinfo, struct cgroup_pl
     return false;
 }
 
+/* --- jobs --- */
+
+enum { CONTAINER_ID = 64, CONTAINER_SHOWN = 12 };
+
+/* What a component of a path says; the larger counts more. */
+enum rank { RANK_NONE, RANK_UNIT, RANK_CONTAINER, RANK_SLURM };
+
+static bool begins(const char *text, size_t size, const char *with)
+{
+    return size >= strlen(with) && memcmp(text, with, strlen(with)) == 0;
+}
+
+static bool ends(const char *text, size_t size, const char *with)
+{
+    return size >= strlen(with) && memcmp(text + size - strlen(with), with, strlen(with)) == 0;
+}
+
+/* Where 64 hexadecimal digits begin, as in docker-ID.scope; NULL: nowhere. */
+static const char *find_id(const char *text, size_t size)
+{
+    size_t digits = 0;
+
+    for (size_t i = 0; i < size; i++) {
+        digits = strchr("0123456789abcdef", text[i]) ? digits + 1 : 0;
+        if (digits == CONTAINER_ID)
+            return text + i + 1 - CONTAINER_ID;
+    }
+    return NULL;
+}
+
+static bool is_slurm(const char *text, size_t size)
+{
+    size_t i = strlen("job_");
+
+    if (!begins(text, size, "job_") || size == i)
+        return false;
+    while (i < size && text[i] >= '0' && text[i] <= '9')
+        i++;
+    return i == size;
+}
+
+/* Sessions, and the managers of users and machines, are no jobs. */
+static bool is_unit(const char *text, size_t size)
+{
+    return (ends(text, size, ".service") || ends(text, size, ".scope")) && !begins(text, size, "session-") &&
+           !begins(text, size, "user@") && !begins(text, size, "init.scope");
+}
+
+static enum rank judge(const char *text, size_t size, char job[CGROUP_JOB_MAX + 1])
+{
+    const char *id = find_id(text, size);
+    enum rank rank = is_slurm(text, size)  ? RANK_SLURM
+                     : id                  ? RANK_CONTAINER
+                     : is_unit(text, size) ? RANK_UNIT
+                                           : RANK_NONE;
+
+    if (rank == RANK_CONTAINER)
+        snprintf(job, CGROUP_JOB_MAX + 1, "container-%.*s", (int)CONTAINER_SHOWN, id);
+    else
+        snprintf(job, CGROUP_JOB_MAX + 1, "%.*s", (int)size, text);
+    for (const char *at = job; *at; at++) {
+        if (*at <= ' ' || *at > '~')
+            return RANK_NONE;
+    }
+    return rank;
+}
+
+bool cgroup_job(const char *membership, char job[CGROUP_JOB_MAX + 1])
+{
+    enum rank best = RANK_NONE;
+
+    job[0] = '\0';
+    for (const char *line = membership; line; line = next_line(line)) {
+        const char *end = strchr(line, '\n') ? strchr(line, '\n') : line + strlen(line);
+        const char *at = memchr(line, '/', (size_t)(end - line));
+
+        while (at && at < end) {
+            char found[CGROUP_JOB_MAX + 1];
+            const char *next = memchr(at + 1, '/', (size_t)(end - at - 1));
+            enum rank rank;
+
+            next = next ? next : end;
+            rank = judge(at + 1, (size_t)(next - at - 1), found);
+            if (rank != RANK_NONE && rank >= best) {
+                best = rank;
+                memcpy(job, found, sizeof(found));
+            }
+            at = next;
+        }
+    }
+    return best != RANK_NONE;
+}
+
 /* --- what it allows --- */
 
 static int open_file(const char *folder, const char *name)

@@ -322,8 +322,8 @@ static bool tells_exit(int pidfd, int *status)
     return true;
 }
 
-/* Reads the line `stat` of a process. Returns false if there is none. */
-static bool read_stat(pid_t pid, char text[STAT_MAX])
+/* Reads a file of a process in /proc, as much as the text has room for. Returns false if there is none. */
+static bool read_file(pid_t pid, const char *name, char *text, size_t size)
 {
     char path[32];
     ssize_t got;
@@ -333,14 +333,24 @@ static bool read_stat(pid_t pid, char text[STAT_MAX])
         process_open_proc();
     if (proc < 0)
         return false;
-    snprintf(path, sizeof(path), "%ld/stat", (long)pid);
+    snprintf(path, sizeof(path), "%ld/%s", (long)pid, name);
     fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
-    got = read(fd, text, STAT_MAX - 1);
+    got = read(fd, text, size - 1);
     close(fd);
     text[got > 0 ? got : 0] = '\0';
     return got > 0;
+}
+
+static bool read_stat(pid_t pid, char text[STAT_MAX])
+{
+    return read_file(pid, "stat", text, STAT_MAX);
+}
+
+bool process_cgroup(pid_t pid, char *text, size_t size)
+{
+    return pid > 0 && read_file(pid, "cgroup", text, size);
 }
 
 /*

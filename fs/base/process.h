@@ -60,6 +60,8 @@ int process_proc(void);
 
 /* When the process began, in clock ticks since the machine did; 0 if we cannot tell. */
 uint64_t process_start(pid_t pid);
+/* Reads /proc/PID/cgroup. Returns false if there is none. */
+bool process_cgroup(pid_t pid, char *text, size_t size);
 
 /* The process (thread group) of a thread, as a request names it; 0 if it is gone. */
 pid_t process_of_thread(pid_t thread);

@@ -53,6 +53,7 @@ int exchange_mkdir(struct exchange *exchange, const char *name, const struct cal
         quota_drop_slot(exchange->quota, caller->uid);
         return refuse_slot(exchange, name, caller, result);
     }
+    jobs_note(&exchange->jobs, *slot, caller->thread);
     if (events_wanted(&exchange->events))
         events_of_slot(&exchange->events, EVENTS_MADE, *slot, caller);
     return 0;
@@ -74,6 +75,7 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
     process_unbind(&slot->owner_bond);
     process_unbind(&slot->worker_bond);
     quota_drop_slot(exchange->quota, slot->uid);
+    jobs_drop(&exchange->jobs, slot);
     /* Nobody finds it any more. The queue goes through its followers, then another slot can have the entry. */
     slot_leave(exchange->slots, slot);
     wait_queue(exchange, slot);
@@ -223,6 +225,11 @@ struct events *exchange_events(struct exchange *exchange)
     return &exchange->events;
 }
 
+const struct jobs *exchange_jobs(const struct exchange *exchange)
+{
+    return &exchange->jobs;
+}
+
 const struct quota *exchange_quota(const struct exchange *exchange)
 {
     return exchange->quota;
@@ -290,6 +297,7 @@ static int restore_slot(struct exchange *exchange, struct slot *slot, enum excha
     int result;
 
     quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
+    jobs_add(&exchange->jobs, slot);
     text_restore(exchange->arena, slot, SLOT_TASK);
     text_restore(exchange->arena, slot, SLOT_ERROR);
     if (start == EXCHANGE_TAKES_OVER) {
@@ -462,5 +470,6 @@ void exchange_deinit(struct exchange *exchange)
     process_deinit(exchange->processes);
     deadline_deinit(exchange->deadlines);
     quota_free(exchange->quota);
+    jobs_deinit(&exchange->jobs);
     free(exchange);
 }

@@ -97,6 +97,15 @@ static void print_user_slots(void *context, const struct quota_share *share)
     fprintf(context, "pyrmapfs_user_slots{uid=\"%u\"} %u\n", (unsigned)share->uid, share->slots);
 }
 
+static void print_job_slots(void *context, const char *job, uint32_t slots)
+{
+    /* The label is not called job: that is what Prometheus calls its own jobs. */
+    fputs("pyrmapfs_job_slots{made_in=\"", context);
+    for (; *job; job++)
+        fprintf(context, *job == '\\' || *job == '"' ? "\\%c" : "%c", *job);
+    fprintf(context, "\"} %u\n", slots);
+}
+
 static void print_user_bytes(void *context, const struct quota_share *share)
 {
     fprintf(context, "pyrmapfs_user_bytes{uid=\"%u\"} %llu\n", (unsigned)share->uid,
@@ -136,6 +145,8 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
     quota_visit(exchange_quota(exchange), print_user_slots, out);
     print_head(out, "user_bytes", "gauge", "Bytes of the arena that each user is charged for.");
     quota_visit(exchange_quota(exchange), print_user_bytes, out);
+    print_head(out, "job_slots", "gauge", "Slots of each job: see job in metadata.txt.");
+    jobs_visit(exchange_jobs(exchange), print_job_slots, out);
     print_metric(out, "rounds_total", "counter", "Published results.", counts->rounds);
     print_histogram(out, "wait_seconds", "How long requests were parked, however that ended.",
                     &counts->waiting);

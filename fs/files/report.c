@@ -223,6 +223,8 @@ void report_slot(struct exchange *exchange, const struct slot *slot, FILE *out)
     report_array(exchange, slot, RECORD_SIDE_RESULT, "result", out);
     report_bundle(exchange, slot, RECORD_SIDE_INPUT, "input_entries", out);
     report_bundle(exchange, slot, RECORD_SIDE_RESULT, "result_entries", out);
+    if (slot->job[0])
+        fprintf(out, "job=%s\n", slot->job);
     if (slot->owner)
         fprintf(out, "owner=%d\n", slot->owner);
     if (slot->worker)

@@ -51,6 +51,7 @@ static const struct {
     {"result_in_place", KEY_READ_ONLY},
     {"input_entries", KEY_READ_ONLY},
     {"result_entries", KEY_READ_ONLY},
+    {"job", KEY_READ_ONLY},
     {"owner", KEY_READ_ONLY},
     {"worker", KEY_READ_ONLY},
     {"source", KEY_READ_ONLY},

@@ -9,6 +9,7 @@
 #ifndef PYRMAPFS_ENTRY_H
 #define PYRMAPFS_ENTRY_H
 
+#include "base/cgroup.h"
 #include "base/process.h"
 #include "protocol/handshake.h"
 #include "protocol/record.h"
@@ -119,6 +120,7 @@ struct slot_marks {
 struct slot {
     uint64_t serial; /* of its nodeids; 0: the entry is free */
     char name[SLOT_NAME_MAX + 1];
+    char job[CGROUP_JOB_MAX + 1]; /* that its maker was in; "": none */
     uid_t uid;
     gid_t gid;
     uint16_t modes[SLOT_FILES];          /* permission bits */

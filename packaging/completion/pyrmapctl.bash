@@ -17,14 +17,14 @@ _pyrmapctl() {
     *)
         case $command in
         '') words='list show top events wait publish fail gc lsof doctor bench --help --version' ;;
-        list) words='--mount --json --state --user --names --help' ;;
+        list) words='--mount --json --state --user --job --names --help' ;;
         show) words='--mount --json --help' ;;
         top) words='--mount --json --delay --count --help' ;;
         events) words='--mount --json --count --help' ;;
         wait) words='--mount --json --state --timeout --help' ;;
         publish) words='--mount --json --result --dtype --shape --order --help' ;;
         fail) words='--mount --json --help' ;;
-        gc) words='--mount --json --older --state --user --dry-run --help' ;;
+        gc) words='--mount --json --older --state --user --job --dry-run --help' ;;
         lsof) words='--mount --json --help' ;;
         doctor) words='--mount --json --help' ;;
         bench) words='--mount --json --size --rounds --help' ;;

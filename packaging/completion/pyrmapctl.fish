@@ -23,6 +23,7 @@ complete -c pyrmapctl -n "__fish_seen_subcommand_from $commands" -l mount -x -a 
 complete -c pyrmapctl -n "__fish_seen_subcommand_from $commands" -l json -d 'JSON for programs'
 complete -c pyrmapctl -n '__fish_seen_subcommand_from list wait gc' -l state -x -a "$states"
 complete -c pyrmapctl -n '__fish_seen_subcommand_from list gc' -l user -x -a '(__fish_complete_users)'
+complete -c pyrmapctl -n '__fish_seen_subcommand_from list gc' -l job -x
 complete -c pyrmapctl -n '__fish_seen_subcommand_from list' -l names
 complete -c pyrmapctl -n '__fish_seen_subcommand_from top' -l delay -x
 complete -c pyrmapctl -n '__fish_seen_subcommand_from top events' -l count -x

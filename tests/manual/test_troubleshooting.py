@@ -15,7 +15,7 @@ OTHER_CALLS = {"static_assert", "log_debug", "log_info", "log_line", "printf", "
 # Two steps of the handshake have words like these, and what they mean stands in pyrmapfs(7).
 STATES = {"no input yet", "the input is being written", "input ready, nobody has begun the result", "input ready, for the consumer",
           "result ready, for the producer", "failed, see error"}
-STEPS = re.compile(r"(open|write|rename|take|give|receive|make|change|chain|have|lose|store|keep|fail|wait) ")
+STEPS = re.compile(r"(open|write|rename|take|give|receive|stand|make|change|chain|have|lose|store|keep|fail|wait) ")
 # Ends of longer messages, and frames around any.
 PARTS = {"or run as root", "try it as root", "... = ...", "...=...", "...: refused to ... for process ...: ... (...)",
          "...pyrmapfs: ...: ...", "passthrough (the kernel maps segments directly)", "page cache (...; ...)",

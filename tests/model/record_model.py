@@ -25,7 +25,7 @@ NDIM_MAX = 4
 INT64_MAX = 2**63 - 1
 TEXT_LINE_MAX = 1024
 READ_ONLY = {"state", "meaning", "round", "change", "task_change", "input_inline", "result_inline", "data_size",
-             "result_size", "data_copied", "result_copied", "data_in_place", "result_in_place", "input_entries", "result_entries", "owner", "worker", "source", "since", "open", "open_more",
+             "result_size", "data_copied", "result_copied", "data_in_place", "result_in_place", "input_entries", "result_entries", "job", "owner", "worker", "source", "since", "open", "open_more",
              "waiting", "waiting_more", "failure", "refused", "refusals"}
 
 

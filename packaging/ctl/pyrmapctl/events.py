@@ -24,7 +24,7 @@ def told(mount: str) -> Iterator[bytes]:
 def sentence(event: dict[str, Any]) -> str:
     if "missed" in event:
         return f"{event['missed']} events were missed: too much happens for this reader"
-    clock = event["time"][11:23]
+    clock = str(event["time"])[11:23]
     if event["event"] == "takeover":
         return f"{clock}  another server has taken over"
     begin = f"{clock}  {printable(event['slot'])}  round {event['round']}  "

@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     command = add("list", show.do_list, "the slots: state, age, who holds and who waits")
     command.add_argument("--state", type=states, metavar="STATE,...", help="only those in these states")
     command.add_argument("--user", help="only those of this user")
+    command.add_argument("--job", help="only those made in this job")
     command.add_argument("--names", action="store_true", help="their names alone, one a line")
 
     command = add("show", show.do_show, "all that a slot says of itself")
@@ -94,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--state", type=states, default=["IDLE", "DONE", "FAILED"], metavar="STATE,...",
                          help="IDLE,DONE,FAILED if not given")
     command.add_argument("--user", help="only those of this user")
+    command.add_argument("--job", help="only those made in this job")
     command.add_argument("--dry-run", action="store_true", help="only tell which")
 
     command = add("lsof", holders.do_lsof, "who has these arrays open or mapped, by which names")

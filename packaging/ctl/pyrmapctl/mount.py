@@ -128,12 +128,17 @@ class Slot:
         """The slot that feeds it, or ""."""
         return self.fields.get("source", "").removeprefix("../").rpartition("/")[0]
 
+    @property
+    def job(self) -> str:
+        """The job of its maker, or ""."""
+        return self.fields.get("job", "")
+
     def text(self, file: str) -> str:
         return read_text(os.path.join(self.path, file))
 
     def json(self) -> dict[str, Any]:
         return {"slot": self.name, "path": self.path, "user": user_name(self.uid), "state": self.state, "round": self.round,
-                "age": round(self.age, 3), "bytes": self.bytes, "source": self.source or None,
+                "age": round(self.age, 3), "bytes": self.bytes, "source": self.source or None, "job": self.job or None,
                 "open": [holder._asdict() for holder in self.holders], "waiting": [waiter._asdict() for waiter in self.waiters],
                 "refusals": int(self.fields["refusals"])}
 

@@ -114,6 +114,7 @@ def is_garbage(slot: Slot, options: Namespace, needed: set[str]) -> bool:
     """Whether the slot has been at rest for long and nobody uses it: no open file, no waiter, no owner or worker, no chain."""
     return (slot.state in options.state and slot.age >= options.older
             and (not options.user or user_name(slot.uid) == options.user)
+            and (not options.job or slot.job == options.job)
             and not slot.holders and not slot.waiters and not slot.source and slot.name not in needed
             and not {"owner", "worker"} & slot.fields.keys())
 

@@ -12,18 +12,19 @@ from pyrmapctl import mount as mounts
 from pyrmapctl.mount import Slot, user_name
 from pyrmapctl.output import printable, put_json, put_table, size, span
 
-HEADS = ("SLOT", "STATE", "ROUND", "AGE", "USER", "SIZE", "OPEN", "WAITING", "SOURCE")
+HEADS = ("SLOT", "STATE", "ROUND", "AGE", "USER", "SIZE", "OPEN", "WAITING", "SOURCE", "JOB")
 
 
 def row(slot: Slot) -> list[str]:
     return [printable(slot.name), slot.state, str(slot.round), span(slot.age), user_name(slot.uid), size(slot.bytes),
             ",".join(sorted({str(holder.pid) for holder in slot.holders})) or "-",
-            ",".join(sorted({str(waiter.pid) for waiter in slot.waiters})) or "-", printable(slot.source) or "-"]
+            ",".join(sorted({str(waiter.pid) for waiter in slot.waiters})) or "-", printable(slot.source) or "-", slot.job or "-"]
 
 
 def chosen(options: Namespace, mount: str) -> list[Slot]:
     return [slot for slot in mounts.slots(mount)
-            if (not options.state or slot.state in options.state) and (not options.user or user_name(slot.uid) == options.user)]
+            if (not options.state or slot.state in options.state) and (not options.user or user_name(slot.uid) == options.user)
+            and (not options.job or slot.job == options.job)]
 
 
 def do_list(options: Namespace) -> int:
