@@ -197,7 +197,7 @@ torture: tests
 
 # Kills of the server while clients exchange arrays, ROUNDS for each data path and kind of arena.
 survive: tests
-	@ROUNDS=$${ROUNDS:-1000} tests/run survive
+	@ROUNDS=$${ROUNDS:-1000} KILLS=$${KILLS:-2000} tests/run survive
 
 # Coverage-guided fuzzing of what reads untrusted bytes, FUZZ_SECONDS for each target.
 export FUZZ_SECONDS ?= 20
@@ -464,7 +464,7 @@ help:
 #: make bench           tables of measurements; make bench-fs, make bench-r: one part
 #: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target, FUZZ_SEED=1 (0: random)
 #: make torture         the model test, STEPS=5000000 of it
-#: make survive         SIGKILL of the server, ROUNDS=1000 for each data path, while clients check every byte
+#: make survive         SIGKILL of the server, ROUNDS=1000 for each data path, while clients check every byte; and of KILLS=2000 peers
 #: make generate        write the files that repeat the version and the table of keys
 #: make dist            a tarball of the sources; make deb, rpm, wheel, r-source: packages from them; make check-deb: tries them
 #: make install         DESTDIR=, PREFIX=/usr/local; the packages: install-r, install-python; all with uninstall

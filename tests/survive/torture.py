@@ -84,9 +84,23 @@ class Client:
             self.process.wait(HANG_SECONDS)
         return self.process.poll() is not None
 
+    def where(self) -> str:
+        """Where the kernel has it, if it waits there."""
+        with contextlib.suppress(OSError):
+            process = Path(f"/proc/{self.process.pid}")
+            calls = " < ".join(line.split()[-1].split("+")[0] for line in (process / "stack").read_text().splitlines()[:8])
+            return f"{self.name}: system call {(process / 'syscall').read_text().strip()[:40]}, {calls}"
+        return f"{self.name}: it has ended"
+
     def tell_end(self) -> None:
         with self.counter.open("r+b") as file:
             os.pwrite(file.fileno(), b"\1", 8)
+
+
+def picture(daemon: Daemon, clients: list[Client]) -> list[str]:
+    """What most helps to find out why a client hangs."""
+    slots = ["; ".join(path.read_text().splitlines()) for path in sorted(daemon.path.glob("*/metadata.txt"))]
+    return [client.where() for client in clients] + slots + daemon.log.read_text().splitlines()[-20:]
 
 
 def clients_of(mount: Path, directory: Path, seed: int) -> list[Client]:
@@ -144,14 +158,14 @@ def run(path: str, kind: str, rounds: int, seed: int) -> Report:
                         upgrades += 1
                     else:
                         recovery.append(kill_server(daemon))
-                    hung = [client.name for client in clients if client.hangs()]
+                    if any(client.hangs() for client in clients):
+                        hung = picture(daemon, clients)
                 for roles in ENDING:
                     ending = [client for client in clients if client.role in roles]
                     for client in ending:
                         client.tell_end()
-                    hung += [client.name for client in ending if not client.ends() and client.name not in hung]
-                if hung:  # what its slots look like then says most
-                    hung += ["; ".join(path.read_text().splitlines()) for path in sorted(daemon.path.glob("*/metadata.txt"))]
+                    if not all(client.ends() for client in ending):
+                        hung += picture(daemon, ending)
             finally:
                 for client in clients:
                     client.process.kill()
