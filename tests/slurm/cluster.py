@@ -180,9 +180,9 @@ class Cluster:
             self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                                  env=self.environment, start_new_session=True))
 
-    def run(self, *command: str, check: bool = True) -> str:
-        """A program where a user would call it, with the examples as its directory."""
-        ran = subprocess.run(command, cwd=EXAMPLES, env=self.environment, text=True, capture_output=True, stdin=subprocess.DEVNULL,
+    def run(self, *command: str, check: bool = True, directory: Path = EXAMPLES) -> str:
+        """A program where a user would call it."""
+        ran = subprocess.run(command, cwd=directory, env=self.environment, text=True, capture_output=True, stdin=subprocess.DEVNULL,
                              timeout=150)
         assert not check or ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout

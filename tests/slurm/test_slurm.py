@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Iterator
 
 import pytest
 
+from daemon import ROOT
 from cluster import EXAMPLES, PROGRAMS, Cluster, Node, eventually
 
 # A task that stands still in the middle of a round, with an array of 32 MB in its slot, and says where it is.
@@ -56,28 +58,30 @@ def is_clean(node: Node) -> bool:
     return not node.slots() and node.used() == 0 and not node.computing()
 
 
-@pytest.mark.time_limit(180)
-def test_a_job_array_over_both_nodes(cluster: Cluster, tmp_path: Path) -> None:
-    job = cluster.submit("--array=0-8", str(EXAMPLES / "bootstrap.sbatch"), str(tmp_path))
-    eventually(lambda: len(list(tmp_path.glob("*.rds"))) == 9 or "FAILED" in cluster.state(job), "all tasks end", 120)
-    assert len(list(tmp_path.glob("*.rds"))) == 9, cluster.log()
-    said = cluster.run("Rscript", "gather.R", str(tmp_path)).splitlines()
-    assert said[:2] == ["R and Python agree: TRUE ", "8 resamples"]
-    age = [float(word) for line in said if line.startswith("age") for word in line.split()[1:]]
-    assert age[1] < age[0] < age[2]
-    # What has crossed the network: six numbers each, and their names.
-    assert all(path.stat().st_size < 400 for path in tmp_path.glob("*.rds"))
-    for node in cluster.nodes:
-        eventually(lambda node=node: is_clean(node), f"{node.name} is clean")  # type: ignore[misc]
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """The examples where files may be left."""
+    return Path(shutil.copytree(EXAMPLES, tmp_path / "slurm"))
 
 
-@pytest.mark.time_limit(180)
-def test_futures(cluster: Cluster) -> None:
+def of_readme() -> list[str]:
+    """The commands that README.md has for these examples."""
+    [block] = re.findall(r"```sh\ncd examples/slurm\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return [line.partition("  #")[0].strip() for line in block.splitlines()]
+
+
+@pytest.mark.time_limit(300)
+def test_the_examples_as_the_readme_has_them(cluster: Cluster, directory: Path) -> None:
     if not Path("/usr/lib/R/site-library/future.batchtools").exists():
         pytest.skip("there is no r-cran-future.batchtools: make check-slurm installs it")
-    said = cluster.run("Rscript", "future.R", "4")
-    shutil.rmtree(EXAMPLES / ".future", ignore_errors=True)
-    assert said.startswith("R and Python agree: TRUE \n4 resamples"), said
+    said = "".join(cluster.run("bash", "-c", line, directory=directory) for line in of_readme()).splitlines()
+    results = list((directory / "results").glob("*.rds"))
+    # What has crossed the network: six numbers for each task, and their names.
+    assert len(results) == 9 and all(path.stat().st_size < 400 for path in results)
+    assert said.count("R and Python agree: TRUE ") == 2
+    assert said.index("8 resamples") < said.index("4 resamples")
+    ages = [[float(word) for word in line.split()[1:]] for line in said if line.startswith("age")]
+    assert all(lowest < estimate < highest for estimate, lowest, highest in ages) and len(ages) == 2
     for node in cluster.nodes:
         eventually(lambda node=node: is_clean(node), f"{node.name} is clean")  # type: ignore[misc]
 
