@@ -18,8 +18,12 @@ int events_join(struct events *events)
 
 void events_leave(struct events *events)
 {
-    if (--events->readers > 0)
-        return;
+    if (--events->readers == 0)
+        events_deinit(events);
+}
+
+void events_deinit(struct events *events)
+{
     free(events->ring);
     events->ring = NULL;
 }

@@ -50,6 +50,8 @@ struct events {
 /* One reader more or less. events_join returns 0 or -ENOMEM. */
 int events_join(struct events *events);
 void events_leave(struct events *events);
+/* Readers may be there still. */
+void events_deinit(struct events *events);
 
 static inline bool events_wanted(const struct events *events)
 {

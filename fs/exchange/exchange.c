@@ -471,5 +471,6 @@ void exchange_deinit(struct exchange *exchange)
     deadline_deinit(exchange->deadlines);
     quota_free(exchange->quota);
     jobs_deinit(&exchange->jobs);
+    events_deinit(&exchange->events);
     free(exchange);
 }

@@ -80,8 +80,9 @@ def test_metrics_are_for_prometheus(mount: Path, slot: Slot) -> None:
     lines = (mount / ".pyrmap" / "metrics").read_text().splitlines()
     types = {line.split()[2]: line.split()[3] for line in lines if line.startswith("# TYPE ")}
     before = metrics(mount)
-    assert {key.split("{")[0] for key in before} <= set(types)
-    assert all(name.startswith("pyrmapfs_") and kind in ("gauge", "counter") for name, kind in types.items())
+    parts = {name + part for name, kind in types.items() if kind == "histogram" for part in ("_bucket", "_sum", "_count")}
+    assert {key.split("{")[0] for key in before} <= set(types) | parts
+    assert all(name.startswith("pyrmapfs_") and kind in ("gauge", "counter", "histogram") for name, kind in types.items())
     assert all((kind == "counter") == name.endswith("_total") for name, kind in types.items())
     assert any(key.startswith("pyrmapfs_info{") and before[key] == 1 for key in before)
     slot.bring("DONE")
