@@ -485,6 +485,21 @@ static int begin(void)
     return start_server();
 }
 
+/*
+ * libfuse frees a session only after it unmounted it, by path. Where the mount is over, it has nothing left to
+ * unmount; where another mount namespace still has it, somebody's mount may lie on the path by now, so we let
+ * exit free the session.
+ */
+static void free_session(void)
+{
+    struct fuse_session *session = supervisor.ops.session;
+
+    if (!mount_is_over(fuse_session_fd(session)))
+        return;
+    fuse_session_unmount(session);
+    fuse_session_destroy(session);
+}
+
 static int set_up(char line[CONF_ERROR_MAX])
 {
     struct request_ops *ops = &supervisor.ops;
@@ -508,7 +523,7 @@ static int set_up(char line[CONF_ERROR_MAX])
         return 0;
     snprintf(line, CONF_ERROR_MAX, "cannot start the server: %s", strerror(-result));
     mount_end(fuse_session_fd(ops->session), ops->mountpoint);
-    fuse_session_destroy(ops->session);
+    free_session();
     return -1;
 }
 
@@ -528,10 +543,7 @@ static int stay(void)
         status = 1;
     }
     keeper_stop(supervisor.keeper);
-    if (mount_is_over(fuse_session_fd(ops->session)))
-        fuse_session_unmount(
-            ops->session); /* it has nothing left to do but free what the session has of it */
-    fuse_session_destroy(ops->session);
+    free_session();
     return status;
 }
 
