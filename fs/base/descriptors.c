@@ -88,10 +88,25 @@ static int compare(const void *a, const void *b)
     return (*first > *second) - (*first < *second);
 }
 
+/*
+ * A process that is killed while it asks for a lease leaves it, and closing our descriptor does not end it where
+ * the kernel has the file open as well (passthrough): a client's open would wait for 45 s (lease-break-time).
+ */
+static void drop_leases(void)
+{
+    int *fds;
+    int count = descriptors_open(&fds);
+
+    for (int i = 0; fds && i < count; i++)
+        fcntl(fds[i], F_SETLEASE, F_UNLCK);
+    free(fds);
+}
+
 void descriptors_close_others(int *fds, size_t count)
 {
     unsigned next = 0; /* the first one that we have not looked at */
 
+    drop_leases();
     qsort(fds, count, sizeof(int), compare);
     for (size_t i = 0; i < count; i++) {
         if (fds[i] < 0)

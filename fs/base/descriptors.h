@@ -23,7 +23,7 @@ void descriptors_close_reserve(void);
  * and it stays open when that one is killed.
  *
  * descriptors_fork is fork(2) with that; -errno. descriptors_open lists what is open, in an array from malloc;
- * -errno. descriptors_close_others closes all but these, which it sorts.
+ * -errno. descriptors_close_others closes all but these, which it sorts, and ends all leases on files that are open.
  */
 pid_t descriptors_fork(void);
 int descriptors_open(int **fds);
