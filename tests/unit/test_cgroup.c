@@ -116,6 +116,19 @@ static void store(const char *folder, const char *name, const char *text)
     ck_assert_int_eq(fclose(file), 0);
 }
 
+/* Removes a directory of those files. */
+static void clear(const char *folder)
+{
+    static const char *const names[] = {"memory.max", "memory.current", "memory.stat"};
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+        ck_assert_int_eq(unlink(path), 0);
+    }
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+
 /* A tree of files as the kernel has them: the numbers decide, at the moment of the question. */
 START_TEST(test_what_is_left)
 {
@@ -148,6 +161,8 @@ START_TEST(test_what_is_left)
     ck_assert(!cgroup_spares(0));
     cgroup_close();
     ck_assert_uint_eq(cgroup_limit(), UINT64_MAX);
+    clear(inner);
+    clear(root);
 }
 END_TEST
 
