@@ -100,8 +100,11 @@ void notify_all(struct request_ops *ops)
     struct slots *slots = exchange_slots(ops->exchange);
 
     for (struct slot *slot = slot_after(slots, 0); slot; slot = slot_after(slots, slot_index(slots, slot))) {
-        /* Attributes only: see notify_attributes. */
-        for (int side = 0; side < 2; side++)
+        /*
+         * Attributes only: see notify_attributes. Without passthrough the kernel sees all writes, and asks for the
+         * size of an array that has nothing yet: it would not take our answer to a question from before this.
+         */
+        for (int side = 0; side < 2 && exchange_data_path(ops->exchange) == DATA_PATH_PASSTHROUGH; side++)
             fuse_lowlevel_notify_inval_inode(
                 ops->session, nodeid_of(ops->exchange, slot, slot_file_of_side((enum record_side)side)), -1,
                 0);

@@ -307,6 +307,21 @@ def test_requests_that_came_while_nobody_served(daemon: Daemon, agent: Agent) ->
     assert slot.state == "READY" and slot.record.round == 1
 
 
+def test_a_read_that_asks_for_the_size_meanwhile(daemon: Daemon, agent: Agent) -> None:
+    """The kernel knows the array as an empty one, and asks again when its client reads."""
+    slot = Slot.make(daemon.path, "job").bring("READY")
+    agent.start("fd = os.open(path, os.O_RDONLY)", path=slot / "result.bin")
+    parked(slot, agent)
+    slot.send(RESULT, ANSWER)
+    agent.result()
+    path = daemon.data_path
+    with frozen(daemon):
+        agent.start("os.read(fd, 1000)")
+        if path != PASSTHROUGH:
+            eventually(lambda: "request_wait" in Path(f"/proc/{agent.pid}/wchan").read_text(), "it waits for the server")
+    assert agent.result().encode("latin-1") == ANSWER.tobytes()
+
+
 def test_a_worker_and_an_owner_are_watched(daemon: Daemon) -> None:
     worker, owner, dead = Agent(), Agent(), Agent()
     slot, owned, lost = (Slot.make(daemon.path, name).bring("READY") for name in ("job", "owned", "lost"))
