@@ -107,14 +107,16 @@ def test_pages_are_kept_from_writing_to_reading(plain: Slot, mount: Path) -> Non
 
 
 def test_a_first_store_reads_what_it_changes(plain: Slot, mount: Path) -> None:
-    """The kernel cannot know that there are zeros: it fills its pages first, once."""
+    """The kernel cannot know that there are zeros: it fills its pages first, once. It reads around a page, or ahead of it: half
+    of what it would read around is there already."""
     count = Counted(mount)
     pages = Pages(plain / "data.bin", MB)
     pages.store(content := os.urandom(MB))
-    assert count.of("read") == MB // READ_AHEAD
+    first = count.of("read")
+    assert MB // READ_AHEAD <= first <= 2 * MB // READ_AHEAD
     pages.store(content)
     pages.close()
-    assert count.of("read") == MB // READ_AHEAD
+    assert count.of("read") == first
     publish(plain, MB)
     count = Counted(mount)
     pages = Pages(plain / "data.bin")
