@@ -47,11 +47,12 @@ def environment(**more: str) -> dict[str, str]:
 
 def container(daemon: Daemon, *command: str, outer: int = 0) -> list[str]:
     """A command line that runs another one in a container. outer: the user who starts it, who is 1000 in there."""
-    directory = str(daemon.directory)
+    directory, build = str(daemon.directory), BUILD.resolve()
+    hidden = ["--ro-bind", str(build), str(build)] if Path("/tmp") in build.parents else []
     return [*as_number(outer), "bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--uid", "1000", "--gid", "1000",
-            "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--ro-bind", f"{directory}/code",
-            "/tmp/code", "--size", str(SHM), "--tmpfs", "/dev/shm", "--tmpfs", "/mnt", "--bind", str(daemon.path), str(INSIDE),
-            "--chdir", "/", "--", *command]
+            "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", *hidden,
+            "--ro-bind", f"{directory}/code", "/tmp/code", "--size", str(SHM), "--tmpfs", "/dev/shm",
+            "--tmpfs", "/mnt", "--bind", str(daemon.path), str(INSIDE), "--chdir", "/", "--", *command]
 
 
 def as_number(user: int) -> list[str]:
