@@ -167,7 +167,7 @@ def test_the_new_program_goes_on_when_its_server_is_killed(simple: Daemon) -> No
 
 def test_the_mount_is_cleared_when_all_are_killed(simple: Daemon) -> None:
     upgrade(simple)
-    assert len(simple.pids()) == 3, "one server and one keeper"
+    eventually(lambda: len(simple.pids()) == 3, "one server and one keeper: those of before end")
     kill(simple, "both")
     eventually(lambda: not is_mounted(simple.path))
     simple.stop()
