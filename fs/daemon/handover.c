@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/handover.h"
 
+#include "daemon/launch.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Another number for another meaning of struct handover; what the tables have says session.h itself. */
@@ -126,11 +128,33 @@ static void probe(int program, const struct handover_command *command, const str
     _exit(1);
 }
 
+/*
+ * The child has a copy of all descriptors until it executes. One that the server has open for writing at this
+ * moment would make a lease say that a client writes, so the server stands still until the copies are closed.
+ */
+static void hold(pid_t server)
+{
+    siginfo_t info;
+
+    if (server > 0 && kill(server, SIGSTOP) == 0)
+        waitid(P_PID, (id_t)server, &info, WEXITED | WSTOPPED | WNOWAIT);
+}
+
+static void go_on(pid_t server, int executed)
+{
+    char nothing[8];
+
+    launch_read_line(executed, nothing, sizeof(nothing));
+    close(executed);
+    if (server > 0)
+        kill(server, SIGCONT);
+}
+
 pid_t handover_probe(int program, const struct handover_command *command, struct handover *handover,
-                     const struct session *session, const struct conf *conf, int *said)
+                     const struct session *session, const struct conf *conf, pid_t server, int *said)
 {
     int fd = tell(handover, session, conf);
-    int ends[2];
+    int ends[2], executed[2];
     pid_t child;
 
     if (fd < 0)
@@ -139,11 +163,21 @@ pid_t handover_probe(int program, const struct handover_command *command, struct
         take_back(handover, fd);
         return -errno;
     }
+    if (pipe2(executed, O_CLOEXEC) < 0) {
+        child = -errno;
+        close(ends[0]);
+        close(ends[1]);
+        take_back(handover, fd);
+        return child;
+    }
+    hold(server);
     child = fork();
     if (child == 0)
         probe(program, command, handover, session, fd, ends[1]);
     if (child < 0)
         child = -errno;
+    close(executed[1]);
+    go_on(server, executed[0]);
     close(ends[1]);
     take_back(handover, fd);
     *said = ends[0];

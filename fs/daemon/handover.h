@@ -54,7 +54,7 @@ struct handover_command {
  * can be read from *said. Returns its pid or -errno.
  */
 pid_t handover_probe(int program, const struct handover_command *command, struct handover *handover,
-                     const struct session *session, const struct conf *conf, int *said);
+                     const struct session *session, const struct conf *conf, pid_t server, int *said);
 /* Becomes the program. Returns only if that fails: -errno, and all is as before. */
 int handover_become(int program, const struct handover_command *command, struct handover *handover,
                     const struct session *session, const struct conf *conf);

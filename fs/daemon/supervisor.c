@@ -242,7 +242,7 @@ static void begin_upgrade(void)
     else if (!head->can_resend || head->init_size == 0)
         upgrade_refuse(&supervisor.upgrade, &supervisor.command, head->can_resend ? long_init : no_resend);
     else if (upgrade_begin(&supervisor.upgrade, &supervisor.command, &handover, &supervisor.session,
-                           supervisor.ops.conf))
+                           supervisor.ops.conf, supervisor.server))
         supervisor.deadline = deadline_now_ms() + PROBE_MS;
 }
 

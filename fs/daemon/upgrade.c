@@ -46,14 +46,14 @@ void upgrade_refuse(struct upgrade *upgrade, const struct handover_command *comm
 }
 
 bool upgrade_begin(struct upgrade *upgrade, const struct handover_command *command, struct handover *handover,
-                   const struct session *session, const struct conf *conf)
+                   const struct session *session, const struct conf *conf, pid_t server)
 {
     pid_t probe;
 
     upgrade->program = open(command->program, O_RDONLY | O_CLOEXEC);
     probe = upgrade->program < 0
                 ? -errno
-                : handover_probe(upgrade->program, command, handover, session, conf, &upgrade->said);
+                : handover_probe(upgrade->program, command, handover, session, conf, server, &upgrade->said);
     if (probe < 0) {
         upgrade_refuse(upgrade, command, strerror(-probe));
         return false;

@@ -34,7 +34,7 @@ void upgrade_end(struct upgrade *upgrade);
 
 /* Asks the program that is at the command's path now. Returns false if it was refused, of which the log tells. */
 bool upgrade_begin(struct upgrade *upgrade, const struct handover_command *command, struct handover *handover,
-                   const struct session *session, const struct conf *conf);
+                   const struct session *session, const struct conf *conf, pid_t server);
 /* The probe has ended so. Returns whether the program could go on; if not it is refused. */
 bool upgrade_probe_ended(struct upgrade *upgrade, const struct handover_command *command, int how);
 /* Tells the log and the service manager, and ends the upgrade. */

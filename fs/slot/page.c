@@ -47,8 +47,11 @@ static int open_to_use(struct arena *arena, const struct slot *slot, enum slot_p
 
     if (fd < 0)
         return fd;
-    if (flags & O_CREAT && fallocate(fd, 0, 0, size) < 0 && (errno != EOPNOTSUPP || ftruncate(fd, size) < 0))
-        result = -errno;
+    do
+        result = flags & O_CREAT ? fallocate(fd, 0, 0, size) : 0;
+    while (result < 0 && errno == EINTR);
+    if (result < 0)
+        result = errno == EOPNOTSUPP && ftruncate(fd, size) == 0 ? 0 : -errno;
     if (result < 0)
         close(fd);
     return result < 0 ? result : fd;
