@@ -81,7 +81,7 @@ say = $(if $(V),@:,@printf '  %-7s %s\n' $(1) $@)
 
 # ---- Build -----------------------------------------------------------------------------------------------------
 
-.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint torture survive fuzz fuzzers bench bench-fs bench-r \
+.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint torture survive fuzz fuzzers bench bench-fs bench-r bench-paths \
         install uninstall install-r uninstall-r install-python uninstall-python packages clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -210,9 +210,9 @@ $(BUILD)/fuzzers/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libpyrmapfs-core.a
 	$(call say,LINK)
 	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -fsanitize=fuzzer -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES))
 
-bench: bench-fs bench-r
-bench-r: packages
-bench-fs bench-r: bench-%: all clients
+bench: bench-fs bench-r bench-paths
+bench-r bench-paths: packages
+bench-fs bench-r bench-paths: bench-%: all clients
 	@$(PYTHON) tests/bench/$*.py
 
 demo:
@@ -461,7 +461,7 @@ help:
 #: make check-slurm     the examples for Slurm, on a cluster that it starts on this machine
 #: make check-sanitize  the same under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 #: make lint            formatters, linters, type checkers
-#: make bench           tables of measurements; make bench-fs, make bench-r: one part
+#: make bench           tables of measurements; make bench-fs, bench-r, bench-paths: one part
 #: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target, FUZZ_SEED=1 (0: random)
 #: make torture         the model test, STEPS=5000000 of it
 #: make survive         SIGKILL of the server, ROUNDS=1000 for each data path, while clients check every byte; and of KILLS=2000 peers

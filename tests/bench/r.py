@@ -8,6 +8,7 @@ fills the files with zeros first and then maps them.
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bundles  # noqa: E402
-from daemon import BUILD, PYRMAPFS, Daemon, private_mounts, processes  # noqa: E402
+from daemon import BUILD, PYRMAPFS, Daemon, as_user, private_mounts, processes  # noqa: E402
 from fs import PROGRAMS, ROUNDS, requests, run  # noqa: E402
 from table import machine, table  # noqa: E402
 
@@ -35,16 +36,18 @@ class Measured(NamedTuple):
     grown: list[float]
 
 
-def measure(mount: Path, method: str, elements: int, repeats: int, pause: float = 0) -> Measured:
+def measure(mount: Path, method: str, elements: int, repeats: int, pause: float = 0, user: str | None = None) -> Measured:
     """From a new R process: median seconds of an exchange and growth of R's peak memory in bytes; and, where it uses the mount,
-    requests for an exchange, and by how much all of them made memory, descriptors and slots larger."""
+    requests for an exchange, and by how much all of them made memory, descriptors and slots larger. user: whose process it is."""
     build = Path(BUILD).resolve()
     environment = {**os.environ, "PYRMAP_MOUNT": str(mount), "PYRMAPFS": str(PYRMAPFS), "PYTHON": sys.executable,
                    "DAEMON": " ".join(map(str, processes(mount))),
                    "PYRMAP_PYTHON": sys.executable, "R_LIBS": str(build / "r-library"),
                    "PYTHONPATH": str(build / "python")}
     with tempfile.TemporaryDirectory(prefix="pyrmapfs-bench-", dir="/dev/shm") as directory:
-        done = subprocess.run(["Rscript", "--vanilla", PROGRAM, method, str(elements), str(repeats), str(pause),
+        if user is not None:
+            shutil.chown(directory, user)
+        done = subprocess.run([*(as_user(user) if user is not None else []), "Rscript", "--vanilla", PROGRAM, method, str(elements), str(repeats), str(pause),
                                directory],
                               stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT, env=environment)
     lines = [line.split() for line in done.stdout.splitlines() if line]
