@@ -81,7 +81,7 @@ say = $(if $(V),@:,@printf '  %-7s %s\n' $(1) $@)
 
 # ---- Build -----------------------------------------------------------------------------------------------------
 
-.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint torture survive fuzz fuzzers bench bench-fs bench-r bench-paths \
+.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint torture survive failpoints fuzz fuzzers bench bench-fs bench-r bench-paths \
         install uninstall install-r uninstall-r install-python uninstall-python packages clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -125,6 +125,25 @@ $(BUILD)/faults-core.a: $(BUILD)/libpyrmapfs-core.a Makefile
 	$(call say,OBJCOPY)
 	$(Q)objcopy $(foreach call,$(FAULTS),--redefine-sym $(call)=faulty_$(call)) $< $@
 
+# The daemon for tests that kill it at each call, or each store, that changes what outlives it. The compiler tells of stores by
+# the calls that it makes for a sanitizer; so no sanitizer can be in it.
+FAILPOINTS  := $(if $(SANITIZE),,$(addprefix $(BUILD)/failpoints/,pyrmapfs deaths))
+FAULTS_MORE := realloc reallocarray close read write writev ioctl fdatasync syncfs fchmod fchmodat fsetxattr flock munmap \
+               memcpy memmove memset
+$(BUILD)/failpoints/%.o: %.c $(BUILD)/flags
+	$(call say,CC)
+	$(Q)mkdir -p $(@D) && $(CC) $(COMPILE) -U_FORTIFY_SOURCE -Wno-tsan -fsanitize=thread -MMD -MP -c -o $@ $<
+$(BUILD)/failpoints/all.a: $(patsubst %.c,$(BUILD)/failpoints/%.o,$(FUSE_SOURCES) $(CORE_SOURCES)) Makefile
+	$(call say,OBJCOPY)
+	$(Q)rm -f $@ $@.plain && $(AR) rcs $@.plain $(filter %.o,$^)
+	$(Q)objcopy $(foreach call,$(FAULTS) $(FAULTS_MORE),--redefine-sym $(call)=faulty_$(call)) $@.plain $@ && rm $@.plain
+$(BUILD)/failpoints/pyrmapfs: $(call object,tests/unit/faults.c tests/failpoints/stores.c) $(BUILD)/failpoints/all.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,fuse3 $(CORE_PACKAGES))
+$(BUILD)/failpoints/deaths: $(call object,tests/failpoints/deaths.c tests/failpoints/stores.c $(UNIT_SHARED)) $(BUILD)/failpoints/all.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES) check)
+
 # It lies with the requests, and needs nothing of libfuse.
 $(BUILD)/tests/test_nodeid: $(BUILD)/fs/fuse/nodeid.o
 
@@ -155,10 +174,10 @@ $(BUILD)/flags: FORCE
 $(BUILD)/flags: export FLAGS := $(FLAGS)
 
 -include $(wildcard $(addprefix $(BUILD)/,$(addsuffix /*.d,fs fs/* conf packaging tests/unit tests/mount tests/bench tests/fuzz \
-                                                  examples/c)))
+                                                  tests/failpoints failpoints/fs failpoints/fs/* failpoints/conf examples/c)))
 
 clients: $(CLIENTS)
-tests: all clients $(UNIT_TESTS) $(UPGRADES)
+tests: all clients $(UNIT_TESTS) $(UPGRADES) $(FAILPOINTS)
 
 # ---- Tests -----------------------------------------------------------------------------------------------------
 
@@ -166,7 +185,7 @@ unit: $(UNIT_TESTS)
 	@tests/run unit
 
 # The suites of `make check`, by the names that tests/run knows. One without tests is an error.
-FS_SUITES      := unit mount restart survive model storm
+FS_SUITES      := unit mount restart survive failpoints model storm
 PACKAGE_SUITES := python r rcheck languages containers
 
 JOBS := $(shell nproc)
@@ -183,7 +202,7 @@ check-sanitize: deps
 	$(remake) tests BUILD=$(BUILD)/turns SANITIZE=address,undefined CPPFLAGS='$(CPPFLAGS) -DRUN_COST_OF_TURN=1'
 	$(remake) tests BUILD=$(BUILD)/thread SANITIZE=thread
 	@failed=; BUILD=$(BUILD)/sanitize tests/run unit || failed=yes; \
-	BUILD=$(BUILD)/turns STEPS=$${STEPS:-40000} tests/run $(filter-out unit,$(FS_SUITES)) || failed=yes; \
+	BUILD=$(BUILD)/turns STEPS=$${STEPS:-40000} tests/run $(filter-out unit failpoints,$(FS_SUITES)) || failed=yes; \
 	BUILD=$(BUILD)/thread tests/run unit || failed=yes; \
 	$(MAKE) --no-print-directory fuzz || failed=yes; test -z "$$failed"
 
@@ -198,6 +217,10 @@ torture: tests
 # Kills of the server while clients exchange arrays, ROUNDS for each data path and kind of arena.
 survive: tests
 	@ROUNDS=$${ROUNDS:-1000} KILLS=$${KILLS:-2000} tests/run survive
+
+# Kills of the server at each point of each operation in each state, and each call that fails.
+failpoints: tests
+	@FAILPOINTS=all tests/run failpoints
 
 # Coverage-guided fuzzing of what reads untrusted bytes, FUZZ_SECONDS for each target.
 export FUZZ_SECONDS ?= 20
@@ -465,6 +488,7 @@ help:
 #: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target, FUZZ_SEED=1 (0: random)
 #: make torture         the model test, STEPS=5000000 of it
 #: make survive         SIGKILL of the server, ROUNDS=1000 for each data path, while clients check every byte; and of KILLS=2000 peers
+#: make failpoints      SIGKILL before and after each call and store of the server that lasts, in each state; and each call fails once
 #: make generate        write the files that repeat the version and the table of keys
 #: make dist            a tarball of the sources; make deb, rpm, wheel, r-source: packages from them; make check-deb: tries them
 #: make install         DESTDIR=, PREFIX=/usr/local; the packages: install-r, install-python; all with uninstall

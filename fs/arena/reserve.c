@@ -184,7 +184,10 @@ static int begin(struct reservation *r)
     return error;
 }
 
-/* Bytes that a client stored beyond the end, in the last page, must not become data when the file grows. */
+/*
+ * Bytes that a client stored beyond the end, in the last page, must not become data when the file grows. The size
+ * comes first: a server that is killed here leaves the old one or the new one.
+ */
 static int finish_size(struct reservation *r)
 {
     uint64_t size, allocated, end;
@@ -193,11 +196,11 @@ static int finish_size(struct reservation *r)
     if (error || r->purpose == TO_RESERVE || size >= r->target)
         return error;
     end = store_round_up(r->store, size);
-    error = write_zeros(r->fd, size, end < r->target ? end : r->target);
+    error = resize(r->fd, r->target);
     if (!error)
-        error = resize(r->fd, r->target);
+        error = write_zeros(r->fd, size, end < r->target ? end : r->target);
     if (error)
-        resize(r->fd, size); /* the zeros have made it longer */
+        resize(r->fd, size);
     return error;
 }
 

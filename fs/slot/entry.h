@@ -92,8 +92,9 @@ struct slot_page {
     void *map; /* the daemon's mapping while handles are open */
     int fd;    /* and its descriptor */
     uint32_t handles;
-    uint32_t exists;                /* the file is there: clients may have it mapped */
-    uint32_t linked;                /* a client has a path to it, and one of `handles` is for that */
+    uint32_t exists; /* the file is there: clients may have it mapped */
+    uint32_t linked; /* a client has a path to it, and one of `handles` is for that */
+    uint32_t behind; /* the last change could not be written: what it says is no client's wish */
     struct record_backing *backing; /* passthrough: its registration, for the layer above */
 };
 

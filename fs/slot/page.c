@@ -75,16 +75,18 @@ static void *map_file(int fd)
     return mmap(NULL, RECORD_SIZE, PROT_READ, MAP_SHARED, fd, 0);
 }
 
-static void put(int fd, const struct record_page *page, size_t from, size_t to)
+static int put(int fd, const struct record_page *page, size_t from, size_t to)
 {
-    if (pwrite(fd, (const char *)page + from, to - from, (off_t)from) < 0)
-        log_warning("a page of a record could not be written: %s", strerror(errno));
+    if (pwrite(fd, (const char *)page + from, to - from, (off_t)from) >= 0)
+        return 0;
+    log_warning("a page of a record could not be written: %s", strerror(errno));
+    return -EIO;
 }
 
-static void put_change(int fd, struct record_page *page, uint32_t change)
+static int put_change(int fd, struct record_page *page, uint32_t change)
 {
     page->record.change = change;
-    put(fd, page, offsetof(struct record, change), offsetof(struct record, input_inline));
+    return put(fd, page, offsetof(struct record, change), offsetof(struct record, input_inline));
 }
 
 void page_show(const struct slot *slot, struct record_page *page)
@@ -97,18 +99,21 @@ void page_show(const struct slot *slot, struct record_page *page)
 /*
  * Write order is the protocol: odd change, body, flag, even change. A reader that sees the new flag sees the
  * lengths that belong to it. Each pwrite takes and releases the file's lock, so no processor sees the writes
- * in another order.
+ * in another order. If one fails, change stays odd: no reader takes the page for whole. Returns 0 or -EIO.
  */
-static void store(int fd, const struct slot *slot, enum slot_page_kind kind)
+static int store(int fd, const struct slot *slot, enum slot_page_kind kind)
 {
     uint32_t change = slot->record.change;
     struct record_page page;
+    int result;
 
     page_show(slot, &page);
-    put_change(fd, &page, change - 1);
-    put(fd, &page, offsetof(struct record, version), kinds[kind].size);
-    put(fd, &page, offsetof(struct record, flag), offsetof(struct record, version));
-    put_change(fd, &page, change);
+    result = put_change(fd, &page, change - 1);
+    if (result == 0)
+        result = put(fd, &page, offsetof(struct record, version), kinds[kind].size);
+    if (result == 0)
+        result = put(fd, &page, offsetof(struct record, flag), offsetof(struct record, version));
+    return result == 0 ? put_change(fd, &page, change) : result;
 }
 
 static void wake(char *map)
@@ -172,10 +177,12 @@ int page_open(struct arena *arena, struct slot *slot, enum slot_page_kind kind)
         map = map_file(fd);
         if (map == MAP_FAILED)
             return give_up(arena, slot, kind, fd, -errno);
-        if (!page->exists) {
-            store(fd, slot, kind);
-            ledger_file_resized(arena, 0, kinds[kind].size);
+        if (!page->exists && store(fd, slot, kind) < 0) {
+            munmap(map, RECORD_SIZE);
+            return give_up(arena, slot, kind, fd, -EIO);
         }
+        if (!page->exists)
+            ledger_file_resized(arena, 0, kinds[kind].size);
         page->exists = 1;
         page->map = map;
         page->fd = fd;
@@ -217,23 +224,23 @@ void page_revoke(const struct slot *slot)
 
 static void update(struct arena *arena, struct slot *slot, enum slot_page_kind kind)
 {
-    const struct slot_page *page = &slot->pages[kind];
+    struct slot_page *page = &slot->pages[kind];
     int fd;
 
     if (!page->exists)
         return;
     if (page->handles > 0) {
-        store(page->fd, slot, kind);
+        page->behind = store(page->fd, slot, kind) < 0;
         wake(page->map);
         return;
     }
     /* A client may have closed the file and kept its mapping. */
     fd = open_to_update(arena, slot, kind);
+    page->behind = fd < 0 || store(fd, slot, kind) < 0;
     if (fd < 0) {
         log_warning("a page of a record could not be opened: %s", strerror(-fd));
         return;
     }
-    store(fd, slot, kind);
     wake_through_window(fd);
     close(fd);
 }
@@ -246,8 +253,12 @@ void page_update(struct arena *arena, struct slot *slot)
 
 int page_read(const struct slot *slot, struct record *copy)
 {
-    ssize_t got = pread(slot->pages[SLOT_PAGE_BIN].fd, copy, sizeof(*copy), 0);
+    const struct slot_page *page = &slot->pages[SLOT_PAGE_BIN];
+    ssize_t got;
 
+    if (page->behind)
+        return -ESTALE;
+    got = pread(page->fd, copy, sizeof(*copy), 0);
     return got == sizeof(*copy) ? 0 : got < 0 ? -errno : -EIO;
 }
 

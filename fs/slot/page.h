@@ -27,7 +27,8 @@ int page_open(struct arena *arena, struct slot *slot, enum slot_page_kind kind);
 void page_close(struct slot *slot, enum slot_page_kind kind);
 
 /*
- * Reads what clients have stored into metadata.bin. A handle of it must be open. Returns 0 or -errno.
+ * Reads what clients have stored into metadata.bin. A handle of it must be open. Returns 0 or -errno; -ESTALE: it
+ * shows an older record, because the last change of it could not be written.
  */
 int page_read(const struct slot *slot, struct record *copy);
 

@@ -83,81 +83,85 @@ ssize_t text_read(struct arena *arena, const struct slot *slot, enum slot_file f
     return got;
 }
 
-/*
- * Opens the file to write. An empty text gets a new one: the index may still name the last, until the next
- * commit.
- */
-static int open_to_write(struct arena *arena, struct slot *slot, enum slot_file file)
+/* All of it, or nothing of it. */
+static int write_whole(int fd, const char *bytes, size_t size)
 {
-    uint64_t before = *number_of(slot, file);
+    const ssize_t put = pwrite(fd, bytes, size, 0);
+
+    if (put < 0)
+        return -errno;
+    return (size_t)put == size ? 0 : -ENOSPC;
+}
+
+/*
+ * Each change makes another file: until the next commit the index names the last one, and a server that starts
+ * then finds that text as it was. The old file goes after the commit.
+ */
+static int replace(struct arena *arena, struct slot *slot, enum slot_file file, const char *bytes,
+                   uint32_t size)
+{
+    const struct text_name old = name_of(slot, file);
+    const uint64_t before = *number_of(slot, file);
+    int result;
     int fd;
 
-    if (text_size(slot, file))
-        return arena_file_open(arena, name_of(slot, file).text, O_RDWR);
     *number_of(slot, file) = slots_serial(slot->table);
     fd = arena_file_open(arena, name_of(slot, file).text, O_RDWR | O_CREAT);
-    if (fd >= 0)
-        return fd;
-    arena_file_unlink(arena, name_of(slot, file).text);
-    *number_of(slot, file) = before;
-    return fd;
-}
-
-static void done_with(struct arena *arena, int fd, int result)
-{
-    if (result == 0)
-        arena_sync_later(arena, fd);
-    else
-        close(fd);
-}
-
-/* The text that the caller has just made is still empty: nothing else would remove the file. */
-static void give_up(struct arena *arena, struct slot *slot, enum slot_file file, uint64_t before)
-{
+    result = fd < 0 ? fd : write_whole(fd, bytes, size);
+    if (result < 0) {
+        if (fd >= 0)
+            close(fd);
+        arena_file_unlink(arena, name_of(slot, file).text);
+        *number_of(slot, file) = before;
+        return result;
+    }
+    arena_sync_later(arena, fd);
     if (text_size(slot, file))
-        return;
-    arena_file_unlink(arena, name_of(slot, file).text);
-    *number_of(slot, file) = before;
+        arena_unlink_later(arena, old.text);
+    set_size(arena, size_of(slot, file), size);
+    slot_touch(slot, file);
+    return 0;
+}
+
+/* The text as it is, and zeros behind it. Returns 0 or -errno. */
+static int read_whole(struct arena *arena, const struct slot *slot, enum slot_file file,
+                      char bytes[TEXT_ERROR_MAX])
+{
+    const ssize_t got = text_read(arena, slot, file, bytes, TEXT_ERROR_MAX, 0);
+
+    if (got < 0)
+        return (int)got;
+    memset(bytes + got, 0, (size_t)(TEXT_ERROR_MAX - got));
+    return 0;
 }
 
 ssize_t text_write(struct arena *arena, struct slot *slot, enum slot_file file, const void *buffer,
                    size_t size, off_t offset)
 {
-    const uint64_t before = *number_of(slot, file);
-    uint32_t *current = size_of(slot, file);
-    ssize_t put;
-    int fd;
+    static char bytes[TEXT_ERROR_MAX];
+    const uint64_t end = (uint64_t)offset + size;
+    const uint64_t now = text_size(slot, file);
+    int result;
 
     if ((uint64_t)offset > limit_of(file) || size > limit_of(file) - (uint64_t)offset)
         return -EFBIG;
     if (size == 0)
         return 0;
-    if (!ledger_has_text_room(arena, *current, (uint64_t)offset + size))
+    if (!ledger_has_text_room(arena, now, end))
         return -ENOSPC;
-    fd = open_to_write(arena, slot, file);
-    if (fd < 0)
-        return fd;
-    put = pwrite(fd, buffer, size, offset);
-    if (put < 0)
-        put = -errno;
-    else if ((size_t)put < size)
-        put = ftruncate(fd, (off_t)*current) < 0 ? -EIO : -ENOSPC; /* never keep half a text */
-    else if ((uint64_t)offset + (uint64_t)put > *current)
-        set_size(arena, current, (uint32_t)(offset + put));
-    done_with(arena, fd, put > 0 ? 0 : -1);
-    if (put > 0)
-        slot_touch(slot, file);
-    else
-        give_up(arena, slot, file, before);
-    return put;
+    result = read_whole(arena, slot, file, bytes);
+    if (result < 0)
+        return result;
+    memcpy(bytes + offset, buffer, size);
+    result = replace(arena, slot, file, bytes, (uint32_t)(end > now ? end : now));
+    return result < 0 ? result : (ssize_t)size;
 }
 
 int text_resize(struct arena *arena, struct slot *slot, enum slot_file file, uint64_t size)
 {
-    const uint64_t before = *number_of(slot, file);
+    static char bytes[TEXT_ERROR_MAX];
     uint32_t *current = size_of(slot, file);
-    int result = 0;
-    int fd;
+    int result;
 
     if (size > limit_of(file))
         return -EFBIG;
@@ -171,19 +175,8 @@ int text_resize(struct arena *arena, struct slot *slot, enum slot_file file, uin
         slot_touch(slot, file);
         return 0;
     }
-    fd = open_to_write(arena, slot, file);
-    if (fd < 0)
-        return fd;
-    if (ftruncate(fd, (off_t)size) < 0)
-        result = -errno;
-    else
-        set_size(arena, current, (uint32_t)size);
-    done_with(arena, fd, result);
-    if (result == 0)
-        slot_touch(slot, file);
-    else
-        give_up(arena, slot, file, before);
-    return result;
+    result = read_whole(arena, slot, file, bytes);
+    return result < 0 ? result : replace(arena, slot, file, bytes, (uint32_t)size);
 }
 
 void text_restore(struct arena *arena, struct slot *slot, enum slot_file file)

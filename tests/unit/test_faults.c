@@ -232,7 +232,7 @@ static int refuse_from(const struct operation *operation, struct trial *trial, i
     take_picture(trial, &before);
     for (;; call++) {
         ck_assert_int_lt(call, CALLS_MAX);
-        faults_arm(call);
+        faults_arm(call, FAULTS_FAIL);
         result = operation->run(trial);
         *ended = !faults_disarm();
         if (*ended || result >= 0 || result == expected->result)
@@ -327,7 +327,7 @@ START_TEST(test_start)
     do {
         int before = descriptors_open();
 
-        faults_arm(++refused);
+        faults_arm(++refused, FAULTS_FAIL);
         result = exchange_init(&exchange, world.slots, world.bench.arena, world.loop, &world.limits, &hooks);
         ck_assert_int_eq(result < 0, faults_disarm());
         if (result == 0)
