@@ -489,6 +489,9 @@ bool reserve_settled(struct arena *arena, struct segment *segment)
 
     if (segment_stat(arena, segment, &size, &allocated) < 0)
         return false;
+    /* A client that reaches the file past the mount can make a hole and take pages beyond the end in its place. */
+    if (arena->links && !arena->store.kind->is_lasting && segment_has_hole(arena, segment, size))
+        return false;
     if (size == segment->settled_size && allocated == segment->settled_allocated)
         return !arena->store.kind->is_lasting || segment->synced;
     /* With pages beyond the end the sum would not show a hole. */

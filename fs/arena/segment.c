@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena/segment.h"
 
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include <errno.h>
@@ -573,6 +574,11 @@ static bool leased(struct arena *arena, struct segment *segment, enum backing_le
     int fd = borrow_fd(arena, segment);
     bool used;
 
+    if (fd == -EMFILE) {
+        descriptors_open_reserve();
+        fd = borrow_fd(arena, segment);
+        descriptors_close_reserve();
+    }
     /* Without a descriptor we cannot tell: the caller tries again later. */
     if (fd < 0)
         return true;
@@ -584,6 +590,18 @@ static bool leased(struct arena *arena, struct segment *segment, enum backing_le
 bool segment_has_writers(struct arena *arena, struct segment *segment)
 {
     return leased(arena, segment, LEASE_READ);
+}
+
+bool segment_has_hole(struct arena *arena, struct segment *segment, uint64_t size)
+{
+    int fd = borrow_fd(arena, segment);
+    off_t hole;
+
+    if (fd < 0)
+        return true;
+    hole = lseek(fd, 0, SEEK_HOLE);
+    return_fd(segment, fd);
+    return hole >= 0 && (uint64_t)hole < size;
 }
 
 bool segment_in_use(struct arena *arena, struct segment *segment)

@@ -145,6 +145,8 @@ ssize_t segment_write(struct arena *arena, struct segment *segment, const void *
  * caller counts the handles of the page-cache path.
  */
 bool segment_has_writers(struct arena *arena, struct segment *segment);
+/* Whether a page below size is missing, or we cannot tell. Linear in the number of pages, but quick. */
+bool segment_has_hole(struct arena *arena, struct segment *segment, uint64_t size);
 bool segment_in_use(struct arena *arena, struct segment *segment);
 
 #endif

@@ -491,6 +491,7 @@ static int take_over(struct request_ops *ops)
     reopen_settle(ops);
     journal_sweep(&ops->journal, has_answer, ops);
     took_us = deadline_now_us() - server.start->died_ms * 1000;
+    ops->journal.head->takeovers++;
     histogram_add(&ops->journal.head->takeover_times, took_us);
     tell_takeover(head, took_us / 1000);
     serves(ops);
@@ -540,6 +541,11 @@ void server_clean_up(const struct request_ops *ops)
     keep_drop(&ops->kept->arena.places, 0);
 }
 
+bool server_lacks(int error)
+{
+    return error == -EAGAIN || error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -ENOSPC;
+}
+
 int server_run(struct request_ops *ops, const struct server_start *start)
 {
     struct session_head *head = session_head(ops->kept);
@@ -550,7 +556,6 @@ int server_run(struct request_ops *ops, const struct server_start *start)
     server.start = start;
     server.takes_over = head->serves;
     head->server = getpid();
-    head->takeovers += server.takes_over;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != start->supervisor) /* it ended before we asked for the signal */
         raise(SIGTERM);
@@ -560,9 +565,11 @@ int server_run(struct request_ops *ops, const struct server_start *start)
     if (result == 0 && server.takes_over)
         result = take_over(ops);
     if (result < 0 && server.takes_over) {
-        log_error("the session could not be taken over: %s",
-                  server.error[0] ? server.error : strerror(-result));
-        _exit(SERVER_FAILED); /* what the last server left stays for the next one */
+        if (!start->again)
+            log_error("the session could not be taken over: %s",
+                      server.error[0] ? server.error : strerror(-result));
+        /* What the last server left stays for the next one. */
+        _exit(server_lacks(result) ? SERVER_LACKS : SERVER_FAILED);
     }
     if (result < 0)
         report(server.error);

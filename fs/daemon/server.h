@@ -18,7 +18,7 @@
 
 #include "fuse/ops.h"
 
-enum { SERVER_STOPPED = 0, SERVER_FAILED = 1, SERVER_HANDED_OVER = 3 };
+enum { SERVER_STOPPED = 0, SERVER_FAILED = 1, SERVER_HANDED_OVER = 3, SERVER_LACKS = 4 };
 
 struct server_start {
     pid_t supervisor;  /* our parent: we end when it does */
@@ -27,14 +27,18 @@ struct server_start {
     const char *cause; /* why the last server ended, if there was one */
     enum journal_death how;
     uint64_t died_ms; /* and when (deadline_now_ms) */
+    bool again;       /* one was started before, or was to be, and lacked something: it has been told */
 };
+
+/* Whether it is what a machine, or a limit, can have nothing left of, and can have again later. */
+bool server_lacks(int error);
 
 /*
  * Serves ops->session until it is unmounted or SIGTERM comes; SIGHUP ends it between two requests, for the next
  * server to go on. Both are blocked. ops has session, kept, conf, key
  * and mountpoint; server_run fills in the rest. If another server has served the session it takes it over. Returns
  * the process's exit status: SERVER_STOPPED is an end that was wanted, after any other one the next server can
- * take over. It may ask for a directory to be attached, by a line of SERVER_ATTACH and its descriptor, and is
+ * take over. After SERVER_LACKS (see server_lacks) a later takeover can go well. It may ask for a directory to be attached, by a line of SERVER_ATTACH and its descriptor, and is
  * answered with the path or a negative error number.
  */
 #define SERVER_ATTACH "attach "

@@ -31,6 +31,7 @@ enum {
     STOP_MS = 20000,      /* that a server may take to stop, */
     PROBE_MS = 10000,     /* a program to say whether it could go on, */
     SERVE_MS = 20000,     /* and the server of a new one to serve */
+    RETRY_MS = 100,       /* between two attempts to start a process that the machine has no room for */
     FAILED_IN_A_ROW = 5,  /* servers that ended before they served: then it makes no sense to go on */
     TAKEOVERS_MAX = 1000, /* in MINUTE_MS: one that ends again and again without a request being to blame */
     MINUTE_MS = 60000,
@@ -50,6 +51,8 @@ struct supervisor {
     pid_t keeper;
     bool stopping;
     uint64_t deadline; /* of what we wait for; 0: none */
+    uint64_t retry;    /* when we try again to start the server, or the keeper; 0: both are there */
+    bool lacks;        /* what a server needs: since then none has served */
     struct handover_command command;
     struct upgrade upgrade;
     int launcher; /* -1: none, or it has been told */
@@ -160,6 +163,7 @@ static int start_server(void)
                                            .answer = supervisor.answer[0],
                                            .cause = supervisor.last_cause,
                                            .how = supervisor.last_end,
+                                           .again = supervisor.lacks,
                                            .died_ms = supervisor.died_ms};
         exit(server_run(&supervisor.ops, &start));
     }
@@ -285,6 +289,52 @@ static void hand_over(void)
 
 /* --- the end of a server --- */
 
+static void retry_later(void)
+{
+    supervisor.retry = deadline_now_ms() + RETRY_MS;
+}
+
+static void start_keeper(void)
+{
+    supervisor.keeper = keeper_start(&supervisor.ops, &supervisor.place);
+    if (supervisor.keeper < 0)
+        retry_later();
+}
+
+/*
+ * Another server, in place of the one that ended. While the machine has no process, memory or descriptor left for
+ * it, clients wait, and we try again: nothing is lost but time.
+ */
+static bool replace_server(void)
+{
+    int result = close_what_it_left();
+
+    supervisor.retry = 0;
+    if (result == 0)
+        result = start_server();
+    if (result == 0)
+        return true;
+    if (!supervisor.lacks)
+        log_error("the server %s, and no other one can be started: %s", supervisor.last_cause,
+                  strerror(-result));
+    supervisor.lacks = server_lacks(result);
+    retry_later();
+    return supervisor.lacks;
+}
+
+/* What could not be started. Returns whether the family goes on. */
+static bool try_again(void)
+{
+    if (supervisor.retry == 0 || deadline_now_ms() < supervisor.retry)
+        return true;
+    if (supervisor.server == 0)
+        return replace_server();
+    supervisor.retry = 0;
+    if (supervisor.keeper < 0)
+        start_keeper();
+    return true;
+}
+
 /* Returns whether the family goes on; else *status is its exit status. */
 static bool server_ended(int how, int *status)
 {
@@ -292,11 +342,12 @@ static bool server_ended(int how, int *status)
     const int fuse = fuse_session_fd(supervisor.ops.session);
     const bool is_handover =
         supervisor.upgrade.stage == UPGRADE_STOPS || supervisor.upgrade.stage == UPGRADE_STARTS;
+    const bool lacks = WIFEXITED(how) && WEXITSTATUS(how) == SERVER_LACKS && !is_handover;
     const char *reason;
-    int result;
 
     supervisor.server = 0;
-    supervisor.died_ms = deadline_now_ms();
+    if (!lacks)
+        supervisor.died_ms = deadline_now_ms();
     *status = WIFEXITED(how) ? WEXITSTATUS(how) : 1;
     if (!head->serves || supervisor.stopping || (WIFEXITED(how) && *status == SERVER_STOPPED) ||
         mount_is_over(fuse)) {
@@ -305,6 +356,11 @@ static bool server_ended(int how, int *status)
         return false;
     }
     *status = 1;
+    if (lacks) {
+        supervisor.lacks = true;
+        retry_later();
+        return true;
+    }
     describe_end(how);
     supervisor.last_end = WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL ? JOURNAL_KILLED : JOURNAL_CRASHED;
     supervisor.failed++;
@@ -314,15 +370,11 @@ static bool server_ended(int how, int *status)
         return false;
     }
     close_word();
-    result = close_what_it_left();
-    if (result == 0 && is_handover)
+    if (is_handover && close_what_it_left() == 0)
         hand_over();
-    if (result == 0)
-        result = start_server();
-    if (result < 0)
-        log_error("the server %s, and no other one can be started: %s", supervisor.last_cause,
-                  strerror(-result));
-    return result == 0;
+    else if (is_handover)
+        end_upgrade();
+    return replace_server();
 }
 
 /* Attaches a filesystem of the server, unless an earlier server had it attached, and tells the path. */
@@ -356,6 +408,7 @@ static void hear(void)
     }
     if (strcmp(line, "ready") == 0) {
         supervisor.failed = 0;
+        supervisor.lacks = false;
         if (supervisor.upgrade.stage == UPGRADE_STARTS) {
             service_ready(supervisor.ops.mountpoint);
             end_upgrade();
@@ -374,7 +427,7 @@ static bool reap(int *status)
 
     while ((child = waitpid(-1, &how, WNOHANG)) > 0) {
         if (child == supervisor.keeper)
-            supervisor.keeper = keeper_start(&supervisor.ops, &supervisor.place);
+            start_keeper();
         if (supervisor.upgrade.probe && child == supervisor.upgrade.probe)
             probe_ended(how);
         if (child != supervisor.server)
@@ -401,14 +454,20 @@ static void stop(void)
         kill(supervisor.server, SIGTERM);
 }
 
-/* Milliseconds until the deadline; -1: there is none. */
-static int time_left(void)
+/* Milliseconds until then; -1: there is no such time. */
+static int time_left(uint64_t then)
 {
     const uint64_t now = deadline_now_ms();
 
-    if (!supervisor.deadline)
+    if (!then)
         return -1;
-    return supervisor.deadline > now ? (int)(supervisor.deadline - now) : 0;
+    return then > now ? (int)(then - now) : 0;
+}
+
+/* Of two of these, the one that comes first. */
+static int sooner(int one, int other)
+{
+    return one < 0 || (other >= 0 && other < one) ? other : one;
 }
 
 static void out_of_time(void)
@@ -437,10 +496,10 @@ static int watch(void)
     for (;;) {
         struct pollfd fds[] = {{.fd = supervisor.signals, .events = POLLIN},
                                {.fd = supervisor.word[0], .events = POLLIN}};
-        int ready = poll(fds, 2, time_left());
+        int ready = poll(fds, 2, sooner(time_left(supervisor.deadline), time_left(supervisor.retry)));
         struct signalfd_siginfo info;
 
-        if (ready == 0)
+        if (ready == 0 && time_left(supervisor.deadline) == 0)
             out_of_time();
         if (ready > 0 && fds[1].revents)
             hear();
@@ -450,8 +509,10 @@ static int watch(void)
             else if (info.ssi_signo != SIGCHLD)
                 stop();
         }
-        if (!reap(&status))
+        if (!reap(&status) || !try_again())
             return status;
+        if (supervisor.stopping && supervisor.server == 0)
+            return 0; /* it was never replaced */
     }
 }
 
@@ -558,7 +619,7 @@ static int supervise(int launcher)
         launch_announce(line, ops->mountpoint, supervisor.launcher);
         return 1;
     }
-    supervisor.keeper = keeper_start(&supervisor.ops, &supervisor.place);
+    start_keeper();
     return stay();
 }
 
@@ -648,7 +709,7 @@ int supervisor_resume(struct conf *conf, const char *mountpoint, const struct ha
         hand_over();
         return 1;
     }
-    supervisor.keeper = keeper_start(&supervisor.ops, &supervisor.place);
+    start_keeper();
     keeper_stop(handover.keeper);
     return stay();
 }

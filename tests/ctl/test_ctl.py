@@ -18,7 +18,7 @@ from typing import Any, Iterator
 
 import numpy as np
 import pytest
-from cgroups import Confined, memory_cgroup
+from cgroups import Confined, cgroup
 from daemon import PAGE_CACHE, ROOT, Daemon, as_user, processes
 from paths import PATHS, check_data_path, mounted
 from slots import ANSWER, DATA, Slot, eventually
@@ -167,7 +167,7 @@ def test_events_for_programs(daemon: Daemon) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make cgroups")
 def test_doctor_knows_the_cgroup() -> None:
-    with memory_cgroup(128 << 20) as group:
+    with cgroup("memory", 128 << 20) as group:
         for capacity, result in (("1G", "problem"), ("64M", "ok")):
             daemon = Confined({"arena.capacity": capacity})
             daemon.group = group

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real memory cgroups for tests, of version 1 or 2."""
+"""Real cgroups for tests, of version 1 or 2."""
 from __future__ import annotations
 
 import contextlib
@@ -13,7 +13,7 @@ from slots import eventually
 
 
 class Group:
-    """One memory cgroup below the root of the hierarchy."""
+    """One cgroup below the root of the hierarchy, which limits one thing."""
 
     def __init__(self, path: Path, limit: str) -> None:
         self.path = path
@@ -22,14 +22,22 @@ class Group:
     def set_limit(self, size: int) -> None:
         (self.path / self.limit).write_text(str(size))
 
+    def processes(self) -> int:
+        """Threads as well: what a limit of pids counts."""
+        return int((self.path / "pids.current").read_text())
+
+
+PLACES = {"memory": (("memory", "memory.limit_in_bytes"), ("", "memory.max"), ("unified", "memory.max")),
+          "pids": (("pids", "pids.max"), ("", "pids.max"), ("unified", "pids.max"))}
+
 
 @contextlib.contextmanager
-def memory_cgroup(size: int) -> Iterator[Group]:
-    """Skips where this machine lets nobody make one, and says why."""
+def cgroup(what: str, size: int) -> Iterator[Group]:
+    """Of "memory" or "pids". Skips where this machine lets nobody make one, and says why."""
     name = f"pyrmapfs-test-{os.getpid()}"
     tried = []
-    for root, limit in ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max"),
-                        (Path("/sys/fs/cgroup/unified"), "memory.max")):
+    for directory, limit in PLACES[what]:
+        root = Path("/sys/fs/cgroup") / directory
         group = Group(root / name, limit)
         if not (root / "cgroup.procs").exists():
             tried.append(f"{root} is no cgroup")
@@ -43,11 +51,11 @@ def memory_cgroup(size: int) -> Iterator[Group]:
             group.set_limit(size)
         except OSError as error:
             group.path.rmdir()
-            tried.append(f"{root} has no memory controller for children ({error.strerror})")
+            tried.append(f"{root} has no controller of {what} for children ({error.strerror})")
             continue
         break
     else:
-        pytest.skip("no memory cgroup can be made: " + "; ".join(tried))
+        pytest.skip(f"no cgroup can be made that limits {what}: " + "; ".join(tried))
     try:
         yield group
     finally:

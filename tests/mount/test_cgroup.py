@@ -8,7 +8,7 @@ from typing import Iterator
 
 import numpy as np
 import pytest
-from cgroups import Confined, Group, memory_cgroup
+from cgroups import Confined, Group, cgroup
 from paths import PATHS, check_data_path, mounted
 from slots import DATA, INPUT, NONE, RESULT, Slot, number, refused, status
 
@@ -19,7 +19,7 @@ LIMIT = 128 * MIB
 
 @pytest.fixture
 def group() -> Iterator[Group]:
-    with memory_cgroup(LIMIT) as made:
+    with cgroup("memory", LIMIT) as made:
         yield made
 
 
