@@ -146,6 +146,15 @@ static const struct key KEYS[] = {
      .max = SIZE_MOST,
      FIELD(bytes_per_user),
      .live = true},
+    {{"limits", "bytes_per_job", "size", "0", "bytes of the slots made in one job; 0: no limit",
+      "How much the slots that were made in one job may take, whoever owns them; more is refused with\n"
+      "EDQUOT. A job is Slurm's job_N, a container, or a service or scope of systemd, as metadata.txt\n"
+      "shows it; a login session is none, and what is made there counts for its user only.\n"
+      "The same bytes count as for bytes_per_user. 0 sets no limit.\n"},
+     .type = KEY_SIZE,
+     .max = SIZE_MOST,
+     FIELD(bytes_per_job),
+     .live = true},
     {{"limits", "open_per_user", "number", "65536", "files that one user may have open",
       "How many files one user may have open at a time, from 16 to 16777216; more is refused with EMFILE.\n"
       "An open that waits for its turn counts, and with kind = memfd an array of an earlier\n"

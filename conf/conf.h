@@ -45,6 +45,7 @@ struct conf {
     uint32_t slots;           /* [limits] */
     uint32_t slots_per_user;
     uint64_t bytes_per_user; /* 0: no limit but the capacity */
+    uint64_t bytes_per_job;  /* the same */
     uint32_t open_per_user;
     uint64_t memory_per_user;       /* 0: no limit */
     enum conf_tristate passthrough; /* [path] */

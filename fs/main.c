@@ -59,7 +59,7 @@
  *   account        what the bytes of slots are charged to
  *   wait           parked requests, and the queue of slots to look at
  *   events         what happens to slots, for readers of it
- *   jobs           how many slots each job has
+ *   jobs           the job that a slot was made in
  *   refuse         counts, remembers and tells what was refused
  *   shared         the inside of an exchange, for these files
  *   terms          what the layers above settle for it
@@ -69,7 +69,7 @@
  *   table          its inside
  *   page           the record as clients map it
  *   text           task and error
- *   quota          what each user has: slots, bytes, open files, memory
+ *   quota          what each user and each job has: slots, bytes, open files, memory
  *   handle         an open file
  *   entry          one slot, and which part of it the index keeps
  *   sound          what the index says of a slot, before we believe it

@@ -40,6 +40,7 @@ struct segment {
     bool synced;        /* on disk since it was published, where there is a disk */
     uint64_t shown;     /* the caller's: by which inode a client opened it last, since it was published */
     uint64_t charged;   /* bytes that the caller's quota accounts for; the arena does not look at it */
+    struct quota_account *charged_job; /* NULL: no job's */
     uid_t charged_uid;
     bool counted; /* the same for an open file of that user */
 

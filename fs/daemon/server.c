@@ -326,6 +326,7 @@ static int set_up(struct request_ops *ops)
         .wait_timeout_ms = ops->conf->wait_timeout_ms,
         .slots_per_user = ops->conf->slots_per_user,
         .bytes_per_user = ops->conf->bytes_per_user,
+        .bytes_per_job = ops->conf->bytes_per_job,
     };
     struct exchange_hooks hooks = notify_hooks;
     int result;

@@ -132,8 +132,9 @@ static int prepare(struct exchange *exchange, struct slot *slot, enum record_sid
         result = copy_make(exchange, slot, side, &prepared->segment);
     else
         result = step_make_segment(exchange, slot, side, &prepared->segment);
-    return result < 0 ? refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(result))
-                      : 0;
+    return result < 0
+               ? refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(exchange, result))
+               : 0;
 }
 
 static void abandon(struct exchange *exchange, const struct prepared *prepared)
@@ -180,7 +181,7 @@ int array_open(struct exchange *exchange, struct slot *slot, struct handle *hand
     }
     if (result < 0) {
         abandon(exchange, &prepared);
-        return refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(result));
+        return refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(exchange, result));
     }
     is_change = step_is_change(slot, &prepared.step);
     take(exchange, slot, side, &prepared, caller);
@@ -351,12 +352,14 @@ static void sizing_done(void *context, int result)
         return;
     }
     if (!sizing->fresh)
-        quota_charge(exchange->quota, slot->segments[sizing->side], slot->uid, sizing->charged, 0);
+        quota_charge(exchange->quota, slot->segments[sizing->side], account_payer(slot), sizing->charged,
+                     NULL);
     arena_usage(exchange->arena, &usage);
     snprintf(reason, sizeof(reason), "%llu bytes do not fit: %llu of %llu are in use",
              (unsigned long long)sizing->size, (unsigned long long)usage.used,
              (unsigned long long)usage.capacity);
-    sizing_failed(sizing, slot, result, result == -ENOSPC ? reason : refuse_what_is_lacking(result));
+    sizing_failed(sizing, slot, result,
+                  result == -ENOSPC ? reason : refuse_what_is_lacking(exchange, result));
 }
 
 /* fresh: as in struct sizing, or NULL. The caller gives its name away. */
@@ -391,9 +394,9 @@ static void start_sizing(struct exchange *exchange, struct slot *slot, enum reco
     /* Only a resize can make it smaller. */
     if (mode != RESERVE_RESIZE && segment->charged > size)
         charge = segment->charged;
-    result = account_charge(exchange, segment, slot->uid, charge);
+    result = account_charge(exchange, segment, slot, charge);
     if (result < 0)
-        sizing_failed(sizing, slot, result, refuse_what_is_lacking(result));
+        sizing_failed(sizing, slot, result, refuse_what_is_lacking(exchange, result));
     else
         reserve_pages(exchange->arena, segment, mode, size, sizing_done, sizing);
 }
@@ -483,9 +486,10 @@ ssize_t array_write(struct exchange *exchange, struct handle *handle, const stru
     if (offset < 0 || __builtin_add_overflow((uint64_t)offset, size, &end))
         return -EFBIG;
     if (end > segment->charged) {
-        result = account_charge(exchange, segment, slot->uid, end);
+        result = account_charge(exchange, segment, slot, end);
         if (result < 0)
-            return refuse_operation(exchange, slot, caller, "write", result, refuse_what_is_lacking(result));
+            return refuse_operation(exchange, slot, caller, "write", result,
+                                    refuse_what_is_lacking(exchange, result));
     }
     put = segment_write(exchange->arena, segment, buffer, size, offset);
     if (put > 0) {
@@ -507,14 +511,19 @@ void array_reserve_write(struct exchange *exchange, struct handle *handle, size_
 
 bool array_may_write_unseen(struct exchange *exchange, struct segment *segment)
 {
-    return exchange->data_path == DATA_PATH_PASSTHROUGH && exchange->limits.bytes_per_user == 0 &&
+    return exchange->data_path == DATA_PATH_PASSTHROUGH && !account_has_limit(exchange) &&
            arena_is_bounded_by_kernel(exchange->arena) && !segment_has_writers(exchange->arena, segment);
 }
 
 /* --- rename of a result onto an input --- */
 
+static bool has_one_payer(const struct slot *a, const struct slot *b)
+{
+    return a->uid == b->uid && strcmp(a->job, b->job) == 0;
+}
+
 /*
- * The pages of the result of `from`, on the account of the owner of `to`, with a name that is the caller's.
+ * The pages of the result of `from`, on the accounts of `to`, with a name that is the caller's.
  * *pages is NULL if the result is empty and nobody has opened it.
  */
 static int take_pages(struct exchange *exchange, struct slot *from, const struct slot *to,
@@ -535,11 +544,12 @@ static int take_pages(struct exchange *exchange, struct slot *from, const struct
     /* An empty one may have pages from who opened it for reading. */
     result = slot_inline_size(from, side) && !segment->published ? -ENOSPC
                                                                  : segment_publish(exchange->arena, segment);
-    if (result == 0 && is_copy && from->uid == to->uid) /* that user is charged for it already */
-        result = quota_charge(exchange->quota, segment, to->uid, slot_inline_size(from, side), 0);
+    if (result == 0 && is_copy && has_one_payer(from, to)) /* that one is charged for it already */
+        result =
+            quota_charge(exchange->quota, segment, account_payer(to), slot_inline_size(from, side), NULL);
     else if (result == 0)
-        result = account_charge(exchange, segment, to->uid,
-                                is_copy ? slot_inline_size(from, side) : segment->charged);
+        result =
+            account_charge(exchange, segment, to, is_copy ? slot_inline_size(from, side) : segment->charged);
     if (result < 0)
         segment_unname(exchange->arena, segment);
     else
@@ -566,7 +576,8 @@ int array_move_result(struct exchange *exchange, struct slot *from, struct slot 
         return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, -give.error, give.reason);
     result = take_pages(exchange, from, to, &segment);
     if (result < 0)
-        return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result, refuse_what_is_lacking(result));
+        return refuse_event(exchange, to, caller, EVENT_GIVE_INPUT, result,
+                            refuse_what_is_lacking(exchange, result));
     if (segment)
         from->arrays[RECORD_SIDE_RESULT].borrowed = 1; /* from the slot that it moves to */
     step_take(exchange, from, &take, caller);

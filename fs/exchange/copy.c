@@ -2,6 +2,7 @@
 #include "exchange/copy.h"
 
 #include "arena/reserve.h"
+#include "exchange/account.h"
 #include "exchange/refuse.h"
 #include "exchange/shared.h"
 #include <errno.h>
@@ -73,7 +74,7 @@ void copy_put(struct exchange *exchange, struct slot *slot, enum record_side sid
 
     slot_count_copied(slot, side, slot_inline_size(slot, side));
     for (;;) {
-        quota_drop_bytes(exchange->quota, slot->uid, slot_inline_size(slot, side));
+        quota_drop_bytes(exchange->quota, account_payer(slot), slot_inline_size(slot, side));
         slot->segments[side] = segment;
         slot->arrays[side].borrowed = source != NULL;
         slot_mark(slot);
@@ -86,7 +87,7 @@ void copy_put(struct exchange *exchange, struct slot *slot, enum record_side sid
     }
     /* No limit: the publisher was charged for the array, and no open of it may be refused. */
     if (!source)
-        quota_charge(exchange->quota, segment, slot->uid, slot_inline_size(slot, side), 0);
+        quota_charge(exchange->quota, segment, account_payer(slot), slot_inline_size(slot, side), NULL);
 }
 
 void copy_keep(struct exchange *exchange, struct slot *slot, enum record_side side, uint64_t number,
@@ -128,7 +129,7 @@ static void room_made(void *context, int result)
         result = -ENOSPC; /* somebody else has taken the room by now */
     if (result < 0 && slot)
         refuse_operation(exchange, slot, &filling->caller, "reserve space", result,
-                         refuse_what_is_lacking(result));
+                         refuse_what_is_lacking(exchange, result));
     filling->done(filling->context, result);
     free(filling);
 }

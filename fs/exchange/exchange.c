@@ -6,6 +6,7 @@
 #include "exchange/account.h"
 #include "exchange/chain.h"
 #include "exchange/durable.h"
+#include "exchange/jobs.h"
 #include "exchange/refuse.h"
 #include "exchange/run.h"
 #include "exchange/salvage.h"
@@ -44,16 +45,21 @@ static int refuse_slot(struct exchange *exchange, const char *name, const struct
 int exchange_mkdir(struct exchange *exchange, const char *name, const struct caller *caller, mode_t mode,
                    struct slot **slot)
 {
-    int result = quota_add_slot(exchange->quota, caller->uid, exchange->limits.slots_per_user);
+    char job[CGROUP_JOB_MAX + 1];
+    const struct quota_payer payer = {caller->uid, job};
+    int result;
 
+    jobs_find(caller->thread, job);
+    result = quota_add_slot(exchange->quota, payer, exchange->limits.slots_per_user);
     if (result < 0)
         return refuse_slot(exchange, name, caller, result);
     result = slot_create(exchange->slots, name, caller->uid, caller->gid, mode, slot);
     if (result < 0) {
-        quota_drop_slot(exchange->quota, caller->uid);
+        quota_drop_slot(exchange->quota, payer);
         return refuse_slot(exchange, name, caller, result);
     }
-    jobs_note(&exchange->jobs, *slot, caller->thread);
+    memcpy((*slot)->job, job, sizeof(job));
+    slot_mark(*slot);
     if (events_wanted(&exchange->events))
         events_of_slot(&exchange->events, EVENTS_MADE, *slot, caller);
     return 0;
@@ -74,8 +80,7 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
     page_remove(exchange->arena, slot);
     process_unbind(&slot->owner_bond);
     process_unbind(&slot->worker_bond);
-    quota_drop_slot(exchange->quota, slot->uid);
-    jobs_drop(&exchange->jobs, slot);
+    quota_drop_slot(exchange->quota, account_payer(slot));
     /* Nobody finds it any more. The queue goes through its followers, then another slot can have the entry. */
     slot_leave(exchange->slots, slot);
     wait_queue(exchange, slot);
@@ -85,14 +90,15 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
 int exchange_chown(struct exchange *exchange, struct slot *slot, uid_t uid, gid_t gid)
 {
     if (uid != slot->uid) {
+        const struct quota_payer payer = {uid, slot->job};
         /* Only this can fail: once the user has an account we can charge bytes to it. */
-        int result = quota_add_slot(exchange->quota, uid, UINT32_MAX);
+        int result = quota_add_slot(exchange->quota, payer, UINT32_MAX);
 
         if (result < 0)
             return result;
-        quota_drop_slot(exchange->quota, slot->uid);
+        quota_drop_slot(exchange->quota, account_payer(slot));
         account_drop_slot(exchange, slot);
-        account_add_slot(exchange, slot, uid);
+        account_add_slot(exchange, slot, payer);
         for (int side = 0; side < 2; side++) {
             step_charge_to(exchange, slot, (enum record_side)side, uid);
         }
@@ -225,11 +231,6 @@ struct events *exchange_events(struct exchange *exchange)
     return &exchange->events;
 }
 
-const struct jobs *exchange_jobs(const struct exchange *exchange)
-{
-    return &exchange->jobs;
-}
-
 const struct quota *exchange_quota(const struct exchange *exchange)
 {
     return exchange->quota;
@@ -279,7 +280,7 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     uint64_t size = 0, allocated = 0;
     int result;
 
-    quota_add_bytes(exchange->quota, slot->uid, slot_inline_size(slot, side), 0);
+    quota_add_bytes(exchange->quota, account_payer(slot), slot_inline_size(slot, side), NULL);
     if (!array->segment_id)
         return 0;
     result = segment_restore(exchange->arena, array->segment_id, &slot->segments[side]);
@@ -288,7 +289,7 @@ static int restore_array(struct exchange *exchange, struct slot *slot, enum reco
     /* A borrowed segment is charged to the slot that it comes from, if that still has it. */
     if (segment_stat(exchange->arena, slot->segments[side], &size, &allocated) == 0 &&
         (!array->borrowed || !slot->segments[side]->charged))
-        quota_charge(exchange->quota, slot->segments[side], slot->uid, size, 0);
+        quota_charge(exchange->quota, slot->segments[side], account_payer(slot), size, NULL);
     return is_published(slot, side) ? segment_publish(exchange->arena, slot->segments[side]) : 0;
 }
 
@@ -296,8 +297,7 @@ static int restore_slot(struct exchange *exchange, struct slot *slot, enum excha
 {
     int result;
 
-    quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
-    jobs_add(&exchange->jobs, slot);
+    quota_add_slot(exchange->quota, account_payer(slot), UINT32_MAX);
     text_restore(exchange->arena, slot, SLOT_TASK);
     text_restore(exchange->arena, slot, SLOT_ERROR);
     if (start == EXCHANGE_TAKES_OVER) {
@@ -306,7 +306,7 @@ static int restore_slot(struct exchange *exchange, struct slot *slot, enum excha
     } else {
         page_discard(exchange->arena, slot);
     }
-    account_add_slot(exchange, slot, slot->uid);
+    account_add_slot(exchange, slot, account_payer(slot));
     result = restore_array(exchange, slot, RECORD_SIDE_INPUT);
     if (result == 0)
         result = restore_array(exchange, slot, RECORD_SIDE_RESULT);
@@ -470,7 +470,6 @@ void exchange_deinit(struct exchange *exchange)
     process_deinit(exchange->processes);
     deadline_deinit(exchange->deadlines);
     quota_free(exchange->quota);
-    jobs_deinit(&exchange->jobs);
     events_deinit(&exchange->events);
     free(exchange);
 }

@@ -12,7 +12,6 @@
 #include "arena/arena.h"
 #include "base/caller.h"
 #include "exchange/events.h"
-#include "exchange/jobs.h"
 #include "exchange/terms.h"
 #include "slot/quota.h"
 
@@ -42,7 +41,6 @@ struct slots *exchange_slots(const struct exchange *exchange);
 struct arena *exchange_arena(const struct exchange *exchange);
 const struct exchange_counts *exchange_counts(const struct exchange *exchange);
 struct events *exchange_events(struct exchange *exchange);
-const struct jobs *exchange_jobs(const struct exchange *exchange);
 const struct quota *exchange_quota(const struct exchange *exchange);
 enum exchange_data_path exchange_data_path(const struct exchange *exchange);
 /* Before the first request. */

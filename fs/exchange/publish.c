@@ -169,10 +169,10 @@ static int check(struct exchange *exchange, struct slot *slot, const struct call
     if (fault)
         return refuse_event(exchange, slot, caller, event, -EINVAL, fault);
     if (slot->segments[side]) {
-        result = account_charge(exchange, slot->segments[side], slot->uid, size);
+        result = account_charge(exchange, slot->segments[side], slot, size);
         if (result < 0)
             return refuse_event(exchange, slot, caller, event, result,
-                                "it is more than limits.bytes_per_user allows");
+                                refuse_what_is_lacking(exchange, result));
     }
     result = settle(exchange, slot, side);
     if (result < 0)

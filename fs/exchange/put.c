@@ -79,7 +79,7 @@ static int begin(struct exchange *exchange, const struct slot *slot, size_t size
     put->exchange = exchange;
     put->index = slot_index(exchange->slots, slot);
     put->serial = slot->serial;
-    result = account_charge(exchange, put->segment, slot->uid, size);
+    result = account_charge(exchange, put->segment, slot, size);
     if (result < 0) {
         put_free(put);
         return result;
@@ -209,11 +209,11 @@ static int try(struct exchange *exchange, struct slot *slot, const struct caller
     if (result != 0)
         return result;
     if (size <= RECORD_INLINE_MAX)
-        result = account_charge_inline(exchange, slot->uid, size);
+        result = account_charge_inline(exchange, slot, size);
     else
         result = keep(exchange, slot, bytes, size, put);
     if (result < 0)
-        return refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(result));
+        return refuse_event(exchange, slot, caller, event, result, refuse_what_is_lacking(exchange, result));
     if (result != 0)
         return result;
     step_take(exchange, slot, &step, caller);

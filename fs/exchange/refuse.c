@@ -69,11 +69,11 @@ int refuse_event(struct exchange *exchange, struct slot *slot, const struct call
     return refuse_operation(exchange, slot, caller, handshake_event_name(event), result, reason);
 }
 
-const char *refuse_what_is_lacking(int result)
+const char *refuse_what_is_lacking(const struct exchange *exchange, int result)
 {
     switch (-result) {
     case EDQUOT:
-        return "it is more than limits.bytes_per_user allows";
+        return exchange->share_reason;
     case EMFILE:
     case ENFILE:
         return "the daemon has no file descriptor left: raise its limit of open files (LimitNOFILE=)";

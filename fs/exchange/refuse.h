@@ -20,7 +20,7 @@ int refuse_by_name(struct exchange *exchange, const char *name, const struct cal
 int refuse_event(struct exchange *exchange, struct slot *slot, const struct caller *caller,
                  enum handshake_event event, int result, const char *reason);
 
-/* In words, why an array got no pages, from the -errno. */
-const char *refuse_what_is_lacking(int result);
+/* In words, why an array got no pages, from the -errno. EDQUOT: that of the last charge. */
+const char *refuse_what_is_lacking(const struct exchange *exchange, int result);
 
 #endif

@@ -90,7 +90,7 @@ static void explain_lost(struct exchange *exchange)
 
     if (!lost || slot_create(exchange->slots, name, geteuid(), getegid(), 0700, &slot) < 0)
         return;
-    quota_add_slot(exchange->quota, slot->uid, UINT32_MAX);
+    quota_add_slot(exchange->quota, account_payer(slot), UINT32_MAX);
     if (lost != SLOTS_LOST_UNKNOWN)
         snprintf(number, sizeof(number), "%u", lost);
     size = snprintf(

@@ -5,10 +5,10 @@
  * The modules stand on each other in this order, and none calls one that comes after it:
  *
  *     events    what happens to slots, for readers of it
- *     jobs      how many slots each job has
+ *     jobs      the job that a slot was made in
  *     refuse    counts, remembers and tells what was refused
  *     wait      the queue of slots to look at, and the requests that are parked in slots
- *     account   charges the bytes of slots to their users
+ *     account   charges the bytes of slots to their users and jobs
  *     durable   commits to the index, and to the disk
  *     step      takes a step that the handshake's verdict allows: state, round, arrays
  *     copy      makes the segment of an inline array
@@ -59,18 +59,18 @@ struct exchange {
     struct exchange_hooks hooks;
     struct exchange_counts counts;
     struct events events;
-    struct jobs jobs;
     struct loop *loop;
     struct turn_queue *turns;
     struct shared_run fresh; /* the work that the present operation begins */
     struct shared_run *run;  /* the one that is worked on now, else &fresh: slots are queued there */
     uint32_t runs;           /* that go on in turns */
     bool running;
-    uint64_t ready_stamp;              /* the last one given */
-    const struct slot *blocker;        /* the slot that it found not ready */
-    char wait_reason[SLOT_REASON_MAX]; /* of the operation that has to wait now */
-    uint64_t last_size[2];             /* bytes, by enum record_side: of what was published last */
-    uint64_t log_second;               /* refusals are logged at a bounded rate */
+    uint64_t ready_stamp;               /* the last one given */
+    const struct slot *blocker;         /* the slot that it found not ready */
+    char wait_reason[SLOT_REASON_MAX];  /* of the operation that has to wait now */
+    char share_reason[SLOT_REASON_MAX]; /* of the operation that gets EDQUOT now */
+    uint64_t last_size[2];              /* bytes, by enum record_side: of what was published last */
+    uint64_t log_second;                /* refusals are logged at a bounded rate */
     uint32_t log_lines;
 };
 

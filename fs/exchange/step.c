@@ -57,7 +57,7 @@ static void charge_follower(struct exchange *exchange, const struct slot *slot, 
         return;
     follower->arrays[RECORD_SIDE_INPUT].borrowed = 0;
     slot_mark(follower);
-    quota_charge(exchange->quota, segment, follower->uid, segment->charged, 0);
+    quota_charge(exchange->quota, segment, account_payer(follower), segment->charged, NULL);
 }
 
 void step_keep_open(struct exchange *exchange, struct slot *slot, struct segment *segment)
@@ -84,7 +84,7 @@ void step_drop_segment(struct exchange *exchange, struct slot *slot, enum record
             charge_follower(exchange, slot, segment);
         segment_unname_later(exchange->arena, segment);
     } else {
-        quota_drop_bytes(exchange->quota, slot->uid, slot_inline_size(slot, side));
+        quota_drop_bytes(exchange->quota, account_payer(slot), slot_inline_size(slot, side));
     }
     slot_set_inline(slot, side, NULL, 0);
 }
@@ -173,14 +173,15 @@ void step_put_segment(struct slot *slot, enum record_side side, struct segment *
 
 void step_charge_to(struct exchange *exchange, const struct slot *slot, enum record_side side, uid_t uid)
 {
+    const struct quota_payer payer = {uid, slot->job};
     struct segment *segment = slot->segments[side];
     size_t size = slot_inline_size(slot, side);
 
     if (!segment) {
-        quota_drop_bytes(exchange->quota, slot->uid, size);
-        quota_add_bytes(exchange->quota, uid, size, 0);
+        quota_drop_bytes(exchange->quota, account_payer(slot), size);
+        quota_add_bytes(exchange->quota, payer, size, NULL);
     } else if (!slot->arrays[side].borrowed) {
-        quota_charge(exchange->quota, segment, uid, segment->charged, 0);
+        quota_charge(exchange->quota, segment, payer, segment->charged, NULL);
     }
 }
 
@@ -215,7 +216,7 @@ static void adopt_pages(struct exchange *exchange, struct slot *slot, enum recor
 
     slot_set_inline(slot, side, from->inline_bytes[from_side], size);
     if (!segment) {
-        quota_add_bytes(exchange->quota, slot->uid, size, 0);
+        quota_add_bytes(exchange->quota, account_payer(slot), size, NULL);
         return;
     }
     segment_name(segment);

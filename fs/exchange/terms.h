@@ -42,6 +42,7 @@ struct exchange_limits {
     uint64_t wait_timeout_ms; /* 0: for ever */
     uint32_t slots_per_user;
     uint64_t bytes_per_user; /* 0: no limit but the capacity */
+    uint64_t bytes_per_job;  /* the same */
 };
 
 enum { EXCHANGE_ERRNOS = 256 };

@@ -92,24 +92,29 @@ static void print_histogram(FILE *out, const char *name, const char *help, const
     fprintf(out, "pyrmapfs_%s_count %llu\n", name, (unsigned long long)count);
 }
 
-static void print_user_slots(void *context, const struct quota_share *share)
+/* The label of a job is not called job: that is what Prometheus calls its own jobs. */
+static void print_label(FILE *out, const char *metric, const struct quota_share *share)
 {
-    fprintf(context, "pyrmapfs_user_slots{uid=\"%u\"} %u\n", (unsigned)share->uid, share->slots);
+    if (!share->job[0]) {
+        fprintf(out, "pyrmapfs_user_%s{uid=\"%u\"} ", metric, (unsigned)share->uid);
+        return;
+    }
+    fprintf(out, "pyrmapfs_job_%s{made_in=\"", metric);
+    for (const char *at = share->job; *at; at++)
+        fprintf(out, *at == '\\' || *at == '"' ? "\\%c" : "%c", *at);
+    fputs("\"} ", out);
 }
 
-static void print_job_slots(void *context, const char *job, uint32_t slots)
+static void print_count(void *context, const struct quota_share *share)
 {
-    /* The label is not called job: that is what Prometheus calls its own jobs. */
-    fputs("pyrmapfs_job_slots{made_in=\"", context);
-    for (; *job; job++)
-        fprintf(context, *job == '\\' || *job == '"' ? "\\%c" : "%c", *job);
-    fprintf(context, "\"} %u\n", slots);
+    print_label(context, "slots", share);
+    fprintf(context, "%u\n", share->slots);
 }
 
-static void print_user_bytes(void *context, const struct quota_share *share)
+static void print_charge(void *context, const struct quota_share *share)
 {
-    fprintf(context, "pyrmapfs_user_bytes{uid=\"%u\"} %llu\n", (unsigned)share->uid,
-            (unsigned long long)share->bytes);
+    print_label(context, "bytes", share);
+    fprintf(context, "%llu\n", (unsigned long long)share->bytes);
 }
 
 static const char *const path_names[] = {
@@ -142,11 +147,13 @@ static void print_metrics(const struct daemon_files *files, FILE *out)
                 slots_in_state(slots, (enum handshake_state)state));
     print_metric(out, "slots_limit", "gauge", "The most slots in all.", slots_limit(slots));
     print_head(out, "user_slots", "gauge", "Slots of each user.");
-    quota_visit(exchange_quota(exchange), print_user_slots, out);
+    quota_visit(exchange_quota(exchange), QUOTA_USER, print_count, out);
     print_head(out, "user_bytes", "gauge", "Bytes of the arena that each user is charged for.");
-    quota_visit(exchange_quota(exchange), print_user_bytes, out);
+    quota_visit(exchange_quota(exchange), QUOTA_USER, print_charge, out);
     print_head(out, "job_slots", "gauge", "Slots of each job: see job in metadata.txt.");
-    jobs_visit(exchange_jobs(exchange), print_job_slots, out);
+    quota_visit(exchange_quota(exchange), QUOTA_JOB, print_count, out);
+    print_head(out, "job_bytes", "gauge", "Bytes of the arena that each job is charged for.");
+    quota_visit(exchange_quota(exchange), QUOTA_JOB, print_charge, out);
     print_metric(out, "rounds_total", "counter", "Published results.", counts->rounds);
     print_histogram(out, "wait_seconds", "How long requests were parked, however that ended.",
                     &counts->waiting);

@@ -321,7 +321,7 @@ static int text_result(struct exchange *exchange, struct handle *handle, const s
     return refuse_operation(exchange, handle->slot, caller,
                             handle->file == SLOT_TASK ? "write task" : "write error", (int)result,
                             result == -EFBIG    ? "the text is too long"
-                            : result == -EDQUOT ? "it is more than limits.bytes_per_user allows"
+                            : result == -EDQUOT ? refuse_what_is_lacking(exchange, (int)result)
                                                 : "the arena has no room for more texts");
 }
 

@@ -103,14 +103,14 @@ static unsigned rights(const struct request_ops *ops, const struct slot *slot, e
 }
 
 /*
- * Where a user's bytes are counted an array is written through the daemon: nobody can hold back what goes past
+ * Where the bytes of users or jobs are limited an array is written through the daemon: nobody can hold back what goes past
  * the end of a file by its link.
  */
 static bool may_go_past(const struct request_ops *ops, const struct handle *handle,
                         const struct caller *caller)
 {
     return handle->access == HANDLE_READS ||
-           (ops->conf->bytes_per_user == 0 && arena_links_writers(ops->arena, caller->uid));
+           (!account_has_limit(ops->exchange) && arena_links_writers(ops->arena, caller->uid));
 }
 
 static bool find_segment(const struct request_ops *ops, struct slot *slot, enum record_side side,

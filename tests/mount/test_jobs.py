@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from agent import Agent
 from daemon import ROOT
 from paths import mounted
-from slots import DATA, INPUT, Slot, eventually, metrics
+from slots import DATA, INPUT, NONE, Slot, eventually, metrics, refused
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make cgroups")
 
@@ -97,9 +98,42 @@ def test_it_outlives_the_server(path: str, in_group: Callable[[str], Agent], tmp
     options = {"arena_kind": "dir", "arena_path": str(tmp_path / "arena"), "arena_capacity": "64M"}
     with mounted(path, **options) as daemon:
         in_group(f"job_{NUMBER}").run("os.mkdir(path)", path=daemon.path / "job")
-    with mounted(path, **options) as daemon:
+    with mounted(path, limits_bytes_per_job="1M", **options) as daemon:
         assert Slot(daemon.path / "job").text["job"] == f"job_{NUMBER}"
+        with refused(errno.EDQUOT):
+            sized(daemon.path / "job", 2 << 20)
         assert metrics(daemon.path)[f'pyrmapfs_job_slots{{made_in="job_{NUMBER}"}}'] == 1
+
+
+def sized(slot: Path, size: int) -> None:
+    fd = os.open(slot / "data.bin", os.O_RDWR)
+    try:
+        os.ftruncate(fd, size)
+    finally:
+        os.close(fd)
+
+
+def test_bytes_of_a_job(path: str, in_group: Callable[[str], Agent]) -> None:
+    """However many slots it has, whoever fills them and by whatever way; another job has a share as well."""
+    with mounted(path, limits_bytes_per_job="8M") as daemon:
+        for name, job in (("a", NUMBER), ("b", NUMBER), ("other", f"{NUMBER}0")):
+            in_group(f"{name}/job_{job}").run("os.mkdir(path)", path=daemon.path / name)
+        slot = Slot(daemon.path / "b")
+        sized(daemon.path / "a", 5 << 20)
+        with refused(errno.EDQUOT):
+            sized(slot.path, 5 << 20)
+        assert f"it is more than limits.bytes_per_job allows job_{NUMBER}" in slot.text["refused"]
+        sized(daemon.path / "other", 5 << 20)
+        assert metrics(daemon.path)[f'pyrmapfs_job_bytes{{made_in="job_{NUMBER}"}}'] >= 5 << 20
+        for flags in (os.O_RDWR, os.O_WRONLY):
+            fd = os.open(slot / "data.bin", flags)
+            with refused(errno.EDQUOT):
+                for _ in range(8):
+                    os.write(fd, bytes(1 << 20))
+            os.close(fd)
+            slot.flag(NONE)
+        os.rmdir(daemon.path / "a")
+        sized(slot.path, 7 << 20)
 
 
 def test_what_is_left_of_a_job_is_removed(mount: Path, in_group: Callable[[str], Agent], slot: Slot) -> None:

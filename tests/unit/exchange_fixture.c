@@ -263,7 +263,7 @@ void world_check(struct world *world)
 
 uint64_t world_charged(struct world *world, uid_t uid)
 {
-    return quota_bytes(world->exchange->quota, uid);
+    return quota_bytes(world->exchange->quota, (struct quota_payer){uid, ""}, QUOTA_USER);
 }
 
 /* --- slots --- */

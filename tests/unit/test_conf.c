@@ -28,6 +28,7 @@ static void expect_same(const struct conf *a, const struct conf *b)
     ck_assert_uint_eq(a->slots, b->slots);
     ck_assert_uint_eq(a->slots_per_user, b->slots_per_user);
     ck_assert_uint_eq(a->bytes_per_user, b->bytes_per_user);
+    ck_assert_uint_eq(a->bytes_per_job, b->bytes_per_job);
     ck_assert_uint_eq(a->open_per_user, b->open_per_user);
     ck_assert_uint_eq(a->memory_per_user, b->memory_per_user);
     ck_assert_int_eq(a->passthrough, b->passthrough);
@@ -147,14 +148,15 @@ START_TEST(test_defaults)
 }
 END_TEST
 
-static const char every_key[] = "[mount]\nallow_other = yes\nroot_mode = 0755\n"
-                                "[arena]\nkind = dir\npath = /srv/my arrays;1#2=3:4\n"
-                                "capacity = 8G\nwarm = 1000000\nhuge_pages = no\n"
-                                "[handshake]\nwait = no\nwait_timeout = 2.05\n"
-                                "[limits]\nslots = 100\nslots_per_user = 7\nbytes_per_user = 3M\n"
-                                "open_per_user = 16\nmemory_per_user = 5M\n"
-                                "[path]\npassthrough = off\n"
-                                "[log]\nlevel = debug\n";
+static const char every_key[] =
+    "[mount]\nallow_other = yes\nroot_mode = 0755\n"
+    "[arena]\nkind = dir\npath = /srv/my arrays;1#2=3:4\n"
+    "capacity = 8G\nwarm = 1000000\nhuge_pages = no\n"
+    "[handshake]\nwait = no\nwait_timeout = 2.05\n"
+    "[limits]\nslots = 100\nslots_per_user = 7\nbytes_per_user = 3M\nbytes_per_job = 2M\n"
+    "open_per_user = 16\nmemory_per_user = 5M\n"
+    "[path]\npassthrough = off\n"
+    "[log]\nlevel = debug\n";
 
 static void expect_every_key(const struct conf *conf)
 {
@@ -170,6 +172,7 @@ static void expect_every_key(const struct conf *conf)
                                   .slots = 100,
                                   .slots_per_user = 7,
                                   .bytes_per_user = 3 << 20,
+                                  .bytes_per_job = 2 << 20,
                                   .open_per_user = 16,
                                   .memory_per_user = 5 << 20,
                                   .passthrough = CONF_OFF,

@@ -251,6 +251,7 @@ END_TEST
 
 START_TEST(test_quotas)
 {
+    const struct quota_payer of_job = {ANN, "job_7"};
     struct world world;
     struct slot *a, *b;
     uid_t self;
@@ -259,6 +260,8 @@ START_TEST(test_quotas)
     self = world.caller.uid;
     world.caller.uid = ANN;
     a = world_slot(&world, "a");
+    snprintf(a->job, sizeof(a->job), "job_7");
+    slot_mark(a);
     world.caller.uid = BOB;
     b = world_slot(&world, "b");
     ck_assert_int_eq(world_link(&world, b, a, RECORD_SIDE_RESULT), 0);
@@ -266,12 +269,14 @@ START_TEST(test_quotas)
     world_publish(&world, a, 1000, 1);
     world_finish(&world, a, 5000, 2);
     expect_state(b, STATE_READY, 1);
+    ck_assert_uint_eq(quota_bytes(world.exchange->quota, of_job, QUOTA_JOB), 48000);
     ck_assert_uint_eq(world_charged(&world, ANN), 48000);
     ck_assert_uint_eq(world_charged(&world, BOB), 0);
     world.limits.slots_per_user = 1;
     world_restart(&world);
     ck_assert_uint_eq(world_charged(&world, ANN), 48000);
     ck_assert_uint_eq(world_charged(&world, BOB), 0);
+    ck_assert_uint_eq(quota_bytes(world.exchange->quota, of_job, QUOTA_JOB), 48000);
     ck_assert_int_eq(exchange_mkdir(world.exchange, "c", &world.caller, 0755, &a), -EDQUOT);
     world.caller.uid = self;
     world_end(&world);

@@ -63,8 +63,8 @@ mount_of <- function(path) {
 space_remedy <- function(error, path) {
     mount <- mount_of(path)
     if (error == "EDQUOT") {
-        return(paste0("your share of ", mount, " is used up, of its bytes or of its slots (limits.bytes_per_user, ",
-                      "limits.slots_per_user): rm() results and arrays that are no longer needed, and gc()"))
+        return(paste0("your share of ", mount, ", or your job's, is used up, of its bytes or of its slots (limits.bytes_per_user, ",
+                      "limits.bytes_per_job, limits.slots_per_user): rm() results and arrays that are no longer needed, and gc()"))
     }
     sizes <- tryCatch({
         status <- readLines(file.path(mount, ".pyrmap", "status"), warn = FALSE)

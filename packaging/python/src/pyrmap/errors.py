@@ -16,7 +16,7 @@ _MEANINGS = {
     errno.EIO: "the round failed",
     errno.ECANCELED: "the round was cancelled",
     errno.ENOSPC: "the arena of the mount is full (see `df` and .pyrmap/status)",
-    errno.EDQUOT: "your share of the arena is used up",
+    errno.EDQUOT: "your share of the arena, or your job's, is used up",
     errno.EFBIG: "the text is too long",
     errno.EACCES: "the slot belongs to another user",
     errno.ENOENT: "the slot was removed",
