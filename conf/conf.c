@@ -147,13 +147,23 @@ static const struct key KEYS[] = {
      FIELD(bytes_per_user),
      .live = true},
     {{"limits", "bytes_per_job", "size", "0", "bytes of the slots made in one job; 0: no limit",
-      "How much the slots that were made in one job may take, whoever owns them; more is refused with\n"
-      "EDQUOT. A job is Slurm's job_N, a container, or a service or scope of systemd, as metadata.txt\n"
-      "shows it; a login session is none, and what is made there counts for its user only.\n"
-      "The same bytes count as for bytes_per_user. 0 sets no limit.\n"},
+      "How much the slots that were made in one job may take, whoever owns them.\n"
+      "More is refused with EDQUOT.\n"
+      "A job is Slurm's job_N, a container, or a service or scope of systemd: see job in metadata.txt.\n"
+      "What a login session makes counts for its user only.\n"
+      "The same bytes count as for bytes_per_user; 0 sets no limit.\n"},
      .type = KEY_SIZE,
      .max = SIZE_MOST,
      FIELD(bytes_per_job),
+     .live = true},
+    {{"limits", "remove_with_job", "no|slurm|all", "slurm", "remove the slots of jobs that are over",
+      "Whether the slots that were made in a job are removed when the job is over: when its cgroup\n"
+      "is gone, of which the daemon learns within a second or two.\n"
+      "slurm: those of Slurm's jobs, so that a cluster needs no epilog.\n"
+      "all: also those of containers and of systemd's services and scopes, which may start again.\n"
+      "Slots that a login session has made stay in any case.\n"},
+     .type = KEY_WORD,
+     FIELD(remove_with_job),
      .live = true},
     {{"limits", "open_per_user", "number", "65536", "files that one user may have open",
       "How many files one user may have open at a time, from 16 to 16777216; more is refused with EMFILE.\n"

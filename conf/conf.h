@@ -30,6 +30,8 @@ enum conf_arena_kind { CONF_ARENA_AUTO, CONF_ARENA_TMPFS, CONF_ARENA_DIR, CONF_A
 
 enum conf_links { CONF_LINKS_AUTO, CONF_LINKS_OFF };
 
+enum conf_jobs { CONF_JOBS_NO, CONF_JOBS_SLURM, CONF_JOBS_ALL };
+
 enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARNING, CONF_LOG_INFO, CONF_LOG_DEBUG };
 
 struct conf {
@@ -46,6 +48,7 @@ struct conf {
     uint32_t slots_per_user;
     uint64_t bytes_per_user; /* 0: no limit but the capacity */
     uint64_t bytes_per_job;  /* the same */
+    enum conf_jobs remove_with_job;
     uint32_t open_per_user;
     uint64_t memory_per_user;       /* 0: no limit */
     enum conf_tristate passthrough; /* [path] */

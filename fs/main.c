@@ -59,7 +59,7 @@
  *   account        what the bytes of slots are charged to
  *   wait           parked requests, and the queue of slots to look at
  *   events         what happens to slots, for readers of it
- *   jobs           the job that a slot was made in
+ *   jobs           the jobs that slots were made in, and their end
  *   refuse         counts, remembers and tells what was refused
  *   shared         the inside of an exchange, for these files
  *   terms          what the layers above settle for it
@@ -110,6 +110,8 @@
  *   histogram      how often something took how long
  *   memory         how much memory the machine can spare
  *   cgroup         how much the memory cgroup can
+ *   job            the job that a process is in, and whether that is over
+ *   hierarchy      where cgroups are mounted
  *   sysctl         the kernel's settings that concern a FUSE server
  *   checksum       tells torn and flipped bytes
  *   container      from a member to its struct

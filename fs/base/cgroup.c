@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/cgroup.h"
 
-#include <assert.h>
+#include "base/hierarchy.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,43 +25,6 @@ static bool is_v2;
 
 /* --- where it is --- */
 
-/* The words of a line of mountinfo: ... ... ... root place ... - type source options. */
-struct mount_line {
-    char root[PATH_MAX];
-    char place[PATH_MAX];
-    char type[32];
-    char options[256];
-};
-
-static bool read_mount(const char *line, struct mount_line *mount)
-{
-    static_assert(PATH_MAX == 4096, "the widths below");
-    const char *dash = strstr(line, " - ");
-    const char *end = strchr(line, '\n');
-
-    return dash && (!end || dash < end) &&
-           sscanf(line, "%*s %*s %*s %4095s %4095s", mount->root, mount->place) == 2 &&
-           sscanf(dash + 3, "%31s %*s %255s", mount->type, mount->options) == 2;
-}
-
-static bool has_word(const char *list, const char *word)
-{
-    size_t size = strlen(word);
-
-    for (const char *at = list; (at = strstr(at, word)); at += size) {
-        if ((at == list || at[-1] == ',') && (at[size] == ',' || at[size] == '\0'))
-            return true;
-    }
-    return false;
-}
-
-static const char *next_line(const char *line)
-{
-    const char *end = strchr(line, '\n');
-
-    return end && end[1] ? end + 1 : NULL;
-}
-
 /* The path of the cgroup in its hierarchy: on the line N:memory:PATH, or for v2 on 0::PATH. */
 static bool find_group(const char *membership, char group[PATH_MAX], bool *v2)
 {
@@ -69,47 +32,34 @@ static bool find_group(const char *membership, char group[PATH_MAX], bool *v2)
 
     *v2 = true;
     group[0] = '\0';
-    for (const char *line = membership; line; line = next_line(line)) {
+    for (const char *line = membership; line; line = hierarchy_next_line(line)) {
         if (sscanf(line, "%*d:%255[^:\n]:%4095[^\n]", controllers, group) == 2 &&
-            has_word(controllers, "memory")) {
+            hierarchy_lists(controllers, "memory")) {
             *v2 = false;
             return true;
         }
     }
-    for (const char *line = membership; line; line = next_line(line)) {
+    for (const char *line = membership; line; line = hierarchy_next_line(line)) {
         if (sscanf(line, "0::%4095[^\n]", group) == 1)
             return true;
     }
     return false;
 }
 
-/* The part of the group that lies below the root of the mount; NULL: it does not. */
-static const char *below(const char *group, const char *root)
-{
-    size_t size = strcmp(root, "/") == 0 ? 0 : strlen(root);
-
-    if (strncmp(group, root, size) != 0 || (group[size] && group[size] != '/') || strstr(group, "/.."))
-        return NULL;
-    return strcmp(group + size, "/") == 0 ? "" : group + size;
-}
-
 bool cgroup_find(const char *membership, const char *mountinfo, struct cgroup_place *place)
 {
-    struct mount_line mount;
+    struct hierarchy hierarchy;
     char group[PATH_MAX];
 
     if (!find_group(membership, group, &place->is_v2))
         return false;
-    for (const char *line = mountinfo; line; line = next_line(line)) {
-        const char *rest;
+    for (const char *at = mountinfo; (at = hierarchy_next(at, &hierarchy));) {
+        const char *rest = hierarchy_has(&hierarchy, place->is_v2 ? "" : "memory")
+                               ? hierarchy_below(&hierarchy, group)
+                               : NULL;
 
-        if (!read_mount(line, &mount) ||
-            (place->is_v2 ? strcmp(mount.type, "cgroup2") != 0
-                          : strcmp(mount.type, "cgroup") != 0 || !has_word(mount.options, "memory")))
-            continue;
-        rest = below(group, mount.root);
-        if (!rest ||
-            snprintf(place->path, sizeof(place->path), "%s%s", mount.place, rest) >= (int)sizeof(place->path))
+        if (!rest || snprintf(place->path, sizeof(place->path), "%s%s", hierarchy.place, rest) >=
+                         (int)sizeof(place->path))
             continue;
         place->levels = 1;
         for (; *rest; rest++)
@@ -117,99 +67,6 @@ bool cgroup_find(const char *membership, const char *mountinfo, struct cgroup_pl
         return true;
     }
     return false;
-}
-
-/* --- jobs --- */
-
-enum { CONTAINER_ID = 64, CONTAINER_SHOWN = 12 };
-
-/* What a component of a path says; the larger counts more. */
-enum rank { RANK_NONE, RANK_UNIT, RANK_CONTAINER, RANK_SLURM };
-
-static bool begins(const char *text, size_t size, const char *with)
-{
-    return size >= strlen(with) && memcmp(text, with, strlen(with)) == 0;
-}
-
-static bool ends(const char *text, size_t size, const char *with)
-{
-    return size >= strlen(with) && memcmp(text + size - strlen(with), with, strlen(with)) == 0;
-}
-
-/* Where 64 hexadecimal digits begin, as in docker-ID.scope; NULL: nowhere. */
-static const char *find_id(const char *text, size_t size)
-{
-    size_t digits = 0;
-
-    for (size_t i = 0; i < size; i++) {
-        digits = strchr("0123456789abcdef", text[i]) ? digits + 1 : 0;
-        if (digits == CONTAINER_ID)
-            return text + i + 1 - CONTAINER_ID;
-    }
-    return NULL;
-}
-
-static bool is_slurm(const char *text, size_t size)
-{
-    size_t i = strlen("job_");
-
-    if (!begins(text, size, "job_") || size == i)
-        return false;
-    while (i < size && text[i] >= '0' && text[i] <= '9')
-        i++;
-    return i == size;
-}
-
-/* Sessions, and the managers of users and machines, are no jobs. */
-static bool is_unit(const char *text, size_t size)
-{
-    return (ends(text, size, ".service") || ends(text, size, ".scope")) && !begins(text, size, "session-") &&
-           !begins(text, size, "user@") && !begins(text, size, "init.scope");
-}
-
-static enum rank judge(const char *text, size_t size, char job[CGROUP_JOB_MAX + 1])
-{
-    const char *id = find_id(text, size);
-    enum rank rank = is_slurm(text, size)  ? RANK_SLURM
-                     : id                  ? RANK_CONTAINER
-                     : is_unit(text, size) ? RANK_UNIT
-                                           : RANK_NONE;
-
-    if (rank == RANK_CONTAINER)
-        snprintf(job, CGROUP_JOB_MAX + 1, "container-%.*s", (int)CONTAINER_SHOWN, id);
-    else
-        snprintf(job, CGROUP_JOB_MAX + 1, "%.*s", (int)size, text);
-    for (const char *at = job; *at; at++) {
-        if (*at <= ' ' || *at > '~')
-            return RANK_NONE;
-    }
-    return rank;
-}
-
-bool cgroup_job(const char *membership, char job[CGROUP_JOB_MAX + 1])
-{
-    enum rank best = RANK_NONE;
-
-    job[0] = '\0';
-    for (const char *line = membership; line; line = next_line(line)) {
-        const char *end = strchr(line, '\n') ? strchr(line, '\n') : line + strlen(line);
-        const char *at = memchr(line, '/', (size_t)(end - line));
-
-        while (at && at < end) {
-            char found[CGROUP_JOB_MAX + 1];
-            const char *next = memchr(at + 1, '/', (size_t)(end - at - 1));
-            enum rank rank;
-
-            next = next ? next : end;
-            rank = judge(at + 1, (size_t)(next - at - 1), found);
-            if (rank != RANK_NONE && rank >= best) {
-                best = rank;
-                memcpy(job, found, sizeof(found));
-            }
-            at = next;
-        }
-    }
-    return best != RANK_NONE;
 }
 
 /* --- what it allows --- */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * cgroup.h - the memory cgroups that this process is in: what they allow, and what of it is left; and the job that
- * any process is in.
+ * cgroup.h - the memory cgroups that this process is in: what they allow, and what of it is left.
  *
  * The kernel charges the pages of a tmpfs or memfd to the cgroup of the process that makes it allocate them. Where
  * such a cgroup is full, it does not refuse: its OOM killer ends a process.
@@ -13,14 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CGROUP_LEVELS = 16, CGROUP_JOB_MAX = 63 };
-
-/*
- * Finds the job of a process in the text of its /proc/PID/cgroup: Slurm's job_N, container-ID, or the innermost
- * service or scope of systemd. False: it is in none, as a process in a login session is. A name is printable and has
- * no blanks; a longer one is cut.
- */
-bool cgroup_job(const char *membership, char job[CGROUP_JOB_MAX + 1]);
+enum { CGROUP_LEVELS = 16 };
 
 struct cgroup_place {
     char path[PATH_MAX]; /* of the cgroup's directory */

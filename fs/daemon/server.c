@@ -4,6 +4,7 @@
 #include "base/cgroup.h"
 #include "base/deadline.h"
 #include "base/descriptors.h"
+#include "base/job.h"
 #include "base/log.h"
 #include "base/sysctl.h"
 #include "daemon/sandbox.h"
@@ -254,7 +255,10 @@ static int paths_to_keep(const struct request_ops *ops)
 {
     char parent[PATH_MAX];
     int directories[2];
-    struct sandbox_place places[] = {
+    int hierarchies[JOB_HIERARCHIES];
+    const size_t jobs = job_hierarchies(hierarchies);
+    enum { PLACES = 5 };
+    struct sandbox_place places[PLACES + JOB_HIERARCHIES] = {
         {.fd = -1, .access = SANDBOX_FILES},
         {.fd = -1, .access = SANDBOX_FILES},
         {.fd = process_proc(), .access = SANDBOX_READ},
@@ -262,7 +266,6 @@ static int paths_to_keep(const struct request_ops *ops)
         /* An arena that has a name may end without a slot; then we remove its directory. */
         {.fd = -1, .access = SANDBOX_REMOVE_DIRECTORY},
     };
-    enum { PLACES = sizeof(places) / sizeof(places[0]) };
 
     arena_directories(ops->arena, directories);
     places[0].fd = directories[0];
@@ -271,7 +274,10 @@ static int paths_to_keep(const struct request_ops *ops)
         snprintf(parent, sizeof(parent), "%s", ops->conf->arena_path);
         places[PLACES - 1].path = dirname(parent);
     }
-    return sandbox_paths(places, PLACES, server.error);
+    /* Cgroups whose end is the end of slots. */
+    for (size_t i = 0; i < jobs; i++)
+        places[PLACES + i] = (struct sandbox_place){.fd = hierarchies[i], .access = SANDBOX_READ};
+    return sandbox_paths(places, PLACES + jobs, server.error);
 }
 
 /* We start all the same where the kernel or /proc does not allow giving up paths. */
@@ -318,6 +324,19 @@ static void commit(void *context)
         exchange_commit(ops->exchange);
 }
 
+static enum exchange_jobs jobs_of(enum conf_jobs jobs)
+{
+    switch (jobs) {
+    case CONF_JOBS_NO:
+        return JOBS_NONE;
+    case CONF_JOBS_SLURM:
+        return JOBS_OF_SLURM;
+    case CONF_JOBS_ALL:
+        break;
+    }
+    return JOBS_ALL;
+}
+
 /* Each part needs those before it; tear_down undoes as many as were set up. */
 static int set_up(struct request_ops *ops)
 {
@@ -327,6 +346,7 @@ static int set_up(struct request_ops *ops)
         .slots_per_user = ops->conf->slots_per_user,
         .bytes_per_user = ops->conf->bytes_per_user,
         .bytes_per_job = ops->conf->bytes_per_job,
+        .remove_with_job = jobs_of(ops->conf->remove_with_job),
     };
     struct exchange_hooks hooks = notify_hooks;
     int result;
@@ -335,6 +355,8 @@ static int set_up(struct request_ops *ops)
     journal_init(&ops->journal, ops->kept);
     process_open_proc();
     cgroup_open();
+    if (ops->conf->remove_with_job != CONF_JOBS_NO)
+        job_open_hierarchies();
     result = sandbox_drop_privileges(SANDBOX_SERVER, server.error);
     if (result == 0)
         result = loop_init(&server.loop);

@@ -45,11 +45,11 @@ static int refuse_slot(struct exchange *exchange, const char *name, const struct
 int exchange_mkdir(struct exchange *exchange, const char *name, const struct caller *caller, mode_t mode,
                    struct slot **slot)
 {
-    char job[CGROUP_JOB_MAX + 1];
-    const struct quota_payer payer = {caller->uid, job};
+    struct job job;
+    const struct quota_payer payer = {caller->uid, job.name};
     int result;
 
-    jobs_find(caller->thread, job);
+    jobs_find(caller->thread, &job);
     result = quota_add_slot(exchange->quota, payer, exchange->limits.slots_per_user);
     if (result < 0)
         return refuse_slot(exchange, name, caller, result);
@@ -58,8 +58,10 @@ int exchange_mkdir(struct exchange *exchange, const char *name, const struct cal
         quota_drop_slot(exchange->quota, payer);
         return refuse_slot(exchange, name, caller, result);
     }
-    memcpy((*slot)->job, job, sizeof(job));
+    memcpy((*slot)->job, job.name, sizeof(job.name));
+    memcpy((*slot)->job_group, job.group, sizeof(job.group));
     slot_mark(*slot);
+    jobs_join(exchange->jobs, *slot);
     if (events_wanted(&exchange->events))
         events_of_slot(&exchange->events, EVENTS_MADE, *slot, caller);
     return 0;
@@ -80,6 +82,7 @@ void exchange_remove(struct exchange *exchange, struct slot *slot)
     page_remove(exchange->arena, slot);
     process_unbind(&slot->owner_bond);
     process_unbind(&slot->worker_bond);
+    jobs_leave(slot);
     quota_drop_slot(exchange->quota, account_payer(slot));
     /* Nobody finds it any more. The queue goes through its followers, then another slot can have the entry. */
     slot_leave(exchange->slots, slot);
@@ -168,14 +171,26 @@ static void worker_exited(void *context, struct process_bond *bond)
     run_all(exchange);
 }
 
+/* No client removes it. */
+static void vanish(struct exchange *exchange, struct slot *slot)
+{
+    exchange->hooks.slot_vanished(exchange->hooks.context, slot->name);
+    exchange_remove(exchange, slot);
+}
+
 static void owner_exited(void *context, struct process_bond *bond)
 {
     struct exchange *exchange = context;
     struct slot *slot = container_of(bond, struct slot, owner_bond);
 
     log_debug("%s: owner %d exited, the slot is removed", slot->name, slot->owner);
-    exchange->hooks.slot_vanished(exchange->hooks.context, slot->name);
-    exchange_remove(exchange, slot);
+    vanish(exchange, slot);
+}
+
+static void job_over(void *context, struct slot *slot)
+{
+    log_debug("%s: %s is over, the slot is removed", slot->name, slot->job);
+    vanish(context, slot);
 }
 
 int exchange_bind(struct exchange *exchange, struct slot *slot, enum exchange_role role, pid_t pid,
@@ -298,6 +313,7 @@ static int restore_slot(struct exchange *exchange, struct slot *slot, enum excha
     int result;
 
     quota_add_slot(exchange->quota, account_payer(slot), UINT32_MAX);
+    jobs_join(exchange->jobs, slot);
     text_restore(exchange->arena, slot, SLOT_TASK);
     text_restore(exchange->arena, slot, SLOT_ERROR);
     if (start == EXCHANGE_TAKES_OVER) {
@@ -400,6 +416,7 @@ void exchange_go_on(struct exchange *exchange, enum exchange_start start)
         else
             forget_processes(exchange, slot);
     }
+    jobs_begin(exchange->jobs);
     salvage_explain(exchange);
     for (index = 0; (slot = slot_after(exchange->slots, index)); index = slot_index(exchange->slots, slot))
         wait_queue(exchange, slot);
@@ -443,6 +460,9 @@ int exchange_init(struct exchange **out, struct slots *slots, struct arena *aren
     if (result == 0)
         result = turn_queue_init(&exchange->turns, loop);
     if (result == 0)
+        result =
+            jobs_init(&exchange->jobs, loop, exchange->turns, limits->remove_with_job, job_over, exchange);
+    if (result == 0)
         result = durable_init(exchange);
     if (result < 0) {
         exchange_deinit(exchange);
@@ -459,6 +479,7 @@ void exchange_deinit(struct exchange *exchange)
     if (!exchange)
         return;
     turn_queue_deinit(exchange->turns, exchange->loop);
+    jobs_deinit(exchange->jobs);
     durable_deinit(exchange);
     for (uint32_t index = 1; exchange->deadlines && index < slots_end(exchange->slots); index++) {
         slot = slot_at(exchange->slots, index);

@@ -5,7 +5,7 @@
  * The modules stand on each other in this order, and none calls one that comes after it:
  *
  *     events    what happens to slots, for readers of it
- *     jobs      the job that a slot was made in
+ *     jobs      the jobs that slots were made in, and their end
  *     refuse    counts, remembers and tells what was refused
  *     wait      the queue of slots to look at, and the requests that are parked in slots
  *     account   charges the bytes of slots to their users and jobs
@@ -59,6 +59,7 @@ struct exchange {
     struct exchange_hooks hooks;
     struct exchange_counts counts;
     struct events events;
+    struct jobs *jobs;
     struct loop *loop;
     struct turn_queue *turns;
     struct shared_run fresh; /* the work that the present operation begins */

@@ -37,12 +37,16 @@ struct exchange_hooks {
     void *context;
 };
 
+/* Of which jobs the slots go when the job is over. */
+enum exchange_jobs { JOBS_NONE, JOBS_OF_SLURM, JOBS_ALL };
+
 struct exchange_limits {
     bool no_waiting;          /* an open that would wait gets EAGAIN */
     uint64_t wait_timeout_ms; /* 0: for ever */
     uint32_t slots_per_user;
     uint64_t bytes_per_user; /* 0: no limit but the capacity */
     uint64_t bytes_per_job;  /* the same */
+    enum exchange_jobs remove_with_job;
 };
 
 enum { EXCHANGE_ERRNOS = 256 };

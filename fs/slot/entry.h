@@ -9,7 +9,7 @@
 #ifndef PYRMAPFS_ENTRY_H
 #define PYRMAPFS_ENTRY_H
 
-#include "base/cgroup.h"
+#include "base/job.h"
 #include "base/process.h"
 #include "protocol/handshake.h"
 #include "protocol/record.h"
@@ -102,6 +102,7 @@ struct slot_page {
 enum slot_work { AT_WORK_NOT, AT_WORK, AT_WORK_AND_AGAIN };
 
 struct handle;
+struct jobs_group;
 struct record_backing;
 struct wait;
 
@@ -121,7 +122,9 @@ struct slot_marks {
 struct slot {
     uint64_t serial; /* of its nodeids; 0: the entry is free */
     char name[SLOT_NAME_MAX + 1];
-    char job[CGROUP_JOB_MAX + 1]; /* that its maker was in; "": none */
+    char job[JOB_NAME_MAX + 1];        /* that its maker was in; "": none */
+    char job_group[JOB_GROUP_MAX + 1]; /* and its cgroup: see job.h */
+    uint64_t job_id;                   /* the number of that; 0: we have not seen it */
     uid_t uid;
     gid_t gid;
     uint16_t modes[SLOT_FILES];          /* permission bits */
@@ -183,6 +186,8 @@ struct slot {
     uint32_t handle_count, record_handles; /* all of them; those of metadata.bin and metadata.mem */
     LIST_HEAD(slot_polls, handle) polls;   /* handles of clients that poll */
     LIST_HEAD(slot_waits, wait) waiters;
+    struct jobs_group *group; /* whose end is the end of the slot */
+    LIST_ENTRY(slot) in_group;
     struct process_bond owner_bond;
     struct process_bond worker_bond;
     struct slot_page pages[SLOT_PAGES]; /* by enum slot_page_kind */

@@ -18,7 +18,7 @@ enum {
     HEADERS = 2,
     COPIES = 2,
     NONE = COPIES, /* of the copies */
-    INDEX_VERSION = 6,
+    INDEX_VERSION = 7,
     ALIGNMENT = 64,
 };
 

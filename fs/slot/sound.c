@@ -16,9 +16,9 @@ static bool is_name(const char name[SLOT_NAME_MAX + 1])
     return is_text(name, SLOT_NAME_MAX + 1) && !strchr(name, '/') && slot_name_check(name) == 0;
 }
 
-static bool is_job(const char job[CGROUP_JOB_MAX + 1])
+static bool is_job(const char job[JOB_NAME_MAX + 1])
 {
-    if (!is_text(job, CGROUP_JOB_MAX + 1))
+    if (!is_text(job, JOB_NAME_MAX + 1))
         return false;
     while (*job > ' ' && *job <= '~')
         job++;
@@ -72,8 +72,9 @@ static bool is_inline(const struct slot *slot, enum record_side side)
 bool sound_check(struct slot *slot, uint32_t entries)
 {
     if (!slot->serial || slot->serial >= serial_end || !is_name(slot->name) || !is_job(slot->job) ||
-        slot->leaving > 1 || slot->state >= HANDSHAKE_STATES || !is_time(&slot->entered) || slot->owner < 0 ||
-        slot->worker < 0 || slot->has_input > 1 || slot->outcome_taken > 1)
+        !is_text(slot->job_group, sizeof(slot->job_group)) || slot->leaving > 1 ||
+        slot->state >= HANDSHAKE_STATES || !is_time(&slot->entered) || slot->owner < 0 || slot->worker < 0 ||
+        slot->has_input > 1 || slot->outcome_taken > 1)
         return false;
     for (int file = 0; file < SLOT_FILES; file++) {
         if (slot->modes[file] & ~07777 || !are_times(&slot->times[file]))

@@ -60,50 +60,6 @@ START_TEST(test_where)
 }
 END_TEST
 
-START_TEST(test_jobs)
-{
-#define ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-    static const struct {
-        const char *membership;
-        const char *job; /* NULL: none */
-    } rows[] = {
-        {"0::/\n", NULL},
-        {"9:name=systemd:/\n4:memory:/process/1f\n0::/\n", NULL},
-        {"0::/user.slice/user-1000.slice/session-3.scope\n", NULL},
-        {"0::/user.slice/user-1000.slice/user@1000.service/init.scope\n", NULL},
-        {"0::/init.scope", NULL},
-        {"0::/system.slice/predict.service\n", "predict.service"},
-        {"0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-u5.scope\n", "run-u5.scope"},
-        {"0::/system.slice/outer.service/inner.scope\n", "inner.scope"},
-        {"0::/system.slice/slurmstepd.scope/job_4711/step_0/user/task_0\n", "job_4711"},
-        {"5:memory:/slurm/uid_1000/job_42/step_batch\n1:name=systemd:/system.slice/slurmd.service\n0::/\n",
-         "job_42"},
-        {"0::/system.slice/job_.scope/job_x/job_1x\n", "job_.scope"},
-        {"0::/docker/" ID "\n", "container-0123456789ab"},
-        {"0::/system.slice/docker-" ID ".scope/init.scope\n", "container-0123456789ab"},
-        {"0::/kubepods/pod1/cri-containerd-" ID ".scope\n", "container-0123456789ab"},
-        {"0::/docker/" ID "/system.slice/x.service\n", "container-0123456789ab"},
-        {"0::/docker/" ID "/job_5/step_1\n", "job_5"},
-        {"0::/a name with blanks.service\n", NULL},
-        {"0::/" ID ID ".service\n", "container-0123456789ab"},
-        {"0::/x"
-         "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy.service\n",
-         "xyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"},
-        {"", NULL},
-        {"nonsense", NULL},
-    };
-    char job[CGROUP_JOB_MAX + 1];
-
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        bool found = cgroup_job(rows[i].membership, job);
-
-        ck_assert_msg(found == (rows[i].job != NULL), "%s: %s", rows[i].membership, job);
-        if (found)
-            ck_assert_str_eq(job, rows[i].job);
-    }
-}
-END_TEST
-
 static void store(const char *folder, const char *name, const char *text)
 {
     char path[PATH_MAX];
@@ -181,7 +137,6 @@ int main(void)
     TCase *tests = tcase_create("cgroup");
 
     tcase_add_test(tests, test_where);
-    tcase_add_test(tests, test_jobs);
     tcase_add_test(tests, test_what_is_left);
     tcase_add_test(tests, test_of_this_process);
     suite_add_tcase(suite, tests);

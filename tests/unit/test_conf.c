@@ -29,6 +29,7 @@ static void expect_same(const struct conf *a, const struct conf *b)
     ck_assert_uint_eq(a->slots_per_user, b->slots_per_user);
     ck_assert_uint_eq(a->bytes_per_user, b->bytes_per_user);
     ck_assert_uint_eq(a->bytes_per_job, b->bytes_per_job);
+    ck_assert_int_eq(a->remove_with_job, b->remove_with_job);
     ck_assert_uint_eq(a->open_per_user, b->open_per_user);
     ck_assert_uint_eq(a->memory_per_user, b->memory_per_user);
     ck_assert_int_eq(a->passthrough, b->passthrough);
@@ -134,6 +135,7 @@ START_TEST(test_defaults)
                             .slots = 65536,
                             .slots_per_user = 16384,
                             .open_per_user = 65536,
+                            .remove_with_job = CONF_JOBS_SLURM,
                             .memory_per_user = 64 << 20,
                             .log_level = CONF_LOG_INFO};
     struct conf conf;
@@ -148,15 +150,15 @@ START_TEST(test_defaults)
 }
 END_TEST
 
-static const char every_key[] =
-    "[mount]\nallow_other = yes\nroot_mode = 0755\n"
-    "[arena]\nkind = dir\npath = /srv/my arrays;1#2=3:4\n"
-    "capacity = 8G\nwarm = 1000000\nhuge_pages = no\n"
-    "[handshake]\nwait = no\nwait_timeout = 2.05\n"
-    "[limits]\nslots = 100\nslots_per_user = 7\nbytes_per_user = 3M\nbytes_per_job = 2M\n"
-    "open_per_user = 16\nmemory_per_user = 5M\n"
-    "[path]\npassthrough = off\n"
-    "[log]\nlevel = debug\n";
+static const char every_key[] = "[mount]\nallow_other = yes\nroot_mode = 0755\n"
+                                "[arena]\nkind = dir\npath = /srv/my arrays;1#2=3:4\n"
+                                "capacity = 8G\nwarm = 1000000\nhuge_pages = no\n"
+                                "[handshake]\nwait = no\nwait_timeout = 2.05\n"
+                                "[limits]\nslots = 100\nslots_per_user = 7\nbytes_per_user = "
+                                "3M\nbytes_per_job = 2M\nremove_with_job = all\n"
+                                "open_per_user = 16\nmemory_per_user = 5M\n"
+                                "[path]\npassthrough = off\n"
+                                "[log]\nlevel = debug\n";
 
 static void expect_every_key(const struct conf *conf)
 {
@@ -173,6 +175,7 @@ static void expect_every_key(const struct conf *conf)
                                   .slots_per_user = 7,
                                   .bytes_per_user = 3 << 20,
                                   .bytes_per_job = 2 << 20,
+                                  .remove_with_job = CONF_JOBS_ALL,
                                   .open_per_user = 16,
                                   .memory_per_user = 5 << 20,
                                   .passthrough = CONF_OFF,
@@ -524,7 +527,7 @@ START_TEST(test_words)
             word = word[length] == '|' ? word + length + 1 : NULL;
         }
     }
-    ck_assert_uint_eq(words, 3 + 4 + 2 + 2 + 3 + 2 + 4);
+    ck_assert_uint_eq(words, 3 + 4 + 2 + 2 + 3 + 3 + 2 + 4);
 }
 END_TEST
 

@@ -525,7 +525,8 @@ START_TEST(test_foreign_index)
         {4, 0, false, "damaged"},
         {8, 4, false, "another version"}, /* version; before the fifth there was no checksum */
         {8, 5, true, "another version"},
-        {8, 7, true, "another version"},
+        {8, 6, true, "another version"},
+        {8, 8, true, "another version"},
         {12, sizeof(struct slot) + 8, true, "another version"}, /* size of an entry */
         {12, sizeof(struct slot) + 8, false, "damaged"},
     };
