@@ -7,6 +7,7 @@
 #include "input.h"
 #include "place.h"
 #include "protocol/record.h"
+#include "row_names.h"
 #include "vector.h"
 #include <langinfo.h>
 #include <stdio.h>
@@ -463,23 +464,12 @@ static void plan_items(struct bundle_plan *plan, SEXP x, const struct place *pla
     UNPROTECT(1);
 }
 
-/* Whether row names are 1..n: such names need not travel. */
-static bool are_counted(SEXP names)
-{
-    if (TYPEOF(names) != INTSXP)
-        return false;
-    for (R_xlen_t i = 0; i < XLENGTH(names); i++)
-        if (INTEGER_ELT(names, i) != i + 1)
-            return false;
-    return true;
-}
-
 static void plan_frame(struct bundle_plan *plan, SEXP x, const struct place *place)
 {
     static const char *const classes[] = {"tbl_df", "tbl", "data.table"};
-    SEXP rows = PROTECT(Rf_getAttrib(x, R_RowNamesSymbol));
+    SEXP rows = row_names_stored(x);
     add(plan, "{\"kind\":\"frame\",\"rows\":");
-    text_add_number(&plan->tree, (long long)XLENGTH(rows));
+    text_add_number(&plan->tree, (long long)row_names_count(rows));
     add_key(plan, "class");
     add(plan, "[");
     for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
@@ -489,7 +479,7 @@ static void plan_frame(struct bundle_plan *plan, SEXP x, const struct place *pla
         }
     }
     add(plan, "\"data.frame\"]");
-    if (!are_counted(rows)) {
+    if (!row_names_are_counted(rows)) {
         if (TYPEOF(rows) == STRSXP) {
             add_labels(plan, "row_names", rows, place, ".row_names");
         } else {
@@ -507,7 +497,6 @@ static void plan_frame(struct bundle_plan *plan, SEXP x, const struct place *pla
     }
     plan_items(plan, x, place);
     add(plan, "}");
-    UNPROTECT(1);
 }
 
 static void plan_list(struct bundle_plan *plan, SEXP x, const struct place *place)
