@@ -340,6 +340,60 @@ def test_a_file_of_another_program() -> None:
     assert unaligned["d"].tolist() == [1.5] and unaligned["d"].flags.aligned
 
 
+# -- text that goes back as it came -----------------------------------------------------------------------------------
+
+WORDS = np.array([None if index % 100 == 7 else f"é{index}" for index in range(2000)], object)
+OTHERS = WORDS[::-1].copy()
+
+
+def answered(value: object, changed: Callable[[Any], object] = lambda x: x) -> tuple[Any, bool]:
+    """What comes back where a value goes and is changed, and whether some of it are bytes of the input."""
+    content = np.frombuffer(bytearray(packed(value)), np.uint8)
+    taken = unpacking.read(content)
+    made = outgoing(changed(taken.x), "C", taken)
+    assert isinstance(made, packing.Value)
+    back = bytearray(made.extent.size)
+    for begin, piece in made.pieces():
+        back[begin:begin + len(piece)] = piece
+    return read(bytes(back)).x, any(np.shares_memory(tensor.array, content) for _, tensor in made.tensors if tensor.array.dtype == "u1")
+
+
+@pytest.mark.parametrize("value", (WORDS, {"a": WORDS, "b": [OTHERS, "x"]}, pd.DataFrame({"a": WORDS, "b": OTHERS})))
+def test_text_that_is_not_changed_keeps_its_bytes(value: object) -> None:
+    back, kept = answered(value)
+    assert kept and same(back, read(packed(value)).x)
+
+
+@pytest.mark.parametrize("moved", (np.copy, lambda x: pd.DataFrame({"a": x, "n": 1.5}), lambda x: (1, x), lambda x: pd.Series(x)))
+def test_text_that_is_not_changed_keeps_its_bytes_in_other_values(moved: Callable[[Any], object]) -> None:
+    back, kept = answered(WORDS, moved)
+    assert kept and same(back, there_and_back(moved(WORDS)))
+
+
+def replaced(index: int, text: object) -> Callable[[Any], object]:
+    def change(x: Any) -> object:
+        x[index] = text
+        return x
+
+    return change
+
+
+@pytest.mark.parametrize("change", (
+    replaced(0, "other"), replaced(-1, None), replaced(7, ""), lambda x: x[::-1], lambda x: x[1:], lambda x: x[x != None],  # noqa: E711
+    lambda x: x.reshape(2, -1), lambda x: np.random.default_rng(1).permutation(x), lambda x: np.array([text and text + "!" for text in x], object)))
+def test_text_that_is_changed_is_that_text(change: Callable[[Any], Any]) -> None:
+    back, kept = answered(WORDS, change)
+    assert not kept and same(back, change(WORDS.copy()))
+
+
+def test_text_with_a_nul_of_another_program_is_refused_on_its_way_back() -> None:
+    content = packed(np.array([f"<{index}>" for index in range(2000)], object)).replace(b"<7>", b"<\0>")
+    taken = read(content)
+    assert taken.x[7] == "<\0>"
+    with pytest.raises(TypeError, match=r"\[7\] is text with a NUL"):
+        outgoing(taken.x, "C", taken)
+
+
 # -- in a slot --------------------------------------------------------------------------------------------------------
 
 MEMBERS = {"X": np.arange(12.0).reshape(3, 4), "y": ["a", "b", None], "n": None, "df": pd.DataFrame({"a": [1.5, 2.5], "s": ["x", "y"]})}

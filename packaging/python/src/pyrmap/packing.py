@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from pyrmap import bundle, convert
+from pyrmap import bundle, convert, unchanged
 from pyrmap.frame import Factor, Frame
 from pyrmap.record import LOGICAL_NA, Array, Extent, Shape
 from pyrmap.values import is_number, is_plain
@@ -43,9 +43,9 @@ class Value(NamedTuple):
             yield begin, tensor.memory()
 
 
-def to_value(value: object, prefer: str, kinds: frozenset[str] = frozenset()) -> Value:
-    """Checks what a function returned. prefer: "C" or "F", as for convert.to_value. kinds: what the input held."""
-    packer = _Packer(prefer, kinds)
+def to_value(value: object, prefer: str, kinds: frozenset[str] = frozenset(), texts: Sequence[unchanged.Text] = ()) -> Value:
+    """Checks what a function returned. prefer: "C" or "F", as for convert.to_value. kinds, texts: what the input held."""
+    packer = _Packer(prefer, kinds, texts)
     root = packer.node(value, "")
     packer.tensors.sort(key=lambda tensor: -tensor.value.extent.dtype.itemsize)
     header, begins, size = bundle.lay_out(
@@ -67,9 +67,10 @@ class _Tensor(NamedTuple):
 class _Packer:
     """Nodes, and the tensors that they name."""
 
-    def __init__(self, prefer: str, kinds: frozenset[str]) -> None:
+    def __init__(self, prefer: str, kinds: frozenset[str], texts: Sequence[unchanged.Text]) -> None:
         self.prefer = prefer
         self.kinds = kinds
+        self.texts = texts
         self.tensors: list[_Tensor] = []
         self.names: set[str] = set()
 
@@ -267,10 +268,13 @@ class _Packer:
         if b"\0" in data:
             index = next(index for index, item in enumerate(strings) if "\0" in item)
             raise TypeError(f"{_at(f'{path}[{index}]')} is text with a NUL in it, which R has not")
-        node = self.numbers("character", np.frombuffer(data, np.uint8), path)
+        return self._character(np.frombuffer(data, np.uint8), offsets, np.array(missing, np.uint8) if missing else None, path)
+
+    def _character(self, data: Array, offsets: Array, missing: Optional[Array], path: str) -> Node:
+        node = self.numbers("character", data, path)
         node["offsets"] = self.numbers("", offsets, f"{path}.offsets")["tensor"]
-        if missing:
-            node["na"] = self.numbers("", np.array(missing, np.uint8), f"{path}.na")["tensor"]
+        if missing is not None:
+            node["na"] = self.numbers("", missing, f"{path}.na")["tensor"]
         return node
 
     def strings(self, array: Array, path: str) -> Node:
@@ -291,6 +295,10 @@ class _Packer:
 
     def objects(self, array: Array, path: str) -> Node:
         """An array of dtype object: text, or numbers of one type, of which some may be missing."""
+        text = unchanged.find(self.texts, array)
+        # Other programs may have put a NUL into it.
+        if text is not None and (not text.data.size or text.data.min() > 0):
+            return self._character(text.data, text.offsets, text.missing, path)
         values = array.ravel(self._order_of(array)).tolist()
         if set(map(type, values)) <= {str, type(None)} and any(values):
             return self._shaped(self.text(values, path), array)

@@ -13,7 +13,7 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 
 import numpy as np
 
-from pyrmap import convert, packing
+from pyrmap import convert, packing, unchanged
 from pyrmap.bundle import DEPTH_MAX, Bundle, BundleError, is_count, split_texts
 from pyrmap.frame import Factor, Frame
 from pyrmap.record import LOGICAL_NA, Array
@@ -43,7 +43,8 @@ def read(data: Array) -> Taken:
         args = [KEPT if node is None else reader.value(node, 1) for node in positional]
         kwargs = {name: reader.value(node, 1) for name, node in named.items()}
         root = root.get("x")
-    return Taken(reader.value(root, 0), args, kwargs, frozenset(reader.kinds), "C" if reader.row_major else "F")
+    value = reader.value(root, 0)
+    return Taken(value, args, kwargs, frozenset(reader.kinds), "C" if reader.row_major else "F", tuple(reader.texts))
 
 
 class _Reader:
@@ -52,6 +53,7 @@ class _Reader:
         self.kinds: set[str] = set()
         self.row_major = False
         self.used: set[str] = set()
+        self.texts: list[unchanged.Text] = []
 
     def value(self, node: object, depth: int) -> Any:
         """What a node stands for, outside of tables."""
@@ -229,14 +231,18 @@ class _Reader:
             raise BundleError("the offsets of text in the bundle do not ascend from its first byte to its last")
         strings = np.empty(len(offsets) - 1, object)
         try:
-            strings[:] = split_texts(data, offsets)
+            texts = split_texts(data, offsets)
         except UnicodeDecodeError:
             raise BundleError(f"text in the bundle ({node.get('tensor')}) is not UTF-8") from None
+        strings[:] = texts
+        missing = None
         if node.get("na") is not None:
             missing = self.tensor(node, "u1", key="na")
             if missing.shape != strings.shape:
                 raise BundleError("the missing values of text in the bundle are as many as its values")
             strings[missing != 0] = None
+        if len(strings) >= unchanged.LEAST:
+            self.texts.append(unchanged.Text(strings, texts, data, offsets, missing))
         dim = node.get("dim")
         if dim is None:
             return strings

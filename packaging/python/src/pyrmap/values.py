@@ -15,7 +15,7 @@ from pyrmap.record import Array, Extent, Record, result_extent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrmap import packing
+    from pyrmap import packing, unchanged
 
     Outgoing = Union[convert.Value, packing.Value]
 
@@ -28,6 +28,7 @@ class Taken(NamedTuple):
     kwargs: dict[str, Any] = {}
     kinds: frozenset[str] = frozenset()  # types that go back as they came: see pyrmap.packing
     order: str = "C"  # of its arrays of several dimensions, or of those that its producer would like best
+    texts: tuple[unchanged.Text, ...] = ()  # of a bundle, for those that go back
 
     def arguments_of(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments of a task with those of the bundle laid over them."""
@@ -51,7 +52,7 @@ def outgoing(value: object, order: str, taken: Taken = Taken(None)) -> Outgoing:
         return convert.to_value(value, order)
     from pyrmap import packing
 
-    return packing.to_value(value, order, taken.kinds)
+    return packing.to_value(value, order, taken.kinds, taken.texts)
 
 
 def incoming(array: Array, extent: Extent) -> Taken:
