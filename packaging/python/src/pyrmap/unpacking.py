@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from importlib.util import find_spec
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
@@ -376,21 +376,23 @@ def _our_frame(names: list[str], columns: list[Any], rows: int, row_names: Optio
 def _data_frame(names: list[str], columns: list[Any], rows: int, row_names: Optional[Array]) -> Any:
     import pandas
 
-    made: dict[int, Any] = {}
-    for at, column in enumerate(columns):
+    # A name may be there twice. pandas takes long for an index: we let it make one, if we can.
+    keys: Sequence[Any] = names if len(set(names)) == len(names) > 0 else range(len(names))
+    made: dict[Any, Any] = {}
+    for at, name, column in zip(keys, names, columns):
         if isinstance(column, Factor):
             made[at] = _categorical(column)
         elif isinstance(column, _Masked):
             make = pandas.arrays.BooleanArray if column.values.dtype == np.bool_ else pandas.arrays.IntegerArray
             made[at] = make(column.values, column.missing)
         elif isinstance(column, _Zoned):
-            made[at] = _in_zone(pandas.Series(column.values, copy=False), column.zone, names[at]).array
+            made[at] = _in_zone(pandas.Series(column.values, copy=False), column.zone, name).array
         else:
             made[at] = column
     index = pandas.RangeIndex(rows) if row_names is None else pandas.Index(row_names)
-    # A name may be there twice.
     frame = pandas.DataFrame(made, index=index, copy=False)
-    frame.columns = pandas.Index(names)
+    if keys is not names:
+        frame.columns = pandas.Index(names)
     return frame
 
 
