@@ -86,7 +86,9 @@ static int settle(struct exchange *exchange, struct slot *slot, enum record_side
     if (slot->settling[side])
         return WAIT_FOR_WORK;
     slot->settled[side] = 0;
-    if (result < 0 || !segment || slot_inline_size(slot, side) || reserve_settled(exchange->arena, segment))
+    /* One that was published is safe, and nobody may open it for writing, us neither: a failed round is tried again. */
+    if (result < 0 || !segment || segment->published || slot_inline_size(slot, side) ||
+        reserve_settled(exchange->arena, segment))
         return result;
     settling = malloc(sizeof(*settling));
     if (!settling)

@@ -18,7 +18,7 @@ import pytest
 from agent import Agent
 from daemon import BUILD, PASSTHROUGH, Daemon, is_mounted, processes
 from paths import check_data_path, mounted
-from slots import ANSWER, DATA, INPUT, NONE, RESULT, STATES, Slot, eventually, metrics, number, refused, status
+from slots import ANSWER, DATA, FAILED, INPUT, NONE, RESULT, STATES, Slot, eventually, metrics, number, refused, status
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -339,6 +339,19 @@ def test_a_worker_and_an_owner_are_watched(daemon: Daemon) -> None:
     assert str(worker.pid) in slot.error
     owner.kill()
     eventually(lambda: not owned.path.exists())
+
+
+def test_a_failed_round_is_tried_again(daemon: Daemon) -> None:
+    """Its input is protected from writers where clients reach it by a link, also from a server that would make it safe once more."""
+    slot = Slot.make(daemon.path, "job")
+    large = np.arange(100_000.0)
+    slot.publish(large)
+    slot.flag(FAILED)
+    kill_server(daemon)
+    slot.flag(INPUT)
+    assert slot.state == "READY" and np.array_equal(slot.data(), large)
+    slot.answer()
+    assert np.array_equal(slot.result(), ANSWER)
 
 
 def test_who_fills_may_read(daemon: Daemon, agent: Agent) -> None:
