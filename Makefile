@@ -48,7 +48,7 @@ CORE_SOURCES := $(filter-out $(FUSE_SOURCES),$(sort $(wildcard fs/*/*.c conf/*.c
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 UNIT_SHARED  := $(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c))
 # Clients of the mount: plain programs that know nothing of the daemon but record.h.
-CLIENTS      := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/mount/*.c tests/bench/*.c examples/c/*.c))
+CLIENTS      := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/mount/*.c tests/survive/*.c tests/bench/*.c examples/c/*.c))
 
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
@@ -81,7 +81,7 @@ say = $(if $(V),@:,@printf '  %-7s %s\n' $(1) $@)
 
 # ---- Build -----------------------------------------------------------------------------------------------------
 
-.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint torture survive failpoints fuzz fuzzers bench bench-fs bench-r bench-paths \
+.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint model torture survive soak failpoints fuzz fuzzers bench bench-fs bench-r bench-paths \
         install uninstall install-r uninstall-r install-python uninstall-python packages clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -173,7 +173,7 @@ $(BUILD)/flags: FORCE
 	@mkdir -p $(@D) && printf '%s\n' "$$FLAGS" | cmp -s - $@ || printf '%s\n' "$$FLAGS" > $@
 $(BUILD)/flags: export FLAGS := $(FLAGS)
 
--include $(wildcard $(addprefix $(BUILD)/,$(addsuffix /*.d,fs fs/* conf packaging tests/unit tests/mount tests/bench tests/fuzz \
+-include $(wildcard $(addprefix $(BUILD)/,$(addsuffix /*.d,fs fs/* conf packaging tests/unit tests/mount tests/survive tests/bench tests/fuzz \
                                                   tests/failpoints failpoints/fs failpoints/fs/* failpoints/conf examples/c)))
 
 clients: $(CLIENTS)
@@ -211,12 +211,18 @@ export UBSAN_OPTIONS := print_stacktrace=1
 export TSAN_OPTIONS  := die_after_fork=0:second_deadlock_stack=1
 
 # The model test for as long as it takes; a disagreement prints the SEED that repeats it.
-torture: tests
-	@STEPS=$${STEPS:-5000000} tests/run torture
+model: tests
+	@STEPS=$${STEPS:-5000000} tests/run long-model
 
-# Kills of the server while clients exchange arrays, ROUNDS for each data path and kind of arena.
-survive: tests
+# Kills of the server and of clients that exchange arrays, ROUNDS for each data path and kind of arena; and of KILLS peers.
+torture: tests
+	@ROUNDS=$${ROUNDS:-1000} tests/run torture
+survive: tests packages
 	@ROUNDS=$${ROUNDS:-1000} KILLS=$${KILLS:-2000} tests/run survive
+
+# The same for MINUTES, with kills now and then: whether anything grows.
+soak: tests packages
+	@$(PYTHON) tests/survive/soak.py $${MINUTES:-60}
 
 # Kills of the server at each point of each operation in each state, and each call that fails.
 failpoints: tests
@@ -486,9 +492,11 @@ help:
 #: make lint            formatters, linters, type checkers
 #: make bench           tables of measurements; make bench-fs, bench-r, bench-paths: one part
 #: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target, FUZZ_SEED=1 (0: random)
-#: make torture         the model test, STEPS=5000000 of it
-#: make survive         SIGKILL of the server, ROUNDS=1000 for each data path, while clients check every byte; and of KILLS=2000 peers
 #: make failpoints      SIGKILL before and after each call and store of the server that lasts, in each state; and each call fails once
+#: make model           the model test, STEPS=5000000 of it
+#: make torture         SIGKILL of server and clients, ROUNDS=1000 for each data path, while clients check every byte
+#: make survive         the same, and of KILLS=2000 peers
+#: make soak            a mixed load with kills now and then, for MINUTES=60: what grows, drawn in build/soak.png
 #: make generate        write the files that repeat the version and the table of keys
 #: make dist            a tarball of the sources; make deb, rpm, wheel, r-source: packages from them; make check-deb: tries them
 #: make install         DESTDIR=, PREFIX=/usr/local; the packages: install-r, install-python; all with uninstall

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client that exchanges arrays and checks every byte: trader.py ROLE SLOT SEED COUNTER.
+"""A client that exchanges arrays and checks every byte: trader.py ROLE SLOT SEED DIARY.
 
-It calls the system and nothing else, and expects each call to succeed. COUNTER is a file of 16 bytes: rounds that it
-has done, and whether it is to end. It ends with 1 and a line on stderr at the first surprise.
+It calls the system and nothing else, and expects each call to succeed. It ends with 1 and a line on stderr at the first surprise.
+Those of a pair, founder and sleeper may be killed at any moment: the diary, a mapped file, tells the successor how far they were.
 
 - producer: publishes random arrays, waits for each result, and compares it with what it has to be.
-- worker: waits for an input, and publishes its answer.
+- worker: registers itself, waits for an input, and publishes its answer. A round of which it dies is tried again by the producer.
 - pusher, stage, taker: a stream of numbered arrays from SLOT-source to SLOT, which follows it. The stage fails each
   seventh round. Each number has one outcome, and the taker gets them all in their order.
 - founder: makes, moves and removes slots beside SLOT.
@@ -13,8 +13,9 @@ has done, and whether it is to end. It ends with 1 and a line on stderr at the f
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import hashlib
+import errno
 import mmap
 import os
 import random
@@ -23,12 +24,14 @@ import struct
 import sys
 import time
 import traceback
+import zlib
 from typing import Callable
 
 UINT8, RECORD, INLINE, ONE_WRITE = 5, 128, 1984, (1 << 20) - 4096
 FLAG_NONE, FLAG_INPUT, FLAG_RESULT, FLAG_FAILED = -1, 0, 1, 2
 TAKE_RESULT, ROUNDS_PER_FAILURE = 1 << 29, 7
 SYS_FUTEX, FUTEX_WAIT = 202, 0
+TURNED = bytes(255 - byte for byte in range(256))
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -41,8 +44,7 @@ class Surprise(Exception):
 
 def answer_to(data: bytes) -> bytes:
     """What a worker makes of an input: as many bytes, which tell all of it."""
-    digest = hashlib.sha256(data).digest()
-    return (digest * (len(data) // len(digest) + 1))[:len(data)]
+    return (struct.pack("<I", zlib.crc32(data)) + data[4:].translate(TURNED))[:len(data)]
 
 
 def numbered(number: int) -> bytes:
@@ -50,23 +52,36 @@ def numbered(number: int) -> bytes:
     return struct.pack("<Q", number) + draw.randbytes(draw.choice((0, 100, 3000, 70000)))
 
 
-class Counter:
+class Diary:
+    """struct diary of trader.c. A round of a pair has the number of its array: the first one of a slot is 1."""
+
+    SIZE = 40
+    STEPS, OVER, PUBLISHED, BEGUN, ENDED = range(0, SIZE, 8)
+
     def __init__(self, path: str) -> None:
-        self.file = open(path, "r+b")
-        self.map = mmap.mmap(self.file.fileno(), 16)
+        with open(path, "r+b") as file:
+            self.map = mmap.mmap(file.fileno(), self.SIZE)
+
+    def get(self, field: int) -> int:
+        return int(struct.unpack_from("<Q", self.map, field)[0])
+
+    def set(self, field: int, value: int) -> None:
+        struct.pack_into("<Q", self.map, field, value)
 
     def step(self) -> None:
-        struct.pack_into("<Q", self.map, 0, struct.unpack_from("<Q", self.map, 0)[0] + 1)
+        self.set(self.STEPS, self.get(self.STEPS) + 1)
 
     def is_over(self) -> bool:
-        return self.map[8] != 0
+        return self.get(self.OVER) != 0
 
 
 class Trader:
-    def __init__(self, slot: str, seed: int, counter: Counter) -> None:
+    def __init__(self, slot: str, seed: int, diary: Diary, worker: Diary | None) -> None:
         self.slot = slot
-        self.random = random.Random(seed)
-        self.counter = counter
+        self.seed = seed
+        self.random = random.Random(seed + os.getpid())
+        self.diary = diary
+        self.worker = worker
         self.seen = 0
         self.number = 0
 
@@ -88,12 +103,12 @@ class Trader:
                 struct.pack_into("<qii", raw, 8, length, UINT8, UINT8)
             else:
                 struct.pack_into("<q", raw, 24, length)
-            done = os.pwrite(file.fileno(), bytes(raw) + array, 0)
+            done = self.when_free(lambda: os.pwrite(file.fileno(), bytes(raw) + array, 0))
             if done != RECORD + len(array):
                 raise Surprise(f"a write of {done} bytes")
 
     def write_by_calls(self, path: str, data: bytes) -> None:
-        fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+        fd = self.when_free(lambda: os.open(path, os.O_WRONLY | os.O_TRUNC))
         try:
             at = 0
             while at < len(data):
@@ -102,7 +117,7 @@ class Trader:
             os.close(fd)
 
     def write_by_stores(self, path: str, data: bytes) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_TRUNC)
+        fd = self.when_free(lambda: os.open(path, os.O_RDWR | os.O_TRUNC))
         try:
             os.ftruncate(fd, len(data))
             with mmap.mmap(fd, len(data)) as page:
@@ -121,19 +136,18 @@ class Trader:
             self.write_by_stores(f"{self.slot}/{name}", data)
         else:
             self.write_by_calls(f"{self.slot}/{name}", data)
-        self.write_when_free(flag, len(data))
+        self.write_record(flag, len(data))
 
-    def write_when_free(self, flag: int, length: int) -> None:
-        """The end of a mapping reaches the filesystem later than munmap returns, with no server too: EBUSY."""
+    def when_free(self, call: Callable[[], int]) -> int:
+        """What somebody has let go of, or a predecessor that was killed, may count as written for a moment longer: EBUSY."""
         for _ in range(2000):
             try:
-                self.write_record(flag, length)
-                return
+                return call()
             except OSError as error:
-                if error.errno != 16:
+                if error.errno != errno.EBUSY:
                     raise
                 time.sleep(0.001)
-        raise Surprise("what it has let go of counts as written for 2 seconds")
+        raise Surprise("what was let go of counts as written for 2 seconds")
 
     def read(self, name: str, length: int) -> bytes:
         """An open that waits, if it has to."""
@@ -147,19 +161,56 @@ class Trader:
             with mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as page:
                 return bytes(page)
 
-    def size(self) -> int:
-        return self.random.choice((1, 8, 100, 1984, 1985, 5000, 70000, 300000, 2000000))
+    def array_of(self, number: int) -> bytes:
+        """The same for the successor of a client that was killed."""
+        draw = random.Random((self.seed << 32) + number)
+        return draw.randbytes(draw.choice((1, 8, 100, 1984, 1985, 5000, 70000, 300000, 2000000)))
+
+    def publish_number(self, number: int, data: bytes) -> None:
+        """Unless a predecessor that was killed has published it, without being told."""
+        flag, turn, _, _ = self.record()
+        is_there = self.diary.get(Diary.BEGUN) == number == turn
+        if not is_there and turn != max(number - 1, 1):
+            raise Surprise(f"round {turn} before {number}")
+        self.diary.set(Diary.BEGUN, number)
+        if not is_there or flag == FLAG_NONE:
+            self.publish(FLAG_INPUT, data)
+        self.diary.set(Diary.PUBLISHED, number)
+
+    def check_failure(self, number: int) -> None:
+        """The only failure that a producer may see. What the worker has published, as it was told, cannot have failed."""
+        with open(f"{self.slot}/metadata.txt") as file:
+            text = file.read()
+        if "\nfailure=worker-died pid=" not in text:
+            raise Surprise(f"round {number}: a failure that is not a worker's death: {text}")
+        if self.worker and self.worker.get(Diary.PUBLISHED) >= number:
+            raise Surprise(f"round {number}: a result that was published is gone")
 
     def produce(self) -> None:
-        data = self.random.randbytes(self.size())
-        self.publish(FLAG_INPUT, data)
-        result = self.read("result.bin", len(data))
+        number = self.diary.get(Diary.ENDED) + 1
+        data = self.array_of(number)
+        if self.diary.get(Diary.PUBLISHED) < number:
+            self.publish_number(number, data)
+        while True:
+            try:
+                result = self.read("result.bin", len(data))
+                break
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+            self.check_failure(number)
+            self.write_record(FLAG_INPUT, len(data))
         flag, turn, _, _ = self.record()
         if result != answer_to(data):
             raise Surprise(f"round {turn}: {len(result)} bytes that are not the answer to {len(data)} (flag {flag})")
-        if self.seen and turn != self.seen + 1:
-            raise Surprise(f"round {turn} after {self.seen}")
-        self.seen = turn
+        if turn != number:
+            raise Surprise(f"round {turn} instead of {number}")
+        self.diary.set(Diary.ENDED, number)
+
+    def register(self) -> None:
+        with open(f"{self.slot}/worker", "w") as file:
+            file.write("self")
+        self.seen = self.diary.get(Diary.PUBLISHED)
 
     def wait_for_input(self) -> tuple[int, int] | None:
         """By poll, as on every data path."""
@@ -171,7 +222,7 @@ class Trader:
                 flag, turn, length, _ = self.record(file.read(RECORD))
                 if flag == FLAG_INPUT and turn > self.seen:
                     return turn, length
-                if self.counter.is_over():
+                if self.diary.is_over():
                     return None
                 poll.poll(1000)
 
@@ -179,12 +230,15 @@ class Trader:
         found = self.wait_for_input()
         if found is None:
             return
-        data = self.read("data.bin", found[1])
-        if self.seen and found[0] != self.seen + 1:
+        # A predecessor that was killed may have published the round before, without being told.
+        if found[0] not in (self.seen + 1, self.diary.get(Diary.BEGUN) + 1):
             raise Surprise(f"round {found[0]} after {self.seen}")
+        self.diary.set(Diary.BEGUN, found[0])
+        data = self.read("data.bin", found[1])
         if len(data) != found[1]:
             raise Surprise(f"round {found[0]}: an input of {len(data)} bytes instead of {found[1]}")
         self.publish(FLAG_RESULT, answer_to(data))
+        self.diary.set(Diary.PUBLISHED, found[0])
         self.seen = found[0]
 
     def push(self) -> None:
@@ -215,7 +269,7 @@ class Trader:
                 _, turn, _, _ = self.record(file.read(RECORD))
                 if turn > self.seen:
                     return turn
-                if self.counter.is_over():
+                if self.diary.is_over():
                     return None
                 poll.poll(1000)
 
@@ -248,6 +302,11 @@ class Trader:
             raise Surprise(f"round {turn} after {self.seen}")
         self.seen = turn
 
+    def tidy(self) -> None:
+        for word in ("new", "moved"):
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(f"{self.slot}-{word}")
+
     def found(self) -> None:
         first, second = (f"{self.slot}-{word}" for word in ("new", "moved"))
         os.mkdir(first)
@@ -277,15 +336,17 @@ class Trader:
 
 
 def main(role: str, slot: str, seed: str, path: str) -> int:
-    counter = Counter(path)
-    trader = Trader(slot, int(seed), counter)
+    diary = Diary(path)
+    trader = Trader(slot, int(seed), diary, Diary(path.removesuffix(role) + "worker") if role == "producer" else None)
     roles: dict[str, Callable[[], None]] = {"producer": trader.produce, "worker": trader.work, "founder": trader.found,
                                             "sleeper": trader.sleep, "pusher": trader.push, "stage": trader.stage,
                                             "taker": trader.take}
+    begins: dict[str, Callable[[], None]] = {"worker": trader.register, "founder": trader.tidy}
     try:
-        while not counter.is_over():
+        begins.get(role, lambda: None)()
+        while not diary.is_over():
             roles[role]()
-            counter.step()
+            diary.step()
     except (OSError, Surprise) as error:
         where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(traceback.extract_tb(error.__traceback__)))
         print(f"{role} of {os.path.basename(slot)}: {error!r} in {where}", file=sys.stderr, flush=True)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lets clients of all kinds work for long while the server is killed and upgraded now and then, and looks for what grows.
+
+    soak.py MINUTES [PATH KIND [FILE]]
+
+Clients are those of torture.py, in C and Python, and two R processes, one that calls run_python and one with a pyrmap_pipeline, with their
+workers. Each 5 to 10 seconds, and now and then only after a minute, the server is killed or upgraded. Each second a line is added to FILE.csv
+(by default build/soak.csv): memory and descriptors of the processes of the filesystem, the arena, slots, parked requests. At the end FILE.png
+shows them. Exit status 0: every byte was right, no call failed, nobody hung, nothing is left in the arena, and a line through the
+memory and the descriptors after the first tenth of the time goes up by less than 1 %.
+"""
+from __future__ import annotations
+
+import csv
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Iterator, NamedTuple
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent / "mount"), str(Path(__file__).resolve().parent.parent)]
+
+from clients import HERE, Client, clients_of, end, end_at_once, picture  # noqa: E402
+from daemon import BUILD, Daemon, private_mounts  # noqa: E402
+from paths import check_data_path  # noqa: E402
+from slots import eventually, metrics, number, status  # noqa: E402
+from torture import complaints, kill_server, upgradable, upgrade  # noqa: E402
+
+# What must not drift, and what is shown besides.
+JUDGED = ("rss", "anonymous", "descriptors")
+SHOWN = ("pss", "used", "warm", "files", "slots", "parked", "clients_rss")
+DRIFT = 0.01
+# Shorter runs show no drift, only noise.
+JUDGED_AFTER = 600
+EMPTY_SECONDS = 30
+
+
+class Report(NamedTuple):
+    seconds: float
+    kills: int
+    upgrades: int
+    steps: dict[str, int]  # by language
+    wrong: list[str]
+    drift: dict[str, float]
+    samples: int
+
+    def line(self) -> str:
+        steps = ", ".join(f"{count} {language}" for language, count in self.steps.items())
+        drift = ", ".join(f"{name} {100 * part:+.2f} %" for name, part in self.drift.items())
+        return (f"{self.seconds / 60:.1f} minutes, {self.kills} kills of the server, {self.upgrades} upgrades; steps: {steps}; "
+                f"{len(self.wrong)} wrong; drift: {drift}")
+
+
+def memory_of(pid: int) -> dict[str, int]:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    values = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines}
+    return {"rss": values["Rss"], "pss": values["Pss"], "anonymous": values["Anonymous"]}
+
+
+def family(pid: int) -> list[int]:
+    pids = [pid]
+    for parent in pids:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            pids += [int(child) for child in children.read_text().split()]
+    return pids
+
+
+def try_sample(daemon: Daemon, clients: list[Client]) -> dict[str, float]:
+    row: dict[str, float] = dict.fromkeys(("rss", "pss", "anonymous", "descriptors", "clients_rss", "server_rss", "server_anonymous",
+                                           "server_descriptors"), 0)
+    server = daemon.server
+    for pid in daemon.pids():
+        found = {**memory_of(pid), "descriptors": len(os.listdir(f"/proc/{pid}/fd"))}
+        for name, value in found.items():
+            row[name] += value
+            if pid == server and name != "pss":
+                row[f"server_{name}"] = value
+    for client in clients:
+        row["clients_rss"] += sum(memory_of(pid)["rss"] for pid in family(client.process.pid))
+    values = metrics(daemon.path)
+    row.update({name: values[f"pyrmapfs_{name}_bytes"] for name in ("used", "warm", "files")})
+    row["slots"] = sum(value for name, value in values.items() if name.startswith("pyrmapfs_slots{"))
+    row["parked"] = values["pyrmapfs_waiters"]
+    row["takeovers"] = values["pyrmapfs_takeovers_total"]
+    return row
+
+
+def sample(daemon: Daemon, clients: list[Client]) -> dict[str, float]:
+    """Again, if a process of it ended meanwhile."""
+    for _ in range(100):
+        try:
+            return try_sample(daemon, clients)
+        except (OSError, KeyError):
+            time.sleep(0.01)
+    raise RuntimeError("processes come and go too fast to be measured")
+
+
+def drift_of(rows: list[dict[str, float]], name: str) -> float:
+    """How far a line through the samples goes, from the second tenth of them to the end, as a part of their mean."""
+    rows = rows[len(rows) // 10:]
+    seconds, values = ([row[column] for row in rows] for column in ("seconds", name))
+    mean = statistics.fmean(values)
+    slope = statistics.linear_regression(seconds, values).slope
+    return slope * (seconds[-1] - seconds[0]) / mean if mean else 0.0
+
+
+def r_environment() -> dict[str, str]:
+    build = BUILD.resolve()
+    return {**os.environ, "R_LIBS": str(build / "r-library"), "PYTHONPATH": str(build / "python"), "PYRMAP_PYTHON": sys.executable}
+
+
+def gaps(draw: random.Random) -> Iterator[float]:
+    """Seconds between two kills. A server that lives longer shows what it would gather."""
+    while True:
+        yield 60 if draw.random() < 0.1 else 5 + 5 * draw.random()
+
+
+def disturb(daemon: Daemon, draw: random.Random) -> bool:
+    """Returns whether the server was killed; else it was upgraded."""
+    if draw.random() < 0.25:
+        upgrade(daemon)
+        return False
+    kill_server(daemon)
+    return True
+
+
+def run(path: str, kind: str, seconds: float, seed: int, file: Path) -> Report:
+    draw = random.Random(seed)
+    wrong: list[str] = []
+    rows: list[dict[str, float]] = []
+    done = [0, 0]
+    with tempfile.TemporaryDirectory() as name, file.with_suffix(".csv").open("w") as table, \
+            upgradable(path, kind, Path(name), **{"arena.warm": "64M"}) as daemon:
+        check_data_path(daemon, path)
+        empty = number(status(daemon.path)["used"])
+        clients = clients_of(daemon.path, Path(name), seed)
+        clients += [Client(Path(name), daemon.path, role, seed, "r", r_environment()) for role in ("calls", "pipeline")]
+        begin = time.monotonic()
+        pauses = gaps(draw)
+        due = begin + min(next(pauses), seconds / 4)
+        writer = None
+        try:
+            while not wrong and (time.monotonic() < begin + seconds or not all(client.steps for client in clients)):
+                time.sleep(min(1, seconds / 20))
+                if time.monotonic() > due:
+                    done[disturb(daemon, draw)] += 1
+                    due = time.monotonic() + min(next(pauses), seconds / 4)
+                rows.append({"seconds": time.monotonic() - begin, **sample(daemon, clients)})
+                writer = writer or csv.DictWriter(table, list(rows[0]))
+                if len(rows) == 1:
+                    writer.writeheader()
+                writer.writerow(rows[-1])
+                table.flush()
+                if any([client.hangs() for client in clients]):
+                    wrong = picture(daemon, clients)
+                wrong += [f"{client.name} has ended" for client in clients if client.has_failed()]
+            wrong += end(daemon, clients)
+        finally:
+            end_at_once(clients)
+        wrong += [line for lines in complaints(daemon, clients) for line in lines]
+        for slot in daemon.path.glob("[!.]*"):
+            shutil.rmtree(slot)
+        try:
+            eventually(lambda: number(status(daemon.path)["used"]) == empty, seconds=EMPTY_SECONDS)
+        except AssertionError:
+            wrong.append(f"{status(daemon.path)['used']} are left in the arena, where {empty} bytes were used at the start")
+        elapsed = time.monotonic() - begin
+        steps = {language: sum(client.steps for client in clients if client.language == language) for language in ("c", "python", "r")}
+    drift = {column: drift_of(rows, column) for column in JUDGED + SHOWN}
+    if seconds >= JUDGED_AFTER:
+        wrong += [f"{column} drifts by {100 * drift[column]:.2f} %" for column in JUDGED if drift[column] >= DRIFT]
+    return Report(elapsed, done[1], done[0], steps, wrong, drift, len(rows))
+
+
+def plot(file: Path) -> None:
+    subprocess.run(["Rscript", "--vanilla", str(HERE / "soak_plot.R"), str(file.with_suffix(".csv")), str(file.with_suffix(".png"))],
+                   check=True, timeout=120)
+
+
+def main(argv: list[str]) -> int:
+    minutes = float(argv[1]) if len(argv) > 1 else 60
+    path, kind = (argv[2], argv[3]) if len(argv) > 3 else ("passthrough", "tmpfs")
+    file = Path(argv[4] if len(argv) > 4 else BUILD / "soak")
+    seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+    private_mounts()
+    print(f"SEED={seed}", flush=True)
+    report = run(path, kind, 60 * minutes, seed, file)
+    print(report.line(), *report.wrong, sep="\n  ", flush=True)
+    plot(file)
+    return 1 if report.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
