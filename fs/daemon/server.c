@@ -62,7 +62,6 @@ static void serves(struct request_ops *ops)
     server.restored = true;
     ops->journal.head->data_path = (uint32_t)exchange_data_path(ops->exchange);
     ops->journal.head->serves = 1;
-    ops->files.can_take_over = ops->journal.head->can_resend;
     report("ready");
 }
 

@@ -68,6 +68,7 @@ int ops_settle_data_path(struct request_ops *ops, char error[CONF_ERROR_MAX])
     int result = -EOPNOTSUPP;
     char reason[REASON_MAX] = "path.passthrough = off", no_links[REASON_MAX];
 
+    ops->files.can_take_over = ops->journal.head->can_resend;
     if (ops->conf->passthrough != CONF_OFF) {
         if (transport_negotiated(ops->transport))
             result = try_passthrough(ops);

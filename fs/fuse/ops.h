@@ -11,7 +11,7 @@
 extern const struct fuse_lowlevel_ops ops_table;
 
 /*
- * Call it when INIT was answered: tries passthrough with a scratch file and chooses the data path. Returns 0,
+ * Call it when INIT was answered, which tells what the kernel can: tries passthrough with a scratch file and chooses the data path. Returns 0,
  * or -EOPNOTSUPP with a line in error if path.passthrough is on and passthrough does not work.
  */
 int ops_settle_data_path(struct request_ops *ops, char error[CONF_ERROR_MAX]);

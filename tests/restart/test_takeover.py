@@ -18,7 +18,7 @@ import pytest
 from agent import Agent
 from daemon import BUILD, PASSTHROUGH, Daemon, is_mounted, processes
 from paths import check_data_path, mounted
-from slots import ANSWER, DATA, FAILED, INPUT, NONE, RESULT, STATES, Slot, eventually, metrics, number, refused, status
+from slots import ANSWER, DATA, FAILED, INPUT, NONE, RESULT, STATES, Slot, eventually, metrics, number, pairs, refused, status
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -222,11 +222,13 @@ def test_texts_and_views_stay_open(daemon: Daemon) -> None:
     slot = Slot.make(daemon.path, "job").bring("DONE")
     slot.put("task", b"multiply")
     with open(slot / "result.npy", "rb") as npy, open(slot / "data.txt") as text, open(slot / "task", "r+") as task, \
-            open(slot / "metadata.txt") as report, open(daemon.path / ".pyrmap" / "config") as config:
+            open(slot / "metadata.txt") as report, open(daemon.path / ".pyrmap" / "config") as config, \
+            open(daemon.path / ".pyrmap" / "status") as status_file:
         kill_server(daemon)
         assert np.load(npy).tolist() == ANSWER.tolist()
         assert [float(line) for line in text] == DATA.tolist()
         assert task.read() == "multiply" and "state=DONE" in report.read() and "[arena]" in config.read()
+        assert pairs(status_file.read())["takeovers"].isdigit(), "it does not say that none is possible"
         task.seek(0)
         task.write("MULTIPLY")
     assert (slot / "task").read_text() == "MULTIPLY"
