@@ -51,7 +51,7 @@ class Client:
     def start(self) -> None:
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=self.environment,
-                                            start_new_session=True)
+                                            process_group=0)
 
     def kill(self) -> None:
         """At this moment, whatever it does."""

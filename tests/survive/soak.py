@@ -6,12 +6,13 @@
 Clients are those of torture.py, in C and Python, and two R processes, one that calls run_python and one with a pyrmap_pipeline, with their
 workers. Each 5 to 10 seconds, and now and then only after a minute, the server is killed or upgraded. Each second a line is added to FILE.csv
 (by default build/soak.csv): memory and descriptors of the processes of the filesystem, the arena, slots, parked requests. At the end FILE.png
-shows them. Exit status 0: every byte was right, no call failed, nobody hung, nothing is left in the arena, and a line through the
-memory and the descriptors after the first tenth of the time goes up by less than 1 %.
+shows them. Exit status 0: every byte was right, no call failed, nobody hung, nothing is left in the arena, and a line through each of
+memory, the arena's own files and descriptors after the first tenth of the time goes up by less than 1 %, or by less than twice its error.
 """
 from __future__ import annotations
 
 import csv
+import math
 import os
 import random
 import shutil
@@ -32,12 +33,28 @@ from slots import eventually, metrics, number, status  # noqa: E402
 from torture import complaints, kill_server, upgradable, upgrade  # noqa: E402
 
 # What must not drift, and what is shown besides.
-JUDGED = ("rss", "anonymous", "descriptors")
-SHOWN = ("pss", "used", "warm", "files", "slots", "parked", "clients_rss")
+JUDGED = ("rss", "anonymous", "files", "descriptors")
+SHOWN = ("pss", "used", "warm", "slots", "parked", "clients_rss")
 DRIFT = 0.01
+# Samples that stand together depend on each other: a line goes through the means of so many blocks of them.
+BLOCKS = 60
 # Shorter runs show no drift, only noise.
 JUDGED_AFTER = 600
 EMPTY_SECONDS = 30
+
+
+class Drift(NamedTuple):
+    """As parts of the mean."""
+
+    part: float
+    error: float
+
+    @property
+    def is_growth(self) -> bool:
+        return self.part >= DRIFT and self.part > 2 * self.error
+
+    def __str__(self) -> str:
+        return f"{100 * self.part:+.2f} +- {100 * self.error:.2f} %"
 
 
 class Report(NamedTuple):
@@ -46,12 +63,12 @@ class Report(NamedTuple):
     upgrades: int
     steps: dict[str, int]  # by language
     wrong: list[str]
-    drift: dict[str, float]
+    drift: dict[str, Drift]
     samples: int
 
     def line(self) -> str:
         steps = ", ".join(f"{count} {language}" for language, count in self.steps.items())
-        drift = ", ".join(f"{name} {100 * part:+.2f} %" for name, part in self.drift.items())
+        drift = ", ".join(f"{name} {part}" for name, part in self.drift.items())
         return (f"{self.seconds / 60:.1f} minutes, {self.kills} kills of the server, {self.upgrades} upgrades; steps: {steps}; "
                 f"{len(self.wrong)} wrong; drift: {drift}")
 
@@ -100,13 +117,19 @@ def sample(daemon: Daemon, clients: list[Client]) -> dict[str, float]:
     raise RuntimeError("processes come and go too fast to be measured")
 
 
-def drift_of(rows: list[dict[str, float]], name: str) -> float:
-    """How far a line through the samples goes, from the second tenth of them to the end, as a part of their mean."""
+def drift_of(rows: list[dict[str, float]], name: str) -> Drift:
+    """How far a line through the samples goes, from the second tenth of them to the end. A server that is young has less memory than
+    an old one, so chance alone gives a line some slope: its standard error."""
     rows = rows[len(rows) // 10:]
-    seconds, values = ([row[column] for row in rows] for column in ("seconds", name))
+    count = min(BLOCKS, len(rows) // 2)
+    blocks = [rows[i * len(rows) // count:(i + 1) * len(rows) // count] for i in range(count)]
+    seconds, values = ([statistics.fmean(row[column] for row in block) for block in blocks] for column in ("seconds", name))
     mean = statistics.fmean(values)
-    slope = statistics.linear_regression(seconds, values).slope
-    return slope * (seconds[-1] - seconds[0]) / mean if mean else 0.0
+    line = statistics.linear_regression(seconds, values)
+    rest = sum((value - line.intercept - line.slope * second) ** 2 for second, value in zip(seconds, values))
+    error = math.sqrt(rest / (count - 2) / sum((second - statistics.fmean(seconds)) ** 2 for second in seconds))
+    span = (seconds[-1] - seconds[0]) / mean if mean else 0.0
+    return Drift(line.slope * span, error * span)
 
 
 def r_environment() -> dict[str, str]:
@@ -173,7 +196,7 @@ def run(path: str, kind: str, seconds: float, seed: int, file: Path) -> Report:
         steps = {language: sum(client.steps for client in clients if client.language == language) for language in ("c", "python", "r")}
     drift = {column: drift_of(rows, column) for column in JUDGED + SHOWN}
     if seconds >= JUDGED_AFTER:
-        wrong += [f"{column} drifts by {100 * drift[column]:.2f} %" for column in JUDGED if drift[column] >= DRIFT]
+        wrong += [f"{column} drifts by {drift[column]}" for column in JUDGED if drift[column].is_growth]
     return Report(elapsed, done[1], done[0], steps, wrong, drift, len(rows))
 
 
