@@ -6,7 +6,7 @@ rows <- read.csv(argument[1L])
 minutes <- rows$seconds / 60
 
 # A picture has room for so many points: of the samples in between it shows the mean, and how far they go.
-parts <- min(120L, nrow(rows))
+parts <- min(90L, nrow(rows))
 part <- cut(seq_len(nrow(rows)), parts, labels = FALSE)
 middle <- tapply(minutes, part, mean)
 
@@ -24,7 +24,7 @@ panel <- function(names, unit, title, colours) {
         legend("topright", legend = names, col = colours, lwd = 2, bty = "n", horiz = TRUE)
 }
 
-png(argument[2L], width = 800, height = 560, type = "cairo", antialias = "gray")
+png(argument[2L], width = 760, height = 500, type = "cairo", antialias = "gray")
 par(mfrow = c(3L, 2L), mar = c(2.5, 3.5, 2, 0.5), cex = 0.75, mgp = c(2, 0.6, 0))
 blue <- "#1f5fa8"
 red <- "#b03a2e"
