@@ -13,7 +13,7 @@ SEED = int(os.environ.get("SEED", random.randrange(1 << 30)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-@pytest.mark.time_limit(120 + ROUNDS)
+@pytest.mark.time_limit(300 + ROUNDS)
 @pytest.mark.parametrize("path,kind", PLACES)
 def test_nobody_notices(path: str, kind: str) -> None:
     report = run(path, kind, ROUNDS, SEED)
