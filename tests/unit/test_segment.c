@@ -301,7 +301,7 @@ START_TEST(test_out_of_descriptors)
     ck_assert_int_eq(segment_read(bench.arena, segment, &byte, 1, 0), keeps_fd ? 1 : -EMFILE);
     ck_assert_int_eq(bench_reserve(&bench, segment, RESERVE_RESIZE, 8 * MIB), -EMFILE);
     ck_assert_int_eq(bench_settle(&bench, segment), -EMFILE);
-    ck_assert(segment_has_writers(bench.arena, segment) == !keeps_fd);
+    ck_assert(!segment_has_writers(bench.arena, segment)); /* the reserve is for such questions */
     ck_assert_int_eq(segment_create(bench.arena, 0, &fresh), keeps_fd ? -EMFILE : 0);
     if (fresh)
         segment_unname(bench.arena, fresh);
