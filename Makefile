@@ -102,7 +102,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_SHARED)) $(BUILD)/libpyrmapfs-core.a
 	$(call say,LINK)
-	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES) check)
+	$(Q)$(CC) $(LINK) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(call packages,--libs,$(CORE_PACKAGES) check)
 
 # The only part of fs/daemon that the unit tests link.
 $(BUILD)/tests/test_sandbox: $(call object,fs/daemon/sandbox.c)
@@ -147,6 +147,13 @@ $(BUILD)/failpoints/deaths: $(call object,tests/failpoints/deaths.c tests/failpo
 # It lies with the requests, and needs nothing of libfuse.
 $(BUILD)/tests/test_nodeid: $(BUILD)/fs/fuse/nodeid.o
 
+# A whole server without a kernel: its loop stops where it would sleep, and its ioctls come to the test. See tests/kernel.
+SERVED      := $(call object,$(filter-out fs/main.c,$(FUSE_SOURCES)) $(wildcard tests/kernel/*.c))
+SERVED_LINK := -Wl,--wrap=epoll_wait,--wrap=ioctl
+$(BUILD)/tests/test_requests: $(SERVED)
+$(BUILD)/tests/test_requests: private CORE_PACKAGES += fuse3
+$(BUILD)/tests/test_requests: private LINK += $(SERVED_LINK)
+
 # Programs that the tests of upgrades put in the daemon's place: the next version, one that knows another layout of the index, and
 # one whose server dies before it serves.
 UPGRADES := $(addprefix $(BUILD)/upgrades/,next other-index dies)
@@ -175,6 +182,7 @@ $(BUILD)/flags: export FLAGS := $(FLAGS)
 
 -include $(wildcard $(addprefix $(BUILD)/,$(addsuffix /*.d,fs fs/* conf packaging tests/unit tests/mount tests/survive tests/bench tests/fuzz \
                                                   tests/failpoints failpoints/fs failpoints/fs/* failpoints/conf examples/c)))
+-include $(wildcard $(BUILD)/tests/kernel/*.d)
 
 clients: $(CLIENTS)
 tests: all clients $(UNIT_TESTS) $(UPGRADES) $(FAILPOINTS)
@@ -204,7 +212,7 @@ check-sanitize: deps
 	@failed=; BUILD=$(BUILD)/sanitize tests/run unit || failed=yes; \
 	BUILD=$(BUILD)/turns STEPS=$${STEPS:-40000} tests/run $(filter-out unit failpoints,$(FS_SUITES)) || failed=yes; \
 	BUILD=$(BUILD)/thread tests/run unit || failed=yes; \
-	$(MAKE) --no-print-directory fuzz || failed=yes; test -z "$$failed"
+	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=20 || failed=yes; test -z "$$failed"
 
 export ASAN_OPTIONS  := detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS := print_stacktrace=1
@@ -229,7 +237,7 @@ failpoints: tests
 	@FAILPOINTS=all tests/run failpoints
 
 # Coverage-guided fuzzing of what reads untrusted bytes, FUZZ_SECONDS for each target.
-export FUZZ_SECONDS ?= 20
+export FUZZ_SECONDS ?= 60
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzzers/%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzz: deps
 	$(remake) fuzzers BUILD=$(BUILD)/fuzz CC=clang SANITIZE=address,undefined,fuzzer-no-link
@@ -237,7 +245,12 @@ fuzz: deps
 fuzzers: $(FUZZERS)
 $(BUILD)/fuzzers/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libpyrmapfs-core.a
 	$(call say,LINK)
-	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -fsanitize=fuzzer -o $@ $^ $(call packages,--libs,$(CORE_PACKAGES))
+	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -fsanitize=fuzzer -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(call packages,--libs,$(CORE_PACKAGES))
+
+# One of them needs a server.
+$(BUILD)/fuzzers/fuzz_requests: $(SERVED)
+$(BUILD)/fuzzers/fuzz_requests: private CORE_PACKAGES += fuse3
+$(BUILD)/fuzzers/fuzz_requests: private LINK += $(SERVED_LINK)
 
 bench: bench-fs bench-r bench-paths
 bench-r bench-paths: packages
@@ -491,7 +504,7 @@ help:
 #: make check-sanitize  the same under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 #: make lint            formatters, linters, type checkers
 #: make bench           tables of measurements; make bench-fs, bench-r, bench-paths: one part
-#: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=20 for each target, FUZZ_SEED=1 (0: random)
+#: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=60 for each target, FUZZ_SEED=1 (0: random)
 #: make failpoints      SIGKILL before and after each call and store of the server that lasts, in each state; and each call fails once
 #: make model           the model test, STEPS=5000000 of it
 #: make torture         SIGKILL of server and clients, ROUNDS=1000 for each data path, while clients check every byte

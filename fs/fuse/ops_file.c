@@ -253,6 +253,21 @@ static void open_daemon_file(struct request_ops *ops, fuse_req_t request, struct
         fuse_req_interrupt_func(request, open_interrupted, open);
 }
 
+/* The kernel opens directories, and follows links, by itself. */
+static bool is_file(const struct nodeid_target *inode)
+{
+    switch (inode->kind) {
+    case NODEID_ROOT:
+        return false;
+    case NODEID_DAEMON:
+        return inode->number != 0;
+    case NODEID_SLOT:
+        break;
+    }
+    return slot_files_row(inode->file)->kind != SLOT_FILES_DIRECTORY &&
+           slot_files_row(inode->file)->kind != SLOT_FILES_LINK;
+}
+
 void ops_file_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info *fi)
 {
     struct request_ops *ops = request_begin(request, REQUEST_OPEN);
@@ -264,6 +279,8 @@ void ops_file_open(fuse_req_t request, fuse_ino_t nodeid, struct fuse_file_info 
     if (transport_is_resent(ops->transport) && reopen_answer(ops, request, fi))
         return;
     result = nodeid_decode(ops->exchange, nodeid, &inode);
+    if (result == 0 && !is_file(&inode))
+        result = -EISDIR;
     if (result == 0) {
         result = request_handle_new(ops, &caller, nodeid, &handle);
         if (inode.kind == NODEID_SLOT)

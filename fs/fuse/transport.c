@@ -2,6 +2,7 @@
 #include "fuse/transport.h"
 
 #include "base/log.h"
+#include "fuse/form.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -20,7 +21,7 @@ static const uint32_t init2_has_resend = UINT32_C(1) << (39 - 32);
 enum { NOTIFY_RESEND = 7 };
 static const uint64_t resent_bit = UINT64_C(1) << 63;
 
-/* The first 64 bytes of INIT and of its reply. */
+/* The beginning of INIT, which ends before flags2 on Linux before 5.17, and of its reply. */
 struct init_request {
     uint32_t major, minor, max_readahead, flags, flags2;
 };
@@ -92,10 +93,11 @@ static struct transport *the_transport;
 static void note_init(struct transport *transport, const void *bytes, size_t size)
 {
     struct fuse_in_header header;
-    struct init_request init;
+    struct init_request init = {0};
+    const size_t length = size - sizeof(header);
 
     memcpy(&header, bytes, sizeof(header));
-    memcpy(&init, (const char *)bytes + sizeof(header), sizeof(init));
+    memcpy(&init, (const char *)bytes + sizeof(header), length < sizeof(init) ? length : sizeof(init));
     transport->init_unique = header.unique;
     transport->offered_ext = init.flags & init_ext;
     transport->offered2 = transport->offered_ext ? init.flags2 : 0;
@@ -121,10 +123,10 @@ static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
         memset(buffer, 0, size);
     transport->touched = buffer;
     got = read(fd, buffer, size);
-    if (transport->initialised || got < (ssize_t)(sizeof(header) + sizeof(struct init_request)))
+    if (transport->initialised || got < (ssize_t)sizeof(header))
         return got;
     memcpy(&header, buffer, sizeof(header));
-    if (header.opcode == FUSE_INIT)
+    if (header.opcode == FUSE_INIT && form_is_whole(buffer, (size_t)got))
         note_init(transport, buffer, (size_t)got);
     return got;
 }
@@ -272,7 +274,11 @@ static void serve(struct transport *transport, void *bytes, size_t size)
     if (size < sizeof(header))
         return;
     memcpy(&header, bytes, sizeof(header));
-    if (journal_is_poison(transport->journal, header.unique)) {
+    if (!form_is_whole(bytes, size)) {
+        log_warning("request %u of process %u is cut short and is refused", header.opcode, header.pid);
+        if (form_wants_answer(bytes))
+            transport_refuse(transport, header.unique, -EIO);
+    } else if (journal_is_poison(transport->journal, header.unique)) {
         log_error("request %u of process %u ended two servers and is refused", header.opcode, header.pid);
         transport_refuse(transport, header.unique, -EIO);
     } else if (!transport->hold || !transport->hold(transport->hold_context, bytes, size)) {
@@ -283,11 +289,11 @@ static void serve(struct transport *transport, void *bytes, size_t size)
 /* Returns whether there was one. */
 static bool serve_resent(struct transport *transport)
 {
-    struct resent *resent = &transport->resent[transport->next_resent];
+    struct resent *resent;
 
     if (!transport_has_resent(transport))
         return false;
-    transport->next_resent++;
+    resent = &transport->resent[transport->next_resent++];
     serve(transport, resent->bytes, resent->size);
     free(resent->bytes);
     if (!transport_has_resent(transport)) {

@@ -38,7 +38,7 @@ void entry_set_tail(struct slot *slot, const uint8_t tail[ENTRY_TAIL])
 
 int slot_name_check(const char *name)
 {
-    if (!*name)
+    if (!*name || strchr(name, '/'))
         return -EINVAL;
     if (strlen(name) > SLOT_NAME_MAX)
         return -ENAMETOOLONG;

@@ -215,7 +215,7 @@ size_t entry_tail(const struct slot *slot, uint8_t tail[ENTRY_TAIL]);
 void entry_set_tail(struct slot *slot, const uint8_t tail[ENTRY_TAIL]);
 
 /*
- * 0, or -ENAMETOOLONG, -EPERM (leading dot), -EINVAL (empty).
+ * 0, or -ENAMETOOLONG, -EPERM (leading dot), -EINVAL (empty, or a path).
  */
 int slot_name_check(const char *name);
 

@@ -13,7 +13,7 @@ static bool is_text(const char *text, size_t size)
 
 static bool is_name(const char name[SLOT_NAME_MAX + 1])
 {
-    return is_text(name, SLOT_NAME_MAX + 1) && !strchr(name, '/') && slot_name_check(name) == 0;
+    return is_text(name, SLOT_NAME_MAX + 1) && slot_name_check(name) == 0;
 }
 
 static bool is_job(const char job[JOB_NAME_MAX + 1])

@@ -3,14 +3,13 @@
  * An index that anybody may have written: any bytes in its entries, half of the time with checksums that are right.
  * Whatever is in it, a start refuses it or makes a table in which every slot has its place.
  */
-#include "invariant.h"
+#include "table.h"
 
 #include "arena/arena.h"
 #include "base/background.h"
 #include "base/checksum.h"
 #include "base/log.h"
 #include "exchange/exchange.h"
-#include "slot/index.h"
 #include "slot/restore.h"
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -103,36 +102,6 @@ static void change(struct stream *stream, int fd)
     INVARIANT(pwrite(fd, whole, stride(), place(number, copy)) == (ssize_t)stride());
 }
 
-static void expect_consistent(struct slots *slots)
-{
-    uint32_t count = 0, followers = 0, followed = 0, index = 0;
-    struct slot *slot;
-
-    for (; (slot = slot_after(slots, index)); index = slot_index(slots, slot)) {
-        struct record record = slot->record;
-        uint32_t steps = 0;
-
-        count++;
-        INVARIANT(slot_find(slots, slot->name) == slot);
-        INVARIANT(record_check(&record) == 0 && record.flag == handshake_flag(slot_state(slot)));
-        for (uint32_t at = slot->source; at; at = slot_at(slots, at)->source)
-            INVARIANT(steps++ < INDEX_STEP);
-        followers += slot->source != 0;
-        for (uint32_t at = slot->first_follower; at; at = slot_at(slots, at)->next_follower) {
-            INVARIANT(slot_at(slots, at)->source == slot_index(slots, slot));
-            followed++;
-        }
-    }
-    index = 0;
-    for (; (slot = slots_leaving(slots, index)); index = slot_index(slots, slot)) {
-        followers += slot->source != 0;
-        for (uint32_t at = slot->first_follower; at; at = slot_at(slots, at)->next_follower)
-            followed++;
-    }
-    INVARIANT(count == slots_count(slots) && followers == followed);
-    INVARIANT(slots_forgotten(slots) == NULL);
-}
-
 static off_t size_of(int fd)
 {
     struct stat status;
@@ -176,12 +145,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (is_refused)
         return 0;
     INVARIANT(slots_begin(slots) == 0);
-    expect_consistent(slots);
+    check_table(slots);
     slots_close(slots);
     /* What the start has made of it is whole. */
     INVARIANT(slots_open(&slots, arena, LIMIT, error) == 0);
     INVARIANT(slots_begin(slots) == 0);
-    expect_consistent(slots);
+    check_table(slots);
     slots_close(slots);
     return 0;
 }

@@ -162,6 +162,8 @@ START_TEST(test_names)
         {".hidden", 0, -EPERM},
         {".pyrmap", 0, -EPERM},
         {"", 0, -EINVAL},
+        {"a/b", 0, -EINVAL},
+        {"/", 0, -EINVAL},
     };
     struct table table;
     uint32_t made = 0;

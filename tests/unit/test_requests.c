@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_requests.c - a whole server, as the kernel meets it: requests in, answers out. What only a broken kernel would
+ * send is refused, and the server goes on.
+ */
+#include "../kernel/kernel.h"
+#include "../kernel/served.h"
+#include "slot/slot_file.h"
+#include "suite.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static const uint32_t modern = FUSE_INIT_EXT | FUSE_MAX_PAGES | FUSE_DO_READDIRPLUS;
+
+static void begin(enum exchange_data_path data_path)
+{
+    struct served_options options = served_defaults();
+
+    options.data_path = data_path;
+    served_begin(&options);
+    ck_assert(served_init(modern, UINT32_MAX));
+    ck_assert_int_eq(exchange_data_path(served_ops()->exchange), data_path);
+}
+
+/* --- a client --- */
+
+static int ask_name(uint32_t opcode, uint64_t parent, const char *name)
+{
+    return served_call(opcode, parent, name, strlen(name) + 1);
+}
+
+static uint64_t answered_node(void)
+{
+    struct fuse_entry_out entry;
+
+    memcpy(&entry, kernel_answer()->bytes, sizeof(entry));
+    return entry.nodeid;
+}
+
+static uint64_t make_slot(const char *name)
+{
+    char message[sizeof(struct fuse_mkdir_in) + 32] = {0};
+    const struct fuse_mkdir_in in = {.mode = 0755};
+
+    memcpy(message, &in, sizeof(in));
+    strcpy(message + sizeof(in), name);
+    ck_assert_int_eq(served_call(FUSE_MKDIR, FUSE_ROOT_ID, message, sizeof(in) + strlen(name) + 1), 0);
+    return answered_node();
+}
+
+static uint64_t find(uint64_t directory, enum slot_file file)
+{
+    ck_assert_int_eq(ask_name(FUSE_LOOKUP, directory, slot_file_name(file)), 0);
+    return answered_node();
+}
+
+/* 0 with an open file, SERVED_WAITS or -errno. */
+static int try_open(uint64_t node, uint32_t flags, uint64_t *fh)
+{
+    const struct fuse_open_in in = {.flags = flags};
+    int result = served_call(FUSE_OPEN, node, &in, sizeof(in));
+    struct fuse_open_out out;
+
+    memcpy(&out, kernel_answer()->bytes, sizeof(out));
+    *fh = out.fh;
+    return result;
+}
+
+static int write_bytes(uint64_t node, uint64_t fh, const void *bytes, size_t size)
+{
+    static char message[sizeof(struct fuse_write_in) + 4096];
+    const struct fuse_write_in in = {.fh = fh, .size = (uint32_t)size};
+
+    memcpy(message, &in, sizeof(in));
+    memcpy(message + sizeof(in), bytes, size);
+    return served_call(FUSE_WRITE, node, message, sizeof(in) + size);
+}
+
+static int read_bytes(uint64_t node, uint64_t fh, uint32_t size)
+{
+    const struct fuse_read_in in = {.fh = fh, .size = size};
+
+    return served_call(FUSE_READ, node, &in, sizeof(in));
+}
+
+static int release(uint64_t node, uint64_t fh)
+{
+    const struct fuse_release_in in = {.fh = fh};
+
+    return served_call(FUSE_RELEASE, node, &in, sizeof(in));
+}
+
+/* Flag and doubles in one write. Returns its answer. */
+static int send_array(uint64_t directory, int32_t flag, double value)
+{
+    struct {
+        struct record record;
+        double values[4];
+    } message = {.values = {value, value, value, value}};
+    uint64_t node = find(directory, SLOT_METADATA_BIN), fh;
+    int result;
+
+    record_init(&message.record);
+    message.record.flag = flag;
+    message.record.dtype = RECORD_FLOAT64;
+    message.record.input_length = message.record.result_length = 4;
+    ck_assert_int_eq(try_open(node, O_WRONLY, &fh), 0);
+    result = write_bytes(node, fh, &message, sizeof(message));
+    ck_assert_int_eq(release(node, fh), 0);
+    return result;
+}
+
+static void expect_doubles(double value)
+{
+    const double expected[4] = {value, value, value, value};
+
+    ck_assert_uint_eq(kernel_answer()->size, sizeof(expected));
+    ck_assert_mem_eq(kernel_answer()->bytes, expected, sizeof(expected));
+}
+
+/* --- tests --- */
+
+static const enum exchange_data_path data_paths[] = {DATA_PATH_PASSTHROUGH, DATA_PATH_LINKS,
+                                                     DATA_PATH_PAGE_CACHE};
+enum { DATA_PATHS = 3 };
+
+/* The reader of the result waits from before the worker begins, and has the worker's bytes then. */
+START_TEST(test_round)
+{
+    uint64_t slot, result, fh;
+
+    begin(data_paths[_i]);
+    slot = make_slot("job");
+    ck_assert_int_eq(send_array(slot, RECORD_FLAG_INPUT, 1), 0);
+    result = find(slot, SLOT_RESULT_BIN);
+    ck_assert_int_eq(try_open(result, O_RDONLY, &fh), SERVED_WAITS);
+    ck_assert_uint_eq(kernel_pending(), 1);
+    ck_assert_int_eq(send_array(slot, RECORD_FLAG_RESULT, 2), 0);
+    ck_assert_uint_eq(kernel_pending(), 0);
+    ck_assert_uint_eq(kernel_handles(), 1);
+    ck_assert_int_eq(read_bytes(result, kernel_handle(0)->fh, 4096), 0);
+    expect_doubles(2);
+    served_end();
+}
+END_TEST
+
+/* Only a kernel that is broken opens a directory, or a link, as a file. */
+START_TEST(test_open_directory)
+{
+    uint64_t slot, source, fh;
+
+    begin(DATA_PATH_PASSTHROUGH);
+    slot = make_slot("a");
+    source = make_slot("b");
+    ck_assert_int_eq(served_call(FUSE_SYMLINK, source, "source\0../a/result.bin", 23), 0);
+    source = answered_node();
+    ck_assert_int_eq(ask_name(FUSE_LOOKUP, FUSE_ROOT_ID, ".pyrmap"), 0);
+    ck_assert_int_eq(try_open(answered_node(), O_RDONLY, &fh), -EISDIR);
+    ck_assert_int_eq(try_open(FUSE_ROOT_ID, O_RDONLY, &fh), -EISDIR);
+    ck_assert_int_eq(try_open(slot, O_RDONLY, &fh), -EISDIR);
+    ck_assert_int_eq(try_open(source, O_RDONLY, &fh), -EISDIR);
+    ck_assert_uint_eq(kernel_handles(), 0);
+    served_end();
+}
+END_TEST
+
+/* A request that says more than it brings is refused, and nothing of it is done. */
+START_TEST(test_cut_short)
+{
+    static const struct fuse_mkdir_in mode = {.mode = 0755};
+    const struct kernel_caller caller = {0, 0, getpid()};
+    char message[sizeof(mode) + 8];
+    uint64_t node, fh;
+
+    begin(DATA_PATH_PASSTHROUGH);
+    memcpy(message, &mode, sizeof(mode));
+    memcpy(message + sizeof(mode), "slot", 5);
+    ck_assert_int_eq(served_call(FUSE_MKDIR, FUSE_ROOT_ID, message, 3), -EIO); /* in the mode */
+    ck_assert_int_eq(served_call(FUSE_MKDIR, FUSE_ROOT_ID, message, sizeof(mode) + 4),
+                     -EIO); /* in the name */
+    ck_assert_int_eq(ask_name(FUSE_LOOKUP, FUSE_ROOT_ID, "slot"), -ENOENT);
+    ck_assert_int_eq(ask_name(FUSE_LOOKUP, FUSE_ROOT_ID, "slo"), -ENOENT);
+    ck_assert_int_eq(served_call(FUSE_MKDIR, FUSE_ROOT_ID, message, sizeof(mode) + 5), 0);
+    node = answered_node();
+    ck_assert_int_eq(served_call(FUSE_SYMLINK, node, "source\0../slot/data.bin", 23),
+                     -EIO); /* in the second name */
+    ck_assert_int_eq(ask_name(FUSE_LOOKUP, node, "source"), -ENOENT);
+    node = find(node, SLOT_TASK);
+    ck_assert_int_eq(try_open(node, O_WRONLY, &fh), 0);
+    {
+        const struct fuse_write_in in = {.fh = fh, .size = 5};
+        const struct fuse_batch_forget_in batch = {.count = 2};
+        char bytes[sizeof(in) + 4] = {0};
+
+        memcpy(bytes, &in, sizeof(in));
+        ck_assert_int_eq(served_call(FUSE_WRITE, node, bytes, sizeof(bytes)), -EIO);
+        ck_assert_int_eq(served_call(FUSE_WRITE, node, bytes, sizeof(in) - 1), -EIO);
+        kernel_send(FUSE_BATCH_FORGET, 0, &caller, &batch, sizeof(batch), 0);
+        kernel_send(FUSE_INTERRUPT, 0, &caller, NULL, 0, 0);
+        served_settle(SERVED_WITH_JOBS);
+        ck_assert_uint_eq(kernel_pending(), 0);
+    }
+    ck_assert_int_eq(release(node, fh), 0);
+    ck_assert_int_eq(try_open(node, O_RDONLY, &fh), 0);
+    ck_assert_int_eq(read_bytes(node, fh, 100), 0);
+    ck_assert_uint_eq(kernel_answer()->size, 0); /* the task is empty */
+    served_end();
+}
+END_TEST
+
+/* Before Linux 5.17 INIT had 16 bytes, and no second half of the flags. */
+START_TEST(test_old_kernel)
+{
+    const struct fuse_init_in init = {.major = FUSE_KERNEL_VERSION, .minor = 31, .max_readahead = 128 << 10};
+    struct served_options options = served_defaults();
+
+    served_begin(&options);
+    ck_assert_int_eq(served_call(FUSE_INIT, 0, &init, 16), 0);
+    make_slot("job");
+    ck_assert_int_eq(exchange_data_path(served_ops()->exchange), DATA_PATH_LINKS);
+    served_end();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("requests");
+    TCase *test_case = tcase_create("requests");
+
+    tcase_set_timeout(test_case, 60);
+    tcase_add_loop_test(test_case, test_round, 0, DATA_PATHS);
+    tcase_add_test(test_case, test_open_directory);
+    tcase_add_test(test_case, test_cut_short);
+    tcase_add_test(test_case, test_old_kernel);
+    suite_add_tcase(suite, test_case);
+    return suite_run(suite);
+}
