@@ -39,6 +39,9 @@ PYTHON_NAME  = $(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.versi
 # address,undefined or thread; use it together with another BUILD.
 SANITIZE ?=
 
+# `make coverage` sets it, together with another BUILD: every program counts the branches that it takes.
+COVERAGE ?=
+
 # ---- Sources ---------------------------------------------------------------------------------------------------
 
 # These talk to libfuse. Everything else is the core, which the unit tests link without it.
@@ -72,6 +75,14 @@ HARDEN_LINK := -fsanitize=$(SANITIZE)
 HARDEN      += $(if $(filter thread,$(SANITIZE)),-Wno-tsan)
 endif
 
+ifneq ($(COVERAGE),)
+# -Og makes one branch of those that the source has once: the last case of a switch and values that there are none of.
+HARDEN      := -Og -fno-inline --coverage -fprofile-update=atomic -U_FORTIFY_SOURCE -DCOVERAGE
+HARDEN_LINK := --coverage
+COUNTED     := $(BUILD)/tests/coverage/dump.o
+COUNTED_LINK := -Wl,--wrap=_exit
+endif
+
 COMPILE := -std=c11 -D_GNU_SOURCE -DPYRMAPFS_VERSION='"$(VERSION)"' -Ifs -Iconf $(WARNINGS) $(CPPFLAGS) $(CFLAGS) \
            $(HARDEN) -fPIE -pthread $(call packages,--cflags,fuse3 $(CORE_PACKAGES) check)
 LINK    := $(CFLAGS) $(HARDEN) -pie -pthread $(HARDEN_LINK) $(LDFLAGS)
@@ -87,9 +98,9 @@ say = $(if $(V),@:,@printf '  %-7s %s\n' $(1) $@)
 .SECONDARY:
 all: $(BUILD)/pyrmapfs
 
-$(BUILD)/pyrmapfs: $(call object,$(FUSE_SOURCES)) $(BUILD)/libpyrmapfs-core.a
+$(BUILD)/pyrmapfs: $(call object,$(FUSE_SOURCES)) $(COUNTED) $(BUILD)/libpyrmapfs-core.a
 	$(call say,LINK)
-	$(Q)$(CC) $(LINK) -o $@ $^ $(call packages,--libs,fuse3 $(CORE_PACKAGES))
+	$(Q)$(CC) $(LINK) $(COUNTED_LINK) -o $@ $^ $(call packages,--libs,fuse3 $(CORE_PACKAGES))
 
 # Made from scratch: an archive would keep the objects of sources that are gone.
 $(BUILD)/libpyrmapfs-core.a: $(call object,$(CORE_SOURCES))
@@ -182,7 +193,7 @@ $(BUILD)/flags: export FLAGS := $(FLAGS)
 
 -include $(wildcard $(addprefix $(BUILD)/,$(addsuffix /*.d,fs fs/* conf packaging tests/unit tests/mount tests/survive tests/bench tests/fuzz \
                                                   tests/failpoints failpoints/fs failpoints/fs/* failpoints/conf examples/c)))
--include $(wildcard $(BUILD)/tests/kernel/*.d)
+-include $(wildcard $(BUILD)/tests/kernel/*.d $(BUILD)/tests/coverage/*.d)
 
 clients: $(CLIENTS)
 tests: all clients $(UNIT_TESTS) $(UPGRADES) $(FAILPOINTS)
@@ -247,10 +258,25 @@ $(BUILD)/fuzzers/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libpyrmapfs-core.a
 	$(call say,LINK)
 	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -fsanitize=fuzzer -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(call packages,--libs,$(CORE_PACKAGES))
 
+# The branches that the tests take, and the ones that they do not (BUILD/coverage/missing).
+.PHONY: coverage replays
+COVERAGE_SUITES ?= unit mount restart model replay
+coverage:
+	$(remake) deps PACKAGES="$(BUILD_PACKAGES) $(TEST_PACKAGES) gcovr"
+	$(remake) tests replays BUILD=$(BUILD)/coverage COVERAGE=yes CC=gcc
+	@find $(BUILD)/coverage -name '*.gcda' -delete
+	@CK_TIMEOUT_MULTIPLIER=10 UNIT_SECONDS=1800 BUILD=$(BUILD)/coverage STEPS=$${STEPS:-20000} tests/run $(COVERAGE_SUITES); failed=$$?; \
+	gcovr --root . --filter fs/ --exclude-unreachable-branches --json $(BUILD)/coverage/gcovr.json $(BUILD)/coverage && \
+	$(PYTHON) tests/coverage/table.py $(BUILD)/coverage/gcovr.json $(BUILD)/coverage/missing && exit $$failed
+replays: $(FUZZERS:$(BUILD)/fuzzers/%=$(BUILD)/replays/%)
+$(BUILD)/replays/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/coverage/replay.o $(BUILD)/libpyrmapfs-core.a
+	$(call say,LINK)
+	$(Q)mkdir -p $(@D) && $(CC) $(LINK) -o $@ $(filter-out %.a,$^) $(filter %.a,$^) $(call packages,--libs,$(CORE_PACKAGES))
+
 # One of them needs a server.
-$(BUILD)/fuzzers/fuzz_requests: $(SERVED)
-$(BUILD)/fuzzers/fuzz_requests: private CORE_PACKAGES += fuse3
-$(BUILD)/fuzzers/fuzz_requests: private LINK += $(SERVED_LINK)
+$(addprefix $(BUILD)/,fuzzers/fuzz_requests replays/fuzz_requests): $(SERVED)
+$(addprefix $(BUILD)/,fuzzers/fuzz_requests replays/fuzz_requests): private CORE_PACKAGES += fuse3
+$(addprefix $(BUILD)/,fuzzers/fuzz_requests replays/fuzz_requests): private LINK += $(SERVED_LINK)
 
 bench: bench-fs bench-r bench-paths
 bench-r bench-paths: packages
@@ -505,6 +531,7 @@ help:
 #: make lint            formatters, linters, type checkers
 #: make bench           tables of measurements; make bench-fs, bench-r, bench-paths: one part
 #: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=60 for each target, FUZZ_SEED=1 (0: random)
+#: make coverage        the branches that unit, mount, restart and model tests and the fuzzers' inputs take, and those that they do not
 #: make failpoints      SIGKILL before and after each call and store of the server that lasts, in each state; and each call fails once
 #: make model           the model test, STEPS=5000000 of it
 #: make torture         SIGKILL of server and clients, ROUNDS=1000 for each data path, while clients check every byte

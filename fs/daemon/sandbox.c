@@ -60,7 +60,7 @@ int sandbox_drop_privileges(enum sandbox_role role, char error[CONF_ERROR_MAX])
     return result;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(COVERAGE)
 #define SANITIZED 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -70,7 +70,10 @@ int sandbox_drop_privileges(enum sandbox_role role, char error[CONF_ERROR_MAX])
 
 #ifdef SANITIZED
 
-/* Sanitizers read /proc and make other system calls at any time, so these builds have no sandbox. */
+/*
+ * Sanitizers read /proc and make other system calls at any time, and a build for coverage writes files at its end:
+ * they have no sandbox.
+ */
 int sandbox_paths(const struct sandbox_place *places, size_t count, char error[CONF_ERROR_MAX])
 {
     (void)places;

@@ -247,9 +247,9 @@ struct handshake_step handshake_judge(enum handshake_state state, enum handshake
     case RECALL:
         return facts & FACT_BY_SOURCE ? proceed(STATE_IDLE, 0, FRESH | EFFECT_RECALL) : proceed(state, 0, 0);
     case READ:
-        return proceed(state, 0, EFFECT_TAKEN);
+        break;
     }
-    return refuse(state, EPROTO, busy);
+    return proceed(state, 0, EFFECT_TAKEN);
 }
 
 int32_t handshake_flag(enum handshake_state state)

@@ -344,7 +344,7 @@ START_TEST(test_the_arena_works)
 }
 END_TEST
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(COVERAGE)
 enum { IS_SANITIZED = 1 };
 #else
 enum { IS_SANITIZED = 0 };
