@@ -7,6 +7,7 @@ through this one class.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import os
 import pwd
@@ -187,7 +188,8 @@ class Daemon:
         pids = [self.process.pid]
         for pid in pids:
             for task in Path(f"/proc/{pid}/task").glob("*/children"):
-                pids += [int(child) for child in task.read_text().split()]
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    pids += [int(child) for child in task.read_text().split()]
         return pids
 
     @property
@@ -199,8 +201,12 @@ class Daemon:
     @property
     def server(self) -> int:
         """The one that serves the mount."""
-        names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in self.pids()}
-        return next(pid for pid, name in names.items() if name == "pyrmapfs-server")
+        for pid in self.pids():
+            # One that has been replaced may end meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "pyrmapfs-server":
+                    return pid
+        raise RuntimeError("nobody serves the mount")
 
     def reports(self) -> list[str]:
         """The lines of the log in which a sanitizer complains."""
