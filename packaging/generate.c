@@ -84,6 +84,7 @@ static void print_layout_py(void)
     PRINT(RECORD_NDIM_MAX);
     PRINT(RECORD_TAKE_INPUT);
     PRINT(RECORD_TAKE_RESULT);
+    PRINT(RECORD_STEP_OF_ROUND);
     puts("");
     PRINT(RECORD_FLAG_NONE);
     PRINT(RECORD_FLAG_INPUT);

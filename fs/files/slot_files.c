@@ -82,14 +82,21 @@ static int record_refused(struct exchange *exchange, struct slot *slot, const st
                             "it is no valid record: version, flag, dtypes, lengths, shapes or order");
 }
 
+/* A write that waited is judged anew: its round may be over by now. */
 static int record_write(struct exchange *exchange, struct handle *handle, const struct caller *caller,
                         const char *bytes, size_t size, off_t offset)
 {
-    size_t array = record_array_size(size, (uint64_t)offset);
+    const struct record *current = &handle->slot->record;
+    uint64_t at = (uint64_t)offset;
+    int result = record_of_round(current, bytes, size, &at);
+    size_t array = record_array_size(size, at);
     struct record proposed;
     uint32_t touched;
 
-    if (record_merge(&handle->slot->record, bytes, size - array, (uint64_t)offset, &proposed, &touched) < 0)
+    if (result == -ECANCELED)
+        return refuse_operation(exchange, handle->slot, caller, "take a step of a round", result,
+                                "the slot is in another round by now");
+    if (result < 0 || record_merge(current, bytes, size - array, at, &proposed, &touched) < 0)
         return record_refused(exchange, handle->slot, caller);
     if (array)
         return put_array(exchange, handle->slot, caller, &proposed, bytes + RECORD_SIZE, array, &handle->put);
@@ -567,17 +574,21 @@ void slot_files_close(struct exchange *exchange, struct handle *handle)
 enum handshake_event slot_files_write_event(const struct handle *handle, const char *bytes, size_t size,
                                             off_t offset)
 {
-    size_t array = handle->file == SLOT_METADATA_BIN ? record_array_size(size, (uint64_t)offset) : 0;
     struct record proposed = handle->slot->record;
     char why[RECORD_TEXT_WHY_MAX];
+    uint64_t at = (uint64_t)offset;
+    size_t array = 0;
     uint32_t touched;
     int result;
 
-    if (handle->file == SLOT_METADATA_TXT)
+    if (handle->file == SLOT_METADATA_TXT) {
         result = record_text_merge(&handle->slot->record, bytes, size, &proposed, &touched, why);
-    else
-        result =
-            record_merge(&handle->slot->record, bytes, size - array, (uint64_t)offset, &proposed, &touched);
+    } else {
+        /* Which event it would be: a write for a round that is over has been refused by now. */
+        (void)record_of_round(&handle->slot->record, bytes, size, &at);
+        array = record_array_size(size, at);
+        result = record_merge(&handle->slot->record, bytes, size - array, at, &proposed, &touched);
+    }
     if (array)
         return put_event(proposed.flag);
     if (result < 0 || !(touched & RECORD_TOUCHED_FLAG))

@@ -236,6 +236,19 @@ size_t record_array_size(size_t size, uint64_t offset)
     return offset == 0 && size > RECORD_SIZE ? size - RECORD_SIZE : 0;
 }
 
+int record_of_round(const struct record *current, const void *bytes, size_t size, uint64_t *offset)
+{
+    uint64_t round;
+
+    if (*offset != RECORD_STEP_OF_ROUND)
+        return 0;
+    if (size < offsetof(struct record, round) + sizeof(round))
+        return -EINVAL;
+    memcpy(&round, (const uint8_t *)bytes + offsetof(struct record, round), sizeof(round));
+    *offset = 0;
+    return round == current->round ? 0 : -ECANCELED;
+}
+
 bool record_taken_side(uint64_t offset, enum record_side *side)
 {
     *side = offset == RECORD_TAKE_RESULT ? RECORD_SIDE_RESULT : RECORD_SIDE_INPUT;

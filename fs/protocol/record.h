@@ -34,6 +34,8 @@ enum {
     /* pread(2) of metadata.bin here answers the record and, behind it, the array of that side */
     RECORD_TAKE_INPUT = 1 << 28,
     RECORD_TAKE_RESULT = 1 << 29,
+    /* pwrite(2) of metadata.bin here is one at 0 for the round that the record names, and for no other */
+    RECORD_STEP_OF_ROUND = 1 << 20,
 };
 
 /* The flag is the state of the handshake as clients see it. */
@@ -214,6 +216,12 @@ enum record_touched {
 
 /* Bytes of the array that a write to metadata.bin carries behind the record. 0: it is the record alone. */
 size_t record_array_size(size_t size, uint64_t offset);
+
+/*
+ * Makes a write at RECORD_STEP_OF_ROUND one at 0, and leaves others as they are. Returns 0, -ECANCELED if the
+ * bytes name another round than the current one, or -EINVAL if they end before the round.
+ */
+int record_of_round(const struct record *current, const void *bytes, size_t size, uint64_t *offset);
 
 /*
  * Whether a read of metadata.bin at offset takes an array, and which one. What the read answers is the mirror

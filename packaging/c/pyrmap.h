@@ -29,6 +29,8 @@ enum {
     /* pread(2) of metadata.bin here answers the record and, behind it, the array of that side */
     PYRMAP_TAKE_INPUT = 1 << 28,
     PYRMAP_TAKE_RESULT = 1 << 29,
+    /* pwrite(2) of metadata.bin here is one at 0 for the round that the record names, and for no other */
+    PYRMAP_STEP_OF_ROUND = 1 << 20,
 };
 
 /* The flag is the state of the handshake as clients see it. */

@@ -20,6 +20,7 @@ VIEWS = ("data.txt", "result.txt", "data.npy", "result.npy")
 READ_ONLY = ("metadata.mem", *VIEWS)
 
 NONE, INPUT, RESULT, FAILED = -1, 0, 1, 2
+STEP_OF_ROUND = 1 << 20  # the offset of a step for the round in its record
 FLOAT32, FLOAT64, INT32, INT64, UINT8, BUNDLE = 1, 2, 3, 4, 5, 6
 DTYPES: dict[int, np.dtype[Any]] = {FLOAT32: np.dtype("f4"), FLOAT64: np.dtype("f8"), INT32: np.dtype("i4"),
                                     INT64: np.dtype("i8"), UINT8: np.dtype("u1")}

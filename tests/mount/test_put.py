@@ -11,7 +11,7 @@ from typing import Callable
 import numpy as np
 import pytest
 from agent import Agent
-from slots import CODES, FLOAT64, INPUT, RESULT, STATES, Record, Slot, eventually, refused, requests, write_once
+from slots import CODES, FAILED, FLOAT64, INPUT, NONE, RESULT, STATES, STEP_OF_ROUND, Record, Slot, eventually, refused, requests, write_once
 
 MOST = (1 << 20) - 4096  # bytes that one write carries, wherever the client's buffer lies
 SIZES = (1, 10, 248, 249, 1000, (MOST - 128) // 8)
@@ -198,3 +198,26 @@ def test_an_exchange_costs_two_requests(mount: Path, slot: Slot) -> None:
     assert requests(mount) - before - looking == 10
     for fd in fds:
         os.close(fd)
+
+
+def test_a_step_of_a_round(slot: Slot) -> None:
+    """At STEP_OF_ROUND a write is one at 0, for the round that its record names; it is refused in any other, and changes nothing."""
+    values = np.arange(3.0)
+    slot.send(INPUT, values)
+    answer = slot.image(RESULT, values + 1)
+    slot.flag(NONE)
+    slot.send(INPUT, values * 2)
+    before = slot.raw
+    for image in (answer, answer[:128], slot.image(FAILED, values)[:128]):
+        with refused(errno.ECANCELED):
+            write_once(slot / "metadata.bin", image[:32] + (1).to_bytes(8, "little") + image[40:], STEP_OF_ROUND)
+        assert slot.raw == before
+        assert "take a step of a round ECANCELED" in slot.text["refused"]
+    for size in (4, 20, 39):
+        with refused(errno.EINVAL):
+            write_once(slot / "metadata.bin", answer[:size], STEP_OF_ROUND)
+    with refused(errno.EINVAL):
+        write_once(slot / "metadata.bin", slot.image(RESULT, values), STEP_OF_ROUND + 1)
+    write_once(slot / "metadata.bin", slot.image(RESULT, values + 2), STEP_OF_ROUND)
+    assert slot.state == "DONE" and np.array_equal(slot.result(), values + 2)
+    assert os.stat(slot / "metadata.bin").st_size == 128 and len(slot.raw) == 128

@@ -415,6 +415,28 @@ def test_a_worker_whose_round_was_cancelled_leaves_the_next_one_alone(producer: 
         assert producer.result().tolist() == [6]
 
 
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_a_round_that_ends_at_the_last_moment_takes_no_result_with_it(producer: Slot, worker: Slot, size: int,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(producer, worker)
+    write = waiting.RecordFile.write
+
+    def write_late(record: waiting.RecordFile, step: bytes, offset: int = 0) -> None:
+        monkeypatch.undo()
+        Path(producer.path, "error").write_text("too late")
+        producer.produce([5])
+        producer.publish()
+        if size > 1000:
+            # The next round has a result of that size, which its own worker is about to publish.
+            Path(producer.path, "result.bin").write_bytes(bytes(8 * size))
+        write(record, step, offset)
+
+    monkeypatch.setattr(waiting.RecordFile, "write", write_late)
+    with pytest.raises(RoundCancelled, match="was cancelled, or is over"):
+        worker.publish(np.ones(size))
+    assert (producer.record.flag, producer.record.round) == (0, 2)
+
+
 @pytest.mark.parametrize("timeout", [None, 600])
 def test_a_slot_that_is_removed_ends_the_wait_for_its_input(producer: Slot, job: Path, timeout: float | None,
                                                             monkeypatch: pytest.MonkeyPatch) -> None:

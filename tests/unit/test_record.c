@@ -610,6 +610,35 @@ START_TEST(test_merge_random)
 }
 END_TEST
 
+/* A write for one round. */
+START_TEST(test_of_round)
+{
+    struct record current = full(), named = full();
+    uint64_t offset;
+
+    for (size_t size = 0; size <= sizeof named + 8; size++) {
+        uint8_t bytes[sizeof named + 8] = {0};
+        bool has_round = size >= offsetof(struct record, input_ndim);
+
+        for (int later = 0; later < 2; later++) {
+            named.round = current.round + (uint64_t)later;
+            memcpy(bytes, &named, sizeof named);
+            offset = RECORD_STEP_OF_ROUND;
+            ck_assert_int_eq(record_of_round(&current, bytes, size, &offset), !has_round ? -EINVAL
+                                                                              : later    ? -ECANCELED
+                                                                                         : 0);
+            ck_assert_uint_eq(offset, has_round ? 0 : RECORD_STEP_OF_ROUND);
+        }
+    }
+    for (uint64_t other = 0; other < 4; other++) {
+        offset = other < 2 ? other : RECORD_STEP_OF_ROUND + (other == 2 ? -1 : 1);
+        uint64_t before = offset;
+        ck_assert_int_eq(record_of_round(&current, &named, sizeof named, &offset), 0);
+        ck_assert_uint_eq(offset, before);
+    }
+}
+END_TEST
+
 static TCase *record_cases(void)
 {
     TCase *tcase = tcase_create("record");
@@ -632,6 +661,7 @@ static TCase *record_cases(void)
     tcase_add_test(tcase, test_merge_touched);
     tcase_add_test(tcase, test_merge_pyrmap_header);
     tcase_add_test(tcase, test_merge_random);
+    tcase_add_test(tcase, test_of_round);
     return tcase;
 }
 

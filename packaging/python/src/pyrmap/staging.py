@@ -20,7 +20,7 @@ from pyrmap import convert, mapping, values
 from pyrmap.collecting import with_room
 from pyrmap.errors import SlotError, refused
 from pyrmap.handles import Handles
-from pyrmap.layout import RECORD_FLAG_INPUT
+from pyrmap.layout import RECORD_FLAG_INPUT, RECORD_STEP_OF_ROUND
 from pyrmap.record import Array, Extent, unpack_state
 from pyrmap.turn import Turn
 
@@ -169,7 +169,7 @@ class Stage:
         try:
             if staged.memory is not None:
                 image = step + staged.memory
-                self._when_free(lambda: with_room(lambda: self._handles.record.write(image)))
+                self._when_free(lambda: with_room(lambda: self._step(image)))
             else:
                 self._when_free(lambda: self._write(step, extent))
         except OSError as error:
@@ -223,7 +223,7 @@ class Stage:
     def _write(self, step: bytes, extent: Extent) -> None:
         """One write; a file that an earlier attempt of the round left longer is cut, and the step tried again."""
         try:
-            self._handles.record.write(step)
+            self._step(step)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -234,7 +234,11 @@ class Stage:
                 os.ftruncate(fd, extent.size)
             finally:
                 os.close(fd)
-            self._handles.record.write(step)
+            self._step(step)
+
+    def _step(self, step: bytes) -> None:
+        # A result answers the round that its step was made for. Since we looked, that may have been cancelled, and the next have begun.
+        self._handles.record.write(step, 0 if self._turn is None else RECORD_STEP_OF_ROUND)
 
     def _attach(self, memory: mapping.Mapping, extent: Extent) -> None:
         """Shows the published file to arrays that the program still holds."""

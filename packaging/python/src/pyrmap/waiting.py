@@ -139,9 +139,12 @@ class RecordFile:
         """
         return os.pread(self.fd, RECORD_SIZE + size, offset)
 
-    def write(self, step: bytes) -> None:
-        """One step of the handshake, with the array behind the record if there is one. OSError if it is refused."""
-        os.pwrite(self.fd, step, 0)
+    def write(self, step: bytes, offset: int = 0) -> None:
+        """One step of the handshake, with the array behind the record if there is one. OSError if it is refused.
+
+        offset: RECORD_STEP_OF_ROUND has it refused, with ECANCELED, unless the slot is in the record's round.
+        """
+        os.pwrite(self.fd, step, offset)
 
     def wait(self, ready: Callable[[int, int], bool], deadline: Deadline) -> bytes:
         """Waits until ready(flag, round). The page of that moment. TimeoutError; OSError if the slot is gone; Ctrl-C works."""
