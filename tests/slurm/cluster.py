@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cluster of Slurm's on this machine: a controller, and nodes, each in namespaces of its own with a pyrmapfs of its own.
+"""A cluster of Slurm's on this machine: a controller, and nodes, each with a private mount and pid namespace and a pyrmapfs.
 
 All that a node runs has the node's init as its ancestor in a pid namespace: when that is killed, the node is dead as one is
 whose power has gone. All files lie in one private directory.
@@ -34,7 +34,7 @@ SlurmctldPidFile={directory}/slurmctld.pid
 SlurmdPidFile={directory}/slurmd.%n.pid
 SlurmctldLogFile={directory}/slurmctld.log
 SlurmdLogFile={directory}/slurmd.%n.log
-ProctrackType=proctrack/linuxproc
+ProctrackType={tracking}
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
@@ -48,7 +48,7 @@ NodeName={names} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_ports} CPUs=2
 PartitionName=all Nodes={names} Default=YES MaxTime=INFINITE State=UP
 """
 
-# What a node does: a mount of its own where the packages look for one, then Slurm's daemon.
+# What a node does: it mounts where the packages look for a mount, then it runs Slurm's daemon.
 NODE = """mount -t tmpfs -o mode=0755 tmpfs /mnt && mkdir /mnt/pyrmap &&
 {pyrmapfs} -o arena.capacity=256M /mnt/pyrmap && exec slurmd -D -f {configuration} -N {name}"""
 
@@ -60,6 +60,20 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
+
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+def tracks_by_cgroup() -> bool:
+    """Whether Slurm can make cgroups here for its jobs; elsewhere it looks at the parents of processes."""
+    probe = FREEZER / f"pyrmapfs-probe-{os.getpid()}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def eventually(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
@@ -130,8 +144,12 @@ class Node:
             os.kill(self.init, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self.unshare.kill()
-        self.unshare.wait(20)
+        # It reaps its child, the init, and then ends.
+        try:
+            self.unshare.wait(20)
+        except subprocess.TimeoutExpired:
+            self.unshare.kill()
+            self.unshare.wait(20)
         self.unshare = None
 
 
@@ -162,7 +180,8 @@ class Cluster:
         (self.directory / "state").mkdir()
         self.configuration.write_text(CONFIGURATION.format(
             directory=self.directory, host=socket.gethostname().partition(".")[0], ports=ports,
-            names=",".join(node.name for node in self.nodes), node_ports=",".join(map(str, ports[1:]))))
+            tracking="proctrack/cgroup" if tracks_by_cgroup() else "proctrack/linuxproc", names=",".join(node.name for node in self.nodes), node_ports=",".join(map(str, ports[1:]))))
+        (self.directory / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
         key = self.directory / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o600)
@@ -200,6 +219,12 @@ class Cluster:
             return self.run("sinfo", "--noheader", f"--nodes={node.name}", "--format=%t", check=False).strip() == state
         eventually(reached, f"{node.name} is {state}\n{self.log()}")
 
+    @staticmethod
+    def _remove_groups(top: Path) -> None:
+        """The cgroups that a node has left."""
+        for path in sorted((path for path in [top, *top.rglob("*")] if path.is_dir()), reverse=True):
+            path.rmdir()
+
     def log(self) -> str:
         """What all have said."""
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in
@@ -209,6 +234,13 @@ class Cluster:
         for node in self.nodes:
             node.kill()
         for daemon in reversed(self.daemons):
-            daemon.kill()
-            daemon.wait(20)
+            # Each reaps what it has started.
+            daemon.terminate()
+            try:
+                daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait(20)
+        for node in self.nodes:
+            self._remove_groups(FREEZER / f"slurm_{node.name}")
         shutil.rmtree(self.directory, ignore_errors=True)

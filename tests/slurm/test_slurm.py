@@ -12,7 +12,7 @@ from typing import Iterator
 import pytest
 
 from daemon import ROOT
-from cluster import EXAMPLES, PROGRAMS, Cluster, Node, eventually
+from cluster import EXAMPLES, PROGRAMS, Cluster, Node, eventually, tracks_by_cgroup
 
 # A task that stands still in the middle of a round, with an array of 32 MB in its slot, and says where it is.
 STANDSTILL = """#!/bin/bash
@@ -111,6 +111,35 @@ def test_a_cancelled_job_leaves_nothing(cluster: Cluster, standstill: Path) -> N
     # The node goes on.
     cluster.wait_for(node, "idle")
     assert any("pyrmapfs" in line for line in node.processes())
+
+
+# A slot that depends on no process, as the shell makes one, and an array in it.
+BY_HAND = """#!/bin/bash
+cd /mnt/pyrmap
+mkdir by-hand-$SLURM_JOB_ID
+head -c 8000000 /dev/zero > by-hand-$SLURM_JOB_ID/data.bin
+printf 'dtype=float64\nflag=0\n' > by-hand-$SLURM_JOB_ID/metadata.txt
+echo > "{directory}/started-$SLURMD_NODENAME"
+{last}
+"""
+
+
+@pytest.mark.time_limit(120)
+@pytest.mark.parametrize("last", ["sleep 1000", "true"])
+def test_slots_go_with_their_job_and_without_an_epilog(cluster: Cluster, tmp_path: Path, last: str) -> None:
+    """A job that is cancelled, and one that ends by itself."""
+    if not tracks_by_cgroup():
+        pytest.skip("Slurm can make no cgroups here")
+    script = tmp_path / "by-hand.sbatch"
+    script.write_text(BY_HAND.format(directory=tmp_path, last=last))
+    job = cluster.submit(str(script))
+    name = where(tmp_path)
+    node = next(node for node in cluster.nodes if node.name == name)
+    if last != "true":
+        assert node.slots() == [f"by-hand-{job}"] and node.used() >= 8_000_000
+        assert f"job=job_{job}\n" in node.read(f"/mnt/pyrmap/by-hand-{job}/metadata.txt")
+        cluster.run("scancel", job)
+    eventually(lambda: is_clean(node), "nothing of it is left")
 
 
 @pytest.mark.time_limit(180)

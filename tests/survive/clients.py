@@ -28,7 +28,7 @@ LANGUAGES: dict[str, list[str]] = {"python": [sys.executable, str(HERE / "trader
                                    "r": ["Rscript", "--vanilla", str(HERE / "trader.R")]}
 # What producers and workers of the pairs are written in, and who looks on.
 PAIRS = (("python", "c", "founder"), ("c", "python", "sleeper"), ("c", "c", "founder"))
-# Who waits for another one's work ends before that one.
+# Clients that wait for another one's work end before that one.
 ENDING = (("calls", "pipeline"), ("producer", "pusher"), ("taker",), ("worker", "stage", "founder", "sleeper"))
 # Their successors go on from the diary.
 MORTAL = ("producer", "worker", "founder", "sleeper")
