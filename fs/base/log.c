@@ -7,16 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
 static enum log_target target = LOG_TO_STDERR;
 static enum log_level threshold = LOG_LEVEL_INFO;
 static bool to_journal;
+static int journal = -1; /* connected for good: later we may not look for its socket any more */
 static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
 
-/* Whether systemd's journal reads our standard error: then a number in front of a line is its priority. */
+/* Whether systemd's journal reads our standard error. */
 static bool is_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
@@ -30,6 +33,18 @@ static bool is_journal(void)
     return strcmp(stream, own) == 0;
 }
 
+static void connect_journal(void)
+{
+    static const struct sockaddr_un address = {.sun_family = AF_UNIX,
+                                               .sun_path = "/run/systemd/journal/socket"};
+
+    journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (journal < 0 || connect(journal, (const struct sockaddr *)&address, sizeof(address)) == 0)
+        return;
+    close(journal);
+    journal = -1;
+}
+
 void log_open(enum log_target where, enum log_level level)
 {
     target = where;
@@ -38,6 +53,8 @@ void log_open(enum log_target where, enum log_level level)
         openlog("pyrmapfs", LOG_PID | LOG_NDELAY, LOG_DAEMON);
     else
         to_journal = is_journal();
+    if (to_journal && journal < 0)
+        connect_journal();
 }
 
 enum log_level log_threshold(void)
@@ -55,7 +72,8 @@ static void make_printable(char *line)
 }
 
 /*
- * A stalled reader must not stop the filesystem: we drop lines for a full pipe and report their number later.
+ * A stalled reader must not stop the filesystem: we drop lines for a full pipe and report their number later. The
+ * journal takes a number in front of a line for its priority.
  */
 static void print_line(enum log_level level, const char *line)
 {
@@ -76,19 +94,59 @@ static void print_line(enum log_level level, const char *line)
     dprintf(STDERR_FILENO, "%spyrmapfs: %s: %s\n", priority, names[level], line);
 }
 
-void log_line(enum log_level level, const char *format, ...)
+/* An entry in the journal's own protocol: lines KEY=value. False: it was not taken. */
+static bool send_entry(enum log_level level, const struct log_subject *subject, const char *line)
+{
+    char entry[2048], slot[512];
+    size_t size;
+
+    size = (size_t)snprintf(entry, sizeof(entry), "MESSAGE=%s\nPRIORITY=%d\nSYSLOG_IDENTIFIER=pyrmapfs\n",
+                            line, priorities[level]);
+    if (subject->slot) {
+        snprintf(slot, sizeof(slot), "%s", subject->slot);
+        make_printable(slot);
+        size += (size_t)snprintf(entry + size, sizeof(entry) - size, "SLOT=%s\n", slot);
+    }
+    if (subject->round)
+        size += (size_t)snprintf(entry + size, sizeof(entry) - size, "ROUND=%llu\n",
+                                 (unsigned long long)subject->round);
+    if (subject->error)
+        size += (size_t)snprintf(entry + size, sizeof(entry) - size, "ERRNO=%d\n", subject->error);
+    return send(journal, entry, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+__attribute__((format(printf, 3, 0))) static void
+write_line(enum log_level level, const struct log_subject *subject, const char *format, va_list arguments)
 {
     char line[1024];
+
+    vsnprintf(line, sizeof(line), format, arguments);
+    make_printable(line);
+    if (target == LOG_TO_SYSLOG)
+        syslog(priorities[level], "%s", line);
+    else if (journal < 0 || !send_entry(level, subject, line))
+        print_line(level, line);
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+    static const struct log_subject nothing;
     va_list arguments;
 
     if (level > threshold)
         return;
     va_start(arguments, format);
-    vsnprintf(line, sizeof(line), format, arguments);
+    write_line(level, &nothing, format, arguments);
     va_end(arguments);
-    make_printable(line);
-    if (target == LOG_TO_SYSLOG)
-        syslog(priorities[level], "%s", line);
-    else
-        print_line(level, line);
+}
+
+void log_about(enum log_level level, const struct log_subject *subject, const char *format, ...)
+{
+    va_list arguments;
+
+    if (level > threshold)
+        return;
+    va_start(arguments, format);
+    write_line(level, subject, format, arguments);
+    va_end(arguments);
 }

@@ -235,7 +235,7 @@ static const int allowed[] = {
     SCMP_SYS(getegid),
     SCMP_SYS(clock_gettime),
     SCMP_SYS(getrandom),
-    /* syslog, and the word to the supervisor: their sockets are connected already */
+    /* syslog, the journal, and the word to the supervisor: their sockets are connected already */
     SCMP_SYS(sendto),
     SCMP_SYS(sendmsg),
 };

@@ -328,7 +328,8 @@ static int restore_slot(struct exchange *exchange, struct slot *slot, enum excha
         result = restore_array(exchange, slot, RECORD_SIDE_RESULT);
     if (result != -ENOENT)
         return result;
-    log_warning("%s: its data is not in the arena any more, the slot is emptied", slot->name);
+    log_about(LOG_LEVEL_WARNING, &(struct log_subject){.slot = slot->name},
+              "%s: its data is not in the arena any more, the slot is emptied", slot->name);
     exchange_unlink(exchange, slot, &(struct caller){0});
     return 0;
 }

@@ -37,8 +37,9 @@ static int refuse(struct exchange *exchange, const char *name, uid_t uid, uint64
     exchange->counts.refusals++;
     if (kind < EXCHANGE_ERRNOS)
         exchange->counts.refusals_by_errno[kind]++;
-    log_line(refusal_level(exchange, -result), "%s: refused to %s for process %d: %s (%s)", name, operation,
-             (int)caller->process, strerror(-result), reason);
+    log_about(refusal_level(exchange, -result), &(struct log_subject){name, round, -result},
+              "%s: refused to %s for process %d: %s (%s)", name, operation, (int)caller->process,
+              strerror(-result), reason);
     return result;
 }
 

@@ -458,7 +458,8 @@ void step_fail(struct exchange *exchange, struct slot *slot, const struct handsh
     /* So much of the reason we store in any case: an owner whose share is used up has to learn it. */
     enum { BRIEF = 4096 };
 
-    log_debug("%s: failed: %.*s", slot->name, (int)(size < 200 ? size : 200), text);
+    log_about(LOG_LEVEL_DEBUG, &(struct log_subject){slot->name, slot->record.round, 0}, "%s: failed: %.*s",
+              slot->name, (int)(size < 200 ? size : 200), text);
     take(exchange, slot, step, caller, text, size);
     slot->failed = *failed;
     /* A full arena loses the text, not the failure. */

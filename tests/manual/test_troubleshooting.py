@@ -17,7 +17,7 @@ STATES = {"no input yet", "the input is being written", "input ready, nobody has
           "result ready, for the producer", "failed, see error"}
 STEPS = re.compile(r"(open|write|rename|take|give|receive|stand|make|change|chain|have|lose|store|keep|fail|wait) ")
 # Ends of longer messages, and frames around any.
-PARTS = {"or run as root", "try it as root", "... = ...", "...=...", "...: refused to ... for process ...: ... (...)",
+PARTS = {"or run as root", "try it as root", "... = ...", "...=...", "...: refused to ... for process ...: ... (...)", "...: failed: ...",
          "...pyrmapfs: ...: ...", "passthrough (the kernel maps segments directly)", "page cache (...; ...)",
          "links (*.mem are the pages themselves, ...; ...)"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -279,24 +278,6 @@ def test_log_level(level: str, told: bool) -> None:
         Slot.make(daemon.path, "some").bring("DONE")
         assert daemon.stop() == 0
         assert bool(daemon.log.read_text()) == told
-
-
-@pytest.mark.parametrize("journal", [True, False])
-def test_priorities_for_the_journal(journal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines have a priority in front where systemd's journal reads them, and nowhere else."""
-    reader, writer = os.pipe()
-    status_of_pipe = os.fstat(writer)
-    monkeypatch.setenv("JOURNAL_STREAM", f"{status_of_pipe.st_dev}:{status_of_pipe.st_ino + (not journal)}")
-    daemon = Daemon({"arena.capacity": "32M", "log.level": "info"})
-    try:
-        daemon.start(stderr=writer)
-    finally:
-        os.close(writer)
-        daemon.stop()
-        shutil.rmtree(daemon.directory)
-    with open(reader) as log:
-        lines = log.read().splitlines()
-    assert [line for line in lines if line.startswith("<6>pyrmapfs: info: " if journal else "pyrmapfs: info: ")]
 
 
 def test_the_log_says_which_path_and_why(tmp_path: Path) -> None:
