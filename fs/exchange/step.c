@@ -250,12 +250,14 @@ uint64_t step_outcome(const struct slot *slot)
 
 /*
  * Whether the outcome went where it belongs: to every follower, or at the end of a chain to a reader. A round
- * that failed before it had an input owes its failure to the followers of its input as well.
+ * that failed before it had an input owes its failure to the followers of its input as well. A slot that is
+ * between two rounds can still owe the last failure to the followers of its result.
  */
 static bool outcome_was_taken(const struct exchange *exchange, const struct slot *slot)
 {
     bool has_failed = slot_state(slot) == STATE_FAILED;
-    uint64_t outcome = step_outcome(slot);
+    bool is_over = has_failed || slot_state(slot) == STATE_DONE;
+    uint64_t outcome = is_over ? step_outcome(slot) : slot->failure;
     bool followed = false;
 
     for (const struct slot *follower = slot_at(exchange->slots, slot->first_follower); follower;
@@ -268,7 +270,7 @@ static bool outcome_was_taken(const struct exchange *exchange, const struct slot
             return false;
         followed = followed || of_result;
     }
-    return followed || slot->outcome_taken;
+    return followed || slot->outcome_taken || !is_over;
 }
 
 /* The kernel does not check this at a delivery. We know only the groups that the owner had once. */

@@ -3,6 +3,7 @@
 
 #include "protocol/record.h"
 #include <errno.h>
+#include <stdbool.h>
 
 /* Names that keep the table below as wide as a page. */
 enum answer {
@@ -36,9 +37,11 @@ enum answer {
     HELD,        /* refuse: the slot cannot be chained now */
     OWED,        /* proceed with the last round's failure, if it failed, else park */
     GIVEN,       /* proceed if the round had an input, else its failure */
-    TAKE,    /* -> READY with the source's array, the round goes on; -> FAILED if the owner may not read it */
-    TAKE_ON, /* the same in the next round, if the outcome of this one was taken, else park */
-    INHERIT, /* -> FAILED as the source did, the round goes on */
+    /* -> READY with the source's array, the round goes on; -> FAILED if the owner may not read it. Park if a
+       follower has still to take the failure of a round that was cancelled since. */
+    TAKE,
+    TAKE_ON,    /* the same in the next round, if the outcome of this one was taken, else park */
+    INHERIT,    /* -> FAILED as the source did, the round goes on; parks as TAKE */
     INHERIT_ON, /* the same in the next round, if the outcome of this one was taken, else park */
     RECALL,     /* -> IDLE, if the slot failed because its source did: the source tries again */
     READ,       /* same state, a reader has taken the outcome */
@@ -142,8 +145,16 @@ static struct handshake_step fail(uint32_t checks, uint32_t effects)
 /* Park the delivery: the slot has an outcome that no reader or follower has taken yet. */
 static struct handshake_step park_untaken(enum handshake_state state)
 {
+    if (state == STATE_IDLE)
+        return park(state, handshake_check_reason(CHECK_FAILURE_TAKEN));
     return park(state, state == STATE_DONE ? "its result was not taken yet"
                                            : "its failure was not taken yet: read result.bin or error");
+}
+
+/* A client has cancelled the round that failed, and a follower was not ready to learn that it did. */
+static bool owes_failure(uint32_t facts)
+{
+    return facts & FACT_FAILURE && !(facts & FACT_TAKEN);
 }
 
 struct handshake_step handshake_judge(enum handshake_state state, enum handshake_event event, uint32_t facts)
@@ -228,6 +239,8 @@ struct handshake_step handshake_judge(enum handshake_state state, enum handshake
     case GIVEN:
         return facts & FACT_HAS_INPUT ? proceed(state, 0, 0) : refuse(state, EIO, busy);
     case TAKE:
+        if (owes_failure(facts))
+            return park_untaken(state);
         if (facts & FACT_UNREADABLE)
             return fail(CHECK_INPUT_FOLLOWERS, 0);
         return proceed(STATE_READY, CHECK_INPUT_FOLLOWERS,
@@ -240,7 +253,7 @@ struct handshake_step handshake_judge(enum handshake_state state, enum handshake
         return proceed(STATE_READY, CHECK_INPUT_FOLLOWERS,
                        EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR | EFFECT_INPUT | EFFECT_NEW_ROUND);
     case INHERIT:
-        return fail(CHECK_INPUT_FOLLOWERS, 0);
+        return owes_failure(facts) ? park_untaken(state) : fail(CHECK_INPUT_FOLLOWERS, 0);
     case INHERIT_ON:
         return facts & FACT_TAKEN ? fail(CHECK_INPUT_FOLLOWERS, FRESH | EFFECT_NEW_ROUND)
                                   : park_untaken(state);

@@ -67,8 +67,10 @@ enum handshake_fact {
     FACT_FED = 1u << 3,                 /* the slot has a source */
     FACT_SHARED = 1u << 4,              /* the inode stands for names of other slots as well */
     FACT_HAS_INPUT = 1u << 5,           /* this round has an input: published, or delivered by the source */
-    FACT_TAKEN = 1u << 6,   /* all followers have taken the outcome, or at the end of a chain a reader has */
-    FACT_FAILURE = 1u << 7, /* the last round failed, and followers may still have to take that */
+    /* All followers have taken the outcome, or at the end of a chain a reader has; in an IDLE slot: all followers of
+       the result have taken the last round's failure. */
+    FACT_TAKEN = 1u << 6,
+    FACT_FAILURE = 1u << 7,     /* the last round failed, and followers may still have to take that */
     FACT_BY_SOURCE = 1u << 8,   /* the slot failed because its source did */
     FACT_BOUND = 1u << 9,       /* the worker is bound to this round */
     FACT_LOOP = 1u << 10,       /* the link would close the chain on itself */

@@ -98,7 +98,7 @@ class Slot:
     def is_free(self) -> bool:
         """Whether the next input may come: nothing of the last round is unread, neither a result nor a failure."""
         if self.state == "IDLE":
-            return True
+            return self.has_passed_failure_on()  # a client may have cancelled the round that failed
         if self.state not in ("DONE", "FAILED"):
             return False
         outcome: Segment | Failure | None = self.result if self.state == "DONE" else self.failure

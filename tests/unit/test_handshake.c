@@ -24,7 +24,7 @@ struct answer {
 struct cell {
     struct answer usual;
     struct {
-        uint32_t fact;
+        uint32_t fact, without;
         struct answer answer;
     } instead[3];
 };
@@ -36,6 +36,7 @@ struct cell {
 
 #define IF(holds, ...)  {.fact = FACT_##holds, .answer = __VA_ARGS__}
 #define IF_BOTH(one, other, ...) {.fact = FACT_##one | FACT_##other, .answer = __VA_ARGS__}
+#define IF_WITHOUT(one, other, ...) {.fact = FACT_##one, .without = FACT_##other, .answer = __VA_ARGS__}
 
 #define OK             {.usual = GO(SAME_STATE, 0, 0)}
 #define WAITS          {.usual = PARK}
@@ -72,6 +73,10 @@ struct cell {
 #define FAILURE        (EFFECT_OUTCOME | EFFECT_FAILURE | EFFECT_FAIL_WAITERS)
 #define DELIVERED      (EFFECT_FRESH_RESULT | EFFECT_CLEAR_ERROR | EFFECT_INPUT)
 
+/* The failure of a cancelled round comes first. */
+#define UNLESS_IT_OWES(next, effects, ...) \
+                       {.usual = GO(STATE_##next, CHECK_INPUT_FOLLOWERS, effects), \
+                        .instead = {IF_WITHOUT(FAILURE, TAKEN, PARK), __VA_ARGS__}}
 #define NEXT_DELIVERY  {.usual = PARK, \
                         .instead = {IF_BOTH(TAKEN, UNREADABLE, GO(STATE_FAILED, CHECK_INPUT_FOLLOWERS, FAILURE | NEXT_ROUND)), \
                                     IF(TAKEN, GO(STATE_READY, CHECK_INPUT_FOLLOWERS, DELIVERED | EFFECT_NEW_ROUND))}}
@@ -104,9 +109,8 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
         [EVENT_LINK]              = LINKS,
         [EVENT_FOLLOW_INPUT]      = WAITS,
         [EVENT_FOLLOW_RESULT]     = {.usual = PARK, .instead = {IF(FAILURE, NO(EIO))}},
-        [EVENT_DELIVER]           = {.usual = GO(STATE_READY, CHECK_INPUT_FOLLOWERS, DELIVERED),
-                                     .instead = {IF(UNREADABLE, GO(STATE_FAILED, CHECK_INPUT_FOLLOWERS, FAILURE))}},
-        [EVENT_SOURCE_FAILED]     = TO_IF(FAILED, CHECK_INPUT_FOLLOWERS, FAILURE),
+        [EVENT_DELIVER]           = UNLESS_IT_OWES(READY, DELIVERED, IF(UNREADABLE, GO(STATE_FAILED, CHECK_INPUT_FOLLOWERS, FAILURE))),
+        [EVENT_SOURCE_FAILED]     = UNLESS_IT_OWES(FAILED, FAILURE),
     },
     [STATE_FILLING] = {
         [EVENT_OPEN_INPUT_WRITE]  = OWN_INPUT(SAME_STATE, CHECK_INPUT_UNREAD, 0),
@@ -263,7 +267,7 @@ static const struct cell table[HANDSHAKE_STATES][HANDSHAKE_EVENTS] = {
 };
 /* clang-format on */
 
-/* No fact, each, each two of them, and all: no cell depends on more than two. */
+/* No fact, each, each two of them, and all: no cell but that of a delivery to an IDLE slot depends on more than two. */
 static bool is_worth_asking(uint32_t facts)
 {
     return __builtin_popcount(facts) <= 2 || facts == ALL_FACTS - 1;
@@ -289,7 +293,7 @@ static void visit_all(visit_function *visit)
 static const struct answer *answer_of(const struct cell *cell, uint32_t facts)
 {
     for (size_t i = 0; i < sizeof(cell->instead) / sizeof(cell->instead[0]) && cell->instead[i].fact; i++) {
-        if ((facts & cell->instead[i].fact) == cell->instead[i].fact)
+        if ((facts & (cell->instead[i].fact | cell->instead[i].without)) == cell->instead[i].fact)
             return &cell->instead[i].answer;
     }
     return &cell->usual;

@@ -365,6 +365,48 @@ START_TEST(test_failure_is_owed)
 }
 END_TEST
 
+/* A client cancels the round that failed before a busy follower has the failure: nothing comes before it, array or failure. */
+START_TEST(test_failure_of_a_cancelled_round_is_owed)
+{
+    struct slot *n, *a, *b;
+    struct world world;
+
+    for (int fails = 0; fails < 2; fails++) {
+        struct parked *parked = NULL;
+
+        world_begin(&world, (enum exchange_data_path)_i);
+        n = world_slot(&world, "n");
+        a = world_follow(&world, "a", n, RECORD_SIDE_RESULT);
+        b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+        world_publish(&world, n, 1, 1);
+        world_finish(&world, n, 1, 1);
+        world_finish(&world, a, 1, 1);
+        world_publish(&world, n, 1, 2);
+        world_finish(&world, n, 1, 2);
+        fail_round(&world, a);
+        expect_state(a, STATE_FAILED, 2);
+        expect_state(b, STATE_READY, 1);
+        ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_NONE), 0);
+        if (fails) {
+            world_publish(&world, n, 1, 3);
+            fail_round(&world, n);
+        } else {
+            parked = publisher_waits(&world, n, 3);
+        }
+        expect_state(a, STATE_IDLE, 3);
+        world_finish(&world, b, 1, 10);
+        take_result(&world, b, 10);
+        expect_state(b, STATE_FAILED, 2);
+        expect_state(a, fails ? STATE_FAILED : STATE_READY, 3);
+        if (parked)
+            expect_ended(parked, 0);
+        world_take_failure(&world, b);
+        expect_state(b, STATE_FAILED, fails ? 3 : 2);
+        world_end(&world);
+    }
+}
+END_TEST
+
 /* Values pass three slots, each of which works as soon as it can: all come out, once and in order. */
 START_TEST(test_nothing_is_lost)
 {
@@ -580,6 +622,7 @@ int main(void)
     tcase_add_loop_test(tests, test_waiting_reader_takes_a_failure, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_waiting_reader_takes_one_failure, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_failure_is_owed, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_failure_of_a_cancelled_round_is_owed, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_nothing_is_lost, 0, DATA_PATHS);
     suite_add_tcase(suite, tests);
     tcase_set_timeout(many, 120);
