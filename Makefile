@@ -92,7 +92,7 @@ say = $(if $(V),@:,@printf '  %-7s %s\n' $(1) $@)
 
 # ---- Build -----------------------------------------------------------------------------------------------------
 
-.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint model torture survive soak failpoints fuzz fuzzers bench bench-fs bench-r bench-paths \
+.PHONY: all clients tests unit generate deps demo check check-built check-sanitize lint model torture survive soak proof failpoints fuzz fuzzers bench bench-fs bench-r bench-paths \
         install uninstall install-r uninstall-r install-python uninstall-python packages clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -212,7 +212,7 @@ remake = @$(MAKE) --no-print-directory -j$(JOBS)
 
 check: deps
 	$(remake) tests packages
-	@tests/run $(FS_SUITES) ctl manual demo install $(PACKAGE_SUITES) readme
+	@tests/run $(FS_SUITES) proof ctl manual demo install $(PACKAGE_SUITES) readme
 
 # The same tests in separate builds. What ThreadSanitizer can judge is the helper thread: the unit tests drive it. The
 # daemon that the other suites mount does everything in the shortest turns: others come in between wherever they can.
@@ -246,6 +246,10 @@ soak: tests packages
 # Kills of the server at each point of each operation in each state, and each call that fails.
 failpoints: tests
 	@FAILPOINTS=all tests/run failpoints
+
+# The proof of the handshake with chains for three slots; `make check` has it for two.
+proof: deps
+	@PROOF=whole tests/run proof
 
 # Coverage-guided fuzzing of what reads untrusted bytes, FUZZ_SECONDS for each target.
 export FUZZ_SECONDS ?= 60
@@ -380,7 +384,7 @@ DEMO_PACKAGES  := python3 python3-numpy r-base-core
 TEST_PACKAGES  := perl python3-pytest python3-hypothesis python3-pip python3-setuptools python3-wheel python3-sklearn \
                   python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate \
                   r-cran-callr r-cran-future bubblewrap graphviz plocate fish zsh g++ nodejs prometheus \
-                  prometheus-node-exporter
+                  prometheus-node-exporter spin
 LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
 SLURM_PACKAGES := slurm-wlm munge r-cran-future.batchtools r-cran-survival
 # What `make deb`, `make rpm` and their test need.
@@ -538,6 +542,7 @@ help:
 #: make torture         SIGKILL of server and clients, ROUNDS=1000 for each data path, while clients check every byte
 #: make survive         the same, and of KILLS=2000 peers
 #: make soak            a mixed load with kills now and then, for MINUTES=60: what grows, drawn in build/soak.png
+#: make proof           the proof of the handshake: every state that three slots and their clients can come to
 #: make generate        write the files that repeat the version and the table of keys
 #: make dist            a tarball of the sources; make deb, rpm, wheel, r-source: packages from them; make check-deb: tries them
 #: make install         DESTDIR=, PREFIX=/usr/local; the packages: install-r, install-python; all with uninstall
