@@ -232,8 +232,9 @@ static int made_ioctl(int fd, unsigned long what, void *argument)
 }
 
 CALL(CHANGES, int, fcntl, ENOMEM, -1, (int fd, int what, long argument), made_fcntl(fd, what, argument))
-CALL(CHANGES, int, ioctl, ENOMEM, -1, (int fd, unsigned long what, void *argument),
-     made_ioctl(fd, what, argument))
+/* That the kernel lets go of a file registered for passthrough does not fail. */
+CALL(what == _IOW(229, 2, uint32_t) ? ENDS : CHANGES, int, ioctl, ENOMEM, -1,
+     (int fd, unsigned long what, void *argument), made_ioctl(fd, what, argument))
 /* The daemon calls pidfd_open and futex so. */
 CALL(CHANGES, long, syscall, EMFILE, -1, (long number, long a, long b, long c, long d, long e, long f),
      syscall(number, a, b, c, d, e, f))
