@@ -26,7 +26,7 @@ static int spared_count;
 
 void faults_arm(int call, enum faults_effect effect)
 {
-    faults->effect = effect;
+    faults->effect = (int32_t)effect;
     atomic_store(&faults->hit, 0);
     atomic_store(&faults->left, call);
 }
