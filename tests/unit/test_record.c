@@ -630,11 +630,11 @@ START_TEST(test_of_round)
             ck_assert_uint_eq(offset, has_round ? 0 : RECORD_STEP_OF_ROUND);
         }
     }
-    for (uint64_t other = 0; other < 4; other++) {
-        offset = other < 2 ? other : RECORD_STEP_OF_ROUND + (other == 2 ? -1 : 1);
-        uint64_t before = offset;
+    static const uint64_t others[] = {0, 1, RECORD_STEP_OF_ROUND - 1, RECORD_STEP_OF_ROUND + 1, UINT64_MAX};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        offset = others[i];
         ck_assert_int_eq(record_of_round(&current, &named, sizeof named, &offset), 0);
-        ck_assert_uint_eq(offset, before);
+        ck_assert_uint_eq(offset, others[i]);
     }
 }
 END_TEST
