@@ -387,7 +387,7 @@ DEMO_PACKAGES  := python3 python3-numpy r-base-core
 TEST_PACKAGES  := perl python3-pytest python3-hypothesis python3-pip python3-setuptools python3-wheel python3-sklearn \
                   python3-scipy python3-pandas r-cran-testthat r-cran-bit64 r-cran-reticulate \
                   r-cran-callr r-cran-future bubblewrap graphviz plocate fish zsh g++ nodejs prometheus \
-                  prometheus-node-exporter spin
+                  prometheus-node-exporter spin fio
 LINT_PACKAGES  := clang libclang-rt-14-dev clang-format clang-tidy shellcheck mandoc python3-mypy python3-pyflakes systemd
 SLURM_PACKAGES := slurm-wlm munge r-cran-future.batchtools r-cran-survival
 # What `make deb`, `make rpm` and their test need.
