@@ -22,7 +22,7 @@
 
 enum {
     LARGEST = 2000000,
-    ONE_WRITE = (1 << 20) - 4096, /* an array of so many bytes can go with its record */
+    ONE_WRITE = (1 << 20) - 4096 - RECORD_SIZE, /* an array of so many bytes can go with its record */
     PATIENCE_MS = 1000,
     TRIES = 2000,
 };
