@@ -182,6 +182,7 @@ class History:
         party.reopen()
 
 
+@pytest.mark.time_limit(60 + STEPS / 100)
 @pytest.mark.parametrize("count", [1, 2])
 def test_any_order_of_calls(turn: tuple[Slot, str], agents: Callable[..., Agent], path: str, count: int) -> None:
     slot, file = turn
