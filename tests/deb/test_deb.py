@@ -45,12 +45,12 @@ W=$1; shift
 mount -t tmpfs tmpfs "$W"
 mkdir "$W/upper" "$W/work" "$W/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$W/upper,workdir=$W/work" "$W/root"
-mkdir -p "$W/root/tmp/work"
-cp -r "$@" "$W/root/tmp/work"
+mkdir -p "$W/root/tmp/packages"
+cp -r "$@" "$W/root/tmp/packages"
 mount -t proc proc "$W/root/proc"
 mount --rbind /dev "$W/root/dev"
 set +e
-chroot "$W/root" sh -eux /tmp/work/steps
+chroot "$W/root" sh -eux /tmp/packages/steps
 status=$?
 set -e
 umount -l "$W/root/dev" "$W/root/proc"
@@ -64,7 +64,7 @@ exit $status
 """
 
 STEPS = r"""
-cd /tmp/work
+cd /tmp/packages
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 dpkg -i ./*.deb >/dev/null
 sh tests/packages >&2
@@ -84,7 +84,7 @@ dpkg-deb -b next next.deb >/dev/null
 mkdir -p bin /run/systemd/system
 echo '#!/bin/sh' >bin/systemctl
 cat >>bin/systemctl <<'EOF'
-echo "$*" >>/tmp/work/asked
+echo "$*" >>/tmp/packages/asked
 case "$*" in
 *is-active*) exit 0 ;;
 "reload pyrmapfs.service")
@@ -96,7 +96,7 @@ EOF
 printf '#!/bin/sh\nexit 104\n' >bin/policy
 chmod +x bin/systemctl bin/policy
 [ ! -e /usr/sbin/policy-rc.d ] || mount --bind bin/policy /usr/sbin/policy-rc.d
-PATH=/tmp/work/bin:$PATH dpkg -i next.deb >/dev/null
+PATH=/tmp/packages/bin:$PATH dpkg -i next.deb >/dev/null
 dpkg -s pyrmapfs | grep -q '^Version: .*+next$'
 grep -qx 'reload pyrmapfs.service' asked
 ! grep -E '(re)?start|stop' asked

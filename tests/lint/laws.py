@@ -7,10 +7,12 @@
   many x may say xs, and what belongs to a whole folder bears the folder's name.
 - Only main.c and the folders of FUSE include libfuse: everything else is linked into the unit tests without it.
 - main.c names every file in its table of contents.
+- Git tracks nothing at the top but what TOP names.
 """
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ ORDER = ["daemon", "fuse", "files", "exchange", "slot", "arena", "protocol", "ba
 FUSE = ["daemon", "fuse"]
 # The exchange and what lies below get what they need of the configuration as values.
 CONF = ["daemon", "fuse", "files"]
+TOP = ["Makefile", "README.md", "LICENSE", "fs", "conf", "tests", "examples", "packaging", ".ci", ".clang-format", ".clang-tidy",
+       ".gitignore"]
 
 INCLUDE = re.compile(r'^#include "([^"]+)"', re.M)
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
@@ -70,6 +74,13 @@ def circles(edges: dict[str, set[str]]) -> Iterator[str]:
                     ways.append([*way, target])
 
 
+def breaches_of_the_top() -> Iterator[str]:
+    """None where there is no Git, as in what a tarball brings."""
+    listing = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=False)
+    for name in sorted({path.split("/")[0] for path in listing.stdout.splitlines()} - set(TOP)):
+        yield f"{name} lies at the top, where only {', '.join(TOP)} do"
+
+
 def main() -> int:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "fs")
     texts = {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*.[ch]"))}
@@ -89,6 +100,7 @@ def main() -> int:
         if name != "main.c" and not named:
             found.append(f"main.c does not name {name} in its table of contents")
     found += circles(edges)
+    found += breaches_of_the_top()
     print("\n".join(found) if found else f"{len(texts)} files, {len(units)} modules: the laws are kept")
     return 1 if found else 0
 

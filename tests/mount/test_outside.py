@@ -48,7 +48,7 @@ def publish(slot: Slot, file: str, size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("engine", ["psync", "mmap"])
-def test_fio(turn: tuple[Slot, str], path: str, engine: str) -> None:
+def test_fio(turn: tuple[Slot, str], path: str, engine: str, tmp_path: Path) -> None:
     """It writes blocks with checksums at random places, and reads them back."""
     if shutil.which("fio") is None:
         pytest.skip("fio is not installed")
@@ -59,9 +59,10 @@ def test_fio(turn: tuple[Slot, str], path: str, engine: str) -> None:
         # A link leads to the pages as long as somebody has the array open.
         place = file.replace(".bin", ".mem") if path == "links" and engine == "mmap" else file
         done = subprocess.run(["fio", "--name=outside", f"--filename={slot / place}", f"--size={size}", "--rw=randwrite",
-                               "--bsrange=512-64k", f"--ioengine={engine}", "--verify=crc32c", "--verify_fatal=1", "--fallocate=none",
-                               "--allow_file_create=0", f"--randseed={SEED}", "--output-format=terse"],
-                              capture_output=True, text=True, timeout=50)
+                               "--bsrange=512-64k", f"--ioengine={engine}", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0",
+                               "--fallocate=none", "--allow_file_create=0", f"--randseed={SEED}", "--output-format=terse"],
+                              capture_output=True, text=True, timeout=50, cwd=tmp_path)
+        assert not list(tmp_path.iterdir())
         assert done.returncode == 0, done.stdout + done.stderr
         before = stream.read()
     assert len(before) == size and any(before)
