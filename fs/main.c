@@ -32,7 +32,7 @@
  *   attributes     what stat shows, and for how long the kernel may believe it
  *   request        one request: what it works on, who made it, its one reply
  *   nodeid         nodeid <-> slot and file
- *   form           whether a request is as long as its kind needs
+ *   form           whether a request is as long as its kind needs, and lies in its file
  *   transport      passthrough, and sessions that go on with another server, which libfuse does not know
  *   journal        what became of the requests that had no answer when a server was killed
  *   session        what a mount is, apart from the server that serves it now

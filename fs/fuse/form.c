@@ -76,23 +76,43 @@ static uint32_t opcode_of(const void *bytes)
     return header.opcode;
 }
 
-bool form_is_whole(const void *bytes, size_t size)
+/* Bytes of a file have numbers from 0 to INT64_MAX. */
+static bool lies_in_a_file(uint64_t offset, uint64_t size)
+{
+    return offset <= INT64_MAX && size <= INT64_MAX - offset;
+}
+
+bool form_is_sound(const void *bytes, size_t size)
 {
     const uint32_t opcode = opcode_of(bytes);
     const char *body = (const char *)bytes + sizeof(struct fuse_in_header);
     const size_t length = size - sizeof(struct fuse_in_header);
     const struct form *form = opcode < sizeof(forms) / sizeof(forms[0]) ? &forms[opcode] : NULL;
     struct fuse_batch_forget_in batch;
+    struct fuse_fallocate_in fallocate;
+    struct fuse_setattr_in setattr;
     struct fuse_write_in write;
+    struct fuse_read_in read;
 
     if (!form)
         return true;
     if (length < form->fixed || !has_names(body + form->fixed, length - form->fixed, form->names))
         return false;
     switch (opcode) {
+    case FUSE_READ:
+    case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
+        memcpy(&read, body, sizeof(read));
+        return lies_in_a_file(read.offset, read.size);
     case FUSE_WRITE:
         memcpy(&write, body, sizeof(write));
-        return write.size <= length - sizeof(write);
+        return lies_in_a_file(write.offset, write.size) && write.size <= length - sizeof(write);
+    case FUSE_SETATTR:
+        memcpy(&setattr, body, sizeof(setattr));
+        return !(setattr.valid & FATTR_SIZE) || lies_in_a_file(0, setattr.size);
+    case FUSE_FALLOCATE:
+        memcpy(&fallocate, body, sizeof(fallocate));
+        return lies_in_a_file(fallocate.offset, fallocate.length);
     case FUSE_BATCH_FORGET:
         memcpy(&batch, body, sizeof(batch));
         return batch.count <= (length - sizeof(batch)) / sizeof(struct fuse_forget_one);

@@ -407,7 +407,7 @@ static void list(fuse_req_t request, fuse_ino_t nodeid, size_t size, off_t offse
 
     if (size > REQUEST_BUFFER_SIZE)
         listing.size = REQUEST_BUFFER_SIZE;
-    if (result == 0 && (offset < 0 || offset > INT32_MAX))
+    if (result == 0 && offset > INT32_MAX)
         result = -EINVAL;
     if (result < 0) {
         request_reply(request, result);

@@ -126,7 +126,7 @@ static ssize_t read_request(int fd, void *buffer, size_t size, void *userdata)
     if (transport->initialised || got < (ssize_t)sizeof(header))
         return got;
     memcpy(&header, buffer, sizeof(header));
-    if (header.opcode == FUSE_INIT && form_is_whole(buffer, (size_t)got))
+    if (header.opcode == FUSE_INIT && form_is_sound(buffer, (size_t)got))
         note_init(transport, buffer, (size_t)got);
     return got;
 }
@@ -274,8 +274,8 @@ static void serve(struct transport *transport, void *bytes, size_t size)
     if (size < sizeof(header))
         return;
     memcpy(&header, bytes, sizeof(header));
-    if (!form_is_whole(bytes, size)) {
-        log_warning("request %u of process %u is cut short and is refused", header.opcode, header.pid);
+    if (!form_is_sound(bytes, size)) {
+        log_warning("request %u of process %u is malformed and is refused", header.opcode, header.pid);
         if (form_wants_answer(bytes))
             transport_refuse(transport, header.unique, -EIO);
     } else if (journal_is_poison(transport->journal, header.unique)) {

@@ -210,6 +210,46 @@ START_TEST(test_cut_short)
 }
 END_TEST
 
+/* Offsets are numbers without a sign in a request, and with one behind it: those that change their sign are refused. */
+START_TEST(test_outside_of_files)
+{
+    static const enum slot_file files[] = {SLOT_METADATA_BIN, SLOT_METADATA_MEM, SLOT_METADATA_TXT,
+                                           SLOT_TASK,         SLOT_ERROR,        SLOT_DATA_BIN};
+    static const uint64_t offsets[] = {UINT64_MAX, UINT64_MAX - 4095, 1ULL << 63, INT64_MAX};
+    uint64_t slot, fh;
+
+    begin(DATA_PATH_PAGE_CACHE);
+    slot = make_slot("job");
+    ck_assert_int_eq(send_array(slot, RECORD_FLAG_INPUT, 1), 0);
+    for (unsigned i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        uint64_t node = find(slot, files[i]);
+
+        ck_assert_int_eq(try_open(node, O_RDONLY, &fh), 0);
+        for (unsigned k = 0; k < sizeof(offsets) / sizeof(offsets[0]); k++) {
+            const struct fuse_read_in read = {.fh = fh, .offset = offsets[k], .size = 4096};
+            const struct fuse_fallocate_in grow = {.fh = fh, .offset = offsets[k], .length = 4096};
+            struct {
+                struct fuse_write_in in;
+                char byte[8];
+            } write = {.in = {.fh = fh, .offset = offsets[k], .size = 1}};
+
+            ck_assert_int_eq(served_call(FUSE_READ, node, &read, sizeof(read)), -EIO);
+            ck_assert_int_eq(served_call(FUSE_FALLOCATE, node, &grow, sizeof(grow)), -EIO);
+            ck_assert_int_eq(served_call(FUSE_WRITE, node, &write, sizeof(write)), -EIO);
+        }
+        ck_assert_int_eq(release(node, fh), 0);
+    }
+    for (unsigned k = 0; k < 3; k++) {
+        const struct fuse_setattr_in size = {.valid = FATTR_SIZE, .size = offsets[k]};
+        const struct fuse_read_in list = {.offset = offsets[k], .size = 4096};
+
+        ck_assert_int_eq(served_call(FUSE_SETATTR, slot, &size, sizeof(size)), -EIO);
+        ck_assert_int_eq(served_call(FUSE_READDIR, slot, &list, sizeof(list)), -EIO);
+    }
+    served_end();
+}
+END_TEST
+
 /* Before Linux 5.17 INIT had 16 bytes, and no second half of the flags. */
 START_TEST(test_old_kernel)
 {
@@ -233,6 +273,7 @@ int main(void)
     tcase_add_loop_test(test_case, test_round, 0, DATA_PATHS);
     tcase_add_test(test_case, test_open_directory);
     tcase_add_test(test_case, test_cut_short);
+    tcase_add_test(test_case, test_outside_of_files);
     tcase_add_test(test_case, test_old_kernel);
     suite_add_tcase(suite, test_case);
     return suite_run(suite);
