@@ -245,10 +245,11 @@ static void update(struct arena *arena, struct slot *slot, enum slot_page_kind k
     close(fd);
 }
 
+/* Most waiters sleep on metadata.mem: wake them before the other page is written. */
 void page_update(struct arena *arena, struct slot *slot)
 {
-    for (int kind = 0; kind < SLOT_PAGES; kind++)
-        update(arena, slot, (enum slot_page_kind)kind);
+    update(arena, slot, SLOT_PAGE_MEM);
+    update(arena, slot, SLOT_PAGE_BIN);
 }
 
 int page_read(const struct slot *slot, struct record *copy)

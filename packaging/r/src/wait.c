@@ -11,15 +11,18 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <R_ext/Utils.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /*
- * A futex cannot be waited for together with pipes, so we leave it after FUTEX_S for poll, which can, but which
- * costs requests. (To look again and again before the futex saves nothing: the daemon and the worker want that
- * processor.) INTERRUPT_MS bounds how late we notice a signal that arrived just before poll.
+ * Before we sleep on the futex we look for LOOK_S: a small job is done by then, and to be woken takes as long as
+ * to do it. Between two looks we offer the processor to the daemon and the worker. A futex cannot be waited for
+ * together with pipes, so we leave it after FUTEX_S for poll, which can, but which costs requests. INTERRUPT_MS
+ * bounds how late we notice a signal that arrived just before poll.
  */
+#define LOOK_S        0.0002
 #define FUTEX_S       0.005
 #define FUTEX_STEP_NS 1000000
 enum { INTERRUPT_MS = 250, PER_WORKER = CHILD_OUTPUTS + 1 };
@@ -78,6 +81,18 @@ static int ended_worker(const struct waiting *waiting)
     return 0;
 }
 
+/* Whether the page changes soon. seen: what it shows now. */
+static bool changes_soon(const struct slot *slot, const struct record *seen)
+{
+    double end = seconds_now() + LOOK_S;
+    while (record_is_current(&slot->page->record, seen)) {
+        if (seconds_now() > end)
+            return false;
+        sched_yield();
+    }
+    return true;
+}
+
 /* On the page of a single slot. */
 static enum outcome wait_page(const struct waiting *waiting)
 {
@@ -94,6 +109,8 @@ static enum outcome wait_page(const struct waiting *waiting)
             return SETTLED;
         if (seconds_now() > end)
             return PENDING;
+        if (!again && changes_soon(slot, &record))
+            continue;
         /* Once the round is over our caller does that. */
         if (again)
             relay_all(waiting);

@@ -19,6 +19,10 @@ _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98, 
 _FUTEX = _FUTEX_CALLS.get(platform.machine())
 _FUTEX_WAIT = 0
 
+# Before we sleep we look for so many seconds: in a loop of small exchanges the next step is there by then, and to be woken takes
+# as long as to make it.
+_LOOK = 0.0002
+
 # A signal that arrives just before the futex call is noticed after at most this many seconds.
 _CHUNK = 1.0
 
@@ -161,8 +165,19 @@ class RecordFile:
             left = deadline.left()
             if self._poll is not None:
                 self._poll.poll(left * 1000)
-            else:
+            elif not self._changes_soon(change):
                 self._sleep(change, left)
+
+    def _changes_soon(self, change: int) -> bool:
+        """Whether `change` has another value soon. Between two looks others get the processor."""
+        words = self._words
+        assert words is not None
+        end = time.monotonic() + _LOOK
+        while words[_CHANGE] == change:
+            if time.monotonic() > end:
+                return False
+            os.sched_yield()
+        return True
 
     def _sleep(self, change: int, seconds: float) -> None:
         """Returns when there may have been a change."""
