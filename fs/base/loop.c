@@ -14,8 +14,9 @@ enum { BATCH = 32 };
 
 /*
  * Requests often come in rows, and waking a sleeping processor takes longer than most of them. While each
- * request comes within ROW_NS of the last one, we look for the next without sleeping, for LINGER_NS. On a
- * single processor that would only keep the client from running.
+ * request comes within ROW_NS of the last one, we look for the next without sleeping, for LINGER_NS. Between
+ * two looks a client gets the processor, if the scheduler has it wait for this one. On a single processor we do
+ * not look: there a client always waits.
  */
 enum { LINGER_NS = 30000, ROW_NS = 80000 };
 
@@ -91,8 +92,11 @@ static int wait_for_events(struct loop *loop)
     int64_t begin = now_ns();
     int count = 0;
 
-    while (loop->in_row && count == 0 && now_ns() < begin + LINGER_NS)
+    while (loop->in_row && count == 0 && now_ns() < begin + LINGER_NS) {
         count = epoll_wait(loop->epoll, loop->events, BATCH, 0);
+        if (count == 0)
+            sched_yield();
+    }
     if (count == 0)
         count = epoll_wait(loop->epoll, loop->events, BATCH, -1);
     loop->in_row = loop->has_company && now_ns() < begin + ROW_NS;

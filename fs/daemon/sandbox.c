@@ -182,6 +182,7 @@ static const int allowed[] = {
     SCMP_SYS(write),
     SCMP_SYS(readv),
     SCMP_SYS(writev),
+    SCMP_SYS(sched_yield),
     SCMP_SYS(epoll_wait),
     SCMP_SYS(epoll_pwait),
     SCMP_SYS(epoll_ctl),
