@@ -4,11 +4,6 @@
 # Numbers of these classes mean the same to Python without the class.
 number_classes <- c("integer64", "ts", "table", "AsIs", "noquote")
 
-# Whether `data` goes as numbers; what else there is goes as a bundle.
-is_numbers <- function(data) {
-    typeof(data) %in% names(sources) && (!is.object(data) || (inherits(data, number_classes) && !is.factor(data)))
-}
-
 # As input_of().
 input_of_bundle <- function(data, dtype, na) {
     special <- bitwOr(special_of(0L), .Call(C_bundle_check, data, NULL, check_na(na)))

@@ -7,11 +7,15 @@ sources <- c(double = 1L, integer = 2L, integer64 = 3L, raw = 4L, logical = 5L)
 # enum vector_special: which of R's special types a result may have.
 special <- c(raw = 1L, integer64 = 2L)
 
-# The source of `data`, which is_numbers().
+# The source of `data` that goes as numbers. NA: it goes as a bundle. Where it is no object this is on the way of each call.
 source_type <- function(data) {
-    if (inherits(data, "integer64"))
-        return(sources[["integer64"]])
-    sources[[typeof(data)]]
+    if (is.object(data)) {
+        if (!inherits(data, number_classes) || is.factor(data))
+            return(NA_integer_)
+        if (inherits(data, "integer64"))
+            return(sources[["integer64"]])
+    }
+    switch(typeof(data), double = , integer = , raw = , logical = sources[[typeof(data)]], NA_integer_)
 }
 
 # The dtype that holds values of a source as they are: in the order of sources.
@@ -52,9 +56,9 @@ check_dim <- function(data) {
 # What the C code needs to know of an input, and of which types its results are. It does not hold the data: R would count
 # that as one more reference, and never forget it.
 input_of <- function(data, dtype, na) {
-    if (!is_numbers(data))
-        return(input_of_bundle(data, dtype, na))
     source <- source_type(data)
+    if (is.na(source))
+        return(input_of_bundle(data, dtype, na))
     check_dim(data)
     wanted <- if (!is.null(dtype)) dtype_code(dtype)
     code <- if (is.null(wanted)) own_dtype(source) else wanted

@@ -9,17 +9,18 @@ import signal
 import sys
 import time
 import warnings
-from _random import Random
-# The one in signal makes an enumeration of each answer, which takes twenty times as long.
-from _signal import getsignal  # type: ignore[import]
+# Those in signal make an enumeration of each answer, which takes twenty times as long.
+from _signal import getsignal, pthread_sigmask  # type: ignore[import]
 from typing import Any
 
 import numpy as np
 
 _SIGNALS = sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
-# numpy.random's own generator: 624 words and a position.
-_MT19937_SIZE = 625 * 4
+# A Mersenne Twister is 624 words and the position of the next one. All words are new when the last was drawn: the first few of
+# them and the position tell whether any was. random has the position before its words, numpy.random behind them.
+_SEEN = 16
+_POSITION = 624 * 4
 
 
 class Start:
@@ -31,7 +32,7 @@ class Start:
         self.environment = dict(_variables())
         self.directory = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.handlers = list(map(getsignal, _SIGNALS))
-        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self.mask = pthread_sigmask(signal.SIG_BLOCK, ())
         self.filters = list(warnings.filters)
         self.showwarning = warnings.showwarning
         self.errors: dict[str, Any] = dict(np.geterr())
@@ -56,14 +57,16 @@ class Start:
                 # None: Python has not installed it, and cannot bring it back.
                 if handler is not None:
                     signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+        pthread_sigmask(signal.SIG_SETMASK, self.mask)
         if warnings.filters != self.filters:
             warnings.filters[:] = self.filters  # type: ignore[index]
         warnings.showwarning = self.showwarning
         # A warning that was shown once is shown again, as in a new process.
         warnings._filters_mutated()  # type: ignore[attr-defined]
-        np.seterr(**self.errors)
-        np.seterrcall(self.on_error)
+        if np.geterr() != self.errors:
+            np.seterr(**self.errors)
+        if np.geterrcall() is not self.on_error:
+            np.seterrcall(self.on_error)
         sys.modules["__main__"] = self.main
         sys.stdin, sys.stdout, sys.stderr = self.streams
         self.generators.renew()
@@ -117,6 +120,7 @@ def _states() -> tuple[object, ...]:
     """What changes when a number is drawn. We read memory: random.getstate() would take as long as seeding."""
     python: Any = random._inst
     # The object's memory behind its header.
-    state = ctypes.string_at(id(python) + object.__basicsize__, Random.__basicsize__ - object.__basicsize__)
+    state = ctypes.string_at(id(python) + object.__basicsize__, _SEEN)
     generator = np.random.mtrand._rand._bit_generator
-    return (state, python.gauss_next, generator, ctypes.string_at(generator.ctypes.state_address, _MT19937_SIZE))
+    address = generator.ctypes.state_address
+    return (state, python.gauss_next, generator, ctypes.string_at(address, _SEEN), ctypes.string_at(address + _POSITION, 4))
