@@ -82,7 +82,10 @@ bool bench_open(struct bench *bench, enum arena_kind kind, uint64_t capacity, ui
                                             .freed = freed,
                                             .attach = attach};
     if (kind == ARENA_DIR) {
-        snprintf(bench->directory, sizeof(bench->directory), "/var/tmp/pyrmapfs-test-XXXXXX");
+        const char *disk = getenv("ARENA_DISK"); /* a directory on it */
+
+        snprintf(bench->directory, sizeof(bench->directory), "%s/pyrmapfs-test-XXXXXX",
+                 disk ? disk : "/var/tmp");
         ck_assert_ptr_nonnull(mkdtemp(bench->directory));
         bench->options.path = bench->directory;
     }

@@ -17,7 +17,7 @@ struct bench {
     struct background *background;
     struct arena *arena;
     struct arena_options options;
-    char directory[64];               /* ARENA_DIR */
+    char directory[64];               /* ARENA_DIR: below ARENA_DISK in the environment, or /var/tmp */
     int32_t forgotten[FORGOTTEN_MAX]; /* the last ones */
     int forgotten_count;
     uint64_t freed; /* the last segment that the arena says is gone */
