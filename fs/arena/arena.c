@@ -73,6 +73,7 @@ int arena_open(struct arena **arena, const struct arena_options *options, char e
     }
     opened->background = options->background;
     opened->capacity = options->capacity;
+    opened->leave_backing = options->leave_backing;
     opened->forget_backing = options->forget_backing;
     opened->freed = options->freed;
     opened->keeps_descriptor = options->keeps_descriptor;

@@ -36,6 +36,7 @@ struct arena {
     unsigned unsynced_count;
     STAILQ_HEAD(reservation_list, reservation)
     starved; /* reserve.c: wait for a file to be removed */
+    void (*leave_backing)(void *context, int32_t backing_id);
     void (*forget_backing)(void *context, int32_t backing_id);
     void (*freed)(void *context, struct segment *segment);
     void (*keeps_descriptor)(void *context, struct segment *segment);

@@ -297,6 +297,8 @@ static void forget(struct arena *arena, struct segment *segment)
 
     if (backing_id == 0)
         return;
+    if (arena->leave_backing)
+        arena->leave_backing(arena->context, backing_id);
     segment->backing_id = 0;
     segment_note(arena, segment);
     if (arena->forget_backing)

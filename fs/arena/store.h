@@ -33,7 +33,11 @@ struct arena_options {
     struct kept *kept; /* what an earlier server left, and the next one gets; NULL: there is no next one */
     pid_t holder;      /* by whose descriptors clients reach memfds; 0: ours */
     struct background *background;
-    /* Called in the loop before a backing file is recycled or removed, so that its backing id is closed. */
+    /*
+     * Called in the loop before a backing file is recycled or removed, so that its backing id is closed: first the
+     * one, which tells the next server of it, then we note that it is gone, then the other. The first may be NULL.
+     */
+    void (*leave_backing)(void *context, int32_t backing_id);
     void (*forget_backing)(void *context, int32_t backing_id);
     /* Called in the loop when a segment is gone, so that accounts can be settled. May be NULL. */
     void (*freed)(void *context, struct segment *segment);

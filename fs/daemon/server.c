@@ -173,6 +173,7 @@ static struct arena_options arena_options_of(struct request_ops *ops)
         .kept = &ops->kept->arena,
         .holder = server.start ? server.start->supervisor : 0,
         .background = ops->background,
+        .leave_backing = notify_leave_backing,
         .forget_backing = notify_forget_backing,
         .freed = notify_segment_freed,
         .keeps_descriptor = notify_segment_keeps_descriptor,
@@ -489,6 +490,8 @@ static int take_over(struct request_ops *ops)
     int result = transport_take_over(ops->transport);
     uint64_t took_us;
 
+    if (result == 0)
+        reopen_backings(ops);
     if (result == 0)
         result = ops_settle_data_path(ops, server.error);
     if (result == 0 && (uint32_t)exchange_data_path(ops->exchange) != head->data_path)

@@ -6,10 +6,10 @@
 #include "fuse/links.h"
 
 /* The kernel must ask each time for names of arrays and views: the next round gives them another inode. */
-static const struct attributes_timeouts lasting = {3600, 3600};
-static const struct attributes_timeouts changing = {0, 3600};
-static const struct attributes_timeouts unsettled = {0, 0};
-static const struct attributes_timeouts rendered = {3600, 0};
+static const struct attributes_timeouts lasting = {.entry = 3600, .attributes = 3600};
+static const struct attributes_timeouts changing = {.attributes = 3600};
+static const struct attributes_timeouts unsettled = {0};
+static const struct attributes_timeouts rendered = {.entry = 3600};
 
 void attributes_times(const struct slot_times *times, struct stat *st)
 {
@@ -32,14 +32,18 @@ static void daemon_attributes(struct request_ops *ops, unsigned number, struct s
     st->st_size = (off_t)daemon_files_size(&ops->files, number);
 }
 
-static void array_attributes(struct request_ops *ops, const struct slot *slot, enum record_side side,
-                             struct stat *st)
+/* Returns 0 or -errno. */
+static int array_attributes(struct request_ops *ops, const struct slot *slot, enum record_side side,
+                            struct stat *st)
 {
     uint64_t size, allocated;
+    int result = step_array_stat(ops->exchange, slot, side, &size, &allocated);
 
-    step_array_stat(ops->exchange, slot, side, &size, &allocated);
+    if (result < 0)
+        return result;
     st->st_size = (off_t)size;
     st->st_blocks = (blkcnt_t)((allocated + 511) / 512);
+    return 0;
 }
 
 /*
@@ -60,6 +64,7 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
 {
     const struct slot_files_row *row = slot_files_row(inode->file);
     struct slot *slot = inode->slot;
+    int result;
 
     st->st_mode = S_IFREG | slot->modes[inode->file];
     st->st_nlink = 1;
@@ -73,7 +78,9 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
         return lasting;
     case SLOT_FILES_ARRAY:
         slot->known[slot_file_side(inode->file)] = 1;
-        array_attributes(ops, slot, slot_file_side(inode->file), st);
+        result = array_attributes(ops, slot, slot_file_side(inode->file), st);
+        if (result < 0)
+            return (struct attributes_timeouts){.error = result};
         return is_unsettled(ops, slot, inode->file) ? unsettled : changing;
     case SLOT_FILES_VIEW:
         st->st_size = row->size(ops->exchange, slot, inode->file);
@@ -85,7 +92,7 @@ static struct attributes_timeouts slot_attributes(struct request_ops *ops, const
         return links_is_link(inode->file) ? lasting : unsettled;
     case SLOT_FILES_RECORD:
         st->st_size = RECORD_SIZE;
-        return (struct attributes_timeouts){0, 1}; /* see nodeid_aside */
+        return (struct attributes_timeouts){.attributes = 1}; /* see nodeid_aside */
     case SLOT_FILES_PAGE:
         st->st_size = RECORD_PAGE_SIZE;
         return rendered;

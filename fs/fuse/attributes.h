@@ -8,10 +8,11 @@
 #include "fuse/nodeid.h"
 #include "fuse/request.h"
 
-/* In seconds. */
+/* In seconds. With an error, 0 or -errno, the size is not known, and nobody may believe it. */
 struct attributes_timeouts {
     double entry;
     double attributes;
+    int error;
 };
 
 struct attributes_timeouts attributes_fill(struct request_ops *ops, const struct nodeid_target *inode,

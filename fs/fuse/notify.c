@@ -240,6 +240,11 @@ const struct exchange_hooks notify_hooks = {
     .source_removed = source_removed,
 };
 
+void notify_leave_backing(void *context, int32_t backing_id)
+{
+    transport_backing_leave(((struct request_ops *)context)->transport, backing_id);
+}
+
 void notify_forget_backing(void *context, int32_t backing_id)
 {
     transport_backing_close(((struct request_ops *)context)->transport, backing_id);

@@ -11,6 +11,7 @@
 extern const struct exchange_hooks notify_hooks;
 
 /* The hooks of the arena, with the same context. */
+void notify_leave_backing(void *context, int32_t backing_id);
 void notify_forget_backing(void *context, int32_t backing_id);
 void notify_segment_freed(void *context, struct segment *segment);
 void notify_segment_keeps_descriptor(void *context, struct segment *segment);

@@ -85,6 +85,7 @@ static void unregister_page(struct request_ops *ops, struct handle *handle)
         return;
     if (handle->slot)
         handle->slot->pages[page_of(handle)].backing = NULL;
+    transport_backing_leave(ops->transport, backing->id);
     request_handle_forget_backing(ops, handle);
     transport_backing_close(ops->transport, backing->id);
     free(backing);

@@ -27,8 +27,10 @@ static int try_passthrough(struct request_ops *ops)
     if (fd < 0)
         return fd;
     id = transport_backing_open(ops->transport, fd);
-    if (id > 0)
+    if (id > 0) {
+        transport_backing_leave(ops->transport, id);
         transport_backing_close(ops->transport, id);
+    }
     close(fd);
     return id < 0 ? id : 0;
 }

@@ -19,7 +19,10 @@ static void reply_attributes(struct request_ops *ops, fuse_req_t request, const 
     struct stat st;
     struct attributes_timeouts timeouts = attributes_fill(ops, inode, &st);
 
-    fuse_reply_attr(request, &st, timeouts.attributes);
+    if (timeouts.error)
+        request_reply(request, timeouts.error);
+    else
+        fuse_reply_attr(request, &st, timeouts.attributes);
 }
 
 /* Decode again: the slot may have another round since the background began. */

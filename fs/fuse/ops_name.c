@@ -23,6 +23,10 @@ static void reply_entry(fuse_req_t request, struct request_ops *ops, const struc
     struct fuse_entry_param entry = {0};
     struct attributes_timeouts timeouts = attributes_fill(ops, inode, &entry.attr);
 
+    if (timeouts.error) {
+        request_reply(request, timeouts.error);
+        return;
+    }
     entry.ino = nodeid_encode(ops->exchange, inode);
     if (inode->kind == NODEID_SLOT &&
         (inode->file == SLOT_METADATA_BIN || inode->file == SLOT_METADATA_TXT) && wait_has_step(inode->slot))

@@ -213,6 +213,10 @@ void reopen_settle(struct request_ops *ops)
         if (kept && !kept->is_answered && !transport_awaits(ops->transport, kept->opener))
             kept->is_answered = 1;
     }
+}
+
+void reopen_backings(struct request_ops *ops)
+{
     transport_backing_sweep(ops->transport, is_known, ops);
 }
 

@@ -11,6 +11,8 @@
 
 #include "fuse/request.h"
 
+/* Call it first of all: closes registrations that the last server was about to close, or that nobody has. */
+void reopen_backings(struct request_ops *ops);
 /* Call it when the slots are restored, and before any request. Returns 0 or -errno. */
 int reopen_all(struct request_ops *ops);
 
@@ -21,8 +23,7 @@ int reopen_all(struct request_ops *ops);
 bool reopen_answer(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi);
 
 /*
- * Call it after transport_resend: the kernel has the answer to every OPEN that it did not send again. Closes
- * registrations that nobody has.
+ * Call it after transport_resend: the kernel has the answer to every OPEN that it did not send again.
  */
 void reopen_settle(struct request_ops *ops);
 

@@ -574,7 +574,8 @@ void transport_backing_sweep(struct transport *transport, bool (*is_known)(void 
     const int32_t last = transport->head->last_backing_id;
     const uint32_t closing = (uint32_t)transport->head->closing_backing_id;
 
-    if (closing) /* perhaps that server has done it */
+    /* It is known still if that server was killed before anything else; perhaps it has closed it. */
+    if (closing && !is_known(context, (int32_t)closing))
         ioctl(transport->fd, TRANSPORT_BACKING_CLOSE, &closing);
     transport->head->closing_backing_id = 0;
 
@@ -586,11 +587,15 @@ void transport_backing_sweep(struct transport *transport, bool (*is_known)(void 
     }
 }
 
+void transport_backing_leave(struct transport *transport, int32_t backing_id)
+{
+    transport->head->closing_backing_id = backing_id;
+}
+
 void transport_backing_close(struct transport *transport, int32_t backing_id)
 {
     uint32_t id = (uint32_t)backing_id;
 
-    transport->head->closing_backing_id = backing_id;
     if (backing_id > 0 && ioctl(transport->fd, TRANSPORT_BACKING_CLOSE, &id) < 0)
         log_warning("backing id %d could not be closed: %s", backing_id, strerror(errno));
     transport->head->closing_backing_id = 0;

@@ -96,10 +96,14 @@ bool transport_negotiated(const struct transport *transport);
 
 /* Registers a descriptor (O_RDONLY suffices). Returns its backing id, above 0, or -errno. */
 int transport_backing_open(struct transport *transport, int fd);
-/* First see to it that the next server does not take it for open. */
+/*
+ * Before one is closed, in this order: tell the next server that it goes, see to it that nobody knows it any more,
+ * close it.
+ */
+void transport_backing_leave(struct transport *transport, int32_t backing_id);
 void transport_backing_close(struct transport *transport, int32_t backing_id);
 /*
- * After a takeover: closes the registrations that the last server was about to close, or made just before it was
+ * In a takeover, before any other is made or closed: closes the registrations that the last server was about to close, or made just before it was
  * killed, so that nobody knows of them. `is_known` tells whether somebody does.
  */
 void transport_backing_sweep(struct transport *transport, bool (*is_known)(void *context, int32_t backing_id),

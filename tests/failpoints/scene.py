@@ -38,8 +38,14 @@ class Scene:
         self.job = bring(Slot.make(mount, "job"), state, how)
         self.next = Slot.make(mount, "next")
         os.symlink("../job/result.bin", self.next / "source")
+        self.fd = -1
+
+    def open(self, file: str) -> None:
+        self.fd = os.open(self.job / file, os.O_RDWR | os.O_NONBLOCK)
 
     def remove(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
         for name in os.listdir(self.mount):
             if name[0] != ".":
                 os.rmdir(self.mount / name)
@@ -93,9 +99,16 @@ def differences(found: Picture, expected: Picture) -> str:
 
 # --- what a client does ---
 
+def nothing(scene: Scene) -> None:
+    pass
+
+
 class Operation(NamedTuple):
+    """first: what the client did before, as another step."""
+
     name: str
     run: Callable[[Scene], Any]
+    first: Callable[[Scene], Any] = nothing
 
 
 def opened(path: Path, flags: int) -> None:
@@ -127,12 +140,9 @@ def stored(path: Path, bytes_: bytes, flags: int) -> int:
         os.close(fd)
 
 
-def grown(path: Path, size: int) -> None:
-    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        os.posix_fallocate(fd, 0, size)
-    finally:
-        os.close(fd)
+def through(name: str, call: Callable[[int], Any], file: str) -> Operation:
+    """By a file that is open: opening it begins a round, or takes it."""
+    return Operation(f"{name} {file}", lambda scene: call(scene.fd), lambda scene: scene.open(file))
 
 
 def flag(value: int) -> Operation:
@@ -155,8 +165,9 @@ OPERATIONS = (
     on("read", states, "metadata.txt"),
     *[on(f"truncate to {size}", lambda path, size=size: os.truncate(path, size), file)  # type: ignore[misc]
       for file in ("data.bin", "result.bin") for size in (0, 4096, 1 << 20)],
-    *[on("fallocate", lambda path: grown(path, 1 << 20), file) for file in ("data.bin", "result.bin")],
-    *[on("write", lambda path: stored(path, LARGE.tobytes(), os.O_RDWR), file) for file in ("data.bin", "result.bin")],
+    *[through("fallocate", lambda fd: os.posix_fallocate(fd, 0, 1 << 20), file) for file in ("data.bin", "result.bin")],
+    *[through("write", lambda fd: os.pwrite(fd, LARGE.tobytes(), 0), file) for file in ("data.bin", "result.bin")],
+    *[through("ftruncate", lambda fd: os.ftruncate(fd, 100), file) for file in ("data.bin", "result.bin")],
     *[flag(value) for value in (NONE, INPUT, RESULT, FAILED)],
     *[send(value, array) for value in (INPUT, RESULT) for array in (DATA + 1, LARGE)],
     on("write", lambda path: stored(path, b"what to do", os.O_WRONLY), "task"),

@@ -5,6 +5,7 @@ A short selection; FAILPOINTS=all in the environment does everything, and SEED m
 """
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ from agent import Agent
 from armed import DIE_AFTER, DIE_ALL, DIE_BEFORE, FAIL, Armed
 from daemon import BUILD
 from paths import check_data_path, mounted
-from scene import CASES, Operation, Picture, Scene, attempt, bring, differences, picture
+from scene import CASES, OPERATIONS, Operation, Picture, Scene, attempt, bring, differences, nothing, picture
 from slots import STATES, Slot, eventually, number, status, usage
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.time_limit(20000)]
@@ -100,6 +101,7 @@ class Stage:
 def act(stage: Stage, operation: Operation, state: str, how: str, point: int = 0, effect: int = FAIL) -> tuple[object, Picture, str | None]:
     """What the client got, what clients see then, and where it has happened."""
     scene = Scene(stage.daemon.path, state, how)
+    attempt(lambda: operation.first(scene))
     if point:
         stage.daemon.arm(point, effect)
     got = attempt(lambda: operation.run(scene))
@@ -130,13 +132,18 @@ def test_the_server_dies(path: str, kind: str) -> None:
         stage.report("killed")
 
 
-NOTHING = Operation("nothing", lambda scene: None)
+NOTHING = Operation("nothing", nothing)
 
 
-def without_text_of_source(seen: Picture, after: Picture) -> None:
-    """A follower fails with its source although its text, or that of the source, cannot be had: metadata.txt has the cause."""
-    for name in ("next", "other"):
-        if name in seen and (seen[name]["failure"] or "").startswith("source") and after[name]["error"].startswith(seen[name]["error"]):
+def before_it(operation: Operation) -> Operation:
+    return Operation("nothing", nothing, operation.first)
+
+
+def without_text_of_failure(operation: Operation, seen: Picture, after: Picture) -> None:
+    """A round fails although the text that the filesystem has for it finds no room: metadata.txt has the cause."""
+    for name in ("next", "other", "job"):
+        cause = seen[name]["failure"] or "" if name in seen else ""
+        if (cause.startswith("source") or operation.name == "write flag 2") and after[name]["error"].startswith(seen[name]["error"]):
             for key in ("sizes", "error"):
                 seen[name][key] = after[name][key]
 
@@ -150,7 +157,7 @@ def twice(stage: Stage, operation: Operation, point: int) -> Operation:
         stage.daemon.disarm()
         return operation.run(scene)
 
-    return Operation(operation.name, run)
+    return Operation(operation.name, run, operation.first)
 
 
 @pytest.mark.parametrize("path,kind", PLACES)
@@ -161,7 +168,7 @@ def test_a_call_fails(path: str, kind: str) -> None:
         server = stage.daemon.server
         for operation, state, how in chosen(15, random_):
             expected, after, _ = act(stage, operation, state, how)
-            before = act(stage, NOTHING, state, how)[1]
+            before = act(stage, before_it(operation), state, how)[1]
             for point in points(7, random_):
                 got, seen, name = act(stage, operation, state, how, point)
                 if name is None:
@@ -169,7 +176,7 @@ def test_a_call_fails(path: str, kind: str) -> None:
                 stage.killed[name] += 1
                 stage.stays |= name == "unlinkat"
                 if got == expected:
-                    without_text_of_source(seen, after)
+                    without_text_of_failure(operation, seen, after)
                 wrong = differences(seen, after) if got == expected else differences(seen, before)
                 # The first request of a truncate has begun a round, and the kernel had to look the path up again; what a disk does
                 # not take any more is done in memory.
@@ -177,7 +184,8 @@ def test_a_call_fails(path: str, kind: str) -> None:
                     continue
                 if got != expected:
                     again, seen = act(stage, twice(stage, operation, point), state, how)[:2]
-                    wrong += "" if got in REFUSALS and again == expected else f"; then {again!r:.60}"
+                    # Without an answer to whether somebody writes an array, we act as if.
+                    wrong += "" if (got in REFUSALS or (name, got) == ("fcntl", "EBUSY")) and again == expected else f"; then {again!r:.60}"
                     wrong += differences(seen, after)
                 if wrong:
                     stage.wrong.append(f"{operation.name} in {state} ({how}), {name} fails (point {point}): {got!r:.60} "
@@ -187,6 +195,19 @@ def test_a_call_fails(path: str, kind: str) -> None:
         stage.report("calls failed")
 
 
+@pytest.mark.parametrize("effect", [DIE_BEFORE, DIE_AFTER])
+def test_each_point_of_a_round_that_is_dropped(effect: int) -> None:
+    """Files, registrations and pages go: wherever the server is killed, nothing is left of them."""
+    operation = next(operation for operation in OPERATIONS if operation.name == "write flag -1")
+    with Stage("passthrough", "tmpfs") as stage:
+        for point in itertools.count(1):
+            seen, name = act(stage, operation, "READY", "written", point, effect)[1:]
+            if name is None:
+                break
+            stage.hit(name)
+            assert seen["job"]["state"] == "IDLE"
+            stage.rest(operation, "READY", "written")
+        stage.report("killed")
 
 
 @pytest.mark.parametrize("path,kind", PLACES)
@@ -233,6 +254,7 @@ def test_all_of_it_dies(path: str) -> None:
         def after_kill(operation: Operation, state: str, how: str, point: int) -> tuple[object, Picture, str | None]:
             daemon = stage.daemon
             scene = Scene(daemon.path, state, how)
+            attempt(lambda: operation.first(scene))
             daemon.arm(point, DIE_ALL)
             got = attempt(lambda: operation.run(scene))
             name = daemon.disarm()
@@ -244,7 +266,7 @@ def test_all_of_it_dies(path: str) -> None:
             return got, seen, name
 
         for operation, state, how in chosen(2, random_):
-            before = after_kill(NOTHING, state, how, 0)[1]
+            before = after_kill(before_it(operation), state, how, 0)[1]
             expected, after, _ = after_kill(operation, state, how, 0)
             for point in points(23, random_):
                 got, seen, name = after_kill(operation, state, how, point)
@@ -263,7 +285,7 @@ def test_without_a_mount() -> None:
     subprocess.run(["mount", "-t", "tmpfs", "arena", disk], check=True)
     try:
         done = subprocess.run([BUILD / "failpoints" / "deaths"], capture_output=True, text=True,
-                              env={**os.environ, "ARENA_DISK": disk, "STRIDE": "1" if ALL else "17"})
+                              env={**os.environ, "ARENA_DISK": disk, "STRIDE": "1" if ALL else "29"})
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
         os.rmdir(disk)

@@ -21,6 +21,11 @@ void reopen_settle(struct request_ops *ops)
     (void)ops;
 }
 
+void reopen_backings(struct request_ops *ops)
+{
+    (void)ops;
+}
+
 void reopen_wake_polls(struct request_ops *ops)
 {
     (void)ops;
