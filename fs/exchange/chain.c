@@ -399,6 +399,10 @@ void chain_orphan(struct exchange *exchange, struct slot *slot)
 
     chain_unlink(exchange, follower);
     exchange->hooks.source_removed(exchange->hooks.context, follower);
+    /*
+     * A failure that the follower still owes gives way to this one, which tells its own followers the same and
+     * that nothing more comes: so an input has one outcome with each of them.
+     */
     if (step_is_change(follower, &step))
         step_fail(exchange, follower, &step, NULL, &failed, text, (size_t)size);
 }

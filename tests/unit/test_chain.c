@@ -553,6 +553,61 @@ START_TEST(test_source_is_removed)
 }
 END_TEST
 
+/*
+ * Of two slots after it one has had its failure, the other not yet, and the round was cancelled. Both learn that nothing more
+ * comes: for the one that is late this is its only failure.
+ */
+START_TEST(test_source_of_a_slot_that_owes_a_failure_is_removed)
+{
+    struct slot *a, *b, *had, *late;
+    struct parked *parked;
+    struct world world;
+
+    world_begin(&world, (enum exchange_data_path)_i);
+    a = world_slot(&world, "a");
+    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
+    had = world_follow(&world, "had", b, RECORD_SIDE_RESULT);
+    late = world_follow(&world, "late", b, RECORD_SIDE_RESULT);
+    world_publish(&world, a, 1, 1);
+    world_finish(&world, a, 1, 2);
+    world_finish(&world, b, 1, 3);
+    world_finish(&world, had, 1, 4);
+    world_expect(&world, had, SLOT_RESULT_BIN, 1, 4);
+    world_publish(&world, a, 1, 1);
+    world_finish(&world, a, 1, 2);
+    ck_assert_int_eq(publish_failure(world.exchange, b, &world.caller, "why", 3), 0);
+    ck_assert_int_eq(world_flag(&world, b, RECORD_FLAG_NONE), 0);
+    expect_state(b, STATE_IDLE, 3);
+    expect_state(had, STATE_FAILED, 2);
+    world_take_failure(&world, had);
+    expect_state(late, STATE_READY, 1);
+    parked = world_park_open(&world, b, SLOT_DATA_BIN);
+
+    exchange_remove(world.exchange, a);
+    expect_state(b, STATE_FAILED, 3);
+    expect_text(&world, b, "source a was removed\n");
+    expect_ended(parked, -EIO);
+    expect_state(had, STATE_FAILED, 3);
+    expect_text(&world, had, "source b failed: source a was removed\n");
+    world_take_failure(&world, had);
+    expect_state(late, STATE_READY, 1); /* it still works on the result before */
+
+    world_finish(&world, late, 1, 5);
+    world_expect(&world, late, SLOT_RESULT_BIN, 1, 5);
+    expect_state(late, STATE_FAILED, 2);
+    expect_text(&world, late, "source b failed: source a was removed\n");
+    world_take_failure(&world, late);
+    expect_state(late, STATE_FAILED, 2);
+
+    world_publish(&world, b, 1, 6);
+    world_finish(&world, b, 1, 7);
+    expect_state(had, STATE_READY, 4);
+    expect_state(late, STATE_READY, 3);
+    world_expect(&world, late, SLOT_DATA_BIN, 1, 7);
+    world_end(&world);
+}
+END_TEST
+
 START_TEST(test_followers_are_removed)
 {
     struct slot *a, *followers[5];
@@ -596,6 +651,7 @@ int main(void)
     tcase_add_loop_test(tests, test_source_becomes_unreadable, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_unlink, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_source_is_removed, 0, DATA_PATHS);
+    tcase_add_loop_test(tests, test_source_of_a_slot_that_owes_a_failure_is_removed, 0, DATA_PATHS);
     tcase_add_loop_test(tests, test_followers_are_removed, 0, DATA_PATHS);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
