@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -29,7 +30,9 @@
 
 static struct bench bench;
 static int arena_fds[2];
-static char outside[200]; /* a file beside the arena */
+static char elsewhere[32]; /* a directory that is not the arena's */
+static char outside[40];   /* a file in it */
+static char absent[40];    /* a name in it that nobody may make */
 
 /* --- refused system calls --- */
 
@@ -55,7 +58,7 @@ static long write_sysctl(void)
 
 static long make_outside(void)
 {
-    return open("/tmp/pyrmapfs-sandbox", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    return open(absent, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 }
 
 static long remove_outside(void)
@@ -120,12 +123,12 @@ static long unmount_something(void)
 
 static long make_directory(void)
 {
-    return mkdir("/tmp/pyrmapfs-sandbox", 0700);
+    return mkdir(absent, 0700);
 }
 
 static long make_link(void)
 {
-    return symlink("/etc/passwd", "/tmp/pyrmapfs-sandbox");
+    return symlink("/etc/passwd", absent);
 }
 
 static long change_mode(void)
@@ -260,7 +263,10 @@ static bool begin(enum arena_kind kind)
 
     if (!bench_open(&bench, kind, 16 * MIB, 0))
         return false;
-    snprintf(outside, sizeof(outside), "/tmp/pyrmapfs-outside-%d", (int)getpid());
+    snprintf(elsewhere, sizeof(elsewhere), "/tmp/pyrmapfs-sandbox-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(elsewhere));
+    snprintf(outside, sizeof(outside), "%s/file", elsewhere);
+    snprintf(absent, sizeof(absent), "%s/absent", elsewhere);
     fd = open(outside, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     ck_assert_int_ge(fd, 0);
     close(fd);
@@ -269,8 +275,8 @@ static bool begin(enum arena_kind kind)
 
 static void end(void)
 {
-    ck_assert_int_eq(access("/tmp/pyrmapfs-sandbox", F_OK), -1);
     ck_assert_int_eq(unlink(outside), 0);
+    ck_assert_int_eq(rmdir(elsewhere), 0); /* there is nothing else in it */
     bench_close(&bench);
 }
 
