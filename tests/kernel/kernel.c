@@ -36,7 +36,7 @@ static struct {
     unsigned mapping_count;
     int backings[BACKINGS]; /* by id; -1: closed, 0: never there */
     unsigned backing_count, last_backing;
-    unsigned early_interrupts;
+    unsigned interrupts;
     struct kernel_answer answer;
 } kernel = {.fd = -1};
 
@@ -189,9 +189,9 @@ uint64_t kernel_pending_at(unsigned i)
     return i < kernel.pendings ? kernel.pending[i].unique : 0;
 }
 
-unsigned kernel_early_interrupts(void)
+unsigned kernel_interrupts(void)
 {
-    return kernel.early_interrupts;
+    return kernel.interrupts;
 }
 
 const struct kernel_answer *kernel_answer(void)
@@ -424,7 +424,6 @@ static void take_answer(const char *bytes, size_t size)
         i++;
     if (i == kernel.pendings) { /* an INTERRUPT may come too early: then the kernel sends it again */
         KERNEL_EXPECT(header.unique & 1 && header.error == -EAGAIN && size == 0);
-        kernel.early_interrupts++;
         return;
     }
     found = kernel.pending[i];
@@ -537,6 +536,7 @@ static uint64_t send_request(uint32_t opcode, uint64_t nodeid, const struct kern
         return 0;
     if (wants_answer(opcode))
         kernel.pending[kernel.pendings++] = pending;
+    kernel.interrupts += opcode == FUSE_INTERRUPT;
     KERNEL_EXPECT(send(kernel.fd, message, size, 0) == (ssize_t)size);
     return pending.unique;
 }

@@ -67,8 +67,8 @@ const struct kernel_answer *kernel_answer(void);
 /* How many requests have no answer yet, and their numbers. */
 unsigned kernel_pending(void);
 uint64_t kernel_pending_at(unsigned i);
-/* How many INTERRUPTs were answered because they came before their request. */
-unsigned kernel_early_interrupts(void);
+/* How many INTERRUPTs it has sent. */
+unsigned kernel_interrupts(void);
 
 /* The nodeids that it was told, the latest first; 0 beyond the last. The root is not among them. */
 uint64_t kernel_node(unsigned i);

@@ -272,15 +272,14 @@ static void interrupt_all(void)
     }
 }
 
-/* libfuse keeps those that name no request, and answers one of them at each request. */
+/*
+ * libfuse keeps those that name no request. Each request takes one of them: the one that names it, which has no answer
+ * then, or any.
+ */
 static void take_early_interrupts(void)
 {
-    unsigned before;
-
-    do {
-        before = kernel_early_interrupts();
+    for (unsigned i = kernel_interrupts(); i > 0; i--)
         KERNEL_EXPECT(served_call(FUSE_STATFS, FUSE_ROOT_ID, NULL, 0) == 0);
-    } while (kernel_early_interrupts() != before);
 }
 
 static void remove_all(void)

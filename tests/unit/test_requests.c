@@ -250,6 +250,36 @@ START_TEST(test_outside_of_files)
 }
 END_TEST
 
+/*
+ * After a takeover the kernel may tell of a signal before it sends the request again that the signal is for: an open
+ * that would wait ends at once, and one that need not is answered as ever.
+ */
+START_TEST(test_interrupted_before)
+{
+    const struct kernel_caller caller = {0, 0, getpid()};
+    const struct fuse_open_in open = {.flags = O_RDONLY};
+    enum { SIGNALS = 8 }; /* for the next requests, whose numbers go on in steps of two */
+    uint64_t slot, result, task, last;
+    struct fuse_interrupt_in in;
+
+    begin(data_paths[_i]);
+    slot = make_slot("job");
+    result = find(slot, SLOT_RESULT_BIN);
+    task = find(slot, SLOT_TASK);
+    last = kernel_answer()->unique;
+    for (uint64_t i = 1; i <= SIGNALS; i++) {
+        in.unique = last + 2 * (SIGNALS + i);
+        kernel_send(FUSE_INTERRUPT, 0, &caller, &in, sizeof(in), 0);
+    }
+    served_settle(SERVED_WITH_JOBS);
+    ck_assert_int_eq(served_call(FUSE_OPEN, result, &open, sizeof(open)), -EINTR);
+    ck_assert_uint_eq(kernel_answer()->unique, last + 2 * (SIGNALS + 1));
+    ck_assert_int_eq(served_call(FUSE_OPEN, task, &open, sizeof(open)), 0);
+    ck_assert_uint_eq(kernel_pending(), 0);
+    served_end(); /* some of them name requests that never come */
+}
+END_TEST
+
 /* Before Linux 5.17 INIT had 16 bytes, and no second half of the flags. */
 START_TEST(test_old_kernel)
 {
@@ -274,6 +304,7 @@ int main(void)
     tcase_add_test(test_case, test_open_directory);
     tcase_add_test(test_case, test_cut_short);
     tcase_add_test(test_case, test_outside_of_files);
+    tcase_add_loop_test(test_case, test_interrupted_before, 0, DATA_PATHS);
     tcase_add_test(test_case, test_old_kernel);
     suite_add_tcase(suite, test_case);
     return suite_run(suite);
