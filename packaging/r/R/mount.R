@@ -34,8 +34,9 @@ forget_root <- function(root) {
 root_for <- function(mount) {
     if (!is.null(mount)) {
         check_text(mount, "mount", "the path of a mount")
-        if (!is.null(session$roots[[mount]]))
-            return(session$roots[[mount]])
+        known <- session$roots[[mount]]
+        if (!is.null(known))
+            return(known)
         if (is_mount(mount))
             return(remember_root(mount))
         stop_with("pyrmap_missing_mount",
@@ -43,8 +44,9 @@ root_for <- function(mount) {
                          "`, or leave `mount` out for a private one"), mount = mount)
     }
     place <- default_mount()
-    if (!is.null(session$roots[[place]]))
-        return(session$roots[[place]])
+    known <- session$roots[[place]]
+    if (!is.null(known))
+        return(known)
     if (is_mount(place))
         return(remember_root(place))
     private_root(place)
