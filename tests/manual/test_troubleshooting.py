@@ -29,13 +29,13 @@ def words_of(text: str) -> str:
 def in_sources() -> set[str]:
     """Each text of three words or more, but those that are shown when nothing is wrong."""
     found = set()
-    for path in [*sorted((ROOT / "fs").rglob("*.c")), ROOT / "conf/conf.c"]:
+    for path in [*sorted((ROOT / "fs").rglob("*.c")), *sorted((ROOT / "conf").glob("*.c"))]:
         name = str(path.relative_to(ROOT))
         for call, text in literals(path):
             if name in OTHER_FILES or call in OTHER_CALLS or text.count(" ") < 2:
                 continue
             # The table of keys, which pyrmapfs.conf(5) repeats, and the reports.
-            if name == "conf/conf.c" and call != "refuse" or name == "fs/files/report.c" and "=" in text:
+            if name.startswith("conf/") and call != "value_refuse" or name == "fs/files/report.c" and "=" in text:
                 continue
             if text.startswith("usage:") or not re.search("[a-z]{2}", text.replace("...", "")) and ".... is" not in text:
                 continue
