@@ -276,6 +276,10 @@ void ops_attr_fallocate(fuse_req_t request, fuse_ino_t nodeid, int mode, off_t o
         request_reply(request, -ESTALE);
         return;
     }
+    if (handle->access != HANDLE_WRITES) {
+        request_reply(request, -EBADF);
+        return;
+    }
     if (request_file_kind(handle) != SLOT_FILES_ARRAY || (mode & ~FALLOC_FL_KEEP_SIZE) != 0) {
         request_reply(request, -EOPNOTSUPP);
         return;

@@ -514,6 +514,10 @@ void ops_file_write(fuse_req_t request, fuse_ino_t nodeid, const char *bytes, si
         request_reply(request, -ESTALE);
         return;
     }
+    if (handle->access != HANDLE_WRITES) { /* no row of a file that is only read has a write */
+        request_reply(request, -EBADF);
+        return;
+    }
     row = slot_files_row(handle->file);
     if (row->kind == SLOT_FILES_ARRAY) {
         write_array(ops, request, fi, bytes, size, offset);

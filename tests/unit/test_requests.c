@@ -250,6 +250,37 @@ START_TEST(test_outside_of_files)
 }
 END_TEST
 
+/* A file that was opened for reading takes no bytes, whichever file it is. */
+START_TEST(test_write_to_a_reader)
+{
+    uint64_t slot, fh;
+
+    begin(data_paths[_i]);
+    slot = make_slot("job");
+    ck_assert_int_eq(send_array(slot, RECORD_FLAG_INPUT, 1), 0);
+    ck_assert_int_eq(send_array(slot, RECORD_FLAG_RESULT, 2), 0);
+    for (enum slot_file file = SLOT_METADATA_BIN; file < SLOT_SOURCE; file++) {
+        struct fuse_fallocate_in grow = {.length = 4096};
+        uint64_t node = find(slot, file);
+
+        if (file == SLOT_METADATA_MEM && data_paths[_i] == DATA_PATH_LINKS)
+            continue; /* a link there */
+        ck_assert_int_eq(try_open(node, O_RDONLY, &fh), 0);
+        grow.fh = fh;
+        ck_assert_int_eq(write_bytes(node, fh, "self\n", 5), -EBADF);
+        ck_assert_int_eq(served_call(FUSE_FALLOCATE, node, &grow, sizeof(grow)), -EBADF);
+        ck_assert_int_eq(release(node, fh), 0);
+    }
+    ck_assert_int_eq(ask_name(FUSE_LOOKUP, FUSE_ROOT_ID, ".pyrmap"), 0);
+    ck_assert_int_eq(ask_name(FUSE_LOOKUP, answered_node(), "status"), 0);
+    slot = answered_node();
+    ck_assert_int_eq(try_open(slot, O_RDONLY, &fh), 0);
+    ck_assert_int_eq(write_bytes(slot, fh, "self\n", 5), -EBADF);
+    ck_assert_int_eq(release(slot, fh), 0);
+    served_end();
+}
+END_TEST
+
 /*
  * After a takeover the kernel may tell of a signal before it sends the request again that the signal is for: an open
  * that would wait ends at once, and one that need not is answered as ever.
@@ -304,6 +335,7 @@ int main(void)
     tcase_add_test(test_case, test_open_directory);
     tcase_add_test(test_case, test_cut_short);
     tcase_add_test(test_case, test_outside_of_files);
+    tcase_add_loop_test(test_case, test_write_to_a_reader, 0, DATA_PATHS);
     tcase_add_loop_test(test_case, test_interrupted_before, 0, DATA_PATHS);
     tcase_add_test(test_case, test_old_kernel);
     suite_add_tcase(suite, test_case);
