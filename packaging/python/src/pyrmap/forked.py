@@ -11,7 +11,6 @@ import faulthandler
 import os
 import select
 import signal
-import socket
 import struct
 import traceback
 from typing import Callable, NamedTuple, NoReturn, Optional
@@ -113,6 +112,8 @@ class Told:
 def fork(live: Callable[[Told], int]) -> Child:
     """A child that does live() and ends with the status that it returns."""
     parent = os.getpid()
+    import socket
+
     ours, theirs = (end.detach() for end in socket.socketpair())
     trace = os.memfd_create("pyrmap-trace")
     pid = os.fork()

@@ -7,13 +7,19 @@ import struct
 from typing import Any, NamedTuple, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyrmap.layout import (RECORD_BUNDLE, RECORD_DTYPE_SAME, RECORD_FLAG_INPUT, RECORD_FLAG_RESULT, RECORD_LENGTH_ALL,
                            RECORD_NDIM_MAX, RECORD_NUMPY, RECORD_OFFSETS, RECORD_ORDER_INPUT_F, RECORD_ORDER_INPUT_LOGICAL,
                            RECORD_ORDER_RESULT_F, RECORD_ORDER_RESULT_LOGICAL, RECORD_SIZE, RECORD_VERSION)
 
-Array = NDArray[Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+else:
+    # Importing numpy.typing takes a third as long as importing this package.
+    Array = np.ndarray
 Buffer = Union[bytes, bytearray, memoryview]
 Shape = tuple[int, ...]
 

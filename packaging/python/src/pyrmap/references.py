@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import socket
 import stat
 import threading
 from types import FrameType
@@ -33,7 +32,6 @@ _SENDERS = {"multiprocessing.queues": ("_feed", "put"), "multiprocessing.popen_s
             "multiprocessing.popen_forkserver": ("_launch",)}
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
-_LOCAL_FAMILIES = (socket.AF_UNIX,)
 
 _counter = itertools.count(1)
 _enabling = threading.Lock()
@@ -106,8 +104,10 @@ def _is_local(sender: Optional[FrameType]) -> bool:
 def _is_pipe(fd: int) -> bool:
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return True
+    import socket
+
     with socket.socket(fileno=os.dup(fd)) as other:
-        return other.family in _LOCAL_FAMILIES
+        return other.family == socket.AF_UNIX
 
 
 def _owner() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import select
 import time
 from typing import Callable, Optional
@@ -16,7 +15,7 @@ from pyrmap.record import unpack_state
 from pyrmap.texts import read_text
 
 _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98, "ppc64le": 221}
-_FUTEX = _FUTEX_CALLS.get(platform.machine())
+_FUTEX = _FUTEX_CALLS.get(os.uname().machine)
 _FUTEX_WAIT = 0
 
 # Before we sleep we look for so many seconds: in a loop of small exchanges the next step is there by then, and to be woken takes
