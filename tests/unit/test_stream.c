@@ -293,6 +293,23 @@ START_TEST(test_waiting_reader_takes_a_failure)
 }
 END_TEST
 
+/* The source n, a behind it, whose second round has failed, and b behind that, which is busy with the first. */
+static void failure_waits_behind_a_result(struct world *world, struct slot **n, struct slot **a,
+                                          struct slot **b)
+{
+    *n = world_slot(world, "n");
+    *a = world_follow(world, "a", *n, RECORD_SIDE_RESULT);
+    *b = world_follow(world, "b", *a, RECORD_SIDE_RESULT);
+    world_publish(world, *n, 1, 1);
+    world_finish(world, *n, 1, 1);
+    world_finish(world, *a, 1, 1);
+    world_publish(world, *n, 1, 2);
+    world_finish(world, *n, 1, 2);
+    fail_round(world, *a);
+    expect_state(*a, STATE_FAILED, 2);
+    expect_state(*b, STATE_READY, 1);
+}
+
 /* One failure for one reader: those that come right behind it wait for theirs. */
 START_TEST(test_waiting_reader_takes_one_failure)
 {
@@ -301,15 +318,7 @@ START_TEST(test_waiting_reader_takes_one_failure)
     struct world world;
 
     world_begin(&world, (enum exchange_data_path)_i);
-    n = world_slot(&world, "n");
-    a = world_follow(&world, "a", n, RECORD_SIDE_RESULT);
-    b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
-    world_publish(&world, n, 1, 1);
-    world_finish(&world, n, 1, 1);
-    world_finish(&world, a, 1, 1);
-    world_publish(&world, n, 1, 2);
-    world_finish(&world, n, 1, 2);
-    fail_round(&world, a);
+    failure_waits_behind_a_result(&world, &n, &a, &b);
     world_publish(&world, n, 1, 3);
     fail_round(&world, n);
     expect_state(a, STATE_FAILED, 2);
@@ -375,17 +384,7 @@ START_TEST(test_failure_of_a_cancelled_round_is_owed)
         struct parked *parked = NULL;
 
         world_begin(&world, (enum exchange_data_path)_i);
-        n = world_slot(&world, "n");
-        a = world_follow(&world, "a", n, RECORD_SIDE_RESULT);
-        b = world_follow(&world, "b", a, RECORD_SIDE_RESULT);
-        world_publish(&world, n, 1, 1);
-        world_finish(&world, n, 1, 1);
-        world_finish(&world, a, 1, 1);
-        world_publish(&world, n, 1, 2);
-        world_finish(&world, n, 1, 2);
-        fail_round(&world, a);
-        expect_state(a, STATE_FAILED, 2);
-        expect_state(b, STATE_READY, 1);
+        failure_waits_behind_a_result(&world, &n, &a, &b);
         ck_assert_int_eq(world_flag(&world, a, RECORD_FLAG_NONE), 0);
         if (fails) {
             world_publish(&world, n, 1, 3);
