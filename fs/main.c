@@ -7,6 +7,7 @@
  * daemon/      processes
  *   supervisor     mounts, forks the server, and another one when that dies, passes signals on, unmounts
  *   launch         the process that the user starts, and its word
+ *   death          how servers ended, and whether too often
  *   upgrade        asks another version of this program whether it could go on
  *   handover       what that is told, and how the supervisor becomes it
  *   keeper         cleans up when both are killed

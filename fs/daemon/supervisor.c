@@ -4,6 +4,7 @@
 #include "base/deadline.h"
 #include "base/descriptors.h"
 #include "base/log.h"
+#include "daemon/death.h"
 #include "daemon/handover.h"
 #include "daemon/keeper.h"
 #include "daemon/launch.h"
@@ -28,13 +29,10 @@
 #include <unistd.h>
 
 enum {
-    STOP_MS = 20000,      /* that a server may take to stop, */
-    PROBE_MS = 10000,     /* a program to say whether it could go on, */
-    SERVE_MS = 20000,     /* and the server of a new one to serve */
-    RETRY_MS = 100,       /* between two attempts to start a process that the machine has no room for */
-    FAILED_IN_A_ROW = 5,  /* servers that ended before they served: then it makes no sense to go on */
-    TAKEOVERS_MAX = 1000, /* in MINUTE_MS: one that ends again and again without a request being to blame */
-    MINUTE_MS = 60000,
+    STOP_MS = 20000,  /* that a server may take to stop, */
+    PROBE_MS = 10000, /* a program to say whether it could go on, */
+    SERVE_MS = 20000, /* and the server of a new one to serve */
+    RETRY_MS = 100,   /* between two attempts to start a process that the machine has no room for */
 };
 
 struct supervisor {
@@ -57,12 +55,7 @@ struct supervisor {
     struct upgrade upgrade;
     int launcher; /* -1: none, or it has been told */
     bool told;
-    uint64_t died_ms;
-    unsigned failed;     /* in a row */
-    uint64_t minute;     /* begun at this time, */
-    unsigned takeovers;  /* and these since */
-    char last_cause[64]; /* why the last server ended */
-    enum journal_death last_end;
+    struct death death;
 };
 
 /* There is one supervisor in a process, and its children have a copy of it. */
@@ -161,39 +154,16 @@ static int start_server(void)
         const struct server_start start = {.supervisor = parent,
                                            .word = supervisor.word[1],
                                            .answer = supervisor.answer[0],
-                                           .cause = supervisor.last_cause,
-                                           .how = supervisor.last_end,
+                                           .cause = supervisor.death.cause,
+                                           .how = supervisor.death.how,
                                            .again = supervisor.lacks,
-                                           .died_ms = supervisor.died_ms};
+                                           .died_ms = supervisor.death.at_ms};
         exit(server_run(&supervisor.ops, &start));
     }
     if (child < 0)
         return child;
     supervisor.server = child;
     return 0;
-}
-
-static const char *describe_end(int status)
-{
-    if (WIFEXITED(status))
-        snprintf(supervisor.last_cause, sizeof(supervisor.last_cause), "ended with status %d",
-                 WEXITSTATUS(status));
-    else
-        snprintf(supervisor.last_cause, sizeof(supervisor.last_cause), "was ended by signal %d (%s)",
-                 WTERMSIG(status), strsignal(WTERMSIG(status)));
-    return supervisor.last_cause;
-}
-
-/* Whether servers end so often that another one would be of no use. */
-static bool has_lost_patience(void)
-{
-    uint64_t now = deadline_now_ms();
-
-    if (now - supervisor.minute > MINUTE_MS) {
-        supervisor.minute = now;
-        supervisor.takeovers = 0;
-    }
-    return supervisor.failed >= FAILED_IN_A_ROW || ++supervisor.takeovers > TAKEOVERS_MAX;
 }
 
 static const char no_resend[] = "this kernel cannot send requests again (Linux 6.9 or later can)";
@@ -208,7 +178,7 @@ static const char *cannot_take_over(void)
         return no_resend;
     if (head->init_size == 0)
         return long_init;
-    if (has_lost_patience())
+    if (death_is_too_often(&supervisor.death))
         return "it has happened too often";
     return NULL;
 }
@@ -222,7 +192,7 @@ static struct handover what_to_tell(int previous)
                                 .keeper = supervisor.keeper,
                                 .place = supervisor.place,
                                 .key = supervisor.ops.key,
-                                .died_ms = supervisor.died_ms};
+                                .died_ms = supervisor.death.at_ms};
 
     snprintf(handover.program, sizeof(handover.program), "%s", supervisor.command.program);
     return handover;
@@ -281,7 +251,7 @@ static void hand_over(void)
         become(upgrade->program, upgrade->previous);
     } else if (upgrade->previous >= 0) {
         log_error("the new program does not get to serve: its server %s; the old one goes on",
-                  supervisor.last_cause);
+                  supervisor.death.cause);
         become(upgrade->previous, -1);
     }
     end_upgrade();
@@ -315,7 +285,7 @@ static bool replace_server(void)
     if (result == 0)
         return true;
     if (!supervisor.lacks)
-        log_error("the server %s, and no other one can be started: %s", supervisor.last_cause,
+        log_error("the server %s, and no other one can be started: %s", supervisor.death.cause,
                   strerror(-result));
     supervisor.lacks = server_lacks(result);
     retry_later();
@@ -347,12 +317,12 @@ static bool server_ended(int how, int *status)
 
     supervisor.server = 0;
     if (!lacks)
-        supervisor.died_ms = deadline_now_ms();
+        supervisor.death.at_ms = deadline_now_ms();
     *status = WIFEXITED(how) ? WEXITSTATUS(how) : 1;
     if (!head->serves || supervisor.stopping || (WIFEXITED(how) && *status == SERVER_STOPPED) ||
         mount_is_over(fuse)) {
         if (!WIFEXITED(how))
-            log_error("the server %s, and the mount ends", describe_end(how));
+            log_error("the server %s, and the mount ends", death_describe(&supervisor.death, how));
         return false;
     }
     *status = 1;
@@ -361,12 +331,10 @@ static bool server_ended(int how, int *status)
         retry_later();
         return true;
     }
-    describe_end(how);
-    supervisor.last_end = WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL ? JOURNAL_KILLED : JOURNAL_CRASHED;
-    supervisor.failed++;
+    death_note(&supervisor.death, how);
     reason = is_handover ? NULL : cannot_take_over();
     if (reason) {
-        log_error("the server %s, and no other one takes over: %s", supervisor.last_cause, reason);
+        log_error("the server %s, and no other one takes over: %s", supervisor.death.cause, reason);
         return false;
     }
     close_word();
@@ -407,7 +375,7 @@ static void hear(void)
         return;
     }
     if (strcmp(line, "ready") == 0) {
-        supervisor.failed = 0;
+        death_forget_failures(&supervisor.death);
         supervisor.lacks = false;
         if (supervisor.upgrade.stage == UPGRADE_STARTS) {
             service_ready(supervisor.ops.mountpoint);
@@ -697,8 +665,8 @@ int supervisor_resume(struct conf *conf, const char *mountpoint, const struct ha
     supervisor.place = handover.place;
     supervisor.upgrade = upgrade_none();
     supervisor.upgrade.previous = handover.previous;
-    supervisor.died_ms = handover.died_ms;
-    supervisor.last_end = JOURNAL_HANDED_OVER;
+    supervisor.death.at_ms = handover.died_ms;
+    supervisor.death.how = JOURNAL_HANDED_OVER;
     supervisor.upgrade.stage = handover.previous >= 0 ? UPGRADE_STARTS : UPGRADE_NOT;
     supervisor.deadline = handover.previous >= 0 ? deadline_now_ms() + SERVE_MS : 0;
     result = watch_signals();
