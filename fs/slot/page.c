@@ -222,6 +222,13 @@ void page_revoke(const struct slot *slot)
         log_warning("users who had the page of a record may open it again: %s", strerror(-error));
 }
 
+/* A client may have closed the file and kept its mapping. */
+static void update_through_window(struct slot *slot, enum slot_page_kind kind, int fd)
+{
+    slot->pages[kind].behind = store(fd, slot, kind) < 0;
+    wake_through_window(fd);
+}
+
 static void update(struct arena *arena, struct slot *slot, enum slot_page_kind kind)
 {
     struct slot_page *page = &slot->pages[kind];
@@ -234,14 +241,13 @@ static void update(struct arena *arena, struct slot *slot, enum slot_page_kind k
         wake(page->map);
         return;
     }
-    /* A client may have closed the file and kept its mapping. */
     fd = open_to_update(arena, slot, kind);
-    page->behind = fd < 0 || store(fd, slot, kind) < 0;
     if (fd < 0) {
+        page->behind = 1;
         log_warning("a page of a record could not be opened: %s", strerror(-fd));
         return;
     }
-    wake_through_window(fd);
+    update_through_window(slot, kind, fd);
     close(fd);
 }
 
@@ -271,6 +277,8 @@ void page_discard(struct arena *arena, const struct slot *slot)
 
 void page_take_over(struct arena *arena, struct slot *slot)
 {
+    const bool has_window = open_window() == 0;
+
     for (int kind = 0; kind < SLOT_PAGES; kind++) {
         int fd = open_to_update(arena, slot, (enum slot_page_kind)kind);
         struct stat status;
@@ -284,13 +292,13 @@ void page_take_over(struct arena *arena, struct slot *slot)
             /* Clients have a path to it, and we cannot simply open it again: keep it open as before. */
             if (!(status.st_mode & S_IWUSR) && page_open(arena, slot, (enum slot_page_kind)kind) == 0)
                 slot->pages[kind].linked = 1;
+            if (has_window)
+                update_through_window(slot, (enum slot_page_kind)kind, fd);
         } else {
             arena_file_unlink(arena, name_of(slot, (enum slot_page_kind)kind).text);
         }
         close(fd);
     }
-    if (open_window() == 0)
-        page_update(arena, slot);
 }
 
 /* Changes only version and change. A server that was killed may have left change odd. */
