@@ -46,20 +46,16 @@ struct kept_place *kept_place(const struct kept *kept)
 void kept_visit(const struct kept *kept, void (*visit)(void *context, int fd), void *context)
 {
     const struct kept_place *place = kept_place(kept);
+    const struct kept_file *file;
+    const struct kept_segment *segment;
 
     if (place) {
         visit(context, place->dirfd);
         visit(context, place->filesfd);
         visit(context, place->lockfd);
     }
-    for (uint32_t i = 0; i < keep_end(&kept->files); i++) {
-        const struct kept_file *file = keep_at(&kept->files, i);
-        if (file)
-            visit(context, file->fd);
-    }
-    for (uint32_t i = 0; i < keep_end(&kept->segments); i++) {
-        const struct kept_segment *segment = keep_at(&kept->segments, i);
-        if (segment)
-            visit(context, segment->fd);
-    }
+    for (uint32_t i = 0; (file = keep_next(&kept->files, &i)); i++)
+        visit(context, file->fd);
+    for (uint32_t i = 0; (segment = keep_next(&kept->segments, &i)); i++)
+        visit(context, segment->fd);
 }

@@ -122,12 +122,12 @@ static void forget(const struct store *store, struct named_file **link)
 int named_take_over(struct store *store)
 {
     const struct keep *files = &store->kept->files;
+    const struct kept_file *file;
 
-    for (uint32_t i = 0; i < keep_end(files); i++) {
-        const struct kept_file *file = keep_at(files, i);
-        struct named_file **link = file ? find(store, file->name) : NULL;
+    for (uint32_t i = 0; (file = keep_next(files, &i)); i++) {
+        struct named_file **link = find(store, file->name);
 
-        if (file && (!link || add(link, file->name, file->fd, i) < 0))
+        if (!link || add(link, file->name, file->fd, i) < 0)
             return -ENOMEM;
     }
     return 0;

@@ -193,14 +193,12 @@ static struct backing *kept_backing(struct arena *arena, const struct kept_segme
 int segment_take_over(struct arena *arena)
 {
     const struct keep *records = arena->store.kept ? &arena->store.kept->segments : NULL;
+    const struct kept_segment *kept;
 
-    for (uint32_t i = 0; records && i < keep_end(records); i++) {
-        const struct kept_segment *kept = keep_at(records, i);
-        struct backing *backing = kept ? kept_backing(arena, kept) : NULL;
+    for (uint32_t i = 0; records && (kept = keep_next(records, &i)); i++) {
+        struct backing *backing = kept_backing(arena, kept);
         struct segment *segment = backing ? new_segment() : NULL;
 
-        if (!kept)
-            continue;
         if (!segment) {
             if (backing)
                 return -ENOMEM;

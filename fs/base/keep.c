@@ -149,11 +149,9 @@ void *keep_at(const struct keep *keep, uint32_t number)
     return number < keep->header->room && *first_word(keep, number) ? first_word(keep, number) : NULL;
 }
 
-uint32_t keep_end(const struct keep *keep)
+void *keep_next(const struct keep *keep, uint32_t *number)
 {
-    uint32_t end = keep->header->room;
-
-    while (end > 0 && !*first_word(keep, end - 1))
-        end--;
-    return end;
+    while (*number < keep->header->room && !*first_word(keep, *number))
+        (*number)++;
+    return keep_at(keep, *number);
 }

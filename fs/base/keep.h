@@ -50,7 +50,10 @@ void keep_drop(struct keep *keep, uint32_t number);
 void *keep_at(const struct keep *keep, uint32_t number);
 /* The same for one that keep_take gave just now. */
 void *keep_fresh(const struct keep *keep, uint32_t number);
-/* A number above every record in use. */
-uint32_t keep_end(const struct keep *keep);
+/*
+ * The first record in use of that number or above, and its number; NULL if there is none. To visit all of them is
+ * linear in the table.
+ */
+void *keep_next(const struct keep *keep, uint32_t *number);
 
 #endif

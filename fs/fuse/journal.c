@@ -43,10 +43,11 @@ static uint32_t note(struct journal *journal, uint64_t unique, enum session_know
 
 static bool is_known(const struct journal *journal, uint64_t unique, enum session_known known)
 {
+    const struct session_known_request *request;
+
     unique = plain(unique);
-    for (uint32_t i = 0; i < keep_end(&journal->session->known); i++) {
-        const struct session_known_request *request = keep_at(&journal->session->known, i);
-        if (request && request->unique == unique && request->known == known)
+    for (uint32_t i = 0; (request = keep_next(&journal->session->known, &i)); i++) {
+        if (request->unique == unique && request->known == known)
             return true;
     }
     return false;
@@ -143,9 +144,10 @@ bool journal_is_poison(const struct journal *journal, uint64_t unique)
 
 void journal_sweep(struct journal *journal, bool (*has_answer)(void *context, uint64_t unique), void *context)
 {
-    for (uint32_t i = 0; i < keep_end(&journal->session->known); i++) {
-        const struct session_known_request *request = keep_at(&journal->session->known, i);
-        if (request && has_answer(context, request->unique))
+    const struct session_known_request *request;
+
+    for (uint32_t i = 0; (request = keep_next(&journal->session->known, &i)); i++) {
+        if (has_answer(context, request->unique))
             keep_drop(&journal->session->known, i);
     }
 }

@@ -12,9 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct session_handle *kept_at(const struct request_ops *ops, uint32_t record)
+/* The first of this number or above, which it sets. */
+static struct session_handle *next_kept(const struct request_ops *ops, uint32_t *record)
 {
-    return keep_at(&ops->kept->handles, record);
+    return keep_next(&ops->kept->handles, record);
 }
 
 /* --- texts --- */
@@ -141,7 +142,7 @@ static struct handle *make(struct request_ops *ops, const struct session_handle 
 
 static int reopen(struct request_ops *ops, uint32_t record)
 {
-    const struct session_handle *kept = kept_at(ops, record);
+    const struct session_handle *kept = keep_at(&ops->kept->handles, record);
     struct slot *slot = kept->serial ? slot_at(exchange_slots(ops->exchange), kept->slot) : NULL;
     struct handle *handle = make(ops, kept);
     int result = handle ? request_handle_know(ops, handle, record) : -ENOMEM;
@@ -158,24 +159,19 @@ static int reopen(struct request_ops *ops, uint32_t record)
 
 int reopen_all(struct request_ops *ops)
 {
-    const uint32_t end = keep_end(&ops->kept->handles);
     int result = 0;
 
-    for (uint32_t record = 0; record < end && result == 0; record++) {
-        if (kept_at(ops, record))
-            result = reopen(ops, record);
-    }
+    for (uint32_t record = 0; result == 0 && next_kept(ops, &record); record++)
+        result = reopen(ops, record);
     return result;
 }
 
 bool reopen_answer(struct request_ops *ops, fuse_req_t request, struct fuse_file_info *fi)
 {
-    const uint32_t end = keep_end(&ops->kept->handles);
+    const struct session_handle *kept;
 
-    for (uint32_t record = 0; record < end; record++) {
-        const struct session_handle *kept = kept_at(ops, record);
-
-        if (!kept || kept->is_answered || kept->opener != transport_unique(ops->transport))
+    for (uint32_t record = 0; (kept = next_kept(ops, &record)); record++) {
+        if (kept->is_answered || kept->opener != transport_unique(ops->transport))
             continue;
         fi->fh = (uint64_t)kept->generation << 32 | record;
         fi->keep_cache = kept->keep_cache != 0;
@@ -191,15 +187,15 @@ static bool is_known(void *context, int32_t backing_id)
 {
     const struct request_ops *ops = context;
     const struct keep *segments = &ops->kept->arena.segments;
+    const struct session_handle *handle;
+    const struct kept_segment *segment;
 
-    for (uint32_t record = 0; record < keep_end(&ops->kept->handles); record++) {
-        const struct session_handle *kept = kept_at(ops, record);
-        if (kept && kept->backing_id == backing_id)
+    for (uint32_t record = 0; (handle = next_kept(ops, &record)); record++) {
+        if (handle->backing_id == backing_id)
             return true;
     }
-    for (uint32_t record = 0; record < keep_end(segments); record++) {
-        const struct kept_segment *kept = keep_at(segments, record);
-        if (kept && kept->backing_id == backing_id)
+    for (uint32_t record = 0; (segment = keep_next(segments, &record)); record++) {
+        if (segment->backing_id == backing_id)
             return true;
     }
     return false;
@@ -207,10 +203,10 @@ static bool is_known(void *context, int32_t backing_id)
 
 void reopen_settle(struct request_ops *ops)
 {
-    for (uint32_t record = 0; record < keep_end(&ops->kept->handles); record++) {
-        struct session_handle *kept = kept_at(ops, record);
+    struct session_handle *kept;
 
-        if (kept && !kept->is_answered && !transport_awaits(ops->transport, kept->opener))
+    for (uint32_t record = 0; (kept = next_kept(ops, &record)); record++) {
+        if (!kept->is_answered && !transport_awaits(ops->transport, kept->opener))
             kept->is_answered = 1;
     }
 }
@@ -222,10 +218,10 @@ void reopen_backings(struct request_ops *ops)
 
 void reopen_wake_polls(struct request_ops *ops)
 {
-    for (uint32_t record = 0; record < keep_end(&ops->kept->handles); record++) {
-        struct session_handle *kept = kept_at(ops, record);
+    const struct session_handle *kept;
 
-        if (kept && kept->poll_key)
+    for (uint32_t record = 0; (kept = next_kept(ops, &record)); record++) {
+        if (kept->poll_key)
             transport_wake_poll(ops->transport, kept->poll_key);
     }
 }

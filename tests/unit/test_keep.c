@@ -32,18 +32,31 @@ static uint32_t write_note(struct keep *keep, uint64_t number)
     return at;
 }
 
+static uint32_t count(const struct keep *keep)
+{
+    const struct note *note;
+    uint32_t found = 0;
+
+    for (uint32_t i = 0; (note = keep_next(keep, &i)); i++) {
+        ck_assert_ptr_eq(note, keep_at(keep, i));
+        found++;
+    }
+    return found;
+}
+
 START_TEST(test_take_and_drop)
 {
     struct keep keep;
 
     ck_assert_int_eq(keep_open(&keep, "test", sizeof(struct note), MOST), 0);
-    ck_assert_uint_eq(keep_end(&keep), 0);
+    ck_assert_uint_eq(count(&keep), 0);
     ck_assert_ptr_null(keep_at(&keep, 0));
     for (uint32_t i = 0; i < 1000; i++)
         ck_assert_uint_eq(write_note(&keep, i + 1), i);
-    ck_assert_uint_eq(keep_end(&keep), 1000);
+    ck_assert_uint_eq(count(&keep), 1000);
     for (uint32_t i = 0; i < 1000; i += 3)
         keep_drop(&keep, i);
+    ck_assert_uint_eq(count(&keep), 666);
     for (uint32_t i = 0; i < 1000; i++) {
         const struct note *note = keep_at(&keep, i);
 
@@ -100,7 +113,7 @@ START_TEST(test_a_child_that_is_killed)
     }
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert(WIFSIGNALED(status));
-    ck_assert_uint_eq(keep_end(&keep), 2000);
+    ck_assert_uint_eq(count(&keep), 1999);
     ck_assert_uint_eq(((struct note *)keep_at(&keep, 1999))->twice, 4000);
     ck_assert_ptr_null(keep_at(&keep, 500));
     ck_assert_uint_eq(write_note(&keep, 3), 500);
