@@ -540,7 +540,7 @@ help:
 #: make bench           tables of measurements; make bench-fs, bench-r, bench-paths: one part
 #: make fuzz            libFuzzer on what reads untrusted bytes; FUZZ_SECONDS=60 for each target, FUZZ_SEED=1 (0: random)
 #: make coverage        the branches that unit, mount, restart and model tests and the fuzzers' inputs take, and those that they do not
-#: make failpoints      SIGKILL before and after each call and store of the server that lasts, in each state; and each call fails once
+#: make failpoints      SIGKILL before and after each call and store of the server that lasts, and each call fails once; one point in STRIDE=1
 #: make model           the model test, STEPS=5000000 of it
 #: make torture         SIGKILL of server and clients, ROUNDS=1000 for each data path, while clients check every byte
 #: make survive         the same, and of KILLS=2000 peers

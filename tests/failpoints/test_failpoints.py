@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server is killed right before and right after each call, and each store, that changes what outlives it; and each call fails.
 
-A short selection; FAILPOINTS=all in the environment does everything, and SEED makes it another selection.
+A short selection; FAILPOINTS=all in the environment does everything, or one point in STRIDE. SEED makes it another selection.
 """
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ ALL = os.environ.get("FAILPOINTS") == "all"
 PLACES = [("passthrough", "tmpfs"), ("links", "memfd"), ("pagecache", "tmpfs")]
 if ALL:
     PLACES += [("passthrough", "dir"), ("passthrough", "memfd"), ("links", "tmpfs"), ("links", "dir"), ("pagecache", "memfd")]
+STRIDE = int(os.environ.get("STRIDE", "1"))
 SEED = int(os.environ.get("SEED", "1"))
 KILLS = 700  # of one daemon: it gives up after 1000 in a minute
 REFUSALS = ("ENOMEM", "EMFILE", "ENOSPC", "EIO", "EACCES", "EINVAL")  # what faults.c lets calls fail with
@@ -46,10 +47,11 @@ def chosen(count: int, random_: random.Random) -> list[tuple[Operation, str, str
 
 
 def points(step: int, random_: random.Random) -> Iterator[int]:
-    point = 1 if ALL else random_.randint(1, step)
+    step = STRIDE if ALL else step
+    point = random_.randint(1, step)
     while True:
         yield point
-        point += 1 if ALL else step
+        point += step
 
 
 class Stage:
@@ -285,7 +287,7 @@ def test_without_a_mount() -> None:
     subprocess.run(["mount", "-t", "tmpfs", "arena", disk], check=True)
     try:
         done = subprocess.run([BUILD / "failpoints" / "deaths"], capture_output=True, text=True,
-                              env={**os.environ, "ARENA_DISK": disk, "STRIDE": "1" if ALL else "29"})
+                              env={**os.environ, "ARENA_DISK": disk, "STRIDE": str(STRIDE) if ALL else "29"})
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
         os.rmdir(disk)
