@@ -339,18 +339,32 @@ static bool is_of_last_change(const struct index *index, uint32_t number)
     return copy && copy->sequence == index->sequence;
 }
 
-/* If the last change lacks members, those that it has written do not count. */
+/*
+ * A server that ends within a change leaves the older copy of each entry whole. So an entry that has none was damaged
+ * by something else, whatever it was a member of.
+ */
+static bool is_destroyed(const struct index *index, uint32_t number)
+{
+    return index->counts[number] == NONE && !is_untouched(index, number, 0) &&
+           !is_untouched(index, number, 1);
+}
+
+/*
+ * If the last change lacks members, those that it has written do not count. A destroyed entry may have been a member:
+ * a change that was complete must not be lost with it.
+ */
 static void drop_half_change(struct index *index)
 {
-    uint32_t found = 0, members = 0;
+    uint32_t found = 0, destroyed = 0, members = 0;
 
     for (uint32_t number = 0; number < index_room(index); number++) {
+        destroyed += is_destroyed(index, number);
         if (is_of_last_change(index, number)) {
             found++;
             members = counting(index, number)->members;
         }
     }
-    for (uint32_t number = 0; found < members && number < index_room(index); number++) {
+    for (uint32_t number = 0; found + destroyed < members && number < index_room(index); number++) {
         unsigned other = 1U - index->counts[number];
 
         if (is_of_last_change(index, number))

@@ -4,6 +4,8 @@
  */
 #include "arena/store.h"
 #include "exchange_fixture.h"
+#include "slot/entry.h"
+#include "slot/index.h"
 #include "slot/page.h"
 #include "slot/text.h"
 #include "suite.h"
@@ -309,6 +311,186 @@ START_TEST(test_texts_of_nobody)
 }
 END_TEST
 
+/* --- an index that is damaged --- */
+
+static int open_index(const struct world *world)
+{
+    char path[128];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%sindex", world->bench.directory, store_named_prefix);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    return fd;
+}
+
+/* Where a copy of an entry begins: see index.h. */
+static off_t place_of_copy(uint32_t number, int copy)
+{
+    const uint32_t stride = (32 + ENTRY_SIZE + 63) / 64 * 64;
+
+    return 2 * 4096 + (off_t)stride * ((off_t)copy * INDEX_STEP + number);
+}
+
+/* Both copies of a slot's entry have other checksums. The server must have stopped. */
+static void damage_entry(const struct world *world, uint32_t number)
+{
+    int fd = open_index(world);
+
+    for (int copy = 0; copy < 2; copy++) {
+        unsigned char byte;
+
+        ck_assert_int_eq(pread(fd, &byte, 1, place_of_copy(number, copy)), 1);
+        byte ^= 0x5a;
+        ck_assert_int_eq(pwrite(fd, &byte, 1, place_of_copy(number, copy)), 1);
+    }
+    close(fd);
+}
+
+static void expect_aside(struct world *world, uint32_t number, const char *input, const char *result)
+{
+    char name[32], text[WORLD_TEXT_MAX], expected[128];
+    struct slot *slot;
+
+    snprintf(name, sizeof(name), "damaged-%u", number);
+    slot = find(world, name);
+    ck_assert_int_eq(slot_state(slot), STATE_FAILED);
+    ck_assert_uint_eq(slot->modes[SLOT_DIRECTORY] & 077, 0);
+    world_text(world, slot, SLOT_ERROR, text);
+    snprintf(expected, sizeof(expected), "Its input is %s, its result is %s. Copy what you need, then remove",
+             input, result);
+    if (!strstr(text, expected))
+        ck_abort_msg("%s: %s\nwanted: %s", name, text, expected);
+}
+
+/* A slot whose entry is damaged is set aside with its arrays, and says so at each start until it is removed. */
+START_TEST(test_set_aside)
+{
+    char result[64];
+    struct world world;
+    struct slot *slot;
+    uint32_t number;
+
+    begin_in_directory(&world);
+    slot = world_slot_in(&world, "job", STATE_DONE);
+    world_slot_in(&world, "sound", STATE_DONE);
+    number = slot_index(world.slots, slot);
+    snprintf(result, sizeof(result), "in the arena's file s%llu",
+             (unsigned long long)slot->arrays[RECORD_SIDE_RESULT].segment_id);
+    world_stop(&world);
+    damage_entry(&world, number);
+    world_start(&world);
+    for (int i = 0; i < 2; i++) {
+        char name[32];
+
+        ck_assert_ptr_null(slot_find(world.slots, "job"));
+        expect_aside(&world, number, "in data.bin", result);
+        snprintf(name, sizeof(name), "damaged-%u", number);
+        world_expect(&world, find(&world, name), SLOT_DATA_BIN, WORLD_COUNT, 1);
+        expect_state(find(&world, "sound"), STATE_DONE, 1);
+        world_expect(&world, find(&world, "sound"), SLOT_RESULT_BIN, WORLD_COUNT, 2);
+        if (i == 0)
+            world_restart(&world);
+        else
+            exchange_remove(world.exchange, find(&world, name));
+    }
+    world_restart(&world);
+    ck_assert_uint_eq(slots_count(world.slots), 1);
+    world_end(&world);
+}
+END_TEST
+
+/* Of the slots that have an array the sound one keeps it, and of the damaged ones the first. */
+START_TEST(test_shared_array_of_damaged_slots)
+{
+    char result[64];
+    struct world world;
+    struct slot *a, *b;
+    uint32_t numbers[2];
+
+    begin_in_directory(&world);
+    a = world_slot(&world, "a");
+    b = world_follow(&world, "b", a, RECORD_SIDE_INPUT);
+    world_publish(&world, a, 1000, 1);
+    world_finish(&world, a, 1000, 2);
+    expect_state(b, STATE_READY, 1);
+    ck_assert_uint_eq(b->arrays[RECORD_SIDE_INPUT].segment_id, a->arrays[RECORD_SIDE_INPUT].segment_id);
+    numbers[0] = slot_index(world.slots, a);
+    numbers[1] = slot_index(world.slots, b);
+    snprintf(result, sizeof(result), "in the arena's file s%llu",
+             (unsigned long long)a->arrays[RECORD_SIDE_RESULT].segment_id);
+    world_stop(&world);
+    damage_entry(&world, numbers[1]);
+    if (_i)
+        damage_entry(&world, numbers[0]);
+    world_start(&world);
+    expect_aside(&world, numbers[1], "lost", "lost");
+    if (_i) {
+        expect_aside(&world, numbers[0], "in data.bin", result);
+    } else {
+        expect_state(find(&world, "a"), STATE_DONE, 1);
+        world_expect(&world, find(&world, "a"), SLOT_DATA_BIN, 1000, 1);
+    }
+    world_end(&world);
+}
+END_TEST
+
+/* The file of an array is gone as well. */
+START_TEST(test_damaged_slot_without_its_files)
+{
+    char name[STORE_NAME_MAX], paths[2][128];
+    struct world world;
+    struct slot *slot;
+    uint32_t number;
+
+    begin_in_directory(&world);
+    slot = world_slot_in(&world, "job", STATE_DONE);
+    number = slot_index(world.slots, slot);
+    for (int side = 0; side < 2; side++) {
+        store_segment_name(&world.bench.arena->store, name, slot->arrays[side].segment_id);
+        snprintf(paths[side], sizeof(paths[side]), "%s/%s", world.bench.directory, name);
+    }
+    world_stop(&world);
+    damage_entry(&world, number);
+    for (int side = 0; side < 2; side++)
+        ck_assert_int_eq(unlink(paths[side]), 0);
+    world_start(&world);
+    expect_aside(&world, number, "lost", "lost");
+    world_end(&world);
+}
+END_TEST
+
+/* Slots behind the end of an index that was cut short: nothing is known of them, but that there were some. */
+START_TEST(test_index_cut_short)
+{
+    char text[WORLD_TEXT_MAX];
+    struct world world;
+    struct slot *slot;
+    int fd;
+
+    begin_in_directory(&world);
+    world_slot_in(&world, "first", STATE_DONE);
+    world_slot_in(&world, "second", STATE_READY);
+    world_stop(&world);
+    fd = open_index(&world);
+    ck_assert_int_eq(ftruncate(fd, place_of_copy(1, 0)), 0);
+    close(fd);
+    world_start(&world);
+    ck_assert_uint_eq(slots_count(world.slots), 1);
+    slot = find(&world, "damaged-index");
+    ck_assert_int_eq(slot_state(slot), STATE_FAILED);
+    ck_assert_uint_eq(slot->modes[SLOT_DIRECTORY], 0700);
+    world_text(&world, slot, SLOT_ERROR, text);
+    ck_assert_ptr_nonnull(strstr(text, "was cut short, and 2 slots are lost"));
+    ck_assert_int_gt(files_in(&world), 4); /* the arrays of the lost ones stay for whoever wants to look */
+    exchange_remove(world.exchange, slot);
+    world_restart(&world);
+    ck_assert_uint_eq(slots_count(world.slots), 0);
+    world_publish(&world, world_slot(&world, "third"), 2, 3);
+    world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("restart");
@@ -323,6 +505,10 @@ int main(void)
     tcase_add_test(tests, test_no_file_is_left);
     tcase_add_test(tests, test_quotas);
     tcase_add_test(tests, test_texts_of_nobody);
+    tcase_add_test(tests, test_set_aside);
+    tcase_add_loop_test(tests, test_shared_array_of_damaged_slots, 0, 2);
+    tcase_add_test(tests, test_damaged_slot_without_its_files);
+    tcase_add_test(tests, test_index_cut_short);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
