@@ -25,7 +25,7 @@
 
 enum {
     DATA_PATHS = DATA_PATH_LINKS + 1,
-    VANISHED_MAX = 16,
+    VANISHED_MAX = 64,
     FEW_SLOTS = 200, /* with more, a check of all slots after each step would take too long */
 };
 
