@@ -97,7 +97,7 @@ struct world_options world_defaults(void)
     };
 }
 
-static void begin(struct world *world, enum exchange_data_path data_path)
+static void begin(struct world *world, enum exchange_data_path data_path, enum exchange_start start)
 {
     const struct exchange_hooks hooks = {record_changed, array_replaced, slot_vanished, slot_removing,
                                          array_opening,  source_removed, world};
@@ -110,8 +110,8 @@ static void begin(struct world *world, enum exchange_data_path data_path)
     ck_assert_int_eq(exchange_init(&world->exchange, world->slots, world->bench.arena, world->loop,
                                    &world->limits, &hooks),
                      0);
-    ck_assert_msg(exchange_restore(world->exchange, EXCHANGE_RESTARTS, error) == 0, "%s", error);
-    exchange_go_on(world->exchange, EXCHANGE_RESTARTS);
+    ck_assert_msg(exchange_restore(world->exchange, start, error) == 0, "%s", error);
+    exchange_go_on(world->exchange, start);
     world->exchange->data_path = data_path;
 }
 
@@ -127,7 +127,7 @@ bool world_try_begin(struct world *world, const struct world_options *options)
     world->bench.options.freed = segment_freed;
     world->bench.options.files = slots_bytes(options->slots_max);
     bench_start(&world->bench);
-    begin(world, options->data_path);
+    begin(world, options->data_path, EXCHANGE_RESTARTS);
     return true;
 }
 
@@ -196,7 +196,7 @@ void world_stop(struct world *world)
 void world_start(struct world *world)
 {
     bench_start(&world->bench);
-    begin(world, world->data_path);
+    begin(world, world->data_path, EXCHANGE_RESTARTS);
     world_check(world);
 }
 
@@ -204,6 +204,25 @@ void world_restart(struct world *world)
 {
     world_stop(world);
     world_start(world);
+}
+
+/* What servers that were killed had: a leak checker still finds it. */
+enum { KILLS_MAX = 8 };
+extern struct world world_killed[KILLS_MAX];
+struct world world_killed[KILLS_MAX];
+static int kills;
+
+void world_take_over(struct world *world)
+{
+    exchange_commit(world->exchange); /* as behind each request */
+    world->data_path = world->exchange->data_path;
+    background_drain(world->bench.background);
+    background_deinit(world->bench.background);
+    world_killed[kills++] = *world;
+    ck_assert_int_lt(kills, KILLS_MAX);
+    bench_start(&world->bench);
+    begin(world, world->data_path, EXCHANGE_TAKES_OVER);
+    world_check(world);
 }
 
 static struct world *resting;

@@ -74,6 +74,11 @@ void world_end(struct world *world);
 void world_stop(struct world *world);
 void world_start(struct world *world);
 void world_restart(struct world *world);
+/*
+ * The server is killed, so it closes nothing, and the next one has its descriptors: bench.options.kept tells where they
+ * are. Handles must be closed.
+ */
+void world_take_over(struct world *world);
 /* Serves the loop until all that was set going is done. */
 void world_rest(struct world *world);
 /* Checks the invariants that hold between two requests, once all is at rest. */

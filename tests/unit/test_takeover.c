@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_takeover.c - an arena whose server is killed, and the next one, which has the same descriptors.
+ * test_takeover.c - a server that is killed, and the next one, which has the same descriptors.
  *
- * A killed server closes nothing. Here it is an arena that nobody closes, which the next one does not know.
+ * A killed server closes nothing. Here it is an arena, and an exchange on it, that nobody closes, and that the next one
+ * does not know.
  */
 #include "arena/kept.h"
-#include "arena_fixture.h"
+#include "exchange/account.h"
+#include "exchange_fixture.h"
+#include "slot/page.h"
+#include "slot/text.h"
 #include "suite.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { ANN = 12345 };
@@ -74,15 +80,20 @@ static void kill_server(struct bench *bench)
     killed[kills++] = bench->arena;
 }
 
-static void end(struct bench *bench, struct kept *kept)
+static void close_tables(struct kept *kept)
 {
-    bench_close(bench);
-    ck_assert_ptr_null(kept_place(kept));
     ck_assert_ptr_null(keep_next(&kept->files, &(uint32_t){0}));
     ck_assert_ptr_null(keep_next(&kept->segments, &(uint32_t){0}));
     keep_close(&kept->places);
     keep_close(&kept->files);
     keep_close(&kept->segments);
+}
+
+static void end(struct bench *bench, struct kept *kept)
+{
+    bench_close(bench);
+    ck_assert_ptr_null(kept_place(kept));
+    close_tables(kept);
 }
 
 /* The arrays that the index names are there with all that the kernel was told of them; the others are freed. */
@@ -182,6 +193,99 @@ START_TEST(test_files)
 }
 END_TEST
 
+/* --- slots --- */
+
+static bool begin_slots(struct world *world, struct kept *kept, enum arena_kind kind)
+{
+    struct world_options options = world_defaults();
+
+    options.kind = kind;
+    options.data_path = DATA_PATH_PAGE_CACHE;
+    if (!world_try_begin(world, &options))
+        return false;
+    world_stop(world);
+    ck_assert_int_eq(kept_open(kept), 0);
+    world->bench.options.kept = kept;
+    world_start(world);
+    return true;
+}
+
+static void end_slots(struct world *world, struct kept *kept)
+{
+    world_end(world);
+    ck_assert_ptr_null(kept_place(kept));
+    close_tables(kept);
+}
+
+static struct slot *find(struct world *world, const char *name)
+{
+    struct slot *slot = slot_find(world->slots, name);
+
+    ck_assert_ptr_nonnull(slot);
+    return slot;
+}
+
+/* As a client that has closed the file. */
+static const struct record *map_page(struct world *world, struct slot *slot)
+{
+    char link[32];
+    void *map;
+    int fd;
+
+    ck_assert_int_eq(account_open_page(world->exchange, slot, SLOT_PAGE_MEM), 0);
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", slot->pages[SLOT_PAGE_MEM].fd);
+    fd = open(link, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    map = mmap(NULL, RECORD_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+    ck_assert_ptr_ne(map, MAP_FAILED);
+    close(fd);
+    page_close(slot, SLOT_PAGE_MEM);
+    return map;
+}
+
+/* Clients notice nothing: each slot is as it was, what it waits for still comes, and pages that are mapped stay live. */
+START_TEST(test_slots)
+{
+    static const enum handshake_state states[] = {STATE_IDLE,      STATE_FILLING, STATE_READY,
+                                                  STATE_COMPUTING, STATE_DONE,    STATE_FAILED};
+    const struct record *pages[HANDSHAKE_STATES];
+    char text[WORLD_TEXT_MAX];
+    struct world world;
+    struct kept kept;
+    struct slot *slot;
+
+    if (!begin_slots(&world, &kept, (enum arena_kind)_i))
+        return;
+    for (int i = 0; i < HANDSHAKE_STATES; i++) {
+        slot = world_slot_in(&world, handshake_state_name(states[i]), states[i]);
+        ck_assert_int_eq(text_write(world.bench.arena, slot, SLOT_TASK, "do it", 5, 0), 5);
+        pages[i] = map_page(&world, slot);
+    }
+    world_take_over(&world);
+    ck_assert_uint_eq(slots_count(world.slots), HANDSHAKE_STATES);
+    for (int i = 0; i < HANDSHAKE_STATES; i++) {
+        slot = find(&world, handshake_state_name(states[i]));
+        expect_state(slot, states[i], 1);
+        world_text(&world, slot, SLOT_TASK, text);
+        ck_assert_str_eq(text, "do it");
+        ck_assert_mem_eq(pages[i], &slot->record, RECORD_SIZE);
+    }
+    world_expect(&world, find(&world, "DONE"), SLOT_RESULT_BIN, WORLD_COUNT, 2);
+    slot = find(&world, "COMPUTING");
+    world_put(&world, slot, SLOT_RESULT_BIN, 3, 8);
+    ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_RESULT), 0);
+    ck_assert_int_eq(pages[3]->flag, RECORD_FLAG_RESULT);
+    world_finish(&world, find(&world, "READY"), 3, 8);
+    ck_assert_int_eq(pages[2]->flag, RECORD_FLAG_RESULT);
+    world_take_over(&world);
+    world_expect(&world, find(&world, "READY"), SLOT_RESULT_BIN, 3, 8);
+    world_expect(&world, find(&world, "COMPUTING"), SLOT_RESULT_BIN, 3, 8);
+    for (int i = 0; i < HANDSHAKE_STATES; i++)
+        ck_assert_int_eq(munmap((void *)(uintptr_t)pages[i], RECORD_SIZE), 0);
+    end_slots(&world, &kept);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("takeover");
@@ -190,6 +294,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, test_next_server, 0, ARENA_KINDS);
     tcase_add_loop_test(tests, test_files, 0, ARENA_KINDS);
+    tcase_add_loop_test(tests, test_slots, 0, ARENA_KINDS);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
