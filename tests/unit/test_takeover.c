@@ -286,6 +286,48 @@ START_TEST(test_slots)
 }
 END_TEST
 
+static bool has_failed(void *context)
+{
+    return slot_state(context) == STATE_FAILED;
+}
+
+/* Processes are watched on. What ended while there was no server is learned at once. */
+START_TEST(test_processes)
+{
+    struct world world;
+    struct kept kept;
+    struct slot *slot;
+    /* Before there is a server: they would keep its descriptors. */
+    const pid_t lives = idler_start(0), dies = idler_start(0);
+
+    if (!begin_slots(&world, &kept, (enum arena_kind)_i)) {
+        idler_end(lives);
+        idler_end(dies);
+        return;
+    }
+    slot = world_slot_in(&world, "lives", STATE_COMPUTING);
+    ck_assert_int_eq(exchange_bind(world.exchange, slot, ROLE_WORKER, lives, &world.caller), 0);
+    slot = world_slot_in(&world, "died", STATE_READY);
+    ck_assert_int_eq(exchange_bind(world.exchange, slot, ROLE_WORKER, dies, &world.caller), 0);
+    slot = world_slot_in(&world, "kept", STATE_DONE);
+    ck_assert_int_eq(exchange_bind(world.exchange, slot, ROLE_OWNER, lives, &world.caller), 0);
+    slot = world_slot_in(&world, "gone", STATE_DONE);
+    ck_assert_int_eq(exchange_bind(world.exchange, slot, ROLE_OWNER, dies, &world.caller), 0);
+    idler_end(dies);
+    world_take_over(&world);
+    expect_state(find(&world, "died"), STATE_FAILED, 1);
+    ck_assert_ptr_null(slot_find(world.slots, "gone"));
+    expect_state(find(&world, "kept"), STATE_DONE, 1);
+    expect_state(find(&world, "lives"), STATE_COMPUTING, 1);
+    ck_assert_int_eq(find(&world, "lives")->worker, lives);
+    idler_kill(lives);
+    loop_until(world.loop, has_failed, find(&world, "lives"));
+    idler_bury(lives);
+    world_rest(&world);
+    end_slots(&world, &kept);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("takeover");
@@ -295,6 +337,7 @@ int main(void)
     tcase_add_loop_test(tests, test_next_server, 0, ARENA_KINDS);
     tcase_add_loop_test(tests, test_files, 0, ARENA_KINDS);
     tcase_add_loop_test(tests, test_slots, 0, ARENA_KINDS);
+    tcase_add_loop_test(tests, test_processes, 0, ARENA_KINDS);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
