@@ -302,8 +302,9 @@ void ops_name_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fu
         request_reply(request, 0);
         return;
     }
-    if (to.kind == NODEID_SLOT)
-        journal_try(&ops->journal, exchange_slots(ops->exchange), to.slot);
+    /* The slot that a result leaves is the first whose change the index has, and it has both slots' then. */
+    if (from.kind == NODEID_SLOT)
+        journal_try(&ops->journal, exchange_slots(ops->exchange), from.slot);
     if (from.kind == NODEID_ROOT && to.kind == NODEID_ROOT && moved.kind == NODEID_SLOT)
         result = rename_slot(ops, moved.slot, new_name, flags);
     else if (from.kind == NODEID_SLOT && to.kind == NODEID_SLOT && moved.file == SLOT_RESULT_BIN &&

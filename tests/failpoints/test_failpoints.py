@@ -212,6 +212,20 @@ def test_each_point_of_a_round_that_is_dropped(effect: int) -> None:
         stage.report("killed")
 
 
+def test_each_point_of_a_result_that_moves() -> None:
+    """Wherever the server is killed: it moves once, and the client is told so."""
+    operation = next(operation for operation in OPERATIONS if operation.name == "rename other/result.bin job/data.bin")
+    with Stage("passthrough", "tmpfs") as stage:
+        expected, after, _ = act(stage, operation, "FAILED", "sent")
+        for point in itertools.count(1):
+            got, seen, name = act(stage, operation, "FAILED", "sent", point, DIE_BEFORE)
+            if name is None:
+                break
+            stage.hit(name)
+            assert (got, differences(seen, after)) == (expected, ""), f"killed before {name} (point {point})"
+        stage.report("killed")
+
+
 @pytest.mark.parametrize("path,kind", PLACES)
 def test_the_successor_dies(path: str, kind: str) -> None:
     """While it takes over: the next one goes on, with open files, and an open that is parked."""
