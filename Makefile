@@ -140,8 +140,8 @@ $(BUILD)/faults-core.a: $(BUILD)/libpyrmapfs-core.a Makefile
 	$(Q)objcopy $(foreach call,$(FAULTS),--redefine-sym $(call)=faulty_$(call)) $< $@
 
 # The daemon for tests that kill it at each call, or each store, that changes what outlives it. The compiler tells of stores by
-# the calls that it makes for a sanitizer; so no sanitizer can be in it.
-FAILPOINTS  := $(if $(SANITIZE),,$(addprefix $(BUILD)/failpoints/,pyrmapfs deaths))
+# the calls that it makes for a sanitizer; so no sanitizer can be in it. What is counted is the daemon without them.
+FAILPOINTS  := $(if $(SANITIZE)$(COVERAGE),,$(addprefix $(BUILD)/failpoints/,pyrmapfs deaths))
 FAULTS_MORE := realloc reallocarray close read write writev ioctl fdatasync syncfs fchmod fchmodat fsetxattr flock munmap \
                memcpy memmove memset
 $(BUILD)/failpoints/%.o: %.c $(BUILD)/flags
