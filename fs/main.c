@@ -108,6 +108,7 @@
  *   background     the helper thread
  *   turn           long work, done in turns
  *   loop           epoll
+ *   lock           flock that does not wait for ever
  *   log            lines for people
  *   histogram      how often something took how long
  *   memory         how much memory the machine can spare

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena/store.h"
 
+#include "base/lock.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -175,6 +175,9 @@ static int open_tmpfs(struct store *store, const struct arena_options *options, 
 
 /* ---- The directory ---- */
 
+/* The keeper of a daemon that was killed has the lock until it has told all who wait for that daemon. */
+enum { PATIENCE_MS = 1000 };
+
 /*
  * A daemon removes the lock file only while it holds its lock. So our lock is worth something only if the
  * file still has its name; otherwise we begin again. Returns -EAGAIN then.
@@ -197,8 +200,8 @@ static int lock_directory(struct store *store, char error[ARENA_ERROR_MAX])
             return -EAGAIN;
         return explain(error, code, "cannot write in %s: %s", store->path, strerror(-code));
     }
-    if (flock(store->lockfd, LOCK_EX | LOCK_NB) < 0) {
-        code = -errno;
+    code = lock_take(store->lockfd, PATIENCE_MS);
+    if (code < 0) {
         if (code == -EWOULDBLOCK)
             code = explain(error, -EBUSY,
                            "%s is in use by another pyrmapfs; give this one another arena.path", store->path);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/mount.h"
 
+#include "base/lock.h"
 #include "base/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -10,13 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char filesystem_type[] = "fuse.pyrmapfs";
@@ -125,11 +124,10 @@ static bool is_stale(const char *mountpoint)
  */
 static int lock_mountpoint(const char *mountpoint, char error[CONF_ERROR_MAX])
 {
-    enum { PATIENCE_MS = 15000, STEP_MS = 5 };
-    const struct timespec step = {.tv_nsec = STEP_MS * 1000000L};
+    enum { PATIENCE_MS = 15000 };
     char copy[PATH_MAX];
     const char *parent;
-    int waited = 0;
+    int error_number;
     int fd;
 
     snprintf(copy, sizeof(copy), "%s", mountpoint);
@@ -142,16 +140,12 @@ static int lock_mountpoint(const char *mountpoint, char error[CONF_ERROR_MAX])
         return -1;
     }
     /* Anybody who can read the directory can lock it, so we do not wait for ever. */
-    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        if (errno != EWOULDBLOCK || waited >= PATIENCE_MS) {
-            snprintf(error, CONF_ERROR_MAX,
-                     "%s: cannot be locked: %s: fuser -v %s tells which program holds it", parent,
-                     strerror(errno), parent);
-            close(fd);
-            return -1;
-        }
-        nanosleep(&step, NULL);
-        waited += STEP_MS;
+    error_number = lock_take(fd, PATIENCE_MS);
+    if (error_number < 0) {
+        snprintf(error, CONF_ERROR_MAX, "%s: cannot be locked: %s: fuser -v %s tells which program holds it",
+                 parent, strerror(-error_number), parent);
+        close(fd);
+        return -1;
     }
     return fd;
 }

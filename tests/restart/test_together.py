@@ -117,7 +117,7 @@ def test_starts_while_another_removes_it(directory: Path) -> None:
     has the name, however starts and removals meet.
     """
     last = on_directory(arena=directory).start()
-    for _ in range(40):
+    for _ in range(15):
         assert last.process is not None
         last.process.send_signal(signal.SIGTERM)
         daemons = [on_directory(arena=directory) for _ in range(3)]
