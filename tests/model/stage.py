@@ -38,6 +38,14 @@ class Party:
         self.changes = select.poll()
         self.changes.register(self.metadata, select.POLLIN)
 
+    def whole_page(self) -> bytes:
+        """The page at one moment: `change` is even, and the same when all of it was read. Where the page is not the server's to read,
+        it may change under a read."""
+        while True:
+            page = os.pread(self.page, 4096, 0)
+            if not page[116] & 1 and os.pread(self.page, 4, 116) == page[116:120]:
+                return page
+
     def flag(self) -> int:
         return int.from_bytes(os.pread(self.metadata, 4, 0), "little", signed=True)
 
@@ -53,7 +61,7 @@ class Party:
 
     def take(self) -> array[int]:
         """The input: from the page, if it stands there."""
-        page = os.pread(self.page, 4096, 0)
+        page = self.whole_page()
         size, = struct.unpack_from("<H", page, 120)
         return array("q", page[128:128 + size]) if size else self.take_file("data.bin")
 
@@ -67,7 +75,7 @@ class Party:
 
     def send(self, values: array[int]) -> None:
         """The result in one write."""
-        record = bytearray(os.pread(self.page, 128, 0))
+        record = bytearray(self.whole_page()[:128])
         struct.pack_into("<i", record, 0, RESULT)
         struct.pack_into("<iq", record, 20, INT64, len(values))
         self.publish(bytes(record) + values.tobytes())

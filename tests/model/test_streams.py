@@ -54,8 +54,8 @@ class Pipeline:
         party = Party(str(self.slots[-1].path))
         seen, number = 0, -1
         while number < self.rounds - 1:
-            # In one read: the slot goes on as soon as the last result counts as taken.
-            page = os.pread(party.page, 4096, 0)
+            # At one moment: the slot goes on as soon as the last result counts as taken.
+            page = party.whole_page()
             flag, now, size = struct.unpack_from("<i28xQ82xH", page)
             if flag == FAILED:
                 self.failures += bool(party.take_error())  # else the slot would wait for a reader
