@@ -9,9 +9,11 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -572,6 +574,21 @@ struct slot *world_slot_sent_in(struct world *world, const char *name, enum hand
         ck_assert_int_eq(publish_failure(world->exchange, slot, &world->caller, "why", 3), 0);
     expect_state(slot, state, 1);
     return slot;
+}
+
+struct record *world_map_page(const struct slot *slot, enum slot_page_kind kind, int flags, int protection)
+{
+    char link[32];
+    void *map;
+    int fd;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", slot->pages[kind].fd);
+    fd = open(link, flags | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    map = mmap(NULL, RECORD_SIZE, protection, MAP_SHARED, fd, 0);
+    ck_assert_ptr_ne(map, MAP_FAILED);
+    close(fd);
+    return map;
 }
 
 /* --- chains --- */

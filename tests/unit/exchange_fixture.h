@@ -150,6 +150,9 @@ struct slot *world_slot_in(struct world *world, const char *name, enum handshake
 /* The same, in one that has an input, with arrays that were published in one write each. */
 struct slot *world_slot_sent_in(struct world *world, const char *name, enum handshake_state state);
 
+/* A client's mapping of the page, which is open: RECORD_SIZE bytes of it, to be unmapped. */
+struct record *world_map_page(const struct slot *slot, enum slot_page_kind kind, int flags, int protection);
+
 /* --- chains --- */
 
 int world_link(struct world *world, struct slot *slot, struct slot *source, enum record_side side);

@@ -18,22 +18,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A client's mapping of the open page. */
-static struct record *map_page(const struct slot *slot, enum slot_page_kind kind, int flags, int protection)
-{
-    char link[32];
-    void *map;
-    int fd;
-
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", slot->pages[kind].fd);
-    fd = open(link, flags | O_CLOEXEC);
-    ck_assert_int_ge(fd, 0);
-    map = mmap(NULL, RECORD_SIZE, protection, MAP_SHARED, fd, 0);
-    ck_assert_ptr_ne(map, MAP_FAILED);
-    close(fd);
-    return map;
-}
-
 static struct slot *open_page(struct world *world, enum slot_page_kind kind)
 {
     struct slot *slot = world_slot(world, "job");
@@ -71,7 +55,7 @@ START_TEST(test_page_is_the_record)
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     slot = open_page(&world, kind);
-    page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    page = world_map_page(slot, kind, O_RDONLY, PROT_READ);
     look_at_a_round(&world, slot, page);
 
     /* The mapping needs no handle. */
@@ -99,7 +83,7 @@ START_TEST(test_stores)
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     slot = open_page(&world, kind);
-    page = map_page(slot, kind, O_RDWR, PROT_READ | PROT_WRITE);
+    page = world_map_page(slot, kind, O_RDWR, PROT_READ | PROT_WRITE);
     page->flag = RECORD_FLAG_RESULT;
     page->dtype = RECORD_INT32;
     ck_assert_int_eq(page_read(slot, &copy), 0);
@@ -193,7 +177,7 @@ START_TEST(test_arrays_are_of_their_record)
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     slot = open_page(&world, SLOT_PAGE_MEM);
-    reader.page = map_page(slot, SLOT_PAGE_MEM, O_RDONLY, PROT_READ);
+    reader.page = world_map_page(slot, SLOT_PAGE_MEM, O_RDONLY, PROT_READ);
     ck_assert_int_eq(pthread_create(&thread, NULL, read_arrays_all_the_time, &reader), 0);
     for (uint32_t i = 1; i <= 50000; i++) {
         slot->record.task_change = i;
@@ -226,7 +210,7 @@ START_TEST(test_copies_are_whole)
     slot = open_page(&world, kind);
     slot->record.input_length = 0;
     page_update(world.bench.arena, slot);
-    reader.page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    reader.page = world_map_page(slot, kind, O_RDONLY, PROT_READ);
     ck_assert_int_eq(pthread_create(&thread, NULL, read_all_the_time, &reader), 0);
     for (uint32_t i = 1; i <= 100000; i++) {
         slot->record.input_length = i;
@@ -255,7 +239,7 @@ START_TEST(test_retiring_a_page_that_is_being_changed)
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     slot = open_page(&world, kind);
-    page = map_page(slot, kind, O_RDWR, PROT_READ | PROT_WRITE);
+    page = world_map_page(slot, kind, O_RDWR, PROT_READ | PROT_WRITE);
     page->change = odd;
     ck_assert(!record_snapshot(page, &copy));
     page_retire(world.bench.arena, slot);
@@ -331,7 +315,7 @@ START_TEST(test_waking)
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     slot = open_page(&world, kind);
-    sleeper.page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    sleeper.page = world_map_page(slot, kind, O_RDONLY, PROT_READ);
     if (_i / SLOT_PAGES)
         page_close(slot, kind);
     for (int round = 0; round < 3; round++) {
@@ -380,7 +364,7 @@ START_TEST(test_sleepers_at_the_end)
     ck_assert(world_try_begin(&world, &options));
     slot = open_page(&world, kind);
     world_publish(&world, slot, 1, 1);
-    sleeper.page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    sleeper.page = world_map_page(slot, kind, O_RDONLY, PROT_READ);
     if (_i / SLOT_PAGES / 2 % 2)
         page_close(slot, kind);
     last = retired(sleeper.page);
@@ -415,7 +399,7 @@ START_TEST(test_sleeper_when_the_exchange_ends)
 
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     slot = open_page(&world, kind);
-    sleeper.page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    sleeper.page = world_map_page(slot, kind, O_RDONLY, PROT_READ);
     last = retired(sleeper.page);
     start_sleeper(&world, &sleeper, &thread);
     world_end(&world);
@@ -436,7 +420,7 @@ START_TEST(test_removal)
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     descriptors = descriptors_open();
     slot = open_page(&world, kind);
-    page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    page = world_map_page(slot, kind, O_RDONLY, PROT_READ);
     world_publish(&world, slot, 1, 1);
     last = retired(page);
     exchange_remove(world.exchange, slot);
@@ -444,7 +428,7 @@ START_TEST(test_removal)
     slot = open_page(&world, kind);
     ck_assert_mem_eq(page, &last, sizeof(last));
     munmap(page, RECORD_SIZE);
-    page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    page = world_map_page(slot, kind, O_RDONLY, PROT_READ);
     expect_current(page, slot);
     munmap(page, RECORD_SIZE);
     exchange_remove(world.exchange, slot);
@@ -484,7 +468,7 @@ START_TEST(test_no_descriptors_for_an_update)
     world_begin(&world, DATA_PATH_PASSTHROUGH);
     slot = open_page(&world, kind);
     world_put(&world, slot, SLOT_DATA_BIN, 3, 1);
-    page = map_page(slot, kind, O_RDONLY, PROT_READ);
+    page = world_map_page(slot, kind, O_RDONLY, PROT_READ);
     page_close(slot, kind);
     descriptors_limit(0);
     ck_assert_int_eq(world_flag(&world, slot, RECORD_FLAG_NONE), 0);

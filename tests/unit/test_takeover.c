@@ -13,7 +13,6 @@
 #include "suite.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -228,19 +227,12 @@ static struct slot *find(struct world *world, const char *name)
 /* As a client that has closed the file. */
 static const struct record *map_page(struct world *world, struct slot *slot)
 {
-    char link[32];
-    void *map;
-    int fd;
+    const struct record *page;
 
     ck_assert_int_eq(account_open_page(world->exchange, slot, SLOT_PAGE_MEM), 0);
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", slot->pages[SLOT_PAGE_MEM].fd);
-    fd = open(link, O_RDONLY | O_CLOEXEC);
-    ck_assert_int_ge(fd, 0);
-    map = mmap(NULL, RECORD_SIZE, PROT_READ, MAP_SHARED, fd, 0);
-    ck_assert_ptr_ne(map, MAP_FAILED);
-    close(fd);
+    page = world_map_page(slot, SLOT_PAGE_MEM, O_RDONLY, PROT_READ);
     page_close(slot, SLOT_PAGE_MEM);
-    return map;
+    return page;
 }
 
 /* Clients notice nothing: each slot is as it was, what it waits for still comes, and pages that are mapped stay live. */
