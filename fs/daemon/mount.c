@@ -20,6 +20,13 @@
 
 static const char filesystem_type[] = "fuse.pyrmapfs";
 
+/* Says by errno why a mount point cannot be used. */
+static void explain(const char *mountpoint, char error[CONF_ERROR_MAX])
+{
+    snprintf(error, CONF_ERROR_MAX, errno == ENOENT ? "%s: %s: make it with mkdir -p" : "%s: %s", mountpoint,
+             strerror(errno));
+}
+
 int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERROR_MAX])
 {
     char copy[PATH_MAX], parent[PATH_MAX];
@@ -35,7 +42,7 @@ int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERR
     name = basename(copy);
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "/") == 0) {
         if (!realpath(path, absolute)) {
-            snprintf(error, CONF_ERROR_MAX, "%s: %s", path, strerror(errno));
+            explain(path, error);
             return -1;
         }
         return 0;
@@ -44,7 +51,7 @@ int mount_resolve(const char *path, char absolute[PATH_MAX], char error[CONF_ERR
     strcpy(copy, path);
     if (!name || !realpath(dirname(copy), parent) ||
         snprintf(absolute, PATH_MAX, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name) >= PATH_MAX) {
-        snprintf(error, CONF_ERROR_MAX, "%s: %s", path, strerror(errno));
+        explain(path, error);
         free(name);
         return -1;
     }
@@ -164,8 +171,7 @@ static int prepare(const char *mountpoint, char error[CONF_ERROR_MAX])
         log_info("a stale mount at %s was cleared", mountpoint);
     }
     if (stat(mountpoint, &status) < 0) {
-        snprintf(error, CONF_ERROR_MAX, errno == ENOENT ? "%s: %s: make it with mkdir -p" : "%s: %s",
-                 mountpoint, strerror(errno));
+        explain(mountpoint, error);
         return -1;
     }
     if (!S_ISDIR(status.st_mode)) {

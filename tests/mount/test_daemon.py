@@ -121,7 +121,8 @@ def test_mount_points_that_are_none(point: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     assert str(file) in complaint(run("-f", file))
-    assert "missing" in complaint(run("-f", tmp_path / "missing"))
+    for missing in ("missing", "missing/below"):
+        assert f"{missing}: No such file or directory: make it with mkdir -p" in complaint(run("-f", tmp_path / missing))
     assert complaint(run(tmp_path / "missing"))
     assert complaint(run(file))
 
